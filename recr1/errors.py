@@ -1,0 +1,42 @@
+"""The errors that a user can cause, each with a message that says where, what and what to do.
+
+The rule of the house: model output is data (a bad completion is `Invalid`), a user's mistake is one of these, and
+everything else, a retriever that fails above all, propagates as it is. The CLI prints these without a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class UserError(ValueError):
+    """Something the user can put right; the message is all they need to see."""
+
+
+class RecipeError(UserError):
+    """A recipe with mistakes: all of them, one per line."""
+
+    def __init__(self, problems: Sequence[str], source: str | Path = "recipe") -> None:
+        self.problems = list(problems)
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__("\n".join([f"{source}: {count}", *(f"  {p}" for p in self.problems)]))
+
+
+class DataError(UserError):
+    """A data file with a mistake, as `file:line: what is wrong (remedy)`."""
+
+    def __init__(self, path: str | Path, line: int | None, what: str) -> None:
+        self.path, self.line, self.what = Path(path), line, what
+        super().__init__(f"{path}:{line}: {what}" if line else f"{path}: {what}")
+
+
+class RunError(UserError):
+    """A run folder that cannot be used as asked."""
+
+
+class MissingLibrary(UserError):
+    """An optional library that is not installed, and the extra that brings it."""
+
+    def __init__(self, library: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the library '{library}'. Install it with: pip install 'recr1[{extra}]'")

@@ -1,0 +1,12 @@
+"""Tasks: what shoppers need, the catalog that has it and the answer key."""
+
+from recr1.tasks.base import SPLITS, Task
+
+BUILTIN = {
+    "files": "recr1.tasks.files:FilesTask",
+    "shop": "recr1.tasks.shop:ShopTask",
+    "toy": "recr1.tasks.toy:ToyTask",
+}
+"""Tasks by the name that a recipe uses; the classes are imported when they are asked for."""
+
+__all__ = ["BUILTIN", "SPLITS", "Task"]

@@ -1,0 +1,4 @@
+"""Trainers: how rewards change the policy."""
+
+BUILTIN = {"grpo": "recr1.trainers.grpo:GRPO"}
+"""Trainers by the name that a recipe uses; the classes are imported when they are asked for."""

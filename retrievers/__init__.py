@@ -1,0 +1,11 @@
+"""What exists and how it is ranked: catalogs and the retrievers that search them."""
+
+from retrievers.base import Catalog, Floats, Hits, Query, Retriever, Rows
+
+BUILTIN = {
+    "bm25": "retrievers.bm25:BM25",
+    "rank_bm25": "retrievers.rank_bm25:RankBM25",
+}
+"""Retrievers by the name that a recipe uses; the classes are imported when they are asked for."""
+
+__all__ = ["BUILTIN", "Catalog", "Floats", "Hits", "Query", "Retriever", "Rows"]

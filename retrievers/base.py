@@ -1,0 +1,112 @@
+"""The nouns of retrieval: a catalog, a query, and the hits that a retriever hands back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows: TypeAlias = NDArray[np.int32]
+"""Catalog row numbers; -1 means "no item here"."""
+Floats: TypeAlias = NDArray[np.float32]
+Query: TypeAlias = Hashable
+"""What a retriever is asked: a `str`; for a recommender, a tuple of rows (a history)."""
+
+
+class Hits(NamedTuple):
+    """Ranked items of Q queries, best first.
+
+    `rows_QK` holds -1 and `scores_QK` holds -inf from the first place on where fewer than K items matched. Scores never
+    increase along a row, and equal scores stand in the order of their rows.
+    """
+
+    rows_QK: Rows
+    scores_QK: Floats
+
+
+class Catalog:
+    """All items: ids, texts and named fields, each in one order. The policy never sees it.
+
+    `texts[row]` is the text that is searched when a retriever names no fields; `fields[name][row]` is a column of the data
+    (a title, a brand, a price); `interactions` is for recommenders (user-item events) and None for search.
+    Raises `ValueError` for an empty catalog, a repeated id, or columns of different lengths.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        texts: Sequence[str],
+        fields: Mapping[str, Sequence[Any]] | None = None,
+        interactions: Any | None = None,
+    ) -> None:
+        self.ids = tuple(ids)
+        self.texts = tuple(texts)
+        self.fields: Mapping[str, tuple[Any, ...]] = MappingProxyType({n: tuple(c) for n, c in (fields or {}).items()})
+        self.interactions = interactions
+        if not self.ids:
+            raise ValueError("the catalog is empty: it needs at least one item")
+        for name, column in {"texts": self.texts, **self.fields}.items():
+            if len(column) != len(self.ids):
+                raise ValueError(f"catalog column '{name}' has {len(column)} values for {len(self.ids)} items")
+        self._row_of = {item: row for row, item in enumerate(self.ids)}
+        if len(self._row_of) != len(self.ids):
+            repeated = next(item for row, item in enumerate(self.ids) if self._row_of[item] != row)
+            raise ValueError(f"item id {repeated!r} stands in the catalog more than once: ids must be unique")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"ids": self.ids, "texts": self.texts, "fields": dict(self.fields), "interactions": self.interactions}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def row(self, item: str) -> int:
+        """The row of an item id; raises `KeyError` for an id that is not in the catalog."""
+        return self._row_of[item]
+
+    def __contains__(self, item: object) -> bool:
+        return item in self._row_of
+
+    def column(self, name: str) -> tuple[str, ...]:
+        """A field as searchable text (missing values are empty strings); "texts" is the default text of each item.
+
+        Raises `ValueError` when there is no such field.
+        """
+        if name == "texts":
+            return self.texts
+        if name not in self.fields:
+            known = ", ".join(["texts", *sorted(self.fields)])
+            raise ValueError(f"the catalog has no field {name!r}; it has: {known}")
+        return tuple("" if value is None else str(value) for value in self.fields[name])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change when any id, text or field of the catalog does."""
+        digest = hashlib.sha256()
+        for name, column in [("ids", self.ids), ("texts", self.texts), *sorted(self.fields.items())]:
+            digest.update(f"{name}\x1f{len(column)}\x1e".encode())
+            for value in column:
+                digest.update(f"{value!r}\x1e".encode("utf-8", "surrogatepass"))
+        if self.interactions is not None:
+            digest.update(repr(self.interactions).encode())
+        return digest.hexdigest()[:16]
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Ranks the items of a catalog for a query. Built as `cls(catalog, *, options)`.
+
+    An implementation declares no more than it does: `search` for any number of queries, any `k >= 1`, in one call. Queries
+    do not see each other, the same query gives the same hits, and a query that matches nothing finds nothing.
+    """
+
+    def search(self, queries: Sequence[Query], k: int) -> Hits:
+        """Hits of shape (len(queries), k)."""
+        ...
