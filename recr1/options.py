@@ -59,7 +59,7 @@ def options_of(cls: type[Any], *, takes: int = 0) -> dict[str, Option]:
     loose = [parameter for parameter in own if parameter.kind is not inspect.Parameter.KEYWORD_ONLY]
     if loose:
         raise UserError(
-            f"{cls.__name__}.__init__ must have its options after a '*', so that they can be checked: '{loose[0]}' is not"
+            f"{cls.__name__}.__init__ must have its options after a '*', to be checked by name: '{loose[0]}' is not"
         )
     return {p.name: Option(hints.get(p.name, Any), p.default) for p in own}
 
