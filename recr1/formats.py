@@ -1,0 +1,205 @@
+"""Formats: how a need becomes a prompt, and what a completion means. The two change together, so they are one object.
+
+A format is catalog-free by type: `render` is handed a `Need`, and a `Need` holds nothing that the policy may not see.
+`parse` reads the completion alone. Model output is data: whatever it is, `parse` answers with a `Search` or with an
+`Invalid` whose reason is one of `REASONS`, in time linear in the length, and never raises.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from recr1.errors import UserError
+from rewards.base import Action, Chat, Invalid, Message, Need, Search
+
+BUILTIN = {
+    "plain": "recr1.formats:Plain",
+    "tag": "recr1.formats:Tag",
+    "json_answer": "recr1.formats:JsonAnswer",
+}
+"""Formats by the name that a recipe uses."""
+
+SLOT = "{need}"
+"""Where the text of the need goes in a prompt."""
+
+QUERY_TAGS = ("<query>", "</query>")
+ANSWER_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+
+REASONS = frozenset(
+    [
+        "completion is not text",
+        "empty query",
+        "query too long",
+        "tags out of order",
+        "answer is not JSON",
+        "answer is not a JSON object",
+        "no key 'query'",
+        "more than one key 'query'",
+        "query is not text",
+        *(f"{count} {tag} tag" for tag in (*QUERY_TAGS, *ANSWER_TAGS) for count in ("no", "more than one")),
+    ]
+)
+"""Every reason that a format of this module gives, so that a log can count them."""
+
+# The prompt promises nothing of the search engine (operators, fields): what it can do is for a retriever to declare.
+_SITUATION = "A shopper tells you what they need. Write the query for a product search engine that finds it."
+
+# What no query holds: control characters are white space, and a surrogate without its partner cannot be encoded.
+_STRAY = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+
+
+@runtime_checkable
+class Format(Protocol):
+    """Prompt and parser. Built as `cls(*, options)`."""
+
+    def render(self, need: Need) -> Chat:
+        """The messages that ask the policy for a query: at least one, the last of them from the user."""
+        ...
+
+    def parse(self, completion: str) -> Action:
+        """What a completion means: `Search` or `Invalid`. Never raises."""
+        ...
+
+
+class _Prompted:
+    """A format whose prompt is a template; a subclass says what to answer and reads the answer."""
+
+    instruction = ""
+    """How to answer: the last part of the default prompt."""
+
+    def __init__(self, *, prompt: str | None = None, system: str | None = None, max_chars: int = 1000) -> None:
+        if prompt is None:
+            prompt = f"{_SITUATION}\n\nShopper: {SLOT}\n\n{self.instruction}"
+        if SLOT not in prompt:
+            raise UserError(f"prompt {prompt!r} has no {SLOT}: put {SLOT} where the text of the need belongs")
+        if max_chars < 1:
+            raise UserError(f"max_chars is {max_chars}: a query needs at least 1 character")
+        self.prompt, self.system, self.max_chars = prompt, system, max_chars
+
+    def render(self, need: Need) -> list[Message]:
+        """The system message, if there is one, and the prompt with the need's text in the place of `{need}`."""
+        # Replaced, not formatted: braces in a shopper's words or in a JSON example of the prompt are only braces.
+        user = Message(role="user", content=self.prompt.replace(SLOT, need.text))
+        return [user] if self.system is None else [Message(role="system", content=self.system), user]
+
+    def parse(self, completion: str) -> Action:
+        """The `Search` that the completion asks for, or `Invalid`."""
+        return self._read(completion) if isinstance(completion, str) else Invalid("completion is not text")
+
+    def _read(self, completion: str) -> Action:
+        raise NotImplementedError
+
+    def _search(self, query: str) -> Action:
+        """A query in its one spelling (single blanks, nothing that cannot be encoded), if there is one left."""
+        query = " ".join(_STRAY.sub(" ", query).split())
+        if not query:
+            return Invalid("empty query")
+        return Search(query) if len(query) <= self.max_chars else Invalid("query too long")
+
+
+class Plain(_Prompted):
+    """The whole completion is the query.
+
+    White space is collapsed and nothing else is changed: quotation marks stay (a retriever may know phrases), and a
+    second line belongs to the query, so that nothing which the policy writes goes unread.
+
+    Args:
+        prompt: the user message, with `{need}` in the place of the need's text; the default is for product search.
+        system: the system message; none by default.
+        max_chars: a longer query is invalid. The default stays below the 1,024 terms that Lucene accepts.
+    """
+
+    instruction = "Answer with the query alone, on one line."
+
+    def _read(self, completion: str) -> Action:
+        return self._search(completion)
+
+
+class Tag(_Prompted):
+    """The query stands in `<query>...</query>`, exactly once; any text before and after is free (to reason in).
+
+    Args:
+        prompt: the user message, with `{need}` in the place of the need's text; the default is for product search.
+        system: the system message; none by default.
+        max_chars: a longer query is invalid. The default stays below the 1,024 terms that Lucene accepts.
+    """
+
+    instruction = "Write the query between <query> and </query>."
+
+    def _read(self, completion: str) -> Action:
+        inside = _between(completion, QUERY_TAGS)
+        return inside if isinstance(inside, Invalid) else self._search(inside)
+
+
+class JsonAnswer(_Prompted):
+    """Reasoning in `<think>`, then `<answer>{"query": "..."}</answer>`: the answer format of Rec-R1 (arXiv:2503.24289).
+
+    Each of the four tags must be there once, in order. The answer is strict JSON: one object with the key `query` once
+    and a string as its value; other keys are free.
+
+    Args:
+        prompt: the user message, with `{need}` in the place of the need's text; the default is for product search.
+        system: the system message; none by default.
+        max_chars: a longer query is invalid. The default stays below the 1,024 terms that Lucene accepts.
+        think_opened: the chat template ends with `<think>` already, so that completions begin inside it.
+    """
+
+    instruction = (
+        "First think about what would find it, inside <think> </think> tags. Then give the query as JSON inside "
+        '<answer> </answer> tags, like this:\n<think>your reasoning</think>\n<answer>{"query": "your query"}</answer>'
+    )
+
+    def __init__(
+        self,
+        *,
+        prompt: str | None = None,
+        system: str | None = None,
+        max_chars: int = 1000,
+        think_opened: bool = False,
+    ) -> None:
+        super().__init__(prompt=prompt, system=system, max_chars=max_chars)
+        self.think_opened = think_opened
+
+    def _read(self, completion: str) -> Action:
+        answer = _between("<think>" + completion if self.think_opened else completion, ANSWER_TAGS)
+        query = answer if isinstance(answer, Invalid) else _query_of(answer)
+        return query if isinstance(query, Invalid) else self._search(query)
+
+
+def _between(text: str, tags: Sequence[str]) -> str | Invalid:
+    """What stands between the last two tags, if each tag is there exactly once and in this order."""
+    for tag in tags:
+        count = text.count(tag)
+        if count != 1:
+            return Invalid(f"{'more than one' if count else 'no'} {tag} tag")
+    places = [text.index(tag) for tag in tags]
+    if places != sorted(places):
+        return Invalid("tags out of order")
+    return text[places[-2] + len(tags[-2]) : places[-1]]
+
+
+class _Members(list[tuple[str, Any]]):
+    """A JSON object as it was written, repeated keys included (a `dict` would keep the last one silently)."""
+
+
+def _query_of(answer: str) -> str | Invalid:
+    """The value of the key `query`."""
+    try:
+        # Numbers are never used, and Python refuses to make an int of more than 4,300 digits: a float takes any.
+        found = json.loads(answer, object_pairs_hook=_Members, parse_int=float, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return Invalid("answer is not JSON")
+    if not isinstance(found, _Members):
+        return Invalid("answer is not a JSON object")
+    queries = [value for key, value in found if key == "query"]
+    if len(queries) != 1:
+        return Invalid("more than one key 'query'" if queries else "no key 'query'")
+    return queries[0] if isinstance(queries[0], str) else Invalid("query is not text")
+
+
+def _refuse(constant: str) -> None:
+    """NaN and Infinity are Python's own; JSON has no such numbers."""
+    raise ValueError(f"{constant} is not JSON")
