@@ -1,0 +1,283 @@
+"""Recipes: one YAML file that says what to train, on what, with which rewards; checked whole before anything loads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recr1 import yaml12
+from recr1.build import EvaluationSpec, Part, build, check_part, placed
+from recr1.errors import RecipeError, UserError
+from recr1.options import Problem, check_options, convert, did_you_mean, options_of
+from recr1.tasks.base import SPLITS
+
+SECTIONS = ("seed", "task", "retriever", "k", "rewards", "policy", "trainer", "evaluate", "log")
+"""The keys of a recipe, in the order in which they are written."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe."""
+
+    seed: int
+    task: Part
+    retriever: Part
+    k: int
+    """Items per search; no measure's cutoff is above it."""
+    rewards: tuple[tuple[Part, float], ...]
+    """Each reward with its weight; weight 0 logs a reward without training on it."""
+    policy: Part
+    trainer: Part | None = None
+    evaluate: EvaluationSpec = field(default_factory=EvaluationSpec)
+    log: tuple[Part, ...] = ()
+    """Services that get the numbers besides the run folder."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The mapping that a recipe file holds, of plain YAML values."""
+        rewards = [{**part.to_dict(), "weight": weight} for part, weight in self.rewards]
+        whole = {
+            "seed": self.seed,
+            "task": self.task.to_dict(),
+            "retriever": self.retriever.to_dict(),
+            "k": self.k,
+            "rewards": rewards,
+            "policy": self.policy.to_dict(),
+            "trainer": self.trainer.to_dict() if self.trainer else None,
+            "evaluate": self.evaluate.to_dict(),
+            "log": [part.to_dict() for part in self.log],
+        }
+        return {name: value for name, value in whole.items() if value not in (None, [])}
+
+    def dump(self, path: str | Path) -> None:
+        """Write the recipe; loading the file gives an equal one."""
+        Path(path).write_text(yaml12.write(self.to_dict()), encoding="utf-8")
+
+
+def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a file, or of a shipped recipe's name, with `section.key=value` overrides applied in their order.
+
+    Raises `RecipeError` with every mistake at once, each with file and line, path, value and what to do.
+    """
+    path = find_recipe(source)
+    document = yaml12.read(_text(path))
+    places = _Places(path, document.lines)
+    lines = [f"{path}:{line}: {what}" for line, what in document.problems]
+    if not isinstance(document.value, dict):
+        raise RecipeError(lines or [f"{path}: a recipe is a mapping with the keys {', '.join(SECTIONS)}"], path)
+    problems = [problem for override in overrides if (problem := places.apply(document.value, override))]
+    check = _Check(document.value)
+    recipe = check.recipe()
+    lines += [f"{places.of(problem.path)}: {problem}" for problem in problems + check.problems]
+    if lines or recipe is None:
+        raise RecipeError(lines, path)
+    return recipe
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes that come with the package: name ("toy/echo") -> file, in the order of their names."""
+    home = Path(__file__).resolve().parent
+    folder = next((f for f in (home / "recipes", home.parent / "recipes") if f.is_dir()), home)
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+
+
+def find_recipe(name: str | Path) -> Path:
+    """The file of a path or of a shipped recipe's name; raises `UserError` when it is neither."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: name the recipe file in it")
+    shipped = shipped_recipes()
+    if str(name) in shipped:
+        return shipped[str(name)]
+    bare = path.with_suffix("").as_posix().removeprefix("recipes/")
+    raise UserError(f"there is no recipe '{name}'{did_you_mean(bare, shipped)} ('recr1 ls' lists what is shipped)")
+
+
+def _text(path: Path) -> str:
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        what = f"byte 0x{content[error.start]:02x} is not UTF-8: save the file in that encoding"
+        raise RecipeError([f"{path}:{line}: {what}"], path) from error
+
+
+class _Places:
+    """Where each path of a recipe was said: a line of the file, or an override."""
+
+    def __init__(self, file: Path, lines: Mapping[str, int]) -> None:
+        self._file = file
+        self._said = {path: f"{file}:{line}" for path, line in lines.items()}
+
+    def of(self, path: str) -> str:
+        """The place of a path, or of the section around it."""
+        while path not in self._said and "." in path:
+            path = path.rpartition(".")[0]
+        return self._said.get(path, str(self._file))
+
+    def apply(self, raw: dict[str, Any], override: str) -> Problem | None:
+        """Put `section.key=value` into the recipe; says what is wrong with it, or None."""
+        path, equals, text = override.partition("=")
+        document = yaml12.read(text)
+        said = f"override '{override}'"
+        self._said[path] = said
+        if not equals or not all(path.split(".")):
+            return Problem(path, "an override is section.key=value, such as retriever.k1=1.2")
+        if document.problems:
+            return Problem(path, f"the value is {document.problems[0][1]} (quote it?)")
+        *outer, last = path.split(".")
+        node: Any = raw
+        for depth, key in enumerate([*outer, last]):
+            here = ".".join(outer[:depth])
+            problem = _enter(node, key, here)
+            if problem:
+                return Problem(path, problem)
+            place = int(key) if isinstance(node, list) else key
+            if depth < len(outer):
+                if isinstance(node, dict) and node.get(key) is None:
+                    node[key] = {}
+                    self._said[f"{here}.{key}" if here else key] = said
+                node = node[place]
+        node[place] = document.value
+        self._said = {p: s for p, s in self._said.items() if not p.startswith(f"{path}.")}
+        return None
+
+
+def _enter(node: object, key: str, here: str) -> str:
+    """Why `key` cannot be set in the value of the path `here`, or an empty text."""
+    if isinstance(node, list):
+        if not key.isdecimal() or int(key) >= len(node):
+            items = ", ".join(f"{here}.{place}" for place in range(len(node))) or "none"
+            return f"'{here}' is a list, whose items are: {items}"
+    elif not isinstance(node, dict):
+        return f"'{here}' is {node!r}, which has no keys"
+    return ""
+
+
+class _Check:
+    """Reads the raw mapping into a `Recipe` and collects what is wrong."""
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        self.raw = {name: value for name, value in raw.items() if value is not None}
+        self.problems = [
+            Problem(name, f"a recipe has no '{name}'{did_you_mean(name, SECTIONS)} (its keys: {', '.join(SECTIONS)})")
+            for name in raw
+            if name not in SECTIONS
+        ]
+
+    def recipe(self) -> Recipe | None:
+        """The recipe, or None when there are problems."""
+        seed = self._integer("seed", 0, least=0, most=2**32 - 1)
+        task = self._part("task")
+        retriever = self._part("retriever")
+        k = self._integer("k", None, least=1, most=2**31 - 1)
+        rewards = self._rewards(k)
+        policy = self._part("policy")
+        trainer = self._part("trainer") if "trainer" in self.raw else None
+        evaluate = self._evaluate(k)
+        log = [self._checked("logger", spec, path) for path, spec in self._items("log")]
+        if self.problems or not (task and retriever and policy):
+            return None
+        loggers = tuple(part for part in log if part)
+        return Recipe(seed, task, retriever, k, tuple(rewards), policy, trainer, evaluate, loggers)
+
+    def _integer(self, name: str, default: int | None, *, least: int, most: int) -> int:
+        value = self.raw.get(name, default)
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+            return value
+        what = "missing: a recipe needs" if value is None else f"got {value!r}, expected"
+        self.problems.append(Problem(name, f"{what} an integer from {least} to {most}"))
+        return most
+
+    def _part(self, name: str) -> Part | None:
+        if name not in self.raw:
+            self.problems.append(Problem(name, f"missing: a recipe needs {name}: {{type: ...}}"))
+            return None
+        return self._checked(name, self.raw[name], name)
+
+    def _checked(self, kind: str, spec: Any, path: str) -> Part | None:
+        problems = check_part(kind, spec, path)
+        self.problems += problems
+        return None if problems else Part.from_dict(spec)
+
+    def _items(self, name: str) -> list[tuple[str, Any]]:
+        value = self.raw.get(name, [])
+        if isinstance(value, list):
+            return [(f"{name}.{place}", spec) for place, spec in enumerate(value)]
+        self.problems.append(Problem(name, f"expected a list: begin each of the {name} with '- '"))
+        return []
+
+    def _rewards(self, k: int) -> list[tuple[Part, float]]:
+        rewards: list[tuple[Part, float]] = []
+        said: dict[str, str] = {}
+        if self.raw.get("rewards", []) == []:
+            self.problems.append(Problem("rewards", "missing: a recipe needs at least one reward"))
+        for path, spec in self._items("rewards"):
+            weight = self._weight(spec, f"{path}.weight")
+            bare = {key: value for key, value in spec.items() if key != "weight"} if isinstance(spec, dict) else spec
+            part = self._checked("reward", bare, path)
+            if part:
+                rewards.append((part, weight))
+                self._fits(part, k, path, said)
+        return rewards
+
+    def _weight(self, spec: object, path: str) -> float:
+        weight = spec.get("weight", 1.0) if isinstance(spec, dict) else 1.0
+        if isinstance(weight, int | float) and not isinstance(weight, bool) and math.isfinite(weight):
+            return float(weight)
+        self.problems.append(Problem(path, f"got {weight!r}, expected a finite number"))
+        return 1.0
+
+    def _fits(self, part: Part, k: int, path: str, said: dict[str, str]) -> None:
+        """Names stand once, and a reward looks at no more items than a search returns."""
+        reward = build("reward", part, path=path)
+        if reward.name in said:
+            what = f"the reward '{reward.name}' is already {said[reward.name]}: add their weights into one"
+            self.problems.append(Problem(path, what))
+        said.setdefault(reward.name, path)
+        cutoff = getattr(reward, "cutoff", None)
+        if cutoff is not None and cutoff > k:
+            self.problems.append(Problem(path, _too_deep(f"the reward '{reward.name}'", cutoff, k)))
+
+    def _evaluate(self, k: int) -> EvaluationSpec:
+        spec = self.raw.get("evaluate", {})
+        known = options_of(EvaluationSpec)
+        if not isinstance(spec, dict):
+            self.problems.append(Problem("evaluate", f"expected a mapping of {', '.join(known)}, got {spec!r}"))
+            return EvaluationSpec()
+        problems = check_options(known, spec, "evaluate", "evaluate")
+        self.problems += problems
+        if problems:
+            return EvaluationSpec()
+        try:
+            evaluate = EvaluationSpec(**convert(known, spec))
+        except ValueError as error:
+            self.problems.append(placed(str(error), known, "evaluate"))
+            return EvaluationSpec()
+        if evaluate.split not in SPLITS:
+            what = f"no split {evaluate.split!r}{did_you_mean(evaluate.split, SPLITS)} (splits: {', '.join(SPLITS)})"
+            self.problems.append(Problem("evaluate.split", what))
+        self._measures(evaluate, k)
+        return evaluate
+
+    def _measures(self, evaluate: EvaluationSpec, k: int) -> None:
+        from rewards.measures import parse_measure
+
+        for place, name in enumerate(evaluate.measures):
+            path = f"evaluate.measures.{place}"
+            try:
+                cutoff = parse_measure(name).cutoff
+            except ValueError as error:
+                self.problems.append(Problem(path, str(error)))
+                continue
+            if cutoff > k:
+                self.problems.append(Problem(path, _too_deep(f"'{name}'", cutoff, k)))
+
+
+def _too_deep(what: str, cutoff: int, k: int) -> str:
+    return f"{what} looks at {cutoff} items, but a search returns k={k}: set k to {cutoff} or more, or lower the cutoff"

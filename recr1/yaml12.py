@@ -1,0 +1,138 @@
+"""YAML as recipes use it: a line for every key, no key twice, and the plain values of YAML 1.2.
+
+PyYAML reads YAML 1.1, where `1e-5` is a text, `no` is False, `1:30` is 90 and `010` is 8. Here only `true` and `false`
+are bools, `1e-5` is a float, and the rest are texts, for reading and for writing alike.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+_PLAIN = (
+    ("null", r"~|null|Null|NULL|", "~nN"),
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    # Twenty digits are no number that anybody means; as a float it is refused where an int is wanted.
+    ("int", r"[-+]?[0-9]{1,18}|0o[0-7]{1,18}|0x[0-9a-fA-F]{1,15}", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+)
+_TAG = "tag:yaml.org,2002:"
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML text: its value, the line of every path ("rewards.0.weight"), and what is wrong with it by line."""
+
+    value: Any
+    lines: dict[str, int] = field(default_factory=dict)
+    problems: list[tuple[int, str]] = field(default_factory=list)
+
+
+def read(text: str) -> Document:
+    """The value of a YAML text; never raises, and with a syntax error the value is None and one problem says why."""
+    walk = _Walk()
+    try:
+        node = _Loader(text).get_single_node()
+        value = None if node is None else walk.value(node, "")
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        return Document(None, {}, [(mark.line + 1 if mark else 1, _explained(error))])
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        return Document(None, {}, [(line, f"not YAML: the character {chr(error.character)!r} is not allowed")])
+    except RecursionError:
+        return Document(None, {}, [(1, "not a recipe: brackets are nested too deep")])
+    return Document(value, walk.lines, walk.problems)
+
+
+def write(value: Any) -> str:
+    """YAML text of plain values, which `read` reads as the same value; keys stay in their order."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return text
+
+
+class _Refused(yaml.composer.ComposerError):
+    """Good YAML that a recipe must not use."""
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if self.check_event(yaml.AliasEvent):
+            raise _Refused(None, None, "a recipe has no aliases (*name): write the value out", event.start_mark)
+        if getattr(event, "tag", None) is not None:
+            raise _Refused(None, None, f"a recipe has no tags ({event.tag}): write the value alone", event.start_mark)
+        return super().compose_node(parent, index)
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+for _class in (_Loader, _Dumper):
+    _class.yaml_implicit_resolvers = {}
+    for _name, _pattern, _first in _PLAIN:
+        _class.add_implicit_resolver(f"{_TAG}{_name}", re.compile(f"(?:{_pattern})\\Z"), [*_first, ""])
+
+
+class _Walk:
+    """Turns nodes into values and notes where each came from."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, int] = {}
+        self.problems: list[tuple[int, str]] = []
+
+    def value(self, node: yaml.Node, path: str) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            items = enumerate(node.value)
+            return [self._item(child, child, f"{path}.{place}" if path else str(place)) for place, child in items]
+        return self._scalar(node)
+
+    def _item(self, child: yaml.Node, marked: yaml.Node, path: str) -> Any:
+        self.lines[path] = marked.start_mark.line + 1
+        return self.value(child, path)
+
+    def _mapping(self, node: yaml.MappingNode, path: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, child in node.value:
+            line = key_node.start_mark.line + 1
+            key = self._scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
+            if not isinstance(key, str):
+                self.problems.append((line, "a key must be a name (a text): put quotes around it if you mean it"))
+                continue
+            inner = f"{path}.{key}" if path else key
+            if key in found:
+                self.problems.append((line, f"{inner}: the key stands here twice, first in line {self.lines[inner]}"))
+                continue
+            found[key] = self._item(child, key_node, inner)
+        return found
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        text = str(node.value)
+        match node.tag.removeprefix(_TAG):
+            case "null":
+                return None
+            case "bool":
+                return text.lower() == "true"
+            case "int":
+                return int(text, 0) if text[:2] in ("0o", "0x") else int(text)  # base 0 refuses 010
+            case "float":
+                return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        return text
+
+
+def _explained(error: yaml.MarkedYAMLError) -> str:
+    what = ": ".join(part for part in (error.context, error.problem) if part) or "cannot be read"
+    if isinstance(error, _Refused):
+        return what
+    return f"not YAML: {what}" + (" (indent with spaces, not with tabs)" if "'\\t'" in what else "")
