@@ -56,6 +56,7 @@ def _valid(rng: random.Random) -> str:
             f"so: <query>\n{query}\n</query> done",
             f"<think>{query}</think>\n<answer>{json.dumps(object_, ensure_ascii=rng.random() < 0.5)}</answer>",
             f"{query}</think><answer>{json.dumps(object_)}</answer>",
+            f"<think></think><answer>{json.dumps(rng.choice(VALUES))}</answer>",
         ]
     )
 
