@@ -1,0 +1,98 @@
+"""Pictures of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recr1.errors import MissingLibrary, UserError
+
+Series = tuple[NDArray[np.int64], NDArray[np.float64]]
+
+TRAIN, FLOOR, CEILING = "train/reward", "/floor", "/ceiling"
+_BLUE, _ORANGE, _GREY = "#2f6db3", "#d9711c", "#6b6b6b"
+
+
+def reward_curve(records: Sequence[Mapping[str, Any]], out: Path, *, title: str) -> None:
+    """Draw the training reward and the first evaluated measure over the steps into a PNG.
+
+    Args:
+        records: Lines of `metrics.jsonl`. Read are `train/reward` and, of the names `eval/<split>/<measure>`, the first
+            that occurs, with its `/floor` and `/ceiling` as lines to compare it with.
+        out: The picture; its folder exists.
+        title: What stands above.
+
+    Raises:
+        MissingLibrary: Without matplotlib.
+        UserError: When the records hold neither a reward nor a measure.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingLibrary("matplotlib", "train", "drawing the reward curve") from error
+    measure = _first_measure(records)
+    panels = [name for name in (measure, TRAIN) if name and len(series(records, name)[0])]
+    if not panels:
+        raise UserError(f"nothing to draw in {out}: no log holds '{TRAIN}' or an 'eval/<split>/<measure>'")
+    # A Figure of its own needs no display and no global state.
+    figure = Figure(figsize=(8, 1.0 + 2.9 * len(panels)), dpi=130, layout="constrained")
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, name in zip(axes, panels, strict=True):
+        if name == TRAIN:
+            _draw_reward(axis, *series(records, name))
+        else:
+            _draw_measure(axis, records, name)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="y", alpha=0.25)
+    axes[-1].set_xlabel("training step")
+    figure.suptitle(title)
+    figure.savefig(out)
+
+
+def series(records: Sequence[Mapping[str, Any]], name: str) -> Series:
+    """Steps and values of a metric, where it was logged and finite."""
+    points = [(record["step"], record[name]) for record in records if record.get(name) is not None]
+    steps, values = zip(*points, strict=True) if points else ((), ())
+    return np.array(steps, np.int64), np.array(values, np.float64)
+
+
+def smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Centred moving mean over `width` values (made odd), over those that exist at the ends."""
+    half = width // 2
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    low = np.maximum(np.arange(len(values)) - half, 0)
+    high = np.minimum(np.arange(len(values)) + half + 1, len(values))
+    means: NDArray[np.float64] = (sums[high] - sums[low]) / (high - low)
+    return means
+
+
+def _first_measure(records: Sequence[Mapping[str, Any]]) -> str | None:
+    names = (name for record in records for name in record)
+    return next((n for n in names if n.startswith("eval/") and n.count("/") == 2), None)
+
+
+def _draw_reward(axis: Any, steps: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+    width = max(len(values) // 15, 1)
+    smooth = width >= 3
+    axis.plot(steps, values, color=_BLUE, lw=1, alpha=0.3 if smooth else 1, label="each step")
+    if smooth:
+        axis.plot(steps, smoothed(values, width), color=_BLUE, lw=2, label=f"mean over {2 * (width // 2) + 1} steps")
+    axis.set_ylabel("mean training reward\n(weighted, shaped)")
+    axis.legend(loc="lower right", frameon=False)
+
+
+def _draw_measure(axis: Any, records: Sequence[Mapping[str, Any]], name: str) -> None:
+    _, split, measure = name.split("/")
+    steps, values = series(records, name)
+    axis.plot(steps, values, color=_ORANGE, lw=2, marker="o", ms=4, label="policy")
+    for suffix, label, style in ((CEILING, "ceiling: words of the best items", "--"), (FLOOR, "floor: raw need", ":")):
+        level = series(records, name + suffix)[1]
+        if len(level):
+            axis.axhline(level[-1], color=_GREY, ls=style, lw=1.4, label=f"{label} ({level[-1]:.3f})")
+    axis.set_ylim(0, 1)
+    axis.set_ylabel(f"{measure}\n({split} needs)")
+    axis.legend(loc="best", frameon=False)
