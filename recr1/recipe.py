@@ -252,10 +252,10 @@ class _Check:
             return EvaluationSpec()
         problems = check_options(known, spec, "evaluate", "evaluate")
         self.problems += problems
-        if problems:
-            return EvaluationSpec()
+        wrong = {problem.path for problem in problems}
+        sound = {key: value for key, value in spec.items() if f"evaluate.{key}" not in wrong}
         try:
-            evaluate = EvaluationSpec(**convert(known, spec))
+            evaluate = EvaluationSpec(**convert(known, sound))
         except ValueError as error:
             self.problems.append(placed(str(error), known, "evaluate"))
             return EvaluationSpec()

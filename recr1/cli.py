@@ -1,0 +1,248 @@
+"""The command line: reads arguments, calls a command, and turns what a user can put right into one clear message."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from recr1 import __version__
+from recr1.errors import MissingLibrary, UserError
+
+USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+
+_EPILOG = """\
+a first look:
+  recr1 ls                                   the recipes that come with recr1
+  recr1 train quickstart                     train one
+  recr1 train quickstart seed=1 trainer.steps=20
+  recr1 cp quickstart my.yaml                start your own
+
+exit status:
+  0    done
+  1    a failure that is not yours: a retriever, a reward or recr1 itself (the traceback says where)
+  2    something to put right: the command line, a recipe, a data file, a missing library, a folder
+  130  interrupted with Ctrl-C
+  141  the program that read the output closed it
+
+RECR1_TRACEBACK=1 or --traceback shows where an error of status 2 came from.
+"""
+
+_REMEDIES = {
+    errno.EACCES: "choose another place, or change its permissions",
+    errno.EPERM: "choose another place, or change its permissions",
+    errno.EROFS: "choose a place that can be written",
+    errno.ENOSPC: "free some space, or choose another disk",
+    errno.EDQUOT: "free some space, or choose another disk",
+    errno.ENOTDIR: "a part of this path is a file",
+}
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run a command line; returns the exit status."""
+    args = _parsed(argv)
+    try:
+        status: int = args.command(args)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.stderr.write("recr1: interrupted\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Python flushes standard output once more at exit, and must find it open.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except (UserError, OSError, ModuleNotFoundError) as error:
+        message = _message(error)
+        if message is None or args.traceback or os.environ.get("RECR1_TRACEBACK", "0") not in ("", "0"):
+            raise
+        sys.stderr.write(f"recr1: error: {message}\n")
+        return USER_ERROR
+    return status
+
+
+def _message(error: UserError | OSError | ModuleNotFoundError) -> str | None:
+    """What the user needs to know, or None for an error that is not theirs."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        extra = _extra_with(error.name)
+        return str(MissingLibrary(str(error.name), extra, "this command")) if extra else None
+    if error.filename is None or error.strerror is None:
+        return f"{type(error).__name__}: {error}"
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{os.fsdecode(error.filename)}: {error.strerror}{f' ({remedy})' if remedy else ''}"
+
+
+def _extra_with(library: str | None) -> str | None:
+    """The extra of this distribution that installs a library."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    top = (library or "").partition(".")[0].replace("_", "-").lower()
+    try:
+        requirements = requires("recr1") or []
+    except PackageNotFoundError:
+        return None
+    for requirement in requirements:
+        match = re.fullmatch(r"([\w.-]+?)(?:\[.*?\])?\s*[<>=!~(].*extra\s*==\s*['\"](\w+)['\"].*", requirement)
+        if match and match[1].replace("_", "-").lower() == top:
+            return match[2]
+    return None
+
+
+def _parsed(argv: Sequence[str]) -> argparse.Namespace:
+    parser, commands = _parser()
+    if not argv:
+        parser.print_help()
+        parser.exit(0)
+    named = next((arg for arg in argv if not arg.startswith("-")), None)
+    if named is not None and named not in commands:
+        _refuse_command(parser, named, commands)
+    # Overrides may stand on both sides of an option, which argparse alone does not take.
+    args, extra = parser.parse_known_args(argv)
+    strange = [arg for arg in extra if arg.startswith("-") or "=" not in arg or not hasattr(args, "overrides")]
+    if strange:
+        commands[str(named)].error(f"unrecognized arguments: {' '.join(strange)}")
+    if extra:
+        args.overrides += extra
+    return args
+
+
+def _refuse_command(parser: argparse.ArgumentParser, name: str, known: dict[str, argparse.ArgumentParser]) -> NoReturn:
+    from recr1.options import did_you_mean
+
+    parser.error(f"no command '{name}'{did_you_mean(name, known)} (commands: {', '.join(known)})")
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="recr1",
+        description="RL fine-tuning of query-writing language models with recommender measures as rewards.",
+        epilog=_EPILOG,
+        formatter_class=raw,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"recr1 {__version__}")
+    parser.add_argument("--traceback", action="store_true", help="show where an error came from")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands: dict[str, argparse.ArgumentParser] = {}
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = subparsers.add_parser(name, help=text, description=text, allow_abbrev=False)
+        sub.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        sub.set_defaults(command=command)
+        commands[name] = sub
+        return sub
+
+    _add_train(add("train", _train, "Train a policy as a recipe says."))
+    _add_eval(add("eval", _eval, "Evaluate the policy of a recipe or a run folder, or another one in its place."))
+    _add_check(add("check", _check, "Say everything that is wrong with a recipe, without loading a model."))
+    _add_search(add("search", _search, "Search the catalog of a recipe as its retriever does."))
+    ls = add("ls", _ls, "List the recipes that come with recr1.")
+    ls.add_argument("--parts", action="store_true", help="list the built-in types and their options instead")
+    cp = add("cp", _cp, "Copy a recipe to start your own.")
+    cp.add_argument("name", metavar="NAME", help="a recipe of 'recr1 ls', or a file")
+    cp.add_argument("destination", metavar="DEST", help="a new file, or a folder")
+    return parser, commands
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or a name that 'recr1 ls' lists")
+
+
+def _add_overrides(parser: argparse.ArgumentParser) -> None:
+    text = "values in place of the recipe's, such as retriever.k1=1.2 rewards.0.weight=2"
+    parser.add_argument("overrides", metavar="key=value", nargs="*", default=[], help=text)
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    _add_recipe(parser)
+    _add_overrides(parser)
+    parser.add_argument("--out", metavar="DIR", help="the run folder (default: a new one under runs/)")
+
+
+def _add_eval(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="TARGET", help="a recipe, a name that 'recr1 ls' lists, or a run folder")
+    _add_overrides(parser)
+    parser.add_argument("--policy", metavar="TYPE", help="evaluate this policy instead, such as echo")
+    parser.add_argument("--split", metavar="S", help="train, validation or test (default: the recipe's)")
+    parser.add_argument("--measures", metavar="A,B", type=_names, help="such as nDCG@10,R@100 (default: the recipe's)")
+    parser.add_argument("--samples", metavar="N", type=_at_least(0), default=0, help="per need; 0 is greedy (default)")
+    parser.add_argument("--out", metavar="DIR", help="write the results there")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    _add_recipe(parser)
+    _add_overrides(parser)
+    parser.add_argument("--data", action="store_true", help="open the task too, and count its items and needs")
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    _add_recipe(parser)
+    parser.add_argument("query", metavar="QUERY", help="the query, or - to read one from each line of standard input")
+    _add_overrides(parser)
+    parser.add_argument("-k", metavar="K", type=_at_least(1), default=5, help="items to show (default: 5)")
+
+
+def _names(text: str) -> list[str]:
+    # Not at a comma within brackets: nDCG(gain=exp,...)@10 is one name.
+    return [name.strip() for name in re.split(r",(?![^(]*\))", text) if name.strip()]
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def whole(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {least}")
+        return int(text)
+
+    return whole
+
+
+def _train(args: argparse.Namespace) -> int:
+    from recr1.commands.train import train
+
+    return train(args.recipe, args.overrides, out=args.out)
+
+
+def _eval(args: argparse.Namespace) -> int:
+    from recr1.commands.eval import evaluate
+
+    return evaluate(
+        args.target,
+        args.overrides,
+        policy=args.policy,
+        split=args.split,
+        measures=args.measures,
+        samples=args.samples,
+        out=args.out,
+        as_json=args.json,
+    )
+
+
+def _check(args: argparse.Namespace) -> int:
+    from recr1.commands.check import check
+
+    return check(args.recipe, args.overrides, data=args.data)
+
+
+def _search(args: argparse.Namespace) -> int:
+    from recr1.commands.search import search
+
+    return search(args.recipe, args.query, args.overrides, k=args.k)
+
+
+def _ls(args: argparse.Namespace) -> int:
+    from recr1.commands.recipes import list_parts, list_recipes
+
+    return list_parts() if args.parts else list_recipes()
+
+
+def _cp(args: argparse.Namespace) -> int:
+    from recr1.commands.recipes import copy_recipe
+
+    return copy_recipe(args.name, args.destination)

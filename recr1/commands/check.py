@@ -1,0 +1,43 @@
+"""`recr1 check`: everything wrong with a recipe, without loading a model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from recr1.build import build
+from recr1.errors import DataError, UserError
+from recr1.recipe import Recipe, find_recipe, load_recipe
+from recr1.tasks.base import SPLITS
+
+if TYPE_CHECKING:
+    from recr1.tasks.base import Task
+
+
+def check(recipe: str, overrides: Sequence[str] = (), *, data: bool = False) -> int:
+    """Validate a recipe, and with `data` its task; raises `UserError` with all that is wrong."""
+    path = find_recipe(recipe)
+    loaded = load_recipe(path, overrides)
+    sys.stdout.write(f"{path}: the recipe is fine\n")
+    if data:
+        sys.stdout.write(_described(loaded))
+    return 0
+
+
+def _described(recipe: Recipe) -> str:
+    task: Task = build("task", recipe.task)
+    lines = [f"items       {len(task.catalog)}"]
+    wanted = {recipe.evaluate.split} | ({"train"} if recipe.trainer else set())
+    for split in SPLITS:
+        try:
+            count = str(len(task.needs(split)))
+        except DataError:
+            raise  # a broken file, not a missing split
+        except UserError as error:
+            if split in wanted:
+                raise
+            count = f"none ({error})"
+        lines.append(f"{split:<11} {count if not count.isdecimal() else count + ' needs'}")
+    lines += [f"left out    {count} needs: {reason}" for reason, count in task.excluded.items()]
+    return "\n".join(lines) + "\n"
