@@ -1,0 +1,146 @@
+"""From text to terms: what the lexical retrievers count, the same for every backend."""
+
+from __future__ import annotations
+
+import re
+import threading
+import unicodedata
+from collections import Counter
+from functools import cache
+from math import isfinite
+from typing import Any
+
+from retrievers.base import Catalog, Query
+
+# Scripts written without spaces: each sign is a term, as in Lucene's standard tokenizer.
+_SIGNS = "\u3041-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_ASCII_WORDS = re.compile(r"[a-zA-Z0-9_]+")
+
+
+class Analyzer:
+    r"""Cuts a text into terms: words -> lower case -> stop words out -> stems, in this order.
+
+    A word is a run of letters, digits and underscores (`\w`) with the marks that some scripts write between letters;
+    everything else separates. Ideographs and hiragana are terms one by one. Text is compared in Unicode's composed form
+    (NFC), so the two ways to write an accent are one. Any string has terms, or none: nothing that a language model can
+    write raises, not even a lone surrogate, and the time is linear in the length of the text.
+
+    The defaults are those of Lucene's standard analyzer: lower case, no stop words, no stemmer.
+
+    Args:
+        lowercase: Whether case is ignored.
+        stopwords: Words that are left out of texts and queries: the name of a list of the library bm25s ("english" has
+            the 33 words of Lucene's list, "english_plus" 179), a list of words, or None. Compared before stemming.
+        stemmer: A Snowball language ("english", "german"; "porter" is the classic one), or None.
+
+    Raises:
+        ValueError: For a name that does not exist, with those that do.
+    """
+
+    def __init__(
+        self, *, lowercase: bool = True, stopwords: str | list[str] | None = None, stemmer: str | None = None
+    ) -> None:
+        words = _named_stopwords(stopwords) if isinstance(stopwords, str) else stopwords or []
+        self.lowercase = lowercase
+        self.stopwords = frozenset(word.lower() for word in words) if lowercase else frozenset(words)
+        self.stemmer = stemmer
+        if stemmer is not None:
+            _check_stemmer(stemmer)
+
+    def terms(self, text: str) -> list[str]:
+        """The terms of a text in its order, repeated as often as they occur."""
+        if self.lowercase:
+            text = text.lower()
+        words = _ASCII_WORDS.findall(text) if text.isascii() else _unicode_words(text)
+        if self.stopwords:
+            words = [word for word in words if word not in self.stopwords]
+        if self.stemmer is not None:
+            words = _snowball(self.stemmer).stemWords(words)
+        return words
+
+    def query_terms(self, query: Query) -> Counter[str]:
+        """The terms of a query and how often it holds each; raises `ValueError` for a query that is not text."""
+        if not isinstance(query, str):
+            raise ValueError(f"a lexical retriever searches text, not a {type(query).__name__}: {query!r}")
+        return Counter(self.terms(query))
+
+
+def searched_fields(catalog: Catalog, fields: dict[str, float] | None) -> list[tuple[tuple[str, ...], float]]:
+    """The columns of the catalog that are searched, each with its weight; None means its `texts` with weight 1.
+
+    Raises `ValueError` for a field that the catalog does not have or a weight that is not a positive number.
+    """
+    if fields is None:
+        return [(catalog.texts, 1.0)]
+    if not fields:
+        raise ValueError("option fields is empty: name a field and its weight, as in {title: 2, brand: 1}")
+    for name, weight in fields.items():
+        if not (isfinite(weight) and weight > 0):
+            raise ValueError(f"option fields.{name} is {weight}: a weight is a number above 0 (leave out the others)")
+    return [(catalog.column(name), float(weight)) for name, weight in fields.items()]
+
+
+def check_bm25_options(k1: float, b: float) -> None:
+    """Raises `ValueError` for parameters outside of what BM25 is defined for."""
+    if not (isfinite(k1) and k1 >= 0):
+        raise ValueError(f"option k1 is {k1}: it must be 0 or more (0.9 to 1.5 is usual)")
+    if not 0 <= b <= 1:
+        raise ValueError(f"option b is {b}: it must be between 0 (length is ignored) and 1")
+
+
+def _unicode_words(text: str) -> list[str]:
+    words, many_marks = _unicode_patterns()
+    if not unicodedata.is_normalized("NFC", text):
+        # Composing takes quadratic time in a run of marks; 30 are the most that Unicode's stream-safe format allows.
+        text = unicodedata.normalize("NFC", many_marks.sub(r"\1", text))
+    return words.findall(text)
+
+
+@cache
+def _unicode_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """The pattern of a word, and of a run of more than 30 marks."""
+    marks = _ranges([point for point in range(0x300, 0x20000) if unicodedata.category(chr(point)).startswith("M")])
+    marks += "\U000e0100-\U000e01ef"
+    words = re.compile(rf"[{_SIGNS}][{marks}]*|[^\W{_SIGNS}](?:[^\W{_SIGNS}]|[{marks}])*")
+    return words, re.compile(rf"([{marks}]{{30}})[{marks}]+")
+
+
+def _ranges(points: list[int]) -> str:
+    """Sorted code points as the inside of a character class."""
+    starts = [point for point, before in zip(points, [-1, *points], strict=False) if point != before + 1]
+    ends = [point for point, after in zip(points, [*points[1:], -1], strict=True) if point != after - 1]
+    return "".join(f"{chr(start)}-{chr(end)}" for start, end in zip(starts, ends, strict=True))
+
+
+def _named_stopwords(name: str) -> tuple[str, ...]:
+    from bm25s import stopwords
+
+    lists = {
+        attribute.removeprefix("STOPWORDS_").lower(): words
+        for attribute, words in vars(stopwords).items()
+        if attribute.startswith("STOPWORDS_")
+    }
+    lists["english"], lists["english_plus"] = lists.pop("en"), lists.pop("en_plus")
+    if name not in lists:
+        raise ValueError(f"option stopwords is {name!r}: the lists are {', '.join(sorted(lists))}; or give the words")
+    return tuple(lists[name])
+
+
+def _check_stemmer(language: str) -> None:
+    import Stemmer
+
+    if language not in Stemmer.algorithms():
+        raise ValueError(f"option stemmer is {language!r}: the languages are {', '.join(Stemmer.algorithms())}")
+
+
+_stemmers = threading.local()
+
+
+def _snowball(language: str) -> Any:
+    """This thread's stemmer: PyStemmer's objects can be used by one thread only, and cannot be pickled."""
+    stemmer = _stemmers.__dict__.get(language)
+    if stemmer is None:
+        import Stemmer
+
+        stemmer = _stemmers.__dict__[language] = Stemmer.Stemmer(language)
+    return stemmer

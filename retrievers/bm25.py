@@ -1,0 +1,189 @@
+"""BM25 for catalogs of up to millions of items: the library bm25s weighs, this module ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrievers.analyzer import Analyzer, check_bm25_options, searched_fields
+from retrievers.base import Catalog, Floats, Hits, Query, Rows
+from retrievers.topk import NO_KEY, Keys, best_keys, check_k, hits_from_keys
+
+NUMBA_PAYS_FROM = 10_000
+"""Items from which on `auto` takes numba. Below, numpy answers hundreds of queries in milliseconds; loading the
+compiled code takes a fifth of a second, and compiling it, the first time, more than one."""
+
+SCORES_AT_A_TIME = 2**18
+"""The numpy backend scores as many queries together as keep their scores in the processor's cache."""
+
+
+class Postings(NamedTuple):
+    """An index as plain arrays: what each term adds to the score of each item that holds it.
+
+    Column c, one term of one field, owns the entries from `ends[c]` to `ends[c + 1]`; its rows ascend.
+    """
+
+    weights: Floats
+    rows: Rows
+    ends: NDArray[np.int64]
+
+
+class Terms(NamedTuple):
+    """Q queries as columns of an index; those of query q stand from `ends[q]` to `ends[q + 1]` and ascend."""
+
+    columns: NDArray[np.int64]
+    times: Floats
+    ends: NDArray[np.int64]
+
+
+class BM25:
+    """BM25 with Lucene's formula.
+
+    The score of an item with terms d for a query with terms q is
+
+        sum over t in q:  idf(t) * tf / (tf + k1 * (1 - b + b * |d| / mean |d|)),
+        idf(t) = ln(1 + (N - df + 0.5) / (df + 0.5))
+
+    where tf counts t in d, df counts the items with t, and a term that the query repeats counts as often as it occurs.
+    Words that no item holds are ignored. An item matches if it holds a term of the query, and its score is then above
+    zero. With `fields`, the score is the sum over the fields of weight * the score in that field, each field with its
+    own df and mean length (Elasticsearch calls this `most_fields`). Each summand is rounded to 32 bits and summed in
+    64; neither the order of the words nor the backend can be seen in a score.
+
+    The variant is the "Lucene (accurate)" one of Kamphuis et al., "Which BM25 Do You Mean?", ECIR 2020. Searching is
+    safe from several threads.
+
+    Args:
+        catalog: What is searched.
+        k1: How slowly a repeated term stops counting; 0 counts presence only.
+        b: How much long texts are held back, from 0 to 1.
+        fields: Fields of the catalog to search, with their weights; None searches its `texts`.
+        lowercase: See `Analyzer`, as for the next two.
+        stopwords: The name of a list ("english"), the words, or None.
+        stemmer: A Snowball language ("english"), or None.
+        backend: "numba" is compiled (once, then kept on disk), "numpy" needs nothing; the same hits to the last bit.
+            "auto" takes numba where it is installed and the catalog is large enough for it to pay.
+
+    Raises:
+        ValueError: For an option that cannot be used, with what can.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        k1: float = 1.2,
+        b: float = 0.75,
+        fields: dict[str, float] | None = None,
+        lowercase: bool = True,
+        stopwords: str | list[str] | None = None,
+        stemmer: str | None = None,
+        backend: Literal["auto", "numba", "numpy"] = "auto",
+    ) -> None:
+        check_bm25_options(k1, b)
+        self._items = len(catalog)
+        self._compiled = _takes_numba(backend, self._items)
+        self._analyzer = Analyzer(lowercase=lowercase, stopwords=stopwords, stemmer=stemmer)
+        parts = [
+            (_index(map(self._analyzer.terms, texts), k1, b), weight)
+            for texts, weight in searched_fields(catalog, fields)
+        ]
+        self._columns_by_field = [columns for (columns, _), _ in parts]
+        self._postings = _join([(postings, weight) for (_, postings), weight in parts])
+
+    def search(self, queries: Sequence[Query], k: int) -> Hits:
+        """Hits of shape (len(queries), k). Raises `ValueError` for a query that is not text or a k below 1."""
+        check_k(k)
+        best_keys_of = _best_keys_numba if self._compiled else _best_keys_numpy
+        keys_QK = best_keys_of(self._postings, self._terms(queries), self._items, min(k, self._items))
+        return hits_from_keys(keys_QK, k)
+
+    def _terms(self, queries: Sequence[Query]) -> Terms:
+        columns: list[int] = []
+        times: list[int] = []
+        ends = [0]
+        for query in queries:
+            counts = self._analyzer.query_terms(query)
+            first = 0
+            for columns_of in self._columns_by_field:
+                # In the order of columns, so that the order of the words cannot show in the last bit of a sum.
+                for column, term in sorted((columns_of[term], term) for term in counts if term in columns_of):
+                    columns.append(first + column)
+                    times.append(counts[term])
+                first += len(columns_of)
+            ends.append(len(columns))
+        return Terms(np.array(columns, np.int64), np.array(times, np.float32), np.array(ends, np.int64))
+
+
+def _takes_numba(backend: str, items: int) -> bool:
+    if backend not in ("auto", "numba", "numpy"):
+        raise ValueError(f"option backend is {backend!r}: it is one of auto, numba, numpy")
+    if backend == "numpy" or (backend == "auto" and items < NUMBA_PAYS_FROM):
+        return False
+    try:
+        import retrievers.compiled  # noqa: F401
+    except ImportError as error:
+        if backend == "auto":
+            return False
+        remedy = "install it with: pip install 'recr1[fast]', or set backend=numpy"
+        raise ValueError(f"option backend='numba' needs the library numba ({error}); {remedy}") from error
+    return True
+
+
+def _index(terms_N: Iterable[list[str]], k1: float, b: float) -> tuple[dict[str, int], Postings]:
+    """The column of each term, and the postings of one field."""
+    import bm25s
+
+    columns: dict[str, int] = {}
+    columns_N = [[columns.setdefault(term, len(columns)) for term in terms] for terms in terms_N]
+    if not columns:  # bm25s would divide by a mean length of 0
+        return columns, Postings(np.empty(0, np.float32), np.empty(0, np.int32), np.zeros(1, np.int64))
+    weigher = bm25s.BM25(k1=k1, b=b, method="lucene", backend="numpy")
+    index = weigher.build_index_from_ids(list(columns.values()), columns_N, show_progress=False)
+    return columns, Postings(index["data"], index["indices"], index["indptr"])
+
+
+def _join(parts: Sequence[tuple[Postings, float]]) -> Postings:
+    """The postings of several fields side by side, each times its weight."""
+    return Postings(
+        np.concatenate([postings.weights * np.float32(weight) for postings, weight in parts]),
+        np.concatenate([postings.rows for postings, _ in parts]),
+        np.cumsum(np.concatenate([[0], *(np.diff(postings.ends) for postings, _ in parts)])),
+    )
+
+
+def _best_keys_numba(postings: Postings, terms: Terms, items: int, k: int) -> Keys:
+    from retrievers.compiled import best_keys_of_postings
+
+    keys: Keys = best_keys_of_postings(*postings, *terms, items, k)
+    return keys
+
+
+def _best_keys_numpy(postings: Postings, terms: Terms, items: int, k: int) -> Keys:
+    queries = len(terms.ends) - 1
+    keys_QK = np.full((queries, k), NO_KEY)
+    together = max(1, SCORES_AT_A_TIME // items)
+    for first in range(0, queries, together):
+        ends = terms.ends[first : first + together + 1]
+        keys_QK[first : first + together] = best_keys(_scores(postings, terms, ends, items), k)
+    return keys_QK
+
+
+def _scores(postings: Postings, terms: Terms, ends: NDArray[np.int64], items: int) -> Floats:
+    """The scores (Q, N) of the queries that stand between the given ends; -inf for items that do not match."""
+    columns, times = terms.columns[ends[0] : ends[-1]], terms.times[ends[0] : ends[-1]]
+    starts_T = postings.ends[columns]
+    counts_T = postings.ends[columns + 1] - starts_T
+    # The entries of all the terms one after the other: each term's run counts up from where its column starts.
+    before_T = np.cumsum(counts_T) - counts_T
+    entries = np.arange(counts_T.sum()) + np.repeat(starts_T - before_T, counts_T)
+    first_cell_T = np.repeat(np.arange(len(ends) - 1) * items, np.diff(ends))
+    cells = postings.rows[entries] + np.repeat(first_cell_T, counts_T)
+    weights = postings.weights[entries] * np.repeat(times.astype(np.float64), counts_T)
+    sums = np.bincount(cells, weights, (len(ends) - 1) * items)
+    scores = sums.astype(np.float32)
+    scores[scores == 0] = -np.inf
+    return scores.reshape(-1, items)
