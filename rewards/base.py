@@ -1,12 +1,15 @@
-"""The nouns of a reward: what was wanted (Need, Qrels), what the policy did (Action, Rollout), what it found (Batch)."""
+"""The nouns of a reward: what was wanted (Need, Qrels), what was done (Action, Rollout), what was found (Batch)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from operator import index
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypedDict, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrievers.base import Floats, Hits, Query, Rows
 
@@ -24,8 +27,9 @@ Chat: TypeAlias = Sequence[Message]
 class Qrels(Mapping[int, int]):
     """The answer key to one need: catalog row -> grade (an integer; above zero means relevant).
 
-    A read-only mapping that also holds its content as arrays sorted by row (`rows_J`, `grades_J`) and the positive grades
-    from best to worst (`ideal_J`), so that a measure binds the key once and scores many rankings with it.
+    A read-only mapping that also holds its content as arrays sorted by row (`rows_J`, `grades_J`) and the positive
+    grades from best to worst (`ideal_J`), so that a measure binds the key once and scores many rankings with it.
+    Raises `ValueError` for a negative row and `TypeError` for a grade that is not an integer (0.5 must not become 0).
     """
 
     __slots__ = ("_grades", "grades_J", "ideal_J", "rows_J")
@@ -33,8 +37,10 @@ class Qrels(Mapping[int, int]):
     def __init__(self, grades: Mapping[int, int]) -> None:
         self._grades = dict(sorted(grades.items()))
         self.rows_J: Rows = np.fromiter(self._grades.keys(), np.int32, len(self._grades))
-        self.grades_J = np.fromiter(self._grades.values(), np.int32, len(self._grades))
+        self.grades_J = np.fromiter(map(index, self._grades.values()), np.int32, len(self._grades))
         self.ideal_J = np.sort(self.grades_J[self.grades_J > 0])[::-1]
+        if len(self.rows_J) and self.rows_J[0] < 0:
+            raise ValueError(f"a judgement of row {self.rows_J[0]}: rows are positions in the catalog, from 0 on")
 
     def __getitem__(self, row: int) -> int:
         return self._grades[row]
@@ -52,6 +58,36 @@ class Qrels(Mapping[int, int]):
     def positives(self) -> int:
         """How many items have a grade above zero."""
         return len(self.ideal_J)
+
+
+UNJUDGED = int(np.iinfo(np.int32).min)
+"""The grade of an item that nobody judged, and of a place that holds no item: below every real grade."""
+
+
+class Graded(NamedTuple):
+    """Rankings joined with their answer keys, once for all the measures that are read from them.
+
+    `grades_BK[b, k]` is the grade of the item in place k of ranking b, `UNJUDGED` where there is none.
+    """
+
+    grades_BK: NDArray[np.int32]
+    qrels_B: Sequence[Qrels]
+
+    @classmethod
+    def join(cls, rows_BK: Rows, qrels_B: Sequence[Qrels]) -> Graded:
+        """Looks every ranked row up in the answer key of its ranking; -1 in `rows_BK` is a place without an item."""
+        if rows_BK.ndim != 2 or len(rows_BK) != len(qrels_B):
+            raise ValueError(f"rankings of shape {rows_BK.shape} need an answer key each, not {len(qrels_B)} keys")
+        # One table of the whole catalog, written and wiped again for each ranking: five to seven times as fast as a
+        # binary search. It is one longer than the catalog, so that row -1 reads its last place, which stays UNJUDGED.
+        size = 1 + max([int(rows_BK.max(initial=-1)), *(int(q.rows_J[-1]) for q in qrels_B if len(q))], default=-1)
+        grade_of_row = np.full(size + 1, UNJUDGED, np.int32)
+        grades_BK = np.empty(rows_BK.shape, np.int32)
+        for rows_K, qrels, grades_K in zip(rows_BK, qrels_B, grades_BK, strict=True):
+            grade_of_row[qrels.rows_J] = qrels.grades_J
+            np.take(grade_of_row, rows_K, out=grades_K, mode="wrap")
+            grade_of_row[qrels.rows_J] = UNJUDGED
+        return cls(grades_BK, qrels_B)
 
 
 @dataclass(frozen=True)
@@ -97,8 +133,8 @@ class Rollout:
 class Batch:
     """All that a reward may look at; row i of every member belongs to rollout i.
 
-    `hits` are (B, K): -1 everywhere for an Invalid action. `raw_hits` are those of searching the raw need's text, and are
-    there only if some reward of the environment declares `needs_raw_hits = True`.
+    `hits` are (B, K): -1 everywhere for an Invalid action. `raw_hits` are those of searching the raw need's text, and
+    are there only if some reward of the environment declares `needs_raw_hits = True`.
     """
 
     rollouts: Sequence[Rollout]
@@ -109,6 +145,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.rollouts)
+
+    @cached_property
+    def graded(self) -> Graded:
+        """The hits with their grades; made when a reward first asks, then shared by all that measure this batch."""
+        return Graded.join(self.hits.rows_QK, self.qrels)
 
 
 @runtime_checkable

@@ -1,0 +1,291 @@
+"""Measures of a ranking: a number between 0 and 1 with a name, `nDCG@10`, that is its identity everywhere.
+
+Every setting stands in the name, and the cutoff always does. The definitions are trec_eval's, and these hold for all:
+
+- An item is relevant when its grade is at least `rel` (1 unless the name says otherwise).
+- An item that nobody judged counts as grade 0, and so does a negative grade: neither relevant nor a gain or a loss.
+- A need without any relevant item measures 0. Tasks refuse or leave out such needs, so that no mean is diluted by them.
+- A ranking with fewer items than the cutoff is measured as it stands; the places without an item are not relevant. P@k
+  still divides by k.
+- A ranking that was not searched down to the cutoff is refused: nDCG@100 of ten items would be nDCG@10 by a false name.
+- Equal scores are in an order already (the lower catalog row first): a measure reads places and never scores.
+- Each item is judged once (loaders merge repeated judgements) and ranked once (retrievers promise it).
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrievers.base import Floats, Rows
+from rewards.base import Graded, Qrels
+
+Ints = NDArray[np.int32]
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measure(ABC):
+    """A number for each of B rankings. Its fields are its settings; `name` prints those that are not at their default.
+
+    A subclass is a frozen dataclass with a `symbol`, a docstring that ends in a line `Formula: ...` (both are printed
+    in the documentation), a `_score`, and a place in `MEASURES`.
+    """
+
+    cutoff: int
+
+    symbol: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.cutoff, int) or self.cutoff < 1:
+            raise ValueError(f"{self.symbol}@{self.cutoff}: the cutoff must be a whole number of at least 1")
+
+    @property
+    def name(self) -> str:
+        """The name that `parse_measure` turns back into an equal measure."""
+        settings = [f"{f.name}={getattr(self, f.name)}" for f in fields(self)[1:] if getattr(self, f.name) != f.default]
+        return f"{self.symbol}{'(' + ','.join(settings) + ')' if settings else ''}@{self.cutoff}"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __call__(self, rows_BK: Rows, qrels_B: Sequence[Qrels]) -> Floats:
+        """(B,) float32: this measure of each ranking against its own answer key. Raises as `of` does."""
+        self.check_depth(rows_BK.shape[-1])
+        return self.of(Graded.join(rows_BK[..., : self.cutoff], qrels_B))
+
+    def of(self, graded: Graded) -> Floats:
+        """(B,) float32 from rankings that are joined already; raises `ValueError` where K is below the cutoff."""
+        self.check_depth(graded.grades_BK.shape[1])
+        return self._score(graded.grades_BK[:, : self.cutoff], graded.qrels_B).astype(np.float32)
+
+    def check_depth(self, k: int) -> None:
+        """Raises `ValueError` where `k` items per search are too few for the cutoff."""
+        if k < self.cutoff:
+            raise ValueError(f"{self.name} needs k >= {self.cutoff}, and k is {k}: search deeper or measure less deep")
+
+    @abstractmethod
+    def _score(self, grades_BK: Ints, qrels_B: Sequence[Qrels]) -> Doubles:
+        """(B,) float64 from grades that are cut at the cutoff; UNJUDGED is below any grade."""
+
+
+@dataclass(frozen=True)
+class NDCG(Measure):
+    """Gain of the ranked items, less the lower they stand, as a share of what the best possible ranking gains.
+
+    `gain=linear` is trec_eval's: an item gains its grade. `gain=exp` gains 2^grade - 1 (Burges et al., ICML 2005). The
+    best ranking is made from all judgements of the need, not from those found, and is cut at k as well (Jarvelin and
+    Kekalainen, TOIS 2002).
+
+    Formula: sum over places i <= k of gain(i) / log2(i + 1), divided by the same sum for the best ranking
+    """
+
+    symbol: ClassVar[str] = "nDCG"
+
+    gain: Literal["linear", "exp"] = "linear"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gain not in ("linear", "exp"):
+            raise ValueError(f"nDCG: gain must be linear or exp, not {self.gain!r}")
+
+    def _score(self, grades_BK: Ints, qrels_B: Sequence[Qrels]) -> Doubles:
+        ideal_B = self._discounted(_ideal(qrels_B, self.cutoff))
+        return _share(self._discounted(grades_BK), ideal_B)
+
+    def _discounted(self, grades_BK: Ints) -> Doubles:
+        gains_BK = np.maximum(grades_BK, 0).astype(np.float64)
+        if self.gain == "exp":
+            if gains_BK.max(initial=0) > 1000:  # beyond that, 2^grade leaves the range of a double
+                raise ValueError(f"{self.name}: a grade of {gains_BK.max():.0f} is too large; use nDCG@{self.cutoff}")
+            gains_BK = np.exp2(gains_BK) - 1
+        # einsum, not @: a BLAS may round a row differently with the rows around it, and a reward must not see those.
+        discounts_K = 1 / np.log2(np.arange(2, grades_BK.shape[1] + 2))
+        scores_B: Doubles = np.einsum("bk,k->b", gains_BK, discounts_K)
+        return scores_B
+
+
+@dataclass(frozen=True)
+class Binary(Measure):
+    """A measure that asks of an item only whether it is relevant: whether its grade is at least `rel`."""
+
+    rel: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.rel, int) or self.rel < 1:
+            raise ValueError(f"{self.symbol}: rel must be a whole number of at least 1, not {self.rel!r}")
+
+    def _relevant(self, grades_BK: Ints) -> NDArray[np.bool_]:
+        return grades_BK >= self.rel
+
+    def _wanted(self, qrels_B: Sequence[Qrels]) -> Ints:
+        """(B,) how many relevant items each need has."""
+        return np.fromiter((np.count_nonzero(q.ideal_J >= self.rel) for q in qrels_B), np.int32, len(qrels_B))
+
+
+@dataclass(frozen=True)
+class Recall(Binary):
+    """Share of the relevant items that stand in the first k places.
+
+    Whether any of them does is Success@k, which some recommender papers call recall.
+
+    Formula: relevant items in the first k places / relevant items of the need
+    """
+
+    symbol: ClassVar[str] = "R"
+
+    def _score(self, grades_BK: Ints, qrels_B: Sequence[Qrels]) -> Doubles:
+        return _share(np.count_nonzero(self._relevant(grades_BK), axis=1), self._wanted(qrels_B))
+
+
+@dataclass(frozen=True)
+class ReciprocalRank(Binary):
+    """One over the place of the first relevant item; 0 where none stands in the first k places.
+
+    Formula: 1 / place of the first relevant item
+    """
+
+    symbol: ClassVar[str] = "RR"
+
+    def _score(self, grades_BK: Ints, qrels_B: Sequence[Qrels]) -> Doubles:
+        relevant_BK = self._relevant(grades_BK)
+        scores_B: Doubles = relevant_BK.any(axis=1) / (1.0 + relevant_BK.argmax(axis=1))
+        return scores_B
+
+
+@dataclass(frozen=True)
+class AveragePrecision(Binary):
+    """Precision at the place of each relevant item found, averaged over all relevant items of the need.
+
+    Those not found in the first k places add 0, also where the need has more than k of them.
+
+    Formula: sum over relevant places i <= k of P@i, divided by the relevant items of the need
+    """
+
+    symbol: ClassVar[str] = "AP"
+
+    def _score(self, grades_BK: Ints, qrels_B: Sequence[Qrels]) -> Doubles:
+        relevant_BK = self._relevant(grades_BK)
+        list_F, place_F = np.nonzero(relevant_BK)  # F relevant items found in all rankings, each ranking's in order
+        found_B = np.count_nonzero(relevant_BK, axis=1)
+        nth_F = 1 + np.arange(len(list_F)) - np.repeat(np.cumsum(found_B) - found_B, found_B)
+        precision_B = np.bincount(list_F, weights=nth_F / (1 + place_F), minlength=len(grades_BK))
+        return _share(precision_B, self._wanted(qrels_B))
+
+
+@dataclass(frozen=True)
+class Precision(Binary):
+    """Share of the first k places that hold a relevant item.
+
+    Formula: relevant items in the first k places / k
+    """
+
+    symbol: ClassVar[str] = "P"
+
+    def _score(self, grades_BK: Ints, qrels_B: Sequence[Qrels]) -> Doubles:
+        scores_B: Doubles = self._relevant(grades_BK).sum(axis=1) / self.cutoff
+        return scores_B
+
+
+@dataclass(frozen=True)
+class Success(Binary):
+    """1 where any relevant item stands in the first k places, else 0 (hit rate).
+
+    Formula: 1 if there is a relevant item in the first k places, else 0
+    """
+
+    symbol: ClassVar[str] = "Success"
+
+    def _score(self, grades_BK: Ints, qrels_B: Sequence[Qrels]) -> Doubles:
+        scores_B: Doubles = (np.count_nonzero(self._relevant(grades_BK), axis=1) > 0).astype(np.float64)
+        return scores_B
+
+
+MEASURES: Mapping[str, type[Measure]] = MappingProxyType(
+    {m.symbol: m for m in (NDCG, Recall, ReciprocalRank, AveragePrecision, Precision, Success)}
+)
+"""Measures by their symbol, in the order of the documentation."""
+
+_OTHER_NAMES = {
+    "nDCG(gain=exp)": ("ndcgexp", "expndcg", "ndcgburges"),
+    "nDCG": ("ndcgcut", "ndcgat", "dcg"),
+    "R": ("recall", "recallat"),
+    "RR": ("mrr", "reciprank", "reciprocalrank"),
+    "AP": ("map", "mapcut", "averageprecision"),
+    "P": ("precision", "precisionat"),
+    "Success": ("hit", "hits", "hr", "hitrate", "hitratio"),
+}
+"""What other tools call them, lower case and letters only: for "did you mean" alone."""
+
+
+def parse_measure(name: str) -> Measure:
+    """The measure of a name such as nDCG@10, nDCG(gain=exp)@10 or R(rel=2)@100.
+
+    Raises `ValueError` for any other spelling, with the nearest right one and all that there are.
+    """
+    match = re.fullmatch(r"([A-Za-z]+)(?:\(([^()]*)\))?@([1-9][0-9]*)", name)
+    kind = MEASURES.get(match[1]) if match else None
+    if match is None or kind is None:
+        raise ValueError(f"no measure {name!r}{_suggestion(name)} {_known()}")
+    return kind(int(match[3]), **_settings(kind, match[2]))
+
+
+def measure_all(measures: Iterable[Measure], rows_BK: Rows, qrels_B: Sequence[Qrels]) -> dict[str, Floats]:
+    """Each measure's name with its (B,) numbers; the rankings are joined with their answer keys once for all."""
+    measures = list(measures)
+    depth = max((m.cutoff for m in measures), default=0)
+    graded = Graded.join(rows_BK[:, :depth], qrels_B)
+    return {m.name: m.of(graded) for m in measures}
+
+
+def _settings(kind: type[Measure], text: str | None) -> dict[str, int | str]:
+    settings: dict[str, int | str] = {}
+    known = [field.name for field in fields(kind)[1:]]
+    for part in text.split(",") if text is not None else ():
+        option, _, value = (side.strip() for side in part.partition("="))
+        if option not in known or option in settings:
+            problem = "is given twice" if option in settings else f"is unknown; it has: {', '.join(known)}"
+            raise ValueError(f"{kind.symbol}({text}): setting {option!r} {problem}")
+        settings[option] = int(value) if re.fullmatch("[0-9]+", value) else value
+    return settings
+
+
+def _suggestion(name: str) -> str:
+    spellings = {"".join(re.findall("[a-z]", s.lower())): s for s in MEASURES}
+    spellings |= {other: symbol for symbol, others in _OTHER_NAMES.items() for other in others}
+    head, brackets, digits = re.match(r"([^(@0-9]*)(\([^()]*\))?[^0-9]*([0-9]*)", name).groups("")  # type: ignore[union-attr]
+    near = get_close_matches("".join(re.findall("[a-z]", head.lower())), spellings, n=1, cutoff=0.7)
+    if not near:
+        return "."
+    cutoff = int(digits or 0)
+    why = "" if cutoff else " A cutoff of at least 1 is part of the name."
+    return f"; did you mean '{spellings[near[0]]}{brackets}@{cutoff or 10}'?{why}"
+
+
+def _known() -> str:
+    names = ", ".join(f"{symbol}@k" for symbol in MEASURES)
+    return f"The measures are {names}, for any whole k >= 1; with settings: nDCG(gain=exp)@10, R(rel=2)@10"
+
+
+def _share(part_B: Doubles | NDArray[np.int_], whole_B: Doubles | Ints) -> Doubles:
+    """`part_B / whole_B`, and 0 where there is nothing to have a share of."""
+    shares_B: Doubles = np.divide(part_B, whole_B, out=np.zeros(len(part_B)), where=whole_B > 0)
+    return shares_B
+
+
+def _ideal(qrels_B: Sequence[Qrels], cutoff: int) -> Ints:
+    """The grades of the best possible rankings, cut at `cutoff`; (B, most positives of any need) padded with 0."""
+    best_B = [qrels.ideal_J[:cutoff] for qrels in qrels_B]
+    ideal_BJ = np.zeros((len(best_B), max(map(len, best_B), default=0)), np.int32)
+    for ideal_J, best_J in zip(ideal_BJ, best_B, strict=True):
+        ideal_J[: len(best_J)] = best_J
+    return ideal_BJ
