@@ -39,6 +39,8 @@ class Qrels(Mapping[int, int]):
         self.rows_J: Rows = np.fromiter(self._grades.keys(), np.int32, len(self._grades))
         self.grades_J = np.fromiter(map(index, self._grades.values()), np.int32, len(self._grades))
         self.ideal_J = np.sort(self.grades_J[self.grades_J > 0])[::-1]
+        for array_J in (self.rows_J, self.grades_J, self.ideal_J):
+            array_J.setflags(write=False)
         if len(self.rows_J) and self.rows_J[0] < 0:
             raise ValueError(f"a judgement of row {self.rows_J[0]}: rows are positions in the catalog, from 0 on")
 

@@ -1,0 +1,212 @@
+"""The interface of a reward as tests: inherit `RewardContract`, say how the reward is made and what it pays.
+
+    class TestBrevity(RewardContract):
+        def make(self) -> Reward:
+            return Brevity(words=3)
+
+        def known(self) -> Cases:
+            return [(batch_of(["red tent", None], [[4, 1], [-1, -1]], [{4: 2}, {4: 2}]), [1.0, 0.0])]
+
+pytest collects the class. Only numpy is needed here, so that rewards outside this repository can use it as it is.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from retrievers.base import Floats, Hits, Query, Rows
+from rewards.base import Batch, Invalid, Message, Need, Qrels, Reward, Rollout, Search
+
+Cases: TypeAlias = Sequence[tuple[Batch, Sequence[float]]]
+"""Batches with the rewards that they must get."""
+
+
+class RewardContract:
+    """What every reward must do. Override `make` and `known`."""
+
+    invalid_is_worst = True
+    """No Invalid rollout is paid more than a valid one of the same need. A reward for which that is wrong, a bonus for
+    declining to answer for instance, says so by overriding this with False."""
+
+    def make(self) -> Reward:
+        """A fresh reward, with the same options each time."""
+        raise NotImplementedError(f"{type(self).__name__}.make must return a new reward")
+
+    def known(self) -> Cases:
+        """Batches small enough to work their rewards out by hand, with those rewards."""
+        raise NotImplementedError(f"{type(self).__name__}.known must return at least one batch with its true rewards")
+
+    def test_known_numbers(self) -> None:
+        """It pays what was worked out by hand."""
+        cases = self.known()
+        assert cases, "known() is empty: a reward without one true number is not tested"
+        for batch, expected_B in cases:
+            np.testing.assert_allclose(self.make()(batch), expected_B, rtol=0, atol=1e-6)
+
+    def test_one_finite_float32_per_rollout(self) -> None:
+        """(B,) float32 and finite, for any number of rollouts, none included."""
+        for size in (0, 1, 2, 33):
+            self._check_numbers(self.make()(self._batch(seed=size, size=size)), size)
+
+    def test_all_rollouts_invalid(self) -> None:
+        """A batch in which nothing was searched is a batch."""
+        self._check_numbers(self.make()(invalidated(self._batch(seed=1))), len(self._batch(seed=1)))
+
+    def test_nothing_found(self) -> None:
+        """Queries that match nothing are paid a number as well."""
+        batch = self._batch(seed=2)
+        nothing = Hits(np.full_like(batch.hits.rows_QK, -1), np.full_like(batch.hits.scores_QK, -np.inf))
+        self._check_numbers(self.make()(replace(batch, hits=nothing)), len(batch))
+
+    def test_the_batch_is_left_as_it_is(self) -> None:
+        """Other rewards read the same batch."""
+        batch = self._batch(seed=3)
+        before = deepcopy(batch)
+        self.make()(batch)  # its arrays are read-only: writing into one raises here
+        assert batch.rollouts == before.rollouts, "the reward changed the rollouts"
+        assert [dict(q) for q in batch.qrels] == [dict(q) for q in before.qrels], "the reward changed the qrels"
+        assert dict(batch.info) == dict(before.info), "the reward changed the info"
+
+    def test_rewards_follow_their_rollouts(self) -> None:
+        """The order of the rollouts in a batch is of no account: processes and shuffles change it."""
+        batch = self._batch(seed=4)
+        order_B = np.random.default_rng(4).permutation(len(batch))
+        np.testing.assert_array_equal(self.make()(reordered(batch, order_B)), self.make()(batch)[order_B])
+
+    def test_the_same_batch_gets_the_same_rewards(self) -> None:
+        """From one reward twice, and from another one with the same options."""
+        reward, batch = self.make(), self._batch(seed=5)
+        first_B = reward(batch)
+        np.testing.assert_array_equal(reward(batch), first_B)
+        np.testing.assert_array_equal(self.make()(self._batch(seed=5)), first_B)
+
+    def test_the_name_is_a_stable_text(self) -> None:
+        """Logs, tables and recipes find it by its name."""
+        reward = self.make()
+        name = reward.name
+        assert isinstance(name, str) and name.strip(), f"name must be a text, not {name!r}"
+        reward(self._batch(seed=6))
+        assert reward.name == name == self.make().name, "the name must not change"
+
+    def test_it_travels_to_other_processes(self) -> None:
+        """It pickles, with its options."""
+        reward, batch = self.make(), self._batch(seed=7)
+        copy: Reward = pickle.loads(pickle.dumps(reward))
+        assert copy.name == reward.name
+        np.testing.assert_array_equal(copy(batch), reward(batch))
+
+    def test_an_invalid_rollout_is_never_paid_more(self) -> None:
+        """Otherwise a policy learns to give up where the need is hard."""
+        batch = self._batch(seed=8, size=200)
+        more_B = self.make()(invalidated(batch)) > self.make()(batch)
+        assert self.invalid_is_worst != more_B.any(), (
+            f"{more_B.sum()} of {len(batch)} rollouts are paid more when they are Invalid, and "
+            f"invalid_is_worst = {self.invalid_is_worst}"
+        )
+
+    def test_raw_hits_are_read_only_where_declared(self) -> None:
+        """The environment searches the raw needs only for rewards with `needs_raw_hits = True`."""
+        batch = self._batch(seed=9)
+        without = replace(batch, raw_hits=None)
+        if getattr(self.make(), "needs_raw_hits", False):
+            _assert_refused(self.make(), without, "needs_raw_hits is declared, and a batch without them was accepted")
+        else:
+            np.testing.assert_array_equal(self.make()(without), self.make()(batch))
+
+    def test_hits_too_shallow_for_the_cutoff_are_refused(self) -> None:
+        """A number from too few items would bear a false name."""
+        cutoff = getattr(self.make(), "cutoff", None)
+        if cutoff is not None:
+            assert isinstance(cutoff, int) and cutoff >= 1, f"cutoff must be a whole number from 1 on, not {cutoff!r}"
+            shallow = random_batch(seed=10, size=4, k=cutoff - 1)
+            _assert_refused(self.make(), shallow, f"cutoff is {cutoff}, and hits of depth {cutoff - 1} were accepted")
+
+    def _batch(self, seed: int, size: int = 24) -> Batch:
+        return random_batch(seed=seed, size=size, k=max(10, getattr(self.make(), "cutoff", 0)))
+
+    @staticmethod
+    def _check_numbers(rewards_B: Floats, size: int) -> None:
+        assert isinstance(rewards_B, np.ndarray), f"expected an array, not {type(rewards_B).__name__}"
+        assert rewards_B.dtype == np.float32, f"expected float32, not {rewards_B.dtype}"
+        assert rewards_B.shape == (size,), f"expected shape ({size},), not {rewards_B.shape}"
+        assert np.isfinite(rewards_B).all(), f"rewards must be finite: {rewards_B}"
+
+
+def batch_of(
+    queries: Sequence[Query | None],
+    rows_BK: ArrayLike,
+    qrels: Sequence[Mapping[int, int]],
+    raw_rows_BK: ArrayLike | None = None,
+) -> Batch:
+    """A batch written by hand, its arrays read-only; None as a query is an Invalid rollout.
+
+    Rollouts with equal qrels belong to one need. The raw hits are there if `raw_rows_BK` is.
+    """
+    needs = {key: Need(f"need-{i}", f"what shopper {i} wants") for i, key in enumerate(map(_frozen, qrels))}
+    rollouts = []
+    for query, key in zip(queries, map(_frozen, qrels), strict=True):
+        action = Invalid("no query") if query is None else Search(query)
+        prompt: Message = {"role": "user", "content": needs[key].text}
+        completion: Message = {"role": "assistant", "content": "" if query is None else str(query)}
+        rollouts.append(Rollout(needs[key], (prompt, completion), action))
+    raw_hits = None if raw_rows_BK is None else _hits(raw_rows_BK)
+    return Batch(tuple(rollouts), _hits(rows_BK), [Qrels(grades) for grades in qrels], raw_hits)
+
+
+def random_batch(seed: int, size: int = 24, k: int = 10, group: int = 4) -> Batch:
+    """A batch of `size` rollouts in groups of one need: graded qrels, short and empty rankings, Invalid actions."""
+    rng = np.random.default_rng(seed)
+    catalog = max(60, 2 * k)
+    needs = [{int(r): int(rng.integers(-1, 4)) for r in rng.choice(catalog, 30, replace=False)} for _ in range(size)]
+    qrels = [{**needs[i // group], i // group: 2} for i in range(size)]  # one positive at least
+    queries = [" ".join(["tent"] * int(rng.integers(1, 25))) if rng.random() < 0.8 else None for _ in range(size)]
+    raw_rows_BK = np.stack([_ranking(rng, catalog, k) for _ in range(size)]) if size else np.empty((0, k), np.int32)
+    rows_BK = np.stack([_ranking(rng, catalog, k) for _ in range(size)]) if size else np.empty((0, k), np.int32)
+    rows_BK[[query is None for query in queries]] = -1
+    return batch_of(queries, rows_BK, qrels, raw_rows_BK[np.arange(size) // group])
+
+
+def invalidated(batch: Batch) -> Batch:
+    """The same needs, had the policy written nothing that could be read."""
+    rollouts = tuple(replace(rollout, action=Invalid("no query")) for rollout in batch.rollouts)
+    return replace(batch, rollouts=rollouts, hits=_hits(np.full_like(batch.hits.rows_QK, -1)))
+
+
+def reordered(batch: Batch, order_B: NDArray[np.int_]) -> Batch:
+    """Rollout i of the answer is rollout `order_B[i]` of the batch."""
+    raw_hits = None if batch.raw_hits is None else _hits(batch.raw_hits.rows_QK[order_B])
+    rollouts, qrels = [batch.rollouts[i] for i in order_B.tolist()], [batch.qrels[i] for i in order_B.tolist()]
+    return replace(batch, rollouts=rollouts, hits=_hits(batch.hits.rows_QK[order_B]), qrels=qrels, raw_hits=raw_hits)
+
+
+def _hits(rows_BK: ArrayLike) -> Hits:
+    rows_QK = np.array(rows_BK, np.int32)
+    scores_QK = np.where(rows_QK < 0, -np.inf, -np.arange(rows_QK.shape[1])).astype(np.float32)
+    rows_QK.setflags(write=False)
+    scores_QK.setflags(write=False)
+    return Hits(rows_QK, scores_QK)
+
+
+def _ranking(rng: np.random.Generator, catalog: int, k: int) -> Rows:
+    rows_K = rng.choice(catalog, k, replace=False).astype(np.int32)
+    rows_K[int(rng.choice([0, k // 2, k])) :] = -1
+    return rows_K
+
+
+def _frozen(grades: Mapping[int, int]) -> frozenset[tuple[int, int]]:
+    return frozenset(grades.items())
+
+
+def _assert_refused(reward: Reward, batch: Batch, otherwise: str) -> None:
+    try:
+        reward(batch)
+    except ValueError:
+        return
+    raise AssertionError(otherwise)
