@@ -106,7 +106,7 @@ def find_class(kind: str, name: str) -> type[Any]:
     """
     known = builtin(kind)
     target = known.get(name, name)
-    if not re.fullmatch(r"[\w.]*\w:\w+", target):
+    if not re.fullmatch(r"\w+(\.\w+)*:\w+", target):
         raise UserError(f"no {name!r} here{did_you_mean(name, known) or f'; {_listed(kind)}'}")
     module_name, class_name = target.split(":")
     found = getattr(_import(module_name), class_name, None)
