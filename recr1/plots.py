@@ -32,6 +32,7 @@ def reward_curve(records: Sequence[Mapping[str, Any]], out: Path, *, title: str)
     """
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ImportError as error:
         raise MissingLibrary("matplotlib", "train", "drawing the reward curve") from error
     measure = _first_measure(records)
@@ -49,6 +50,7 @@ def reward_curve(records: Sequence[Mapping[str, Any]], out: Path, *, title: str)
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="y", alpha=0.25)
     axes[-1].set_xlabel("training step")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(title)
     figure.savefig(out)
 

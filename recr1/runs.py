@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from recr1 import plots, yaml12
-from recr1.errors import RunError
+from recr1.errors import RunError, UserError
 from recr1.provenance import surroundings
 from rewards.base import Search
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 Status: TypeAlias = Literal["running", "finished", "interrupted", "failed"]
 
+_MARKS = ("run.json", "recipe.yaml", "metrics.jsonl")
+"""Files that a folder with a run holds from the start."""
 _RESERVED = ("step", "time")
 
 
@@ -73,20 +75,19 @@ class Run:
         Raises:
             RunError: When the folder holds a run or cannot be written.
         """
-        run = cls(Path(path), writer=writer, loggers=loggers)
+        run = cls(Path(path).expanduser(), writer=writer, loggers=loggers)
         if writer:
             run._claim()
             with _writing(run.path):
                 _write(run.path / "recipe.yaml", yaml12.write(dict(recipe)))
-            run.update(status="running", started=_now(), ended=None, **surroundings(), **facts)
-            for logger in run.loggers:
-                logger.start(run.path, recipe)
+            run.update(status="running", started=_now(), ended=None, **{**surroundings(), **facts})
+            run._start_loggers(recipe)
         return run
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
         """An existing run, for reading; raises `RunError` when the folder holds none."""
-        run = cls(Path(path), writer=False)
+        run = cls(Path(path).expanduser(), writer=False)
         if not run.path.is_dir():
             raise RunError(f"{run.path}: no such run folder")
         run.facts()
@@ -97,7 +98,7 @@ class Run:
         """Take the folder: creating metrics.jsonl exclusively lets one of two runs started at the same time win."""
         with _writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            held = next((n for n in ("run.json", "recipe.yaml", "metrics.jsonl") if (self.path / n).exists()), None)
+            held = next((name for name in _MARKS if (self.path / name).exists()), None)
             try:
                 if held is None:
                     (self.path / "metrics.jsonl").open("x").close()
@@ -105,6 +106,16 @@ class Run:
                 held = "metrics.jsonl"
         if held is not None:
             raise RunError(f"{self.path} already holds a run ({held}): choose another folder, or remove this one")
+
+    def _start_loggers(self, recipe: Mapping[str, Any]) -> None:
+        try:
+            for logger in self.loggers:
+                logger.start(self.path, recipe)
+        except UserError:
+            # Nothing has run yet: give the folder back, so that the corrected launch can use it.
+            for name in _MARKS:
+                (self.path / name).unlink(missing_ok=True)
+            raise
 
     def facts(self) -> dict[str, Any]:
         """The content of `run.json`; raises `RunError` when it is missing or unreadable."""
@@ -183,7 +194,7 @@ class Run:
         out = self.path / "plots" / "reward.png"
         with _writing(self.path):
             out.parent.mkdir(parents=True, exist_ok=True)
-            plots.reward_curve(self.read_metrics(), out, title=self.path.resolve().name)
+            plots.reward_curve(self.read_metrics(), out, title=f"Run {self.path.resolve().name}")
         return out
 
     def _append(self, name: str, records: Sequence[Mapping[str, Any]]) -> None:
@@ -201,10 +212,13 @@ class Run:
 
     def _read_lines(self, name: str) -> list[dict[str, Any]]:
         *lines, _torn = self._read(name).split("\n")
-        try:
-            return [json.loads(line) for line in lines]
-        except json.JSONDecodeError as error:
-            raise RunError(f"{self.path / name} holds a broken line: {error.doc[:80]!r}") from error
+        records = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise RunError(f"{self.path / name}:{number}: a broken line: {error}") from error
+        return records
 
 
 def _rollout(step: int, result: Step, row: int) -> dict[str, Any]:

@@ -15,7 +15,8 @@ def world():
     return World()
 
 
-def make(world, rewards=((First(), 1.0), (Valid(), 0.1)), k=3, retriever=None):
+def make(world, rewards=None, k=3, retriever=None):
+    rewards = [(First(), 1.0), (Valid(), 0.1)] if rewards is None else rewards
     return Environment(world, retriever or Overlap(world.catalog), rewards, k)
 
 
