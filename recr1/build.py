@@ -112,7 +112,9 @@ def find_class(kind: str, name: str) -> type[Any]:
     found = getattr(_import(module_name), class_name, None)
     if not inspect.isclass(found):
         raise UserError(f"the module '{module_name}' has no class {class_name!r}")
-    missing = [method for method in KINDS[kind].methods if not callable(getattr(found, method, None))]
+    # Not by getattr: a class answers to __call__ whether or not its objects do.
+    has = {name for base in found.__mro__ for name in vars(base)}
+    missing = [method for method in KINDS[kind].methods if method not in has]
     if missing:
         raise UserError(f"'{name}' is no {kind}: it has no method '{missing[0]}'")
     return found

@@ -76,6 +76,14 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        # Where left to itself PyYAML writes the line ends of Unicode in a way that it reads as a space.
+        style = None if data.replace("\n", "").isprintable() else '"'
+        return self.represent_scalar(f"{_TAG}str", data, style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
 
 for _class in (_Loader, _Dumper):
     _class.yaml_implicit_resolvers = {}
