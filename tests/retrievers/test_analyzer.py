@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrievers import Catalog
+from retrievers.analyzer import Analyzer, searched_fields
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("Red SHOES, red!", ["red", "shoes", "red"]),
+        ("women's 5.5in wi-fi snake_case", ["women", "s", "5", "5in", "wi", "fi", "snake_case"]),
+        ("", []),
+        (" \n\t..--!", []),
+        ("Stra\u00dfe \u00c9COLE", ["stra\u00dfe", "\u00e9cole"]),
+        (
+            "\u65e5\u672c\u8a9e \u3072\u3089 \u30ab\u30bf\u30ab\u30ca",
+            ["\u65e5", "\u672c", "\u8a9e", "\u3072", "\u3089", "\u30ab\u30bf\u30ab\u30ca"],
+        ),
+        ("iPhone\u65b0\u54c1", ["iphone", "\u65b0", "\u54c1"]),
+        (
+            "\u0939\u093f\u0928\u094d\u0926\u0940 \u0e44\u0e17\u0e22",
+            ["\u0939\u093f\u0928\u094d\u0926\u0940", "\u0e44\u0e17\u0e22"],
+        ),
+        (
+            "\ud55c\uad6d\uc5b4 \u0440\u0443\u0441\u0441\u043a\u0438\u0439",
+            ["\ud55c\uad6d\uc5b4", "\u0440\u0443\u0441\u0441\u043a\u0438\u0439"],
+        ),
+        ("shoe\u2122\U0001f45f\u00ae", ["shoe"]),
+        ("a\x00b\ud800c", ["a", "b", "c"]),
+    ],
+)
+def test_words_are_runs_of_letters_digits_and_marks(text, terms):
+    assert Analyzer().terms(text) == terms
+
+
+def test_an_accent_is_the_same_however_it_is_written():
+    assert Analyzer().terms("cafe\u0301") == Analyzer().terms("caf\u00e9") == ["caf\u00e9"]
+
+
+def test_case_is_kept_on_demand():
+    assert Analyzer(lowercase=False).terms("Red red") == ["Red", "red"]
+
+
+def test_stop_words_are_left_out_by_the_name_of_their_list():
+    assert Analyzer(stopwords="english").terms("The shoe of the year") == ["shoe", "year"]
+    assert Analyzer(stopwords="german").terms("der Schuh") == ["schuh"]
+
+
+def test_stop_words_can_be_listed_in_any_case():
+    assert Analyzer(stopwords=["RED"]).terms("red Shoe") == ["shoe"]
+
+
+def test_listed_stop_words_are_taken_as_they_are_where_case_is_kept():
+    assert Analyzer(stopwords=["Red"], lowercase=False).terms("Red red") == ["red"]
+
+
+def test_an_empty_list_of_stop_words_leaves_all_words_in():
+    assert Analyzer(stopwords=[]).terms("the") == ["the"]
+
+
+def test_words_are_stemmed_after_stop_words_went():
+    assert Analyzer(stopwords=["running"], stemmer="english").terms("running runs shoes") == ["run", "shoe"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stopwords": "klingon"}, r"option stopwords is 'klingon': the lists are .*english, english_plus.*; or give"),
+        ({"stemmer": "klingon"}, r"option stemmer is 'klingon': the languages are .*english"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_those_that_exist(options, message):
+    with pytest.raises(ValueError, match=message):
+        Analyzer(**options)
+
+
+def test_a_query_that_is_not_text_is_refused():
+    with pytest.raises(ValueError, match=r"searches text, not a tuple: \(3, 1\)"):
+        Analyzer().query_terms((3, 1))
+
+
+def test_query_terms_are_counted():
+    assert Analyzer().query_terms("red shoe RED") == {"red": 2, "shoe": 1}
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.text(st.characters(codec=None, categories=None)))
+@pytest.mark.parametrize("stemmer", [None, "english", "turkish", "arabic"])
+def test_any_string_has_terms(stemmer, text):
+    for term in Analyzer(stemmer=stemmer, stopwords="english").terms(text):
+        assert term
+        term.encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [("a\u0315\u0300", 1), ("\u0315\u0300", 0), ("a", 1), ("\u65e5", 1_000_000), ("\ud800", 0), ("a ", 500_000)],
+)
+def test_a_megabyte_is_cut_without_a_step_that_takes_quadratic_time(text, terms):
+    """Nothing is timed: such a step, as composing a long run of accents is, would take an hour."""
+    assert len(Analyzer(stemmer="english").terms(text * (1_000_000 // len(text)))) == terms
+
+
+def test_a_pickled_analyzer_stems_the_same():
+    analyzer = Analyzer(stopwords="english", stemmer="english")
+    analyzer.terms("warm up")
+    assert pickle.loads(pickle.dumps(analyzer)).terms("the running shoes") == ["run", "shoe"]
+
+
+def test_threads_stem_the_same():
+    analyzer = Analyzer(stemmer="english")
+    texts = [f"running{n} {'shoes ' * 50}" for n in range(200)]
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(analyzer.terms, texts)) == [analyzer.terms(text) for text in texts]
+
+
+CATALOG = Catalog(["1", "2"], ["red shoe", "hat"], {"title": ["red", "hat"], "price": [3, None]})
+
+
+def test_without_fields_the_texts_are_searched():
+    assert searched_fields(CATALOG, None) == [(("red shoe", "hat"), 1.0)]
+
+
+def test_fields_are_searched_as_text_with_their_weights():
+    assert searched_fields(CATALOG, {"title": 2, "price": 0.5}) == [(("red", "hat"), 2.0), (("3", ""), 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "option fields is empty"),
+        ({"colour": 1}, "the catalog has no field 'colour'; it has: texts, price, title"),
+        ({"title": 0}, r"option fields.title is 0: a weight is a number above 0"),
+        ({"title": -1.5}, r"option fields.title is -1.5"),
+        ({"title": float("nan")}, r"option fields.title is nan"),
+        ({"title": float("inf")}, r"option fields.title is inf"),
+    ],
+)
+def test_fields_that_cannot_be_searched_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        searched_fields(CATALOG, fields)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from retrievers import BUILTIN, Catalog, Retriever
+from retrievers.bm25 import BM25
+
+
+def catalog(**changes):
+    columns = {"ids": ["x", "y"], "texts": ["red shoe", "hat"], "fields": {"price": [3, None], "brand": ["a", "b"]}}
+    return Catalog(**{**columns, **changes})
+
+
+def test_rows_and_ids_name_the_same_items():
+    assert [catalog().row(item) for item in ("x", "y")] == [0, 1]
+    assert len(catalog()) == 2
+    assert "x" in catalog()
+    assert "z" not in catalog()
+
+
+def test_an_id_that_is_not_there_is_a_key_error():
+    with pytest.raises(KeyError, match="z"):
+        catalog().row("z")
+
+
+def test_a_column_is_text_and_missing_values_are_empty():
+    assert catalog().column("price") == ("3", "")
+    assert catalog().column("texts") == ("red shoe", "hat")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ids": [], "texts": [], "fields": None}, "the catalog is empty: it needs at least one item"),
+        ({"texts": ["red shoe"]}, "catalog column 'texts' has 1 values for 2 items"),
+        ({"fields": {"brand": ["a", "b", "c"]}}, "catalog column 'brand' has 3 values for 2 items"),
+        ({"ids": ["x", "x"]}, "item id 'x' stands in the catalog more than once"),
+    ],
+)
+def test_a_catalog_that_makes_no_sense_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        catalog(**changes)
+
+
+def test_a_column_that_is_not_there_is_refused_with_those_that_are():
+    with pytest.raises(ValueError, match="the catalog has no field 'title'; it has: texts, brand, price"):
+        catalog().column("title")
+
+
+def test_fields_cannot_be_changed():
+    with pytest.raises(TypeError):
+        catalog().fields["brand"] = ("z", "z")
+
+
+def test_a_pickled_catalog_is_the_same_catalog():
+    copy = pickle.loads(pickle.dumps(catalog()))
+    assert (copy.ids, copy.texts, dict(copy.fields)) == (catalog().ids, catalog().texts, dict(catalog().fields))
+    assert copy.row("y") == 1
+    assert copy.fingerprint == catalog().fingerprint
+
+
+def test_the_fingerprint_is_sixteen_hex_digits_of_the_content():
+    assert len(catalog().fingerprint) == 16
+    assert int(catalog().fingerprint, 16) >= 0
+    assert catalog().fingerprint == catalog().fingerprint
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ids": ["x", "z"]},
+        {"ids": ["y", "x"]},
+        {"texts": ["red shoes", "hat"]},
+        {"fields": None},
+        {"fields": {"price": [3, None], "brand": ["a", "c"]}},
+        {"fields": {"price": ["3", None], "brand": ["a", "b"]}},
+        {"fields": {"price": [3, None], "maker": ["a", "b"]}},
+        {"interactions": [(0, 1)]},
+    ],
+)
+def test_the_fingerprint_changes_with_any_change(changes):
+    assert catalog(**changes).fingerprint != catalog().fingerprint
+
+
+def test_the_fingerprint_does_not_depend_on_the_order_of_fields():
+    fields = {"brand": ["a", "b"], "price": [3, None]}
+    assert catalog(fields=fields).fingerprint == catalog().fingerprint
+
+
+def test_a_fingerprint_can_be_taken_of_any_text():
+    assert catalog(texts=["\ud800\x00", "\x1e\x1f"]).fingerprint
+
+
+def test_the_bm25_retriever_is_a_retriever():
+    assert isinstance(BM25(catalog()), Retriever)
+    assert set(BUILTIN) >= {"bm25", "rank_bm25"}

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from retrievers.compiled import best_keys_of_postings
+from retrievers.testing import check_hits
+from retrievers.topk import best_keys, hits_from_keys, no_hits, topk
+
+NONE = -np.inf
+
+
+def plainly(scores, k):
+    """Top-k as a sort of pairs."""
+    rows = sorted((row for row, score in enumerate(scores) if score > NONE), key=lambda row: (-scores[row], row))[:k]
+    pad = k - len(rows)
+    return [*rows, *[-1] * pad], [*(scores[row] for row in rows), *[NONE] * pad]
+
+
+def test_the_best_stand_first():
+    rows, scores = topk(np.array([[0.5, 2.0, -1.0], [3.0, 1.0, 2.0]]), 2)
+    assert rows.tolist() == [[1, 0], [0, 2]]
+    assert scores.tolist() == [[2.0, 0.5], [3.0, 2.0]]
+
+
+def test_ties_go_to_the_lower_row():
+    assert topk(np.array([[1.0, 2.0, 1.0, 2.0, 1.0]]), 4).rows_QK.tolist() == [[1, 3, 0, 2]]
+
+
+def test_minus_zero_ties_with_zero():
+    assert topk(np.array([[-0.0, 0.0, -0.0]]), 3).rows_QK.tolist() == [[0, 1, 2]]
+
+
+def test_scores_are_compared_as_float32():
+    assert topk(np.array([[1.0, 1.0 + 1e-12]]), 2).rows_QK.tolist() == [[0, 1]]
+
+
+def test_items_at_minus_infinity_did_not_match():
+    rows, scores = topk(np.array([[NONE, 1.0, NONE]]), 2)
+    assert rows.tolist() == [[1, -1]]
+    assert scores.tolist() == [[1.0, NONE]]
+
+
+def test_without_a_mask_low_and_infinite_scores_match():
+    scores = np.array([[np.finfo(np.float32).min, 0.0, np.inf]])
+    assert topk(scores, 3).rows_QK.tolist() == [[2, 1, 0]]
+
+
+def test_the_mask_says_what_matched_whatever_the_score():
+    rows, scores = topk(np.array([[0.0, 9.0, -2.0]]), 3, np.array([[True, False, True]]))
+    assert rows.tolist() == [[0, 2, -1]]
+    assert scores.tolist() == [[0.0, -2.0, NONE]]
+
+
+def test_k_may_exceed_the_items():
+    assert topk(np.array([[1.0, 2.0]]), 4).rows_QK.tolist() == [[1, 0, -1, -1]]
+
+
+@pytest.mark.parametrize("items", [0, 1, 50])
+def test_no_queries_give_no_rows(items):
+    assert topk(np.empty((0, items)), 3).rows_QK.shape == (0, 3)
+
+
+def test_no_items_give_empty_places():
+    assert topk(np.empty((2, 0)), 2).rows_QK.tolist() == [[-1, -1], [-1, -1]]
+
+
+def test_the_scores_that_came_in_are_left_as_they_are():
+    scores = np.array([[1.0, -0.0, 3.0]], np.float32)
+    before = scores.copy()
+    topk(scores, 2, np.array([[True, False, False]]))
+    assert scores.tobytes() == before.tobytes()
+
+
+def test_nan_is_refused():
+    with pytest.raises(ValueError, match="score of row 2 for query 1 is NaN"):
+        topk(np.array([[1.0, 1.0, 1.0], [1.0, 1.0, np.nan]]), 1)
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_a_k_below_one_is_refused(k):
+    with pytest.raises(ValueError, match=f"k is {k}: a search hands back at least 1 item"):
+        topk(np.array([[1.0]]), k)
+
+
+def test_no_hits_are_hits():
+    check_hits(no_hits(3, 2), 3, 2, 0)
+    assert (no_hits(3, 2).rows_QK == -1).all()
+
+
+SCORES = st.sampled_from([NONE, -3.5, -1.0, -0.0, 0.0, 1e-45, 0.5, 2.0, 1e38]) | st.floats(-10, 10, width=32)
+
+
+@settings(deadline=None, max_examples=200)
+@given(arrays(np.float32, st.tuples(st.integers(0, 4), st.integers(0, 90)), elements=SCORES), st.integers(1, 100))
+def test_it_ranks_as_a_plain_sort_does(scores_QN, k):
+    hits = topk(scores_QN, k)
+    check_hits(hits, len(scores_QN), k, scores_QN.shape[1])
+    for scores_N, rows_K, scores_K in zip(scores_QN, *hits, strict=True):
+        assert (rows_K.tolist(), scores_K.tolist()) == plainly(scores_N.tolist(), k)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 5, 1000])
+@pytest.mark.parametrize("k", [1, 7, 100, 999])
+def test_it_ranks_as_a_plain_sort_does_on_many_items(levels, k):
+    scores_QN = np.random.default_rng(levels).integers(-1, levels, (3, 1000)).astype(np.float32)
+    scores_QN[scores_QN < 0] = NONE
+    for scores_N, rows_K in zip(scores_QN, topk(scores_QN, k).rows_QK, strict=True):
+        assert rows_K.tolist() == plainly(scores_N.tolist(), k)[0]
+
+
+@pytest.mark.parametrize("k", [1, 3, 64, 200])
+@pytest.mark.parametrize("levels", [1, 4, 10**6])
+def test_the_compiled_kernel_picks_the_same_items(levels, k):
+    """Postings with one column per query: the sum of one weight is the score."""
+    rng = np.random.default_rng(k)
+    scores_QN = rng.integers(0, levels + 1, (5, 200)).astype(np.float32)
+    queries, rows = np.nonzero(scores_QN)
+    ends = np.searchsorted(queries, np.arange(6))
+    each = np.arange(6)
+    compiled = best_keys_of_postings(
+        scores_QN[queries, rows], rows.astype(np.int32), ends, each[:5], np.ones(5, np.float32), each, 200, k
+    )
+    expected = topk(scores_QN, k, scores_QN > 0)
+    for ours, theirs in zip(hits_from_keys(compiled, k), expected, strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_keys_of_fewer_than_k_items_are_padded():
+    keys = best_keys(np.array([[1.0, 2.0]], np.float32), 2)
+    assert hits_from_keys(keys, 5).rows_QK.tolist() == [[1, 0, -1, -1, -1]]
