@@ -74,7 +74,7 @@ def smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
 
 def _first_measure(records: Sequence[Mapping[str, Any]]) -> str | None:
     names = (name for record in records for name in record)
-    return next((n for n in names if n.startswith("eval/") and n.count("/") == 2), None)
+    return next((n for n in names if n.startswith("eval/") and n.count("/") == 2 and "@" in n), None)
 
 
 def _draw_reward(axis: Any, steps: NDArray[np.int64], values: NDArray[np.float64]) -> None:

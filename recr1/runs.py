@@ -78,8 +78,8 @@ class Run:
         run = cls(Path(path).expanduser(), writer=writer, loggers=loggers)
         if writer:
             run._claim()
-            with _writing(run.path):
-                _write(run.path / "recipe.yaml", yaml12.write(dict(recipe)))
+            with writing(run.path):
+                write_text(run.path / "recipe.yaml", yaml12.write(dict(recipe)))
             run.update(status="running", started=_now(), ended=None, **{**surroundings(), **facts})
             run._start_loggers(recipe)
         return run
@@ -96,7 +96,7 @@ class Run:
 
     def _claim(self) -> None:
         """Take the folder: creating metrics.jsonl exclusively lets one of two runs started at the same time win."""
-        with _writing(self.path):
+        with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             held = next((name for name in _MARKS if (self.path / name).exists()), None)
             try:
@@ -145,8 +145,8 @@ class Run:
         if not self.writer:
             return
         held = self.facts() if (self.path / "run.json").exists() else {}
-        with _writing(self.path):
-            _write(self.path / "run.json", json.dumps(held | facts, indent=2, default=str) + "\n")
+        with writing(self.path):
+            write_text(self.path / "run.json", json.dumps(held | facts, indent=2, default=str) + "\n")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append a line to `metrics.jsonl` and hand the numbers to every logger.
@@ -192,14 +192,14 @@ class Run:
     def plot(self) -> Path:
         """Draw the reward curve from `metrics.jsonl`; returns the picture's path. Raises `MissingLibrary`."""
         out = self.path / "plots" / "reward.png"
-        with _writing(self.path):
+        with writing(self.path):
             out.parent.mkdir(parents=True, exist_ok=True)
             plots.reward_curve(self.read_metrics(), out, title=f"Run {self.path.resolve().name}")
         return out
 
     def _append(self, name: str, records: Sequence[Mapping[str, Any]]) -> None:
         text = "".join(json.dumps(record) + "\n" for record in records)
-        with _writing(self.path), (self.path / name).open("a", encoding="utf-8") as file:
+        with writing(self.path), (self.path / name).open("a", encoding="utf-8") as file:
             file.write(text)
 
     def _read(self, name: str) -> str:
@@ -240,8 +240,8 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace a file in one move, so that a reader, or a crash, never meets half of it."""
+def write_text(path: Path, text: str) -> None:
+    """Write a file, or replace it, in one move, so that a reader, or a crash, never meets half of it."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("w", encoding="utf-8") as file:
@@ -254,7 +254,7 @@ def _write(path: Path, text: str) -> None:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Says which folder it was when the disk is full or the folder cannot be written."""
     try:
         yield

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recr1 import loggers
-from recr1.errors import MissingLibrary
+from recr1.errors import MissingLibrary, UserError
 from recr1.loggers import BUILTIN, Logger, WandbLogger
 from recr1.runs import Run
 
@@ -72,6 +72,14 @@ def test_an_offline_run_holds_the_same_numbers_under_the_same_names(offline, tmp
     assert (started.project, started.display_name, list(started.tags)) == ("shop", "run", ["cpu"])
     config = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in started.config.update}
     assert config["task"] == {"type": "shop"}
+
+
+def test_a_run_without_login_says_what_to_do(offline, tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    with pytest.raises(UserError, match="W&B did not start: .*log in, or set `mode: offline`"):
+        Run.create(tmp_path / "run", RECIPE, {}, loggers=[WandbLogger(mode="online")])
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 def test_a_failed_run_is_closed_as_a_failure(offline, tmp_path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -152,6 +153,17 @@ def test_names_of_our_own_are_refused_as_metrics(run):
 def test_no_half_written_files_stay_behind(run):
     run.update(more=1)
     run.finish("finished")
+    assert sorted(path.name for path in run.path.iterdir()) == ["metrics.jsonl", "recipe.yaml", "run.json"]
+
+
+def test_a_full_disk_leaves_the_last_state_whole(run, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("recr1.runs.os.fsync", full)
+    with pytest.raises(RunError, match="cannot be written: No space left on device"):
+        run.finish("finished")
+    assert Run.open(run.path).facts()["status"] == "running"
     assert sorted(path.name for path in run.path.iterdir()) == ["metrics.jsonl", "recipe.yaml", "run.json"]
 
 

@@ -1,0 +1,258 @@
+"""Evaluate a policy: the environment's own step on every need of a split, measured beside a floor and a ceiling."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recr1.env import ContractError, Environment, Step, chat_with, words
+from recr1.errors import UserError
+from recr1.evaluate.references import CHUNK, Progress, References, find_references
+from recr1.evaluate.stats import LEVEL, PERMUTATIONS, RESAMPLES, Doubles, bootstrap_interval, compare
+from recr1.policies.base import Policy
+from recr1.provenance import surroundings
+from retrievers.base import Floats, Hits
+from rewards.base import Action, Graded, Invalid, Need, Search
+from rewards.measures import Measure, parse_measure
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a policy did on N needs, S completions each (S = 1 when greedy)."""
+
+    name: str
+    """What the policy is called in tables."""
+    split: str
+    env: Environment
+    references: References
+    completions: Sequence[Sequence[str]]
+    """N lists of S."""
+    actions: Sequence[Sequence[Action]]
+    """What each completion was understood to mean."""
+    hits: Hits
+    """(N * S, k): need i's completion j in row i * S + j."""
+    values: Mapping[str, Floats]
+    """Measure name -> (N, S)."""
+    rewards: Floats
+    """(N, S): the weighted reward of the recipe, 0 without rewards."""
+    greedy: bool
+    seed: int
+
+    @property
+    def needs(self) -> Sequence[Need]:
+        """The needs, in the order of every array."""
+        return self.references.needs
+
+    @property
+    def samples(self) -> int:
+        """S: completions per need."""
+        return len(self.completions[0])
+
+    def per_need(self, measure: str) -> Doubles:
+        """(N,) the policy's number on each need: the mean over its completions."""
+        means: Doubles = self.values[measure].mean(axis=1, dtype=np.float64)
+        return means
+
+    @cached_property
+    def graded(self) -> Graded:
+        """The hits with their grades, one row a completion."""
+        qrels = [self.env.task.qrels[need.id] for need in self.needs for _ in range(self.samples)]
+        return Graded.join(self.hits.rows_QK, qrels)
+
+    def relevant_ranks(self, need: int, sample: int = 0) -> list[int]:
+        """The places, from 1 on, where a completion's query found relevant items."""
+        places = np.flatnonzero(self.graded.grades_BK[need * self.samples + sample] > 0) + 1
+        return [int(place) for place in places]
+
+    def behaviour(self) -> dict[str, Any]:
+        """What the completions were like: words per valid query, shares of invalid ones (by reason) and of no hits."""
+        actions = [action for of_need in self.actions for action in of_need]
+        queries = [action.query for action in actions if isinstance(action, Search)]
+        reasons = Counter(action.reason for action in actions if isinstance(action, Invalid))
+        found = int((self.hits.rows_QK[:, 0] >= 0).sum())
+        return {
+            "query_words": sum(map(words, queries)) / len(queries) if queries else 0.0,
+            "invalid": reasons.total() / len(actions),
+            "no_hits": (len(queries) - found) / len(actions),
+            "invalid_reasons": {reason: count / len(actions) for reason, count in sorted(reasons.items())},
+        }
+
+    def metrics(self) -> dict[str, float]:
+        """The means for a log, under stable names.
+
+        `eval/<split>/<measure>` is the policy's true measure, with its `/floor` and `/ceiling`; `eval/<split>/reward`
+        is the weighted reward; `eval/<split>/query/words`, `.../outcome/invalid` and `.../outcome/no_hits` are as in a
+        training step.
+        """
+        under, behaviour = f"eval/{self.split}", self.behaviour()
+        logged = {}
+        for measure in self.values:
+            logged[f"{under}/{measure}"] = float(self.per_need(measure).mean())
+            logged[f"{under}/{measure}/floor"] = float(self.references.floor[measure].mean(dtype=np.float64))
+            logged[f"{under}/{measure}/ceiling"] = float(self.references.ceiling[measure].mean(dtype=np.float64))
+        return logged | {
+            f"{under}/reward": float(self.rewards.mean()),
+            f"{under}/query/words": behaviour["query_words"],
+            f"{under}/outcome/invalid": behaviour["invalid"],
+            f"{under}/outcome/no_hits": behaviour["no_hits"],
+        }
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Every number that `eval.json` holds, with intervals and the test against the floor."""
+        return {
+            "policy": self.name,
+            "split": self.split,
+            "needs": len(self.needs),
+            "samples": 0 if self.greedy else self.samples,
+            "k": self.env.k,
+            "measures": {measure: self._measured(measure) for measure in self.values},
+            "reward": float(self.rewards.mean()) if self.env.rewards else None,
+            **self.behaviour(),
+            "settings": {
+                "seed": self.seed,
+                "level": LEVEL,
+                "resamples": RESAMPLES,
+                "permutations": PERMUTATIONS,
+                "retriever": type(self.env.retriever).__name__,
+                "catalog": self.env.task.catalog.fingerprint,
+            },
+            "versions": surroundings()["versions"],
+        }
+
+    def _measured(self, measure: str) -> dict[str, dict[str, float]]:
+        policy, floor = self.per_need(measure), self.references.floor[measure]
+        systems: dict[str, NDArray[np.floating]] = {
+            "floor": floor,
+            "policy": policy,
+            "ceiling": self.references.ceiling[measure],
+        }
+        return {
+            **{name: bootstrap_interval(values, seed=self.seed)._asdict() for name, values in systems.items()},
+            "versus_floor": compare(policy, floor, seed=self.seed)._asdict(),
+        }
+
+
+class Evaluator:
+    """A split ready for policies: needs and measures are checked, and floor and ceiling are searched once for all."""
+
+    def __init__(
+        self,
+        env: Environment,
+        split: str,
+        measures: Sequence[str],
+        *,
+        limit: int | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> None:
+        """Check everything that can be checked before a policy writes.
+
+        Args:
+            env: The environment that the policies are trained in, or one like it; its rewards may be none.
+            split: "train", "validation" or "test".
+            measures: Names such as nDCG@10; the first is the one that tables and examples are about.
+            limit: At most so many needs, the first ones.
+            seed: Of intervals and tests. How a policy samples is its own affair.
+            progress: Called with the needs done and all needs, for each policy.
+
+        Raises:
+            UserError: For a split without needs, an unknown measure or one that looks deeper than k.
+        """
+        self.env, self.split, self.seed, self._progress = env, split, seed, progress
+        self.measures = _parse(measures, env.k)
+        self.needs = env.task.needs(split)[:limit]
+        if not self.needs:
+            raise UserError(f"there is nothing to evaluate on: split '{split}' (limit {limit}) has no needs")
+
+    @cached_property
+    def references(self) -> References:
+        """Floor and ceiling, the same for every policy."""
+        return find_references(self.env, self.needs, self.measures)
+
+    def __call__(self, policy: Policy, *, samples: int = 0, name: str = "policy") -> Evaluation:
+        """Measure a policy; one with a `format` of its own is read with that one.
+
+        Args:
+            policy: Writes the completions.
+            samples: Completions per need, whose measures are averaged; 0 takes one greedy completion.
+            name: What the policy is called in tables.
+
+        Raises:
+            ContractError: When the policy returns the wrong number of completions.
+        """
+        own_format = getattr(policy, "format", None)
+        env = self.env.with_format(own_format) if own_format else self.env
+        size = max(samples, 1)
+        completions: list[list[str]] = []
+        steps: list[Step] = []
+        for start in range(0, len(self.needs), CHUNK):
+            chunk = self.needs[start : start + CHUNK]
+            prompts = env.prompts(chunk)
+            written = _checked(policy.generate(prompts, samples), policy, len(chunk), size)
+            chats = [chat_with(prompt, text) for prompt, texts in zip(prompts, written, strict=True) for text in texts]
+            steps.append(env.step([need for need in chunk for _ in range(size)], chats))
+            completions += written
+            if self._progress:
+                self._progress(len(completions), len(self.needs))
+        actions = [rollout.action for step in steps for rollout in step.batch.rollouts]
+        by_measure = {m.name: [m.of(step.batch.graded) for step in steps] for m in self.measures}
+        return Evaluation(
+            name=name,
+            split=self.split,
+            env=env,
+            references=self.references,
+            completions=completions,
+            actions=[actions[start : start + size] for start in range(0, len(actions), size)],
+            hits=Hits(
+                np.concatenate([step.batch.hits.rows_QK for step in steps]),
+                np.concatenate([step.batch.hits.scores_QK for step in steps]),
+            ),
+            values={measure: np.concatenate(parts).reshape(-1, size) for measure, parts in by_measure.items()},
+            rewards=np.concatenate([step.rewards for step in steps]).reshape(-1, size),
+            greedy=samples == 0,
+            seed=self.seed,
+        )
+
+
+def evaluate(
+    policy: Policy,
+    env: Environment,
+    split: str,
+    measures: Sequence[str],
+    *,
+    samples: int = 0,
+    limit: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure one policy on the needs of a split: an `Evaluator` that is used once."""
+    return Evaluator(env, split, measures, limit=limit, seed=seed, progress=progress)(policy, samples=samples)
+
+
+def _parse(names: Sequence[str], k: int) -> list[Measure]:
+    if not names:
+        raise UserError("an evaluation needs at least one measure, such as nDCG@10")
+    try:
+        measures = [parse_measure(name) for name in dict.fromkeys(names)]
+        for measure in measures:
+            measure.check_depth(k)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return measures
+
+
+def _checked(written: list[list[str]], policy: Policy, chats: int, per_chat: int) -> list[list[str]]:
+    counts = {len(texts) for texts in written}
+    if len(written) != chats or counts - {per_chat}:
+        raise ContractError(
+            f"policy {type(policy).__name__} returned {len(written)} lists of {sorted(counts)} completions; "
+            f"{chats} chats need {per_chat} each"
+        )
+    return written

@@ -1,0 +1,104 @@
+"""The floor and the ceiling: what a policy's number is read against.
+
+The floor of a need is what searching its raw text finds. The ceiling is the best, for each measure on its own, that any
+of these queries finds, written by somebody who has read the answer key:
+
+- the text of each of the best items (those of the need's highest grade, the first five in catalog order), cut to its
+  first 64 words;
+- the title of each of them, where the catalog has a field "title";
+- the words that all items of the highest grade share, in the order of the first one's text;
+- the raw need, so that a ceiling is never below its floor.
+
+It is a good query's number, not a proof: a policy can pass it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recr1.env import Environment
+from retrievers.base import Catalog, Floats
+from rewards.base import Graded, Need, Qrels
+from rewards.measures import Measure
+
+BEST_ITEMS, TEXT_WORDS = 5, 64
+CHUNK = 128
+"""Needs per search."""
+
+Progress = Callable[[int, int], None]
+"""Called with needs done and needs in all."""
+
+
+@dataclass(frozen=True)
+class References:
+    """Floor and ceiling of N needs: they depend on the data and the retriever, and so serve every policy."""
+
+    needs: Sequence[Need]
+    floor: Mapping[str, Floats]
+    """Measure name -> (N,)."""
+    ceiling: Mapping[str, Floats]
+    """Measure name -> (N,)."""
+    best_queries: Sequence[str]
+    """(N,) the query that reached the ceiling of the first measure."""
+
+
+def find_references(
+    env: Environment, needs: Sequence[Need], measures: Sequence[Measure], progress: Progress | None = None
+) -> References:
+    """Search the floor's and the ceiling's queries of every need; one search a chunk of needs."""
+    floor: dict[str, list[Floats]] = {measure.name: [] for measure in measures}
+    ceiling: dict[str, list[Floats]] = {measure.name: [] for measure in measures}
+    best_queries: list[str] = []
+    for start in range(0, len(needs), CHUNK):
+        chunk = needs[start : start + CHUNK]
+        # The raw need comes first of each need's queries.
+        queries = [[need.text, *answer_queries(env.task.qrels[need.id], env.task.catalog)] for need in chunk]
+        starts = np.cumsum([0, *map(len, queries[:-1])])
+        flat = [query for of_need in queries for query in of_need]
+        qrels = [env.task.qrels[need.id] for need, of_need in zip(chunk, queries, strict=True) for _ in of_need]
+        graded = Graded.join(env.search(flat).rows_QK[:, : max(m.cutoff for m in measures)], qrels)
+        for place, measure in enumerate(measures):
+            values = measure.of(graded)
+            floor[measure.name].append(values[starts])
+            ceiling[measure.name].append(np.maximum.reduceat(values, starts))
+            if place == 0:
+                best_queries += _winners(queries, values)
+        if progress:
+            progress(min(start + CHUNK, len(needs)), len(needs))
+    joined = [{name: np.concatenate(parts) for name, parts in bound.items()} for bound in (floor, ceiling)]
+    return References(needs, joined[0], joined[1], best_queries)
+
+
+def answer_queries(qrels: Qrels, catalog: Catalog) -> list[str]:
+    """The ceiling's queries besides the raw need, each once."""
+    top = max(qrels.values())
+    best = [row for row, grade in qrels.items() if grade == top]
+    texts = [" ".join(catalog.texts[row].split()[:TEXT_WORDS]) for row in best[:BEST_ITEMS]]
+    titles = catalog.fields.get("title", ())
+    named = [str(titles[row]) for row in best[:BEST_ITEMS] if titles and titles[row] is not None]
+    return list(dict.fromkeys(query for query in (*texts, *named, _shared_words(best, catalog)) if query.strip()))
+
+
+def _shared_words(rows: Sequence[int], catalog: Catalog) -> str:
+    shared = dict.fromkeys(_words(catalog.texts[rows[0]]))
+    for row in rows[1:]:
+        held = set(_words(catalog.texts[row]))
+        shared = {word: None for word in shared if word in held}
+    return " ".join(list(shared)[:TEXT_WORDS])
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
+def _winners(queries: Sequence[Sequence[str]], values: Floats) -> list[str]:
+    """The best query of each need; the first of equals."""
+    winners, start = [], 0
+    for of_need in queries:
+        winners.append(of_need[int(np.argmax(values[start : start + len(of_need)]))])
+        start += len(of_need)
+    return winners

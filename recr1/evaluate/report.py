@@ -1,0 +1,256 @@
+"""Evaluations for people and for tools: tables, before-and-after queries, and the files of an evaluation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recr1.evaluate import trec
+from recr1.evaluate.evaluation import Evaluation
+from recr1.runs import write_text, writing
+from retrievers.base import Hits
+from rewards.base import Search
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+TITLE_WIDTH = 60
+"""Characters of a text that stands for an item without a title."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells for a terminal and for Markdown alike."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+    def markdown(self) -> str:
+        """A Markdown section: title, table, notes."""
+        lines = [self.header, ["---"] * len(self.header), *self.rows]
+        cells = "\n".join("| " + " | ".join(_plain(cell) for cell in line) + " |" for line in lines)
+        return "\n\n".join([f"## {self.title}", cells, *self.notes]) + "\n"
+
+    def rich(self) -> RichTable:
+        """A rich table, with the notes as its caption."""
+        from rich import box
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        drawn = RichTable(
+            title=Text(self.title), caption=Text("\n".join(self.notes)), caption_justify="left", box=box.SIMPLE_HEAD
+        )
+        for name in self.header:
+            drawn.add_column(Text(name))
+        for row in self.rows:
+            drawn.add_row(*(Text(cell) for cell in row))
+        return drawn
+
+
+def table(evaluations: Sequence[Evaluation]) -> Table:
+    """Floor, each policy and ceiling, with intervals and the paired test against the floor.
+
+    Raises `ValueError` unless all are of the same needs and measures.
+    """
+    first = evaluations[0]
+    for other in evaluations[1:]:
+        _check_same_needs(first, other)
+    measures = list(first.values)
+    main = measures[0]
+    header = ["", *(cell for measure in measures for cell in (measure, "p")), "won/tied/lost", "words", "invalid"]
+    rows = [_bound_row("floor: raw need", first, "floor")]
+    for evaluation in evaluations:
+        summary = evaluation.summary
+        versus = [summary["measures"][measure]["versus_floor"] for measure in measures]
+        cells = [
+            cell
+            for measure, test in zip(measures, versus, strict=True)
+            for cell in (_interval(summary["measures"][measure]["policy"]), _p(test["p"]))
+        ]
+        outcome = "{wins}/{ties}/{losses}".format(**versus[0])
+        rows.append([evaluation.name, *cells, outcome, f"{summary['query_words']:.1f}", f"{summary['invalid']:.1%}"])
+    rows.append(_bound_row("ceiling: best items' words", first, "ceiling"))
+    return Table(f"{first.split}: {len(first.needs)} needs", header, rows, _notes(first, main))
+
+
+def _notes(evaluation: Evaluation, main: str) -> list[str]:
+    settings = evaluation.summary["settings"]
+    return [
+        f"Means over needs with {settings['level']:.0%} bootstrap intervals ({settings['resamples']} resamples). "
+        f"p: two-sided paired randomisation test against the floor ({settings['permutations']} permutations). "
+        f"won/tied/lost: needs above, at and below the floor in {main}. words: per valid query."
+    ]
+
+
+def _bound_row(label: str, evaluation: Evaluation, system: str) -> list[str]:
+    measured = evaluation.summary["measures"].values()
+    return [label, *(cell for numbers in measured for cell in (_interval(numbers[system]), "")), "", "", ""]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One need, what two policies wrote for it, and what that found."""
+
+    need: str
+    queries: tuple[str, str]
+    """Before and after; an invalid completion stands as "(invalid: reason)"."""
+    ranks: tuple[int | None, int | None]
+    """The place of the first relevant item; None where there is none in k."""
+    values: tuple[float, float]
+    """The first measure."""
+    titles: tuple[Sequence[str], Sequence[str]]
+    """The first items found, a relevant one with a star."""
+
+
+def examples(before: Evaluation, after: Evaluation, n: int = 5, titles: int = 3) -> list[Example]:
+    """Before-and-after queries that show losses as well as gains.
+
+    The needs are sorted by the change in the first measure (equal ones in the order of the data), and n are taken at
+    even distances: the largest gain first, the largest loss last, what is typical in between. The first completion of
+    each is shown. Raises `ValueError` unless both are of the same needs and measures.
+    """
+    _check_same_needs(before, after)
+    measure = next(iter(after.values))
+    change = after.values[measure][:, 0] - before.values[measure][:, 0]
+    order = np.argsort(-change, kind="stable")
+    places = np.linspace(0, len(order) - 1, min(n, len(order))).round().astype(int)
+    return [_example(before, after, int(order[place]), measure, titles) for place in places]
+
+
+def _example(before: Evaluation, after: Evaluation, need: int, measure: str, titles: int) -> Example:
+    both = before, after
+    ranks = [next(iter(e.relevant_ranks(need)), None) for e in both]
+    found = [_titles(e, need, titles) for e in both]
+    values = [float(e.values[measure][need, 0]) for e in both]
+    queries = [_query(e, need) for e in both]
+    return Example(
+        after.needs[need].text,
+        (queries[0], queries[1]),
+        (ranks[0], ranks[1]),
+        (values[0], values[1]),
+        (found[0], found[1]),
+    )
+
+
+def examples_table(shown: Sequence[Example], before: str = "before", after: str = "after") -> Table:
+    """Examples as a table, two lines a need."""
+    rows = []
+    for example in shown:
+        for place, label in enumerate((before, after)):
+            rank = example.ranks[place]
+            rows.append(
+                [
+                    example.need if place == 0 else "",
+                    label,
+                    example.queries[place],
+                    str(rank) if rank else "-",
+                    f"{example.values[place]:.2f}",
+                    "; ".join(example.titles[place]) or "nothing",
+                ]
+            )
+    note = "Taken at even distances from largest gain to largest loss. *: relevant."
+    return Table("Before and after", ["need", "", "query", "first relevant", "measure", "found"], rows, [note])
+
+
+def write(evaluation: Evaluation, folder: str | Path) -> Path:
+    """Write an evaluation into a folder and return it; raises `RunError` when it cannot be written.
+
+    - `eval.json`: every number, the settings and the versions;
+    - `eval.md`: the table;
+    - `per_need.jsonl`: a line a need: text, completion, query, measures of policy, floor and ceiling, relevant ranks;
+    - `run.trec` and `qrels.trec`; with several samples a need, `run.1.trec`, `run.2.trec` and so on.
+    """
+    out = Path(folder)
+    catalog, keys = evaluation.env.task.catalog, [evaluation.env.task.qrels[need.id] for need in evaluation.needs]
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / "eval.json", json.dumps(evaluation.summary, indent=2) + "\n")
+        write_text(out / "eval.md", table([evaluation]).markdown())
+        write_text(out / "per_need.jsonl", "".join(json.dumps(line) + "\n" for line in per_need(evaluation)))
+        write_text(out / "qrels.trec", "".join(trec.qrels_lines(evaluation.needs, keys, catalog)))
+        for sample in range(evaluation.samples):
+            one = slice(sample, None, evaluation.samples)
+            hits = Hits(evaluation.hits.rows_QK[one], evaluation.hits.scores_QK[one])
+            name = "run.trec" if evaluation.samples == 1 else f"run.{sample + 1}.trec"
+            write_text(out / name, "".join(trec.run_lines(evaluation.needs, hits, catalog, evaluation.name)))
+    return out
+
+
+def per_need(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    """What `per_need.jsonl` holds: the first completion of each need, and with several all of them under "samples"."""
+    references = evaluation.references
+    policy = {measure: evaluation.per_need(measure) for measure in evaluation.values}
+    for row, need in enumerate(evaluation.needs):
+        line = {
+            "need": need.id,
+            "text": need.text,
+            **_sample(evaluation, row, 0),
+            "ceiling_query": references.best_queries[row],
+            "measures": {
+                measure: {
+                    "policy": float(policy[measure][row]),
+                    "floor": float(references.floor[measure][row]),
+                    "ceiling": float(references.ceiling[measure][row]),
+                }
+                for measure in evaluation.values
+            },
+        }
+        if evaluation.samples > 1:
+            line["samples"] = [
+                _sample(evaluation, row, place)
+                | {measure: float(values[row, place]) for measure, values in evaluation.values.items()}
+                for place in range(evaluation.samples)
+            ]
+        yield line
+
+
+def _sample(evaluation: Evaluation, need: int, place: int) -> dict[str, Any]:
+    action = evaluation.actions[need][place]
+    return {
+        "completion": evaluation.completions[need][place],
+        **({"query": action.query} if isinstance(action, Search) else {"invalid": action.reason}),
+        "relevant_ranks": evaluation.relevant_ranks(need, place),
+    }
+
+
+def _titles(evaluation: Evaluation, need: int, count: int) -> list[str]:
+    catalog, row = evaluation.env.task.catalog, need * evaluation.samples
+    named = catalog.fields.get("title") or catalog.texts
+    relevant = set(evaluation.relevant_ranks(need))
+    items = [int(item) for item in evaluation.hits.rows_QK[row, :count] if item >= 0]
+    texts = (" ".join(str(named[item] or catalog.texts[item]).split()) for item in items)
+    return [_short(text) + ("*" if rank in relevant else "") for rank, text in enumerate(texts, start=1)]
+
+
+def _query(evaluation: Evaluation, need: int) -> str:
+    action = evaluation.actions[need][0]
+    return str(action.query) if isinstance(action, Search) else f"(invalid: {action.reason})"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= TITLE_WIDTH else text[: TITLE_WIDTH - 3] + "..."
+
+
+def _check_same_needs(first: Evaluation, second: Evaluation) -> None:
+    same = [n.id for n in first.needs] == [n.id for n in second.needs] and list(first.values) == list(second.values)
+    if not same:
+        raise ValueError(f"'{first.name}' and '{second.name}' are evaluations of other needs or other measures")
+
+
+def _interval(numbers: dict[str, float]) -> str:
+    return "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**numbers)
+
+
+def _p(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _plain(cell: str) -> str:
+    return " ".join(cell.replace("|", "\\|").split())

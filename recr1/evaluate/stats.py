@@ -1,0 +1,113 @@
+"""Is a difference real: bootstrap intervals and the paired randomisation test, both seeded and vectorised.
+
+Needs are the unit of chance: an interval says how far the mean would move with other needs of the same kind, and the
+test asks how often swapping the two systems on needs at random would show as large a difference (Smucker, Allan and
+Carterette, CIKM 2007, find it fit for retrieval measures).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Doubles = NDArray[np.float64]
+
+LEVEL, RESAMPLES, PERMUTATIONS = 0.95, 2_000, 10_000
+_BLOCK = 4_000_000
+"""Random numbers drawn at a time: 32 MB of them."""
+
+
+class Interval(NamedTuple):
+    """A mean and the bounds of its bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Comparison(NamedTuple):
+    """One system against another on the same needs."""
+
+    difference: float
+    """Mean of the first minus mean of the second."""
+    low: float
+    high: float
+    """Bounds of the difference's bootstrap interval."""
+    p: float
+    """Two-sided, of the paired randomisation test; never 0."""
+    wins: int
+    ties: int
+    losses: int
+
+
+def bootstrap_interval(
+    values_N: NDArray[np.floating], *, seed: int, level: float = LEVEL, resamples: int = RESAMPLES
+) -> Interval:
+    """The mean of N values with its percentile bootstrap interval (Efron and Tibshirani 1993, chapter 13).
+
+    Raises `ValueError` for no values, or one that is not finite.
+    """
+    values = _checked(values_N)
+    rng = np.random.default_rng(seed)
+    means_R = np.concatenate(
+        [values[rng.integers(0, len(values), (rows, len(values)))].mean(axis=1) for rows in _blocks(resamples, values)]
+    )
+    tail = (1 - level) / 2
+    low, high = np.quantile(means_R, [tail, 1 - tail])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def randomisation_test(differences_N: NDArray[np.floating], *, seed: int, permutations: int = PERMUTATIONS) -> float:
+    """Two-sided p that the mean of N paired differences is 0, by flipping their signs at random.
+
+    The observed signs count as one of the permutations, (1 + as large) / (1 + permutations), so that p is never 0 and
+    the test never claims more than its level (Phipson and Smyth 2010). 1.0 where no difference is other than 0.
+    """
+    differences = _checked(differences_N)
+    differences = differences[differences != 0]  # a zero has no sign to flip
+    if not len(differences):
+        return 1.0
+    rng = np.random.default_rng(seed)
+    # A permutation that equals the observed signs must count as "as large" whatever the order of summation.
+    bound = abs(differences.sum()) - 1e-9 * np.abs(differences).sum()
+    as_large = sum(
+        int(np.count_nonzero(np.abs(_signs(rng, rows, len(differences)) @ differences) >= bound))
+        for rows in _blocks(permutations, differences)
+    )
+    return (1 + as_large) / (1 + permutations)
+
+
+def compare(first_N: NDArray[np.floating], second_N: NDArray[np.floating], *, seed: int) -> Comparison:
+    """How the first system does against the second on the same N needs, in the same order."""
+    if len(first_N) != len(second_N):
+        raise ValueError(f"a paired comparison of {len(first_N)} needs with {len(second_N)}")
+    differences = np.asarray(first_N, np.float64) - np.asarray(second_N, np.float64)
+    interval = bootstrap_interval(differences, seed=seed)
+    wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
+    p = randomisation_test(differences, seed=seed)
+    return Comparison(*interval, p, wins, len(differences) - wins - losses, losses)
+
+
+def _checked(values_N: NDArray[np.floating]) -> Doubles:
+    values: Doubles = np.asarray(values_N, np.float64)
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"statistics need a list of at least one value, not an array of shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError("statistics of a value that is not finite")
+    return values
+
+
+def _blocks(total: int, values_N: Doubles) -> Iterator[int]:
+    """How many repetitions to draw at a time, so that memory stays bounded."""
+    size = max(1, _BLOCK // len(values_N))
+    yield from (min(size, total - start) for start in range(0, total, size))
+
+
+def _signs(rng: np.random.Generator, rows: int, columns: int) -> Doubles:
+    """(rows, columns) of -1 and +1, from one random bit each."""
+    bits = rng.integers(0, 256, (rows, (columns + 7) // 8), np.uint8)
+    signs: Doubles = np.unpackbits(bits, axis=1, count=columns).astype(np.float64) * 2 - 1
+    return signs
