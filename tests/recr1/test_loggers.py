@@ -77,7 +77,7 @@ def test_an_offline_run_holds_the_same_numbers_under_the_same_names(offline, tmp
 def test_a_run_without_login_says_what_to_do(offline, tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    with pytest.raises(UserError, match="W&B did not start: .*log in, or set `mode: offline`"):
+    with pytest.raises(UserError, match=r"W&B did not start: .*log in, or set `mode: offline`"):
         Run.create(tmp_path / "run", RECIPE, {}, loggers=[WandbLogger(mode="online")])
     assert not (tmp_path / "run" / "run.json").exists()
 
