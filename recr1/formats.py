@@ -74,9 +74,9 @@ class _Prompted:
         if prompt is None:
             prompt = f"{_SITUATION}\n\nShopper: {SLOT}\n\n{self.instruction}"
         if SLOT not in prompt:
-            raise UserError(f"prompt {prompt!r} has no {SLOT}: put {SLOT} where the text of the need belongs")
+            raise UserError(f"prompt: no {SLOT} in {prompt!r}; put {SLOT} where the text of the need belongs")
         if max_chars < 1:
-            raise UserError(f"max_chars is {max_chars}: a query needs at least 1 character")
+            raise UserError(f"max_chars: must be at least 1 character, got {max_chars}")
         self.prompt, self.system, self.max_chars = prompt, system, max_chars
 
     def render(self, need: Need) -> list[Message]:

@@ -57,6 +57,7 @@ def _valid(rng: random.Random) -> str:
             f"<think>{query}</think>\n<answer>{json.dumps(object_, ensure_ascii=rng.random() < 0.5)}</answer>",
             f"{query}</think><answer>{json.dumps(object_)}</answer>",
             f"<think></think><answer>{json.dumps(rng.choice(VALUES))}</answer>",
+            f'<think></think><answer>{{"query": "blue", {json.dumps(object_)[1:]}</answer>',
         ]
     )
 

@@ -1,0 +1,200 @@
+"""What the rows of data files mean: a catalog's items, needs, and judgements of one by the other."""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from recr1.errors import DataError
+from recr1.options import did_you_mean
+from recr1.tasks.readers import Record, records
+from retrievers.base import Catalog
+from rewards.base import Need
+
+Names: TypeAlias = Mapping[str, tuple[str, ...]]
+"""Role -> the column names that may play it, the first one in a file wins."""
+
+COLUMNS: Names = {
+    "item_id": ("_id", "id", "item_id", "doc_id"),
+    "need_id": ("_id", "id", "need_id", "query_id", "query-id"),
+    "need_text": ("text", "query"),
+    "qrels_need": ("query-id", "query_id", "need_id"),
+    "qrels_item": ("corpus-id", "doc_id", "item_id"),
+    "grade": ("score", "grade", "relevance"),
+}
+"""The names by role where a task's `columns` says nothing."""
+
+TEXT_FIELDS = ("title", "text")
+"""The fields that make an item's text where a task's `text_fields` says nothing."""
+
+_GRADE = re.compile(r"[+-]?[0-9]{1,9}")
+_NESTED = object()
+
+
+def read_catalog(path: Path, names: Names = COLUMNS, text_fields: Sequence[str] | None = None) -> Catalog:
+    """The catalog of a file. Every flat column but the id is a field, None where an item lacks it.
+
+    A list of plain values is joined with commas; a column with anything nested deeper is left out. An item's text is
+    its text fields, joined with blanks. Raises `DataError`, for an item without any of the text fields too (an empty
+    one is an item that no text search finds, and no error).
+    """
+    lines: dict[str, int] = {}
+    rows: list[Record] = []
+    nested: set[str] = set()
+    id_column = None
+    wanted = set(text_fields or TEXT_FIELDS)
+    for line, record in records(path, "catalog items"):
+        id_column = id_column or _column(path, line, record, "item_id", names)
+        item = _text(path, line, record, id_column)
+        if item in lines:
+            raise DataError(path, line, f"item id {item!r} is on line {lines[item]} already (an id names one item)")
+        if wanted.isdisjoint(record):
+            raise _missing(path, line, " or ".join(map(repr, text_fields or TEXT_FIELDS)), record, "text_fields")
+        lines[item] = line
+        rows.append({name: _flat(value) for name, value in record.items() if name != id_column})
+        nested.update(name for name, value in rows[-1].items() if value is _NESTED)
+    found = {name: None for row in rows for name in row if name not in nested}
+    fields = {name: [row.get(name) for row in rows] for name in found}
+    return Catalog(list(lines), _texts(path, fields, len(rows), text_fields), fields)
+
+
+def _texts(path: Path, fields: Mapping[str, list[Any]], count: int, text_fields: Sequence[str] | None) -> list[str]:
+    used = list(text_fields or [name for name in TEXT_FIELDS if name in fields])
+    for name in used:
+        if name not in fields:
+            remedy = f"{did_you_mean(name, fields)} (fields: {', '.join(fields)})"
+            raise DataError(path, None, f"text_fields: no item has a flat field {name!r}{remedy}")
+    columns = [fields[name] for name in used]
+    texts = [" ".join(str(c[row]) for c in columns if c[row] not in (None, "")) for row in range(count)]
+    if not any(texts):
+        raise DataError(path, None, f"every item's text ({' + '.join(used)}) is empty: name other text_fields")
+    return texts
+
+
+def read_needs(path: Path, names: Names = COLUMNS) -> dict[str, Need]:
+    """The needs of a file by id, in its order; columns other than id and text are ignored. Raises `DataError`."""
+    needs: dict[str, Need] = {}
+    lines: dict[str, int] = {}
+    id_column = text_column = None
+    for line, record in records(path, "needs"):
+        id_column = id_column or _column(path, line, record, "need_id", names)
+        text_column = text_column or _column(path, line, record, "need_text", names)
+        need = Need(_text(path, line, record, id_column), _text(path, line, record, text_column))
+        if need.id in lines:
+            raise DataError(
+                path, line, f"need id {need.id!r} is on line {lines[need.id]} already (an id names one need)"
+            )
+        needs[need.id], lines[need.id] = need, line
+    return needs
+
+
+class QrelsReader:
+    """Reads files of judgements for one catalog and its needs.
+
+    Rows of the same need and item are merged to their highest grade; a grade below `min_grade` counts as 0. `counts`
+    says what happened to how many rows, of all files together.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        needs: Mapping[str, Need],
+        names: Names = COLUMNS,
+        *,
+        min_grade: int = 1,
+        refuse_unknown_items: bool = True,
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        self._row_of = {item: row for row, item in enumerate(catalog.ids)}
+        self._needs, self._names = needs, names
+        self._min_grade, self._refuse_unknown_items = min_grade, refuse_unknown_items
+
+    def read(self, path: Path) -> dict[str, dict[int, int]]:
+        """Need id -> catalog row -> grade. Raises `DataError`, for needs and items that do not exist too."""
+        answers: dict[str, dict[int, int]] = {}
+        unknown_needs: list[tuple[int, str]] = []
+        unknown_items: list[tuple[int, str]] = []
+        need_column = item_column = grade_column = None
+        for line, record in records(path, "judgements"):
+            need_column = need_column or _column(path, line, record, "qrels_need", self._names)
+            item_column = item_column or _column(path, line, record, "qrels_item", self._names)
+            grade_column = grade_column or _column(path, line, record, "grade", self._names)
+            need, item = _text(path, line, record, need_column), _text(path, line, record, item_column)
+            grade = _grade(path, line, record, grade_column)
+            if need not in self._needs:
+                unknown_needs.append((line, need))
+            elif item not in self._row_of:
+                unknown_items.append((line, item))
+            else:
+                self._add(answers.setdefault(need, {}), self._row_of[item], grade)
+        _refuse_unknown(path, "need", unknown_needs, "add them to the file of needs, or remove these rows")
+        if self._refuse_unknown_items:
+            remedy = "add them to the catalog, or leave these rows out with unknown_items: exclude"
+            _refuse_unknown(path, "item", unknown_items, remedy)
+        self.counts += Counter({"rows of unknown items left out": len(unknown_items)})
+        return answers
+
+    def _add(self, key: dict[int, int], row: int, grade: int) -> None:
+        grade = grade if grade >= self._min_grade else 0
+        before = key.get(row)
+        key[row] = grade if before is None else max(before, grade)
+        self.counts["rows read"] += 1
+        if before is not None:
+            same = before == grade
+            self.counts["repeated rows merged" if same else "repeated rows with another grade, highest kept"] += 1
+
+
+def _refuse_unknown(path: Path, what: str, unknown: Sequence[tuple[int, str]], remedy: str) -> None:
+    if unknown:
+        line, first = unknown[0]
+        others = f" (the first of {len(unknown):,} such rows)" if len(unknown) > 1 else ""
+        raise DataError(path, line, f"unknown {what} {first!r}{others}: {remedy}")
+
+
+def _column(path: Path, line: int, record: Record, role: str, names: Names) -> str:
+    """The column that plays a role in a file, by its first row."""
+    found = next((name for name in names[role] if name in record), None)
+    if found is None:
+        raise _missing(path, line, " or ".join(map(repr, names[role])), record, f"columns: {{{role}: ...}}")
+    return found
+
+
+def _missing(path: Path, line: int, what: str, record: Record, option: str) -> DataError:
+    return DataError(path, line, f"no field {what} here; there are: {', '.join(record)} (name it with {option})")
+
+
+def _text(path: Path, line: int, record: Record, column: str) -> str:
+    """A value that must be there: text that is not blank, or a whole number as text."""
+    value = record.get(column)
+    if type(value) is str and value and not value.isspace():
+        return value
+    if type(value) is int:
+        return str(value)
+    if column not in record:
+        raise DataError(path, line, f"no field {column!r} here; there are: {', '.join(record)} (every row needs it)")
+    what = "is empty" if value is None or isinstance(value, str) else f"is {reprlib.repr(value)}"
+    raise DataError(path, line, f"field {column!r} {what}: it must be text or a whole number")
+
+
+def _grade(path: Path, line: int, record: Record, column: str) -> int:
+    value = record.get(column)
+    if type(value) is int and abs(value) < 10**9:
+        return value
+    if type(value) is str and _GRADE.fullmatch(value):
+        return int(value)
+    what = f"grade {reprlib.repr(value)} is not an integer" if column in record else f"no field {column!r} here"
+    raise DataError(path, line, f"{what}: write grades as whole numbers such as 0, 1, 2")
+
+
+def _flat(value: Any) -> Any:
+    """A value as a field holds it: plain, a list of plain values joined with commas, or `_NESTED`."""
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, list):
+        parts = [_flat(part) for part in value]
+        return _NESTED if any(isinstance(v, list) for v in value) or _NESTED in parts else ", ".join(map(str, parts))
+    return _NESTED if isinstance(value, dict) else str(value)
