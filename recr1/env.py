@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recr1.build import Part, build
 from recr1.errors import DataError, UserError
 from recr1.tasks.base import SPLITS
 from retrievers.base import Floats, Hits, Query, Retriever
@@ -269,3 +270,14 @@ def words(query: Query) -> int:
     if isinstance(query, str):
         return len(query.split())
     return len(query) if isinstance(query, tuple) else 1
+
+
+def open_environment(task: Part, retriever: Part, rewards: Sequence[tuple[Part, float]], k: int) -> Environment:
+    """The environment that a recipe's parts describe: opens the data, builds the index."""
+    opened = build("task", task)
+    return Environment(
+        opened,
+        build("retriever", retriever, opened.catalog),
+        [(build("reward", part, path=f"rewards.{place}"), weight) for place, (part, weight) in enumerate(rewards)],
+        k,
+    )

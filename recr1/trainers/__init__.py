@@ -1,4 +1,8 @@
 """Trainers: how rewards change the policy."""
 
+from recr1.trainers.base import Trainer
+
 BUILTIN = {"grpo": "recr1.trainers.grpo:GRPO"}
 """Trainers by the name that a recipe uses; the classes are imported when they are asked for."""
+
+__all__ = ["BUILTIN", "Trainer"]

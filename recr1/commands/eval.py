@@ -1,0 +1,149 @@
+"""`recr1 eval`: how good a policy is, between floor and ceiling; of a run, before and after training."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recr1.build import Part, build
+from recr1.env import open_environment
+from recr1.errors import RunError
+from recr1.evaluate import Evaluation, Evaluator, compare, examples, examples_table, table, write
+from recr1.recipe import Recipe, find_recipe, load_recipe
+from recr1.runs import Run
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+UNTRAINED, TRAINED = "untrained policy", "trained policy"
+
+
+def evaluate(
+    target: str,
+    overrides: Sequence[str] = (),
+    *,
+    policy: str | None = None,
+    split: str | None = None,
+    measures: Sequence[str] | None = None,
+    samples: int = 0,
+    out: str | None = None,
+    as_json: bool = False,
+) -> int:
+    """Evaluate a recipe's policy, or a run's before and after training, and print and write the results."""
+    folder = Path(target) if Path(target).is_dir() else None
+    recipe = _recipe(target, folder, overrides)
+    parts = _policies(recipe, folder, policy)
+    env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
+    with _Bar(quiet=as_json) as bar:
+        evaluator = Evaluator(
+            env,
+            split or recipe.evaluate.split,
+            measures or recipe.evaluate.measures,
+            limit=recipe.evaluate.needs,
+            seed=recipe.seed,
+            progress=bar.advance,
+        )
+        done = [_evaluated(evaluator, name, part, samples, bar) for name, part in parts.items()]
+    home = Path(out) if out else folder / "eval" / evaluator.split if folder else None
+    if home:
+        _write(done, home)
+    if as_json:
+        sys.stdout.write(json.dumps([evaluation.summary for evaluation in done], indent=2) + "\n")
+    else:
+        _show(done, home)
+    return 0
+
+
+def _recipe(target: str, folder: Path | None, overrides: Sequence[str]) -> Recipe:
+    if folder is None:
+        return load_recipe(find_recipe(target), overrides)
+    return load_recipe(Run.open(folder).path / "recipe.yaml", overrides)
+
+
+def _policies(recipe: Recipe, folder: Path | None, named: str | None) -> Mapping[str, Part]:
+    """What to evaluate, by the name that the table shows."""
+    if named:
+        return {named: recipe.policy if named == recipe.policy.type else Part(named)}
+    if folder is None:
+        return {f"policy: {recipe.policy.type}": recipe.policy}
+    trained = Run.open(folder).policy_path
+    if not (trained / "config.json").is_file():
+        raise RunError(f"{folder} holds no trained policy yet ({trained} is missing): finish the run first")
+    # An adapter was merged when the policy was saved: what is in the folder is the whole model.
+    options = {name: value for name, value in recipe.policy.options.items() if not name.startswith("lora_")}
+    return {UNTRAINED: recipe.policy, TRAINED: Part(recipe.policy.type, {**options, "model": str(trained)})}
+
+
+def _evaluated(evaluator: Evaluator, name: str, part: Part, samples: int, bar: _Bar) -> Evaluation:
+    bar.begin(name, len(evaluator.needs))
+    policy = build("policy", part)
+    return evaluator(policy, samples=samples, name=name)
+
+
+def _write(done: Sequence[Evaluation], home: Path) -> None:
+    """Each evaluation's files; of several, in a folder of its own name beside one common table."""
+    if len(done) == 1:
+        write(done[0], home)
+        return
+    for evaluation in done:
+        write(evaluation, home / evaluation.name.replace(" policy", ""))
+    text = [table(done).markdown(), examples_table(examples(done[0], done[-1])).markdown(), f"{_verdict(done)}\n"]
+    (home / "eval.md").write_text("\n".join(text), encoding="utf-8")
+
+
+def _verdict(done: Sequence[Evaluation]) -> str:
+    """The last policy against the first, in a sentence."""
+    before, after = done[0], done[-1]
+    measure = next(iter(after.values))
+    test = compare(after.per_need(measure), before.per_need(measure), seed=after.seed)
+    p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
+    return (
+        f"{after.name} against {before.name}: {test.difference:+.3f} {measure} "
+        f"(95% interval {test.low:+.3f} to {test.high:+.3f}, {p}) on {len(after.needs)} needs of '{after.split}'."
+    )
+
+
+def _show(done: Sequence[Evaluation], home: Path | None) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(table(done).rich())
+    if len(done) > 1:
+        console.print(examples_table(examples(done[0], done[-1])).rich())
+        console.print(_verdict(done), soft_wrap=True)
+    if home:
+        console.print(f"written to {home}", soft_wrap=True)
+
+
+class _Bar:
+    """Progress on standard error, in a terminal alone: standard output belongs to the results."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> _Bar:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        console = Console(stderr=True)
+        if console.is_terminal and not self._quiet:
+            self._progress = Progress(console=console, transient=True)
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress:
+            self._progress.stop()
+
+    def begin(self, name: str, total: int) -> None:
+        if self._progress:
+            self._task = self._progress.add_task(name, total=total)
+
+    def advance(self, done: int, total: int) -> None:
+        if self._progress and self._task is not None:
+            self._progress.update(self._task, completed=done, total=total)

@@ -1,0 +1,81 @@
+"""`recr1 train`: a recipe becomes a run folder with a trained policy in it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from recr1.build import build
+from recr1.env import Environment, open_environment
+from recr1.errors import MissingLibrary, UserError
+from recr1.provenance import retriever_fingerprint
+from recr1.recipe import Recipe, find_recipe, load_recipe
+from recr1.runs import Run
+from recr1.trainers import Trainer
+
+
+def train(name: str, overrides: Sequence[str] = (), *, out: str | None = None) -> int:
+    """Train as the recipe says; raises `UserError` for what the user can put right, before anything heavy loads."""
+    path = find_recipe(name)
+    recipe = load_recipe(path, overrides)
+    if recipe.trainer is None:
+        raise UserError(
+            f"{path}: trainer: missing: the recipe only evaluates; add one, such as {{type: grpo, steps: 100}}"
+        )
+    trainer: Trainer = build("trainer", recipe.trainer)
+    env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
+    env.task.needs(recipe.evaluate.split)
+    run = _create_run(recipe, env, Path(out) if out else _new_folder(path.stem))
+    _say(
+        run,
+        f"{path}: {len(env.task.catalog)} items, {len(env.task.needs('train'))} training needs; run folder {run.path}",
+    )
+    try:
+        trainer.train(recipe.policy, env, run, seed=recipe.seed, evaluation=recipe.evaluate)
+    except KeyboardInterrupt:
+        run.finish("interrupted")
+        _say(run, f"interrupted: what was learned so far is in {run.policy_path}")
+        raise
+    except BaseException as error:
+        run.finish("failed", error=f"{type(error).__name__}: {error}")
+        raise
+    run.finish("finished")
+    _draw(run)
+    _say(run, f"the trained policy is in {run.policy_path}, the reward curve in {run.path / 'plots' / 'reward.png'}")
+    _say(run, f"compare it on held-out needs: recr1 eval {run.path} --split test")
+    return 0
+
+
+def _create_run(recipe: Recipe, env: Environment, out: Path) -> Run:
+    """The run folder, claimed by the first process; the others hold it without writing."""
+    first = int(os.environ.get("RANK", "0")) == 0
+    if not first:
+        return Run(out, writer=False)
+    facts = {
+        "seed": recipe.seed,
+        "catalog": env.task.catalog.fingerprint,
+        "retriever": retriever_fingerprint(recipe.retriever.to_dict(), env.task.catalog),
+    }
+    return Run.create(out, recipe.to_dict(), facts, loggers=[build("logger", part) for part in recipe.log])
+
+
+def _new_folder(name: str) -> Path:
+    return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def _say(run: Run, line: str) -> None:
+    if run.writer:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+
+def _draw(run: Run) -> None:
+    """The reward curve; a missing plotting library is said and costs the picture alone."""
+    try:
+        if run.writer:
+            run.plot()
+    except MissingLibrary as error:
+        _say(run, str(error))

@@ -1,0 +1,122 @@
+"""A generated shop: its own wording, its items, and how well each item meets a list of wishes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from recr1.tasks.shop.lexicon import Lexicon
+from retrievers.base import Catalog
+
+
+@dataclass(frozen=True)
+class Item:
+    """What an item is, before it is put into words."""
+
+    product: str
+    attributes: Mapping[str, str]
+    """Attribute family -> value, one for each family of the product type."""
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A catalog together with what it was made from."""
+
+    catalog: Catalog
+    items: Sequence[Item]
+    own_words: Mapping[str, str]
+    """Concept -> the one word for it that this shop prints."""
+
+
+def draw_wording(lexicon: Lexicon, seed: int) -> dict[str, str]:
+    """Which word this shop prints for each concept: one of the concept's words, drawn by the seed."""
+    rng = Random(f"recr1 shop wording {seed}")
+    return {name: rng.choice(concept.words) for name, concept in lexicon.concepts.items()}
+
+
+def grade(item: Item, product: str, wishes: Sequence[str]) -> int:
+    """How well an item meets what was asked for: 3 everything, 2 most, 1 some, 0 too little or another product.
+
+    The product type counts as a wish that must be met: with S the share of met wishes, S = 1 is 3, S >= 2/3 is 2, S
+    >= 1/2 is 1.
+    """
+    if item.product != product:
+        return 0
+    met = 1 + sum(f"{family}/{value}" in wishes for family, value in item.attributes.items())
+    asked = 1 + len(wishes)
+    if met == asked:
+        return 3
+    if 3 * met >= 2 * asked:
+        return 2
+    return 1 if 2 * met >= asked else 0
+
+
+def open_shop(lexicon: Lexicon, size: int, seed: int) -> Shop:
+    """A shop of `size` items in the wording of `seed`; the first items are the same whatever the size."""
+    own_words = draw_wording(lexicon, seed)
+    items, columns = [], _Columns()
+    for row in range(size):
+        rng = Random(f"recr1 shop item {seed} {row}")
+        product = rng.choice(lexicon.types)
+        item = Item(product, {family: rng.choice(lexicon.values[family]) for family in lexicon.families[product]})
+        items.append(item)
+        columns.add(row, item, lexicon, own_words, rng)
+    return Shop(columns.catalog(), tuple(items), own_words)
+
+
+class _Columns:
+    """Puts items into words, one column of the catalog each."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.titles: list[str] = []
+        self.descriptions: list[str] = []
+        self.brands: list[str] = []
+        self.categories: list[str] = []
+        self.prices: list[float] = []
+
+    def add(self, row: int, item: Item, lexicon: Lexicon, own_words: Mapping[str, str], rng: Random) -> None:
+        noun = own_words[f"type/{item.product}"]
+        words = [own_words[f"{family}/{value}"] for family, value in item.attributes.items()]
+        rng.shuffle(words)
+        brand, series = rng.choice(lexicon.brands), rng.choice(lexicon.series)
+        in_title = words if rng.random() < 0.6 else words[:-1]
+        title = rng.choice(
+            [
+                f"{brand} {series} {' '.join(in_title)} {noun}",
+                f"{brand} {noun} {series}, {', '.join(in_title)}",
+                f"{' '.join(in_title)} {noun} {brand} {series} {rng.randrange(100, 999)}",
+            ]
+        )
+        sentences = [
+            rng.choice(
+                [
+                    f"The {series} {noun} is {words[0]}, {words[1]} and {words[2]}.",
+                    f"A {words[-1]} {noun} from {brand}.",
+                    f"{brand} makes this {noun} {words[-1]} and {words[0]}.",
+                    f"Our {noun}, now {words[-1]}.",
+                ]
+            ),
+            *rng.sample(list(lexicon.care), rng.randrange(1, 4)),
+        ]
+        if rng.random() < 0.12:
+            other = own_words[f"type/{rng.choice(lexicon.types)}"]
+            sentences.append(f"Goes well with our {series} {other}.")
+        self.ids.append(f"{item.product}-{row:06d}")
+        self.titles.append(title)
+        self.descriptions.append(" ".join(sentences))
+        self.brands.append(brand)
+        self.categories.append(noun)
+        self.prices.append(round(rng.lognormvariate(3.8, 0.7), 2))
+
+    def catalog(self) -> Catalog:
+        texts = [f"{title}. {text}" for title, text in zip(self.titles, self.descriptions, strict=True)]
+        fields: dict[str, Sequence[object]] = {
+            "title": self.titles,
+            "description": self.descriptions,
+            "brand": self.brands,
+            "category": self.categories,
+            "price": self.prices,
+        }
+        return Catalog(self.ids, texts, fields)

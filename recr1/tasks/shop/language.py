@@ -1,0 +1,109 @@
+"""How shoppers write: indirect, wordy, with other words than the shop's, typos and chit-chat.
+
+Nothing here knows a catalog. `ShopTask` hands in the shop's own words so that needs avoid most of them; the warm
+start of the tiny policy (recr1/assets) hands in none, and so writes with every word of the lexicon alike.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from recr1.tasks.shop.lexicon import Concept, Lexicon
+
+_PLURALS = frozenset({"headphones", "earphones", "earbuds", "shoes", "sneakers", "trainers", "footwear", "luggage"})
+
+
+LONGEST = 24
+"""Words in the longest need: nobody reads on, and every word of a prompt costs time in each training step."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a group of shoppers writes; shares are probabilities for each concept or need.
+
+    `frames` are sentence patterns with {thing} and {wishes}; `phrases` says which phrasings are used ("seen" by
+    training needs, "held" for validation and test needs, "all").
+    """
+
+    frames: Sequence[str]
+    chitchat: Sequence[str]
+    phrases: str = "seen"
+    indirect: float = 0.3
+    """Share of concepts that are described instead of named."""
+    shared: float = 0.25
+    """Share of named concepts that are called by the shop's own word."""
+    typos: float = 0.15
+    """Share of needs with one mistyped word."""
+    own_words: Mapping[str, str] = field(default_factory=dict)
+    """Concept -> the shop's own word; empty when no shop is known, and then every word is used alike."""
+
+
+def write_need(lexicon: Lexicon, product: str, wishes: Sequence[str], manner: Manner, rng: Random) -> str:
+    """One sentence or two that ask for a product type (`"sofa"`) with wishes (`("color/red", ...)`)."""
+    while True:
+        text = _write(lexicon, product, wishes, manner, rng)
+        if len(text.split()) <= LONGEST:
+            return text
+
+
+def _write(lexicon: Lexicon, product: str, wishes: Sequence[str], manner: Manner, rng: Random) -> str:
+    thing = _thing(lexicon.concepts[f"type/{product}"], manner, rng)
+    parts = [_wish(lexicon.concepts[name], manner, rng) for name in wishes]
+    rng.shuffle(parts)
+    listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + rng.choice([" and ", ", "]) + parts[-1]
+    text = rng.choice(manner.frames).replace("{thing}", thing).replace("{wishes}", listed)
+    if rng.random() < 0.25:
+        text = f"{text}. {rng.choice(manner.chitchat)}"
+    if rng.random() < manner.typos:
+        text = _mistype(text, rng)
+    return text
+
+
+def _phrases(concept: Concept, manner: Manner) -> Sequence[str]:
+    return {"seen": concept.seen_phrases, "held": concept.held_phrases, "all": concept.phrases}[manner.phrases]
+
+
+def _word(concept: Concept, manner: Manner, rng: Random) -> str:
+    own = manner.own_words.get(concept.name)
+    if own is None:
+        return rng.choice(concept.words)
+    if rng.random() < manner.shared:
+        return own
+    return rng.choice([word for word in concept.words if word != own])
+
+
+def _thing(concept: Concept, manner: Manner, rng: Random) -> str:
+    if rng.random() < manner.indirect:
+        return f"something {rng.choice(_phrases(concept, manner))}"
+    word = _word(concept, manner, rng)
+    if word in _PLURALS:
+        return f"some {word}"
+    return f"an {word}" if word[0] in "aeiou" else f"a {word}"
+
+
+def _wish(concept: Concept, manner: Manner, rng: Random) -> str:
+    if rng.random() < manner.indirect:
+        return rng.choice(_phrases(concept, manner))
+    return _word(concept, manner, rng)
+
+
+def _mistype(text: str, rng: Random) -> str:
+    """The text with two letters swapped, or one lost, doubled or wrong, in one of its longer words."""
+    words = text.split(" ")
+    long = [i for i, word in enumerate(words) if len(word) >= 5 and word.isalpha()]
+    if not long:
+        return text
+    i = rng.choice(long)
+    word, at = words[i], rng.randrange(1, len(words[i]) - 1)
+    words[i] = rng.choice(
+        [
+            word[:at] + word[at + 1] + word[at] + word[at + 2 :],
+            word[:at] + word[at + 1 :],
+            word[:at] + word[at] + word[at:],
+            word[:at] + rng.choice(string.ascii_lowercase) + word[at + 1 :],
+        ]
+    )
+    return " ".join(words)

@@ -1,0 +1,128 @@
+"""The `shop` task: needs graded by construction, in splits that share neither phrasings nor wishes."""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from random import Random
+from typing import Any
+
+from recr1.build import build
+from recr1.errors import UserError
+from recr1.tasks.shop.catalog import Shop, grade, open_shop
+from recr1.tasks.shop.language import Manner, write_need
+from recr1.tasks.shop.lexicon import Lexicon, load_lexicon
+from rewards.base import Need, Qrels
+
+_SHARES = (("train", 0.70), ("validation", 0.85), ("test", 1.0))
+"""Upper ends of the splits on the unit interval that combinations of wishes are hashed to."""
+
+
+class ShopTask:
+    """Needs of shoppers in a generated shop that has its own word for everything.
+
+    The shop prints one word for each concept, drawn by `seed`; shoppers use another word most of the time, or
+    describe what the thing is for. Qrels come from how items were made (see `grade`). A combination of product and
+    wishes belongs to one split by hash; sentence frames and indirect phrasings of validation and test needs are never
+    used in training needs.
+
+    Args:
+        items: size of the catalog.
+        train: number of training needs; `validation` and `test` likewise.
+        validation: number of validation needs.
+        test: number of test needs.
+        seed: draws the shop's wording, items and needs.
+        shared: share of named wishes for which the shopper uses the shop's own word; it sets the floor.
+        indirect: share of wishes that are described instead of named.
+        typos: share of needs with a mistyped word.
+        format: the answer format, a part of kind "format"; default: the completion is the query.
+    """
+
+    def __init__(
+        self,
+        *,
+        items: int = 5000,
+        train: int = 4000,
+        validation: int = 200,
+        test: int = 400,
+        seed: int = 0,
+        shared: float = 0.45,
+        indirect: float = 0.3,
+        typos: float = 0.15,
+        format: dict[str, Any] | None = None,
+    ) -> None:
+        if items < 100:
+            raise UserError(f"items: a shop needs at least 100 items, got {items}")
+        for name, share in (("shared", shared), ("indirect", indirect), ("typos", typos)):
+            if not 0 <= share <= 1:
+                raise UserError(f"{name}: a share lies between 0 and 1, got {share}")
+        lexicon = load_lexicon()
+        self._shop = open_shop(lexicon, items, seed)
+        self.catalog = self._shop.catalog
+        self.format = build("format", format or {"type": "plain", "prompt": "{need}"}, path="task.format")
+        self.excluded: Mapping[str, int] = {}
+        self._needs: dict[str, Sequence[Need]] = {}
+        self.qrels: dict[str, Qrels] = {}
+        rows_of = defaultdict(list)
+        for row, item in enumerate(self._shop.items):
+            rows_of[item.product].append(row)
+        for split, count in (("train", train), ("validation", validation), ("test", test)):
+            manner = _manner(lexicon, self._shop, split, shared=shared, indirect=indirect, typos=typos)
+            needs = []
+            for number, (product, wishes, text) in enumerate(
+                _distinct(lexicon, self._shop, split, manner, count, seed)
+            ):
+                need = Need(f"{split}-{number:05d}", text)
+                needs.append(need)
+                grades = {row: grade(self._shop.items[row], product, wishes) for row in rows_of[product]}
+                self.qrels[need.id] = Qrels({row: g for row, g in grades.items() if g})
+            self._needs[split] = tuple(needs)
+
+    def needs(self, split: str) -> Sequence[Need]:
+        """The needs of "train", "validation" or "test"."""
+        if split not in self._needs:
+            raise UserError(f"the task 'shop' has no split {split!r}; it has: {', '.join(self._needs)}")
+        return self._needs[split]
+
+
+def _manner(lexicon: Lexicon, shop: Shop, split: str, *, shared: float, indirect: float, typos: float) -> Manner:
+    group = "seen" if split == "train" else "held"
+    return Manner(
+        frames=lexicon.frames[group],
+        chitchat=lexicon.chitchat[group],
+        phrases=group,
+        indirect=indirect,
+        shared=shared,
+        typos=typos,
+        own_words=shop.own_words,
+    )
+
+
+def _distinct(
+    lexicon: Lexicon, shop: Shop, split: str, manner: Manner, count: int, seed: int
+) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """`count` needs of different texts as (product, wishes, text), each with an item that meets every wish."""
+    rng = Random(f"recr1 shop needs {seed} {split}")
+    texts: set[str] = set()
+    for _ in range(50 * count):
+        if len(texts) == count:
+            return
+        item = rng.choice(shop.items)
+        number = rng.choices((1, 2, 3), (0.15, 0.5, 0.35))[0]
+        wishes = tuple(sorted(f"{f}/{v}" for f, v in rng.sample(sorted(item.attributes.items()), number)))
+        if _split_of(item.product, wishes) != split:
+            continue
+        text = write_need(lexicon, item.product, wishes, manner, rng)
+        if text not in texts:
+            texts.add(text)
+            yield item.product, wishes, text
+    if len(texts) < count:
+        raise UserError(
+            f"{split}: only {len(texts)} different needs can be written for this shop, {count} were asked for"
+        )
+
+
+def _split_of(product: str, wishes: Sequence[str]) -> str:
+    at = zlib.crc32(" ".join((product, *wishes)).encode()) / 2**32
+    return next(split for split, end in _SHARES if at < end)
