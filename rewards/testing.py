@@ -1,7 +1,7 @@
-"""The interface of a reward as tests: inherit `RewardContract`, say how the reward is made and what it pays.
+"""The interface of a reward as tests: inherit `RewardContract`, say how the reward is built and what it pays.
 
     class TestBrevity(RewardContract):
-        def make(self) -> Reward:
+        def build(self) -> Reward:
             return Brevity(words=3)
 
         def known(self) -> Cases:
@@ -29,15 +29,15 @@ Cases: TypeAlias = Sequence[tuple[Batch, Sequence[float]]]
 
 
 class RewardContract:
-    """What every reward must do. Override `make` and `known`."""
+    """What every reward must do. Override `build` and `known`."""
 
     invalid_is_worst = True
     """No Invalid rollout is paid more than a valid one of the same need. A reward for which that is wrong, a bonus for
     declining to answer for instance, says so by overriding this with False."""
 
-    def make(self) -> Reward:
+    def build(self) -> Reward:
         """A fresh reward, with the same options each time."""
-        raise NotImplementedError(f"{type(self).__name__}.make must return a new reward")
+        raise NotImplementedError(f"{type(self).__name__}.build must return a new reward")
 
     def known(self) -> Cases:
         """Batches small enough to work their rewards out by hand, with those rewards."""
@@ -48,28 +48,28 @@ class RewardContract:
         cases = self.known()
         assert cases, "known() is empty: a reward without one true number is not tested"
         for batch, expected_B in cases:
-            np.testing.assert_allclose(self.make()(batch), expected_B, rtol=0, atol=1e-6)
+            np.testing.assert_allclose(self.build()(batch), expected_B, rtol=0, atol=1e-6)
 
     def test_one_finite_float32_per_rollout(self) -> None:
         """(B,) float32 and finite, for any number of rollouts, none included."""
         for size in (0, 1, 2, 33):
-            self._check_numbers(self.make()(self._batch(seed=size, size=size)), size)
+            self._check_numbers(self.build()(self._batch(seed=size, size=size)), size)
 
     def test_all_rollouts_invalid(self) -> None:
         """A batch in which nothing was searched is a batch."""
-        self._check_numbers(self.make()(invalidated(self._batch(seed=1))), len(self._batch(seed=1)))
+        self._check_numbers(self.build()(invalidated(self._batch(seed=1))), len(self._batch(seed=1)))
 
     def test_nothing_found(self) -> None:
         """Queries that match nothing are paid a number as well."""
         batch = self._batch(seed=2)
         nothing = Hits(np.full_like(batch.hits.rows_QK, -1), np.full_like(batch.hits.scores_QK, -np.inf))
-        self._check_numbers(self.make()(replace(batch, hits=nothing)), len(batch))
+        self._check_numbers(self.build()(replace(batch, hits=nothing)), len(batch))
 
     def test_the_batch_is_left_as_it_is(self) -> None:
         """Other rewards read the same batch."""
         batch = self._batch(seed=3)
         before = deepcopy(batch)
-        self.make()(batch)  # its arrays are read-only: writing into one raises here
+        self.build()(batch)  # its arrays are read-only: writing into one raises here
         assert batch.rollouts == before.rollouts, "the reward changed the rollouts"
         assert [dict(q) for q in batch.qrels] == [dict(q) for q in before.qrels], "the reward changed the qrels"
         assert dict(batch.info) == dict(before.info), "the reward changed the info"
@@ -77,27 +77,28 @@ class RewardContract:
     def test_rewards_follow_their_rollouts(self) -> None:
         """The order of the rollouts in a batch is of no account: processes and shuffles change it."""
         batch = self._batch(seed=4)
-        order_B = np.random.default_rng(4).permutation(len(batch))
-        np.testing.assert_array_equal(self.make()(reordered(batch, order_B)), self.make()(batch)[order_B])
+        backwards_B = np.arange(len(batch))[::-1]
+        for order_B in (backwards_B, np.random.default_rng(4).permutation(backwards_B)):
+            np.testing.assert_array_equal(self.build()(reordered(batch, order_B)), self.build()(batch)[order_B])
 
     def test_the_same_batch_gets_the_same_rewards(self) -> None:
         """From one reward twice, and from another one with the same options."""
-        reward, batch = self.make(), self._batch(seed=5)
+        reward, batch = self.build(), self._batch(seed=5)
         first_B = reward(batch)
         np.testing.assert_array_equal(reward(batch), first_B)
-        np.testing.assert_array_equal(self.make()(self._batch(seed=5)), first_B)
+        np.testing.assert_array_equal(self.build()(self._batch(seed=5)), first_B)
 
     def test_the_name_is_a_stable_text(self) -> None:
         """Logs, tables and recipes find it by its name."""
-        reward = self.make()
+        reward = self.build()
         name = reward.name
         assert isinstance(name, str) and name.strip(), f"name must be a text, not {name!r}"
         reward(self._batch(seed=6))
-        assert reward.name == name == self.make().name, "the name must not change"
+        assert reward.name == name == self.build().name, "the name must not change"
 
     def test_it_travels_to_other_processes(self) -> None:
         """It pickles, with its options."""
-        reward, batch = self.make(), self._batch(seed=7)
+        reward, batch = self.build(), self._batch(seed=7)
         copy: Reward = pickle.loads(pickle.dumps(reward))
         assert copy.name == reward.name
         np.testing.assert_array_equal(copy(batch), reward(batch))
@@ -105,7 +106,7 @@ class RewardContract:
     def test_an_invalid_rollout_is_never_paid_more(self) -> None:
         """Otherwise a policy learns to give up where the need is hard."""
         batch = self._batch(seed=8, size=200)
-        more_B = self.make()(invalidated(batch)) > self.make()(batch)
+        more_B = self.build()(invalidated(batch)) > self.build()(batch)
         assert self.invalid_is_worst != more_B.any(), (
             f"{more_B.sum()} of {len(batch)} rollouts are paid more when they are Invalid, and "
             f"invalid_is_worst = {self.invalid_is_worst}"
@@ -115,21 +116,21 @@ class RewardContract:
         """The environment searches the raw needs only for rewards with `needs_raw_hits = True`."""
         batch = self._batch(seed=9)
         without = replace(batch, raw_hits=None)
-        if getattr(self.make(), "needs_raw_hits", False):
-            _assert_refused(self.make(), without, "needs_raw_hits is declared, and a batch without them was accepted")
+        if getattr(self.build(), "needs_raw_hits", False):
+            _assert_refused(self.build(), without, "needs_raw_hits is declared, and a batch without them was accepted")
         else:
-            np.testing.assert_array_equal(self.make()(without), self.make()(batch))
+            np.testing.assert_array_equal(self.build()(without), self.build()(batch))
 
     def test_hits_too_shallow_for_the_cutoff_are_refused(self) -> None:
         """A number from too few items would bear a false name."""
-        cutoff = getattr(self.make(), "cutoff", None)
+        cutoff = getattr(self.build(), "cutoff", None)
         if cutoff is not None:
             assert isinstance(cutoff, int) and cutoff >= 1, f"cutoff must be a whole number from 1 on, not {cutoff!r}"
             shallow = random_batch(seed=10, size=4, k=cutoff - 1)
-            _assert_refused(self.make(), shallow, f"cutoff is {cutoff}, and hits of depth {cutoff - 1} were accepted")
+            _assert_refused(self.build(), shallow, f"cutoff is {cutoff}, and hits of depth {cutoff - 1} were accepted")
 
     def _batch(self, seed: int, size: int = 24) -> Batch:
-        return random_batch(seed=seed, size=size, k=max(10, getattr(self.make(), "cutoff", 0)))
+        return random_batch(seed=seed, size=size, k=max(10, getattr(self.build(), "cutoff", 0)))
 
     @staticmethod
     def _check_numbers(rewards_B: Floats, size: int) -> None:

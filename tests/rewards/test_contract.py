@@ -17,7 +17,7 @@ IDEAL = 3 + 1 / 1.5849625  # grades 3 and 1: 3 / log2(2) + 1 / log2(3)
 
 
 class TestMeasureReward(RewardContract):
-    def make(self) -> Reward:
+    def build(self) -> Reward:
         return MeasureReward(measure="nDCG@3")
 
     def known(self) -> Cases:
@@ -25,7 +25,7 @@ class TestMeasureReward(RewardContract):
 
 
 class TestMeasureRewardWithAGradeFloor(RewardContract):
-    def make(self) -> Reward:
+    def build(self) -> Reward:
         return MeasureReward(measure="RR(rel=2)@3")
 
     def known(self) -> Cases:
@@ -33,7 +33,7 @@ class TestMeasureRewardWithAGradeFloor(RewardContract):
 
 
 class TestMeasureRewardAtOne(RewardContract):
-    def make(self) -> Reward:
+    def build(self) -> Reward:
         return MeasureReward(measure="Success@1")
 
     def known(self) -> Cases:
@@ -41,7 +41,7 @@ class TestMeasureRewardAtOne(RewardContract):
 
 
 class TestGainReward(RewardContract):
-    def make(self) -> Reward:
+    def build(self) -> Reward:
         return GainReward(measure="R@2")
 
     def known(self) -> Cases:
@@ -50,7 +50,7 @@ class TestGainReward(RewardContract):
 
 
 class TestFormatReward(RewardContract):
-    def make(self) -> Reward:
+    def build(self) -> Reward:
         return FormatReward()
 
     def known(self) -> Cases:
@@ -58,7 +58,7 @@ class TestFormatReward(RewardContract):
 
 
 class TestLengthReward(RewardContract):
-    def make(self) -> Reward:
+    def build(self) -> Reward:
         return LengthReward(budget=2, slope=0.25, cap=1.0)
 
     def known(self) -> Cases:
@@ -70,5 +70,5 @@ class TestLengthReward(RewardContract):
 def test_every_registered_reward_has_a_contract(kind: str) -> None:
     module, _, name = BUILTIN[kind].partition(":")
     registered = getattr(import_module(module), name)
-    made = {type(contract().make()) for contract in RewardContract.__subclasses__() if contract.__module__ == __name__}
+    made = {type(contract().build()) for contract in RewardContract.__subclasses__() if contract.__module__ == __name__}
     assert registered in made, f"add a RewardContract subclass for {name} to {__file__}"
