@@ -45,10 +45,16 @@ class Table:
         from rich.text import Text
 
         drawn = RichTable(
-            title=Text(self.title), caption=Text("\n".join(self.notes)), caption_justify="left", box=box.SIMPLE_HEAD
+            title=Text(self.title, style="bold"),
+            title_justify="left",
+            caption=Text("\n".join(self.notes)),
+            caption_justify="left",
+            box=box.HORIZONTALS,
+            show_edge=False,
+            pad_edge=False,
         )
         for name in self.header:
-            drawn.add_column(Text(name))
+            drawn.add_column(Text(name), overflow="fold")
         for row in self.rows:
             drawn.add_row(*(Text(cell) for cell in row))
         return drawn
@@ -57,32 +63,29 @@ class Table:
 def table(evaluations: Sequence[Evaluation]) -> Table:
     """Floor, each policy and ceiling, with intervals and the paired test against the floor.
 
-    Raises `ValueError` unless all are of the same needs and measures.
+    A terminal of 80 columns holds two measures. Raises `ValueError` unless all are of the same needs and measures.
     """
     first = evaluations[0]
     for other in evaluations[1:]:
         _check_same_needs(first, other)
     measures = list(first.values)
     main = measures[0]
-    header = ["", *(cell for measure in measures for cell in (measure, "p")), "won/tied/lost", "words", "invalid"]
-    rows = [_bound_row("floor: raw need", first, "floor")]
+    header = ["", *measures, "won/tied/lost", "words", "invalid"]
+    rows = [_bound_row("floor", first, "floor")]
     for evaluation in evaluations:
         summary = evaluation.summary
-        versus = [summary["measures"][measure]["versus_floor"] for measure in measures]
-        cells = [
-            cell
-            for measure, test in zip(measures, versus, strict=True)
-            for cell in (_interval(summary["measures"][measure]["policy"]), _p(test["p"]))
-        ]
-        outcome = "{wins}/{ties}/{losses}".format(**versus[0])
+        measured = summary["measures"].values()
+        cells = [_cell(numbers["policy"], numbers["versus_floor"]["p"]) for numbers in measured]
+        outcome = "{wins}/{ties}/{losses}".format(**summary["measures"][main]["versus_floor"])
         rows.append([evaluation.name, *cells, outcome, f"{summary['query_words']:.1f}", f"{summary['invalid']:.1%}"])
-    rows.append(_bound_row("ceiling: best items' words", first, "ceiling"))
+    rows.append(_bound_row("ceiling", first, "ceiling"))
     return Table(f"{first.split}: {len(first.needs)} needs", header, rows, _notes(first, main))
 
 
 def _notes(evaluation: Evaluation, main: str) -> list[str]:
     settings = evaluation.summary["settings"]
     return [
+        "floor: the raw need as the query. ceiling: the best of the words of the best items. "
         f"Means over needs with {settings['level']:.0%} bootstrap intervals ({settings['resamples']} resamples). "
         f"p: two-sided paired randomisation test against the floor ({settings['permutations']} permutations). "
         f"won/tied/lost: needs above, at and below the floor in {main}. words: per valid query."
@@ -91,7 +94,7 @@ def _notes(evaluation: Evaluation, main: str) -> list[str]:
 
 def _bound_row(label: str, evaluation: Evaluation, system: str) -> list[str]:
     measured = evaluation.summary["measures"].values()
-    return [label, *(cell for numbers in measured for cell in (_interval(numbers[system]), "")), "", "", ""]
+    return [label, *(_cell(numbers[system]) for numbers in measured), "", "", ""]
 
 
 @dataclass(frozen=True)
@@ -99,12 +102,14 @@ class Example:
     """One need, what two policies wrote for it, and what that found."""
 
     need: str
+    measure: str
+    """The name of the first measure, which the examples are about."""
     queries: tuple[str, str]
     """Before and after; an invalid completion stands as "(invalid: reason)"."""
     ranks: tuple[int | None, int | None]
     """The place of the first relevant item; None where there is none in k."""
     values: tuple[float, float]
-    """The first measure."""
+    """What the measure says of each."""
     titles: tuple[Sequence[str], Sequence[str]]
     """The first items found, a relevant one with a star."""
 
@@ -132,6 +137,7 @@ def _example(before: Evaluation, after: Evaluation, need: int, measure: str, tit
     queries = [_query(e, need) for e in both]
     return Example(
         after.needs[need].text,
+        measure,
         (queries[0], queries[1]),
         (ranks[0], ranks[1]),
         (values[0], values[1]),
@@ -156,7 +162,8 @@ def examples_table(shown: Sequence[Example], before: str = "before", after: str 
                 ]
             )
     note = "Taken at even distances from largest gain to largest loss. *: relevant."
-    return Table("Before and after", ["need", "", "query", "first relevant", "measure", "found"], rows, [note])
+    header = ["need", "", "query", "first relevant", shown[0].measure if shown else "", "found"]
+    return Table("Before and after", header, rows, [note])
 
 
 def write(evaluation: Evaluation, folder: str | Path) -> Path:
@@ -244,12 +251,10 @@ def _check_same_needs(first: Evaluation, second: Evaluation) -> None:
         raise ValueError(f"'{first.name}' and '{second.name}' are evaluations of other needs or other measures")
 
 
-def _interval(numbers: dict[str, float]) -> str:
-    return "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**numbers)
-
-
-def _p(p: float) -> str:
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+def _cell(numbers: dict[str, float], p: float | None = None) -> str:
+    """Two lines, 13 characters wide: the mean with its p, and the interval."""
+    test = "" if p is None else " p<0.001" if p < 0.001 else f" p={p:.3f}"
+    return "{mean:.3f}{test}\n[{low:.3f}-{high:.3f}]".format(test=test, **numbers)
 
 
 def _plain(cell: str) -> str:
