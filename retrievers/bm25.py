@@ -158,7 +158,7 @@ def _join(parts: Sequence[tuple[Postings, float]]) -> Postings:
 def _best_keys_numba(postings: Postings, terms: Terms, items: int, k: int) -> Keys:
     from retrievers.compiled import best_keys_of_postings
 
-    keys: Keys = best_keys_of_postings(*postings, *terms, items, k)
+    keys: Keys = best_keys_of_postings(postings, terms, items, k)
     return keys
 
 

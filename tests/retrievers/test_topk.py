@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from retrievers.bm25 import Postings, Terms
 from retrievers.compiled import best_keys_of_postings
 from retrievers.testing import check_hits
 from retrievers.topk import best_keys, hits_from_keys, no_hits, topk
@@ -120,10 +121,9 @@ def test_the_compiled_kernel_picks_the_same_items(levels, k):
     scores_QN = rng.integers(0, levels + 1, (5, 200)).astype(np.float32)
     queries, rows = np.nonzero(scores_QN)
     ends = np.searchsorted(queries, np.arange(6))
-    each = np.arange(6)
-    compiled = best_keys_of_postings(
-        scores_QN[queries, rows], rows.astype(np.int32), ends, each[:5], np.ones(5, np.float32), each, 200, k
-    )
+    postings = Postings(scores_QN[queries, rows], rows.astype(np.int32), ends)
+    terms = Terms(np.arange(5), np.ones(5, np.float32), np.arange(6))
+    compiled = best_keys_of_postings(postings, terms, 200, k)
     expected = topk(scores_QN, k, scores_QN > 0)
     for ours, theirs in zip(hits_from_keys(compiled, k), expected, strict=True):
         assert np.array_equal(ours, theirs)
