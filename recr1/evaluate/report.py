@@ -19,8 +19,8 @@ from rewards.base import Search
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-TITLE_WIDTH = 60
-"""Characters of a text that stands for an item without a title."""
+TITLE_WIDTH = 40
+"""Characters that are shown of a title, or of the text of an item without one."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Table:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
+    together: int = 0
+    """How many rows belong together, so that a terminal draws a line after them; 0 for no lines."""
 
     def markdown(self) -> str:
         """A Markdown section: title, table, notes."""
@@ -55,8 +57,8 @@ class Table:
         )
         for name in self.header:
             drawn.add_column(Text(name), overflow="fold")
-        for row in self.rows:
-            drawn.add_row(*(Text(cell) for cell in row))
+        for place, row in enumerate(self.rows, start=1):
+            drawn.add_row(*(Text(cell) for cell in row), end_section=bool(self.together) and place % self.together == 0)
         return drawn
 
 
@@ -146,24 +148,20 @@ def _example(before: Evaluation, after: Evaluation, need: int, measure: str, tit
 
 
 def examples_table(shown: Sequence[Example], before: str = "before", after: str = "after") -> Table:
-    """Examples as a table, two lines a need."""
+    """Examples as a table, three rows a need: what was said, and what was written before and after."""
     rows = []
     for example in shown:
+        rows.append(["need", example.need, "", "", ""])
         for place, label in enumerate((before, after)):
-            rank = example.ranks[place]
-            rows.append(
-                [
-                    example.need if place == 0 else "",
-                    label,
-                    example.queries[place],
-                    str(rank) if rank else "-",
-                    f"{example.values[place]:.2f}",
-                    "; ".join(example.titles[place]) or "nothing",
-                ]
-            )
-    note = "Taken at even distances from largest gain to largest loss. *: relevant."
-    header = ["need", "", "query", "first relevant", shown[0].measure if shown else "", "found"]
-    return Table("Before and after", header, rows, [note])
+            rank, value = example.ranks[place], f"{example.values[place]:.2f}"
+            found = "\n".join(example.titles[place]) or "nothing"
+            rows.append([label, example.queries[place], str(rank) if rank else "-", value, found])
+    header = ["", "query", "rank", shown[0].measure if shown else "", "found"]
+    notes = [
+        "rank: of the first relevant item. *: a relevant item. "
+        "The needs are taken at even distances, from the largest gain to the largest loss."
+    ]
+    return Table("Before and after", header, rows, notes, together=3)
 
 
 def write(evaluation: Evaluation, folder: str | Path) -> Path:

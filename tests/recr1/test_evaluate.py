@@ -334,6 +334,6 @@ def test_examples_show_invalid_completions_as_such(env):
     assert shown[-1].queries == ("green tea", "(invalid: no brackets)")
     drawn = examples_table(shown, "untrained", "trained")
     rows = drawn.rows
-    assert drawn.header[4] == "RR@3"
-    assert rows[-1] == ["", "trained", "(invalid: no brackets)", "-", "0.00", "nothing"]
-    assert rows[-2][:4] == ["green tea", "untrained", "green tea", "1"]
+    assert drawn.header[3] == "RR@3"
+    assert rows[-1] == ["trained", "(invalid: no brackets)", "-", "0.00", "nothing"]
+    assert rows[-2][:3] == ["untrained", "green tea", "1"] and rows[-3][:2] == ["need", "green tea"]
