@@ -36,8 +36,8 @@ Doubles = NDArray[np.float64]
 class Measure(ABC):
     """A number for each of B rankings. Its fields are its settings; `name` prints those that are not at their default.
 
-    A subclass is a frozen dataclass with a `symbol`, a docstring that ends in a line `Formula: ...` (both are printed
-    in the documentation), a `_score`, and a place in `MEASURES`.
+    A subclass is a frozen dataclass with a `symbol`, a docstring that ends in the lines `Formula: ...` and
+    `trec_eval: ...` (the documentation prints them), a `_score`, and a place in `MEASURES`.
     """
 
     cutoff: int
@@ -86,6 +86,7 @@ class NDCG(Measure):
     Kekalainen, TOIS 2002).
 
     Formula: sum over places i <= k of gain(i) / log2(i + 1), divided by the same sum for the best ranking
+    trec_eval: ndcg_cut_k (for linear gain)
     """
 
     symbol: ClassVar[str] = "nDCG"
@@ -139,6 +140,7 @@ class Recall(Binary):
     Whether any of them does is Success@k, which some recommender papers call recall.
 
     Formula: relevant items in the first k places / relevant items of the need
+    trec_eval: recall_k
     """
 
     symbol: ClassVar[str] = "R"
@@ -152,6 +154,7 @@ class ReciprocalRank(Binary):
     """One over the place of the first relevant item; 0 where none stands in the first k places.
 
     Formula: 1 / place of the first relevant item
+    trec_eval: recip_rank of a run cut at k
     """
 
     symbol: ClassVar[str] = "RR"
@@ -169,6 +172,7 @@ class AveragePrecision(Binary):
     Those not found in the first k places add 0, also where the need has more than k of them.
 
     Formula: sum over relevant places i <= k of P@i, divided by the relevant items of the need
+    trec_eval: map_cut_k
     """
 
     symbol: ClassVar[str] = "AP"
@@ -187,6 +191,7 @@ class Precision(Binary):
     """Share of the first k places that hold a relevant item.
 
     Formula: relevant items in the first k places / k
+    trec_eval: P_k
     """
 
     symbol: ClassVar[str] = "P"
@@ -201,6 +206,7 @@ class Success(Binary):
     """1 where any relevant item stands in the first k places, else 0 (hit rate).
 
     Formula: 1 if there is a relevant item in the first k places, else 0
+    trec_eval: success_k
     """
 
     symbol: ClassVar[str] = "Success"
