@@ -4,7 +4,7 @@ from recr1.tasks.base import SPLITS, Task
 
 BUILTIN = {
     "files": "recr1.tasks.files:FilesTask",
-    "shop": "recr1.tasks.shop:ShopTask",
+    "shop": "recr1.tasks.shop.task:ShopTask",
     "toy": "recr1.tasks.toy:ToyTask",
 }
 """Tasks by the name that a recipe uses; the classes are imported when they are asked for."""

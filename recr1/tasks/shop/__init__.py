@@ -1,5 +1,8 @@
-"""A generated shop with needs written as people write them, for the quickstart: seeded, any size, no download."""
+"""A generated shop with needs written as people write them, for the quickstart: seeded, any size, no download.
 
-from recr1.tasks.shop.task import ShopTask
-
-__all__ = ["ShopTask"]
+lexicon.yaml   concepts, the words and phrases for each, sentence frames
+lexicon.py     reads it
+language.py    how shoppers write: knows no catalog
+catalog.py     a shop in its own wording, and how well an item meets wishes
+task.py        the task: needs of disjoint splits with qrels
+"""

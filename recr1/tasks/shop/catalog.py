@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 
 from recr1.tasks.shop.lexicon import Lexicon
@@ -27,6 +28,17 @@ class Shop:
     items: Sequence[Item]
     own_words: Mapping[str, str]
     """Concept -> the one word for it that this shop prints."""
+
+    def rows_of(self, product: str) -> Sequence[int]:
+        """The catalog rows of a product type."""
+        return self._rows.get(product, ())
+
+    @cached_property
+    def _rows(self) -> Mapping[str, Sequence[int]]:
+        rows: dict[str, list[int]] = {}
+        for row, item in enumerate(self.items):
+            rows.setdefault(item.product, []).append(row)
+        return rows
 
 
 def draw_wording(lexicon: Lexicon, seed: int) -> dict[str, str]:

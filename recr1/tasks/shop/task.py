@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from recr1.build import build
 from recr1.errors import UserError
@@ -17,6 +17,14 @@ from rewards.base import Need, Qrels
 
 _SHARES = (("train", 0.70), ("validation", 0.85), ("test", 1.0))
 """Upper ends of the splits on the unit interval that combinations of wishes are hashed to."""
+
+
+class Want(NamedTuple):
+    """What a shopper has in mind, and how they put it."""
+
+    product: str
+    wishes: tuple[str, ...]
+    text: str
 
 
 class ShopTask:
@@ -58,26 +66,40 @@ class ShopTask:
             if not 0 <= share <= 1:
                 raise UserError(f"{name}: a share lies between 0 and 1, got {share}")
         lexicon = load_lexicon()
-        self._shop = open_shop(lexicon, items, seed)
-        self.catalog = self._shop.catalog
+        shop = open_shop(lexicon, items, seed)
+        self.catalog = shop.catalog
         self.format = build("format", format or {"type": "plain", "prompt": "{need}"}, path="task.format")
         self.excluded: Mapping[str, int] = {}
-        self._needs: dict[str, Sequence[Need]] = {}
         self.qrels: dict[str, Qrels] = {}
-        rows_of = defaultdict(list)
-        for row, item in enumerate(self._shop.items):
-            rows_of[item.product].append(row)
+        self._needs: dict[str, Sequence[Need]] = {}
         for split, count in (("train", train), ("validation", validation), ("test", test)):
-            manner = _manner(lexicon, self._shop, split, shared=shared, indirect=indirect, typos=typos)
-            needs = []
-            for number, (product, wishes, text) in enumerate(
-                _distinct(lexicon, self._shop, split, manner, count, seed)
-            ):
-                need = Need(f"{split}-{number:05d}", text)
-                needs.append(need)
-                grades = {row: grade(self._shop.items[row], product, wishes) for row in rows_of[product]}
-                self.qrels[need.id] = Qrels({row: g for row, g in grades.items() if g})
-            self._needs[split] = tuple(needs)
+            group = "seen" if split == "train" else "held"
+            manner = Manner(
+                frames=lexicon.frames[group],
+                chitchat=lexicon.chitchat[group],
+                phrases=group,
+                indirect=indirect,
+                shared=shared,
+                typos=typos,
+                own_words=shop.own_words,
+            )
+            self._add(split, wanted(lexicon, shop, split, manner, seed), count, shop)
+
+    def _add(self, split: str, wants: Iterator[Want], count: int, shop: Shop) -> None:
+        """Take needs of different texts until there are `count`."""
+        by_text: dict[str, Want] = {}
+        for want in islice(wants, 50 * count):
+            by_text.setdefault(want.text, want)
+            if len(by_text) == count:
+                break
+        if len(by_text) < count:
+            raise UserError(
+                f"{split}: this shop has only {len(by_text)} different needs for it, {count} were asked for"
+            )
+        self._needs[split] = tuple(Need(f"{split}-{number:05d}", text) for number, text in enumerate(by_text))
+        for need, want in zip(self._needs[split], by_text.values(), strict=True):
+            grades = {row: grade(shop.items[row], want.product, want.wishes) for row in shop.rows_of(want.product)}
+            self.qrels[need.id] = Qrels({row: value for row, value in grades.items() if value})
 
     def needs(self, split: str) -> Sequence[Need]:
         """The needs of "train", "validation" or "test"."""
@@ -86,43 +108,18 @@ class ShopTask:
         return self._needs[split]
 
 
-def _manner(lexicon: Lexicon, shop: Shop, split: str, *, shared: float, indirect: float, typos: float) -> Manner:
-    group = "seen" if split == "train" else "held"
-    return Manner(
-        frames=lexicon.frames[group],
-        chitchat=lexicon.chitchat[group],
-        phrases=group,
-        indirect=indirect,
-        shared=shared,
-        typos=typos,
-        own_words=shop.own_words,
-    )
-
-
-def _distinct(
-    lexicon: Lexicon, shop: Shop, split: str, manner: Manner, count: int, seed: int
-) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """`count` needs of different texts as (product, wishes, text), each with an item that meets every wish."""
+def wanted(lexicon: Lexicon, shop: Shop, split: str, manner: Manner, seed: int) -> Iterator[Want]:
+    """Endless needs of a split, each with at least one item that meets every wish."""
     rng = Random(f"recr1 shop needs {seed} {split}")
-    texts: set[str] = set()
-    for _ in range(50 * count):
-        if len(texts) == count:
-            return
+    while True:
         item = rng.choice(shop.items)
         number = rng.choices((1, 2, 3), (0.15, 0.5, 0.35))[0]
         wishes = tuple(sorted(f"{f}/{v}" for f, v in rng.sample(sorted(item.attributes.items()), number)))
-        if _split_of(item.product, wishes) != split:
-            continue
-        text = write_need(lexicon, item.product, wishes, manner, rng)
-        if text not in texts:
-            texts.add(text)
-            yield item.product, wishes, text
-    if len(texts) < count:
-        raise UserError(
-            f"{split}: only {len(texts)} different needs can be written for this shop, {count} were asked for"
-        )
+        if split_of(item.product, wishes) == split:
+            yield Want(item.product, wishes, write_need(lexicon, item.product, wishes, manner, rng))
 
 
-def _split_of(product: str, wishes: Sequence[str]) -> str:
+def split_of(product: str, wishes: Sequence[str]) -> str:
+    """The one split that a combination of product and wishes belongs to."""
     at = zlib.crc32(" ".join((product, *wishes)).encode()) / 2**32
     return next(split for split, end in _SHARES if at < end)
