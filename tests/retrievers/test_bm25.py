@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from itertools import permutations
@@ -197,3 +198,14 @@ def test_without_numba_auto_takes_numpy_and_numba_says_how_to_install_it():
     assert out.splitlines()[0] == "[[0, 1]]"
     assert "option backend='numba' needs the library numba" in out
     assert "pip install 'recr1[fast]', or set backend=numpy" in out
+
+
+@pytest.mark.slow
+def test_where_no_compiled_code_can_be_kept_every_process_compiles():
+    """As in a read-only container; numba is told to keep code where a variable says, and the variable is not there."""
+    search = "from retrievers import Catalog; from retrievers.bm25 import BM25\n"
+    search += "print(BM25(Catalog(['1'], ['red']), backend='numba').search(['red'], 1).rows_QK)"
+    environment = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
+    environment["NUMBA_CACHE_LOCATOR_CLASSES"] = "UserProvidedCacheLocator"
+    ran = subprocess.run([sys.executable, "-c", search], capture_output=True, text=True, check=True, env=environment)
+    assert ran.stdout == "[[0]]\n"
