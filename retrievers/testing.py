@@ -22,7 +22,7 @@ from numpy.random import Generator, default_rng
 
 from retrievers.base import Catalog, Hits, Query, Retriever
 
-WORDS = (*"abcdefghijklmnopqrst", "Red", "red", "shoe", "shoes", "na\u00efve", "caf\u00e9", "\u65e5\u672c", "4k", "the", "of")
+WORDS = (*"a b c d e f g h i j k l m n Red red shoe shoes 4k the of".split(), "na\u00efve", "caf\u00e9", "\u65e5\u672c")
 """So few that random items share words, repeat them, and tie."""
 
 
@@ -79,7 +79,7 @@ class RetrieverContract:
             "red\x00shoe \udfff \uffff \U0010ffff",
             'title:red AND NOT (shoe^2 OR "a b"~3) +c -d e*',
             "<query>red</query> \u202e\ufeff\u200b{json: [",
-            "cafe\u0301 NAI\u0308VE \ufb01 \u1e9e \u0130 \u65e5\u672c\u8a9e \u0939\u093f\u0928\u094d\u0926\u0940 \u0e44\u0e17\u0e22 \U0001f45f\U0001f3fd",
+            "cafe\u0301 NAI\u0308VE \ufb01 \u1e9e \u0130 \u65e5\u672c\u8a9e \u0939\u093f\u0928 \u0e44\u0e17\u0e22 \U0001f45f",
             "a\u0315\u0300" * 100_000,
             "red " * 100_000,
             "x" * 1_000_000,
