@@ -7,6 +7,7 @@ and scaling, TRL's own keys say.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -185,4 +186,6 @@ def _libraries() -> tuple[Any, Any]:
         import trl
     except ImportError as error:
         raise MissingLibrary(error.name or "trl", "train", "trainer.type: grpo") from error
+    # TRL still says "gradient_checkpointing" where transformers has a new word: nothing that a user could change.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     return trl, transformers
