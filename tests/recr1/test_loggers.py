@@ -4,6 +4,7 @@ import json
 import logging
 import struct
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 
@@ -37,6 +38,17 @@ def test_the_registry_names_a_logger():
     assert isinstance(WandbLogger(), Logger)
 
 
+def closed(path: Path, seconds: float = 20):
+    """All records of a finished run. W&B's own process writes them, and may do so just after `finish` has returned."""
+    deadline = monotonic() + seconds
+    while True:
+        found = list(records(path))
+        if any(record.WhichOneof("record_type") == "exit" for record in found):
+            return found
+        assert monotonic() < deadline, f"no closing record within {seconds} s"
+        sleep(0.05)
+
+
 def records(path: Path):
     """The records of an offline W&B run, from the file that `wandb sync` would upload (LevelDB's log format)."""
     from wandb.proto.wandb_internal_pb2 import Record
@@ -60,7 +72,7 @@ def test_an_offline_run_holds_the_same_numbers_under_the_same_names(offline, tmp
     run.log(1, {"train/reward": 0.5})
     run.log(2, {"train/reward": 0.75, "eval/validation/nDCG@10": 0.25})
     run.finish("finished")
-    found = list(records(tmp_path / "run"))
+    found = closed(tmp_path / "run")
     history = [
         {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
         for record in found
@@ -85,5 +97,5 @@ def test_a_run_without_login_says_what_to_do(offline, tmp_path, monkeypatch):
 def test_a_failed_run_is_closed_as_a_failure(offline, tmp_path):
     run = Run.create(tmp_path / "run", RECIPE, {}, loggers=[WandbLogger(mode="offline")])
     run.finish("failed")
-    exits = [r.exit.exit_code for r in records(tmp_path / "run") if r.WhichOneof("record_type") == "exit"]
+    exits = [r.exit.exit_code for r in closed(tmp_path / "run") if r.WhichOneof("record_type") == "exit"]
     assert exits == [1]
