@@ -245,7 +245,7 @@ def metrics(step: Step) -> dict[str, float]:
     - `query/words`: mean words per valid query; `query/unique`: distinct valid queries per valid query. 0 without any.
     - `outcome/ok`, `outcome/no_hits`, `outcome/invalid`: shares of completions that found something, were a query that
       matched nothing, and were no query; they add up to 1. `invalid/<reason>`: share of each reason that occurred.
-    - `time/search`, `time/rewards`: seconds of wall time.
+    - `time/search`, `time/rewards`: seconds of wall time; `time/environment`: of the whole step, with parsing.
     """
     size = max(len(step.batch), 1)
     queries = [r.action.query for r in step.batch.rollouts if isinstance(r.action, Search)]
@@ -262,6 +262,7 @@ def metrics(step: Step) -> dict[str, float]:
         **{f"invalid/{reason}": count / size for reason, count in sorted(reasons.items())},
         "time/search": step.seconds["search"],
         "time/rewards": step.seconds["rewards"],
+        "time/environment": step.seconds["total"],
     }
 
 

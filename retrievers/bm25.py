@@ -12,7 +12,7 @@ from retrievers.analyzer import Analyzer, check_bm25_options, searched_fields
 from retrievers.base import Catalog, Floats, Hits, Query, Rows
 from retrievers.topk import NO_KEY, Keys, best_keys, check_k, hits_from_keys
 
-NUMBA_PAYS_FROM = 10_000
+NUMBA_PAYS_FROM = 4_000
 """Items from which on `auto` takes numba. Below, numpy answers hundreds of queries in milliseconds; loading the
 compiled code takes a fifth of a second, and compiling it, the first time, more than one."""
 
