@@ -1,0 +1,58 @@
+"""Clicks as judgements: a task from a search log, in a file of your own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recr1.build import build
+from recr1.errors import DataError, UserError
+from recr1.tasks import SPLITS
+from recr1.tasks.readers import records
+from recr1.tasks.splits import DEFAULT_SHARES, hash_split
+from retrievers import Catalog
+from rewards import Need, Qrels
+
+
+class ClickLog:
+    """A file with the columns query, item, title and clicks: each query is a need, its clicked items are graded.
+
+    Args:
+        path: The file; CSV, TSV, JSON lines or Parquet.
+        often: Clicks from which on an item has grade 2; fewer are grade 1.
+        format: Prompt and parser, `{type: plain}` by default.
+    """
+
+    def __init__(self, *, path: str, often: int = 5, format: dict[str, Any] | None = None) -> None:
+        titles: dict[str, str] = {}
+        grades: dict[str, dict[str, int]] = {}
+        for line, row in records(Path(path), "clicks"):
+            missing = {"query", "item", "title", "clicks"} - row.keys()
+            if missing:
+                raise DataError(path, line, f"no column {min(missing)!r}; there are: {', '.join(row)}")
+            if not str(row["clicks"]).isdecimal():
+                raise DataError(path, line, f"clicks is {row['clicks']!r}: write a whole number")
+            titles[row["item"]] = row["title"]
+            grades.setdefault(row["query"], {})[row["item"]] = 2 if int(row["clicks"]) >= often else 1
+        self.catalog = Catalog(list(titles), list(titles.values()), {"title": list(titles.values())})
+        self.format = build("format", format or {"type": "plain"}, path="task.format")
+        self.qrels = {
+            query: Qrels({self.catalog.row(item): grade for item, grade in key.items()})
+            for query, key in grades.items()
+        }
+        self.excluded: dict[str, int] = {}
+        self._needs = hash_split([Need(id=query, text=query) for query in grades], DEFAULT_SHARES, seed=2)
+
+    def needs(self, split: str) -> Sequence[Need]:
+        """The needs of a split; raises `UserError` for one that is not there."""
+        if split not in self._needs:
+            raise UserError(f"no split {split!r}; there are: {', '.join(self._needs)}")
+        return self._needs[split]
+
+
+def test_every_need_is_in_one_split_and_can_be_met() -> None:
+    task = ClickLog(path=str(Path(__file__).with_name("clicks.csv")))
+    needs = [need for split in SPLITS for need in task.needs(split)]
+    assert sorted(need.id for need in needs) == sorted(task.qrels)
+    assert all(task.qrels[need.id].positives for need in needs)
