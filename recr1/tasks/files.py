@@ -70,7 +70,7 @@ class FilesTask:
         UserError: for options that contradict each other.
     """
 
-    def __init__(  # noqa: PLR0913 - each is an option of the recipe
+    def __init__(
         self,
         *,
         path: str,
@@ -129,14 +129,7 @@ class FilesTask:
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """What is wrong with options of the right types, found without opening a file."""
-        problems = []
-        for role in options.get("columns") or {}:
-            if role not in COLUMNS:
-                problems.append(f"columns: no role {role!r}{did_you_mean(role, COLUMNS)} (roles: {', '.join(COLUMNS)})")
-        qrels = options.get("qrels")
-        for split in qrels if isinstance(qrels, Mapping) else ():
-            if split not in SPLITS:
-                problems.append(f"qrels: no split {split!r}{did_you_mean(split, SPLITS)} (splits: {', '.join(SPLITS)})")
+        problems = [*_column_problems(options.get("columns")), *_qrels_problems(options.get("qrels"))]
         wrong_shares = share_problem(options["splits"]) if options.get("splits") is not None else None
         if wrong_shares:
             problems.append(f"splits: {wrong_shares}")
@@ -151,6 +144,24 @@ class FilesTask:
             known = ", ".join(self._needs)
             raise UserError(f"no split {split!r} in this data{did_you_mean(split, self._needs)}; it has: {known}")
         return self._needs[split]
+
+
+def _column_problems(columns: Mapping[str, str] | None) -> list[str]:
+    return [
+        f"columns: no role {role!r}{did_you_mean(role, COLUMNS)} (roles: {', '.join(COLUMNS)})"
+        for role in columns or {}
+        if role not in COLUMNS
+    ]
+
+
+def _qrels_problems(qrels: str | Mapping[str, str] | None) -> list[str]:
+    if qrels == {}:
+        return [f"qrels: no split here: name a file for at least one of {', '.join(SPLITS)}"]
+    return [
+        f"qrels: no split {split!r}{did_you_mean(split, SPLITS)} (splits: {', '.join(SPLITS)})"
+        for split in (qrels if isinstance(qrels, Mapping) else ())
+        if split not in SPLITS
+    ]
 
 
 def _qrels_files(folder: Path, qrels: str | Mapping[str, str]) -> dict[str, Path]:
