@@ -50,6 +50,9 @@ _SITUATION = "A shopper tells you what they need. Write the query for a product 
 # What no query holds: control characters are white space, and a surrogate without its partner cannot be encoded.
 _STRAY = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
+_MOST_BRACKETS = 1000
+"""An answer with more opening brackets is not read as JSON."""
+
 
 @runtime_checkable
 class Format(Protocol):
@@ -138,7 +141,7 @@ class JsonAnswer(_Prompted):
     """Reasoning in `<think>`, then `<answer>{"query": "..."}</answer>`: the answer format of Rec-R1 (arXiv:2503.24289).
 
     Each of the four tags must be there once, in order. The answer is strict JSON: one object with the key `query` once
-    and a string as its value; other keys are free.
+    and a string as its value; other keys are free. More than 1,000 opening brackets are no answer.
 
     Args:
         prompt: the user message, with `{need}` in the place of the need's text; the default is for product search.
@@ -187,6 +190,9 @@ class _Members(list[tuple[str, Any]]):
 
 def _query_of(answer: str) -> str | Invalid:
     """The value of the key `query`."""
+    # Where a program has raised Python's recursion limit, deep nesting overflows the C stack and ends the process.
+    if answer.count("[") + answer.count("{") > _MOST_BRACKETS:
+        return Invalid("answer is not JSON")
     try:
         # Numbers are never used, and Python refuses to make an int of more than 4,300 digits: a float takes any.
         found = json.loads(answer, object_pairs_hook=_Members, parse_int=float, parse_constant=_refuse)

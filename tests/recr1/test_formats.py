@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 import sys
 from importlib import import_module
 
@@ -177,6 +178,13 @@ def test_think_opened_reads_a_completion_that_begins_inside_think():
 def test_max_chars_counts_the_collapsed_query(form, wrap):
     assert form.parse(wrap.format("ab    cd")) == Search("ab cd")
     assert form.parse(wrap.format("abc cd")) == Invalid("query too long")
+
+
+def test_deep_nesting_does_not_end_a_process_that_raised_its_recursion_limit():
+    code = "import sys; sys.setrecursionlimit(10**6); from recr1.formats import JsonAnswer; "
+    code += "print(JsonAnswer().parse('<think></think><answer>' + '[' * 1_000_000 + '</answer>').reason)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "answer is not JSON\n"
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', '{"query":['])
