@@ -94,18 +94,25 @@ class Run:
         run.recipe()
         return run
 
+    @staticmethod
+    def prepare(path: str | Path) -> Path:
+        """Make a folder for a run before anything heavy loads; `RunError` when it holds one or cannot be written."""
+        folder = Path(path).expanduser()
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            held = next((name for name in _MARKS if (folder / name).exists()), None)
+        if held is not None:
+            raise _taken(folder, held)
+        return folder
+
     def _claim(self) -> None:
         """Take the folder: creating metrics.jsonl exclusively lets one of two runs started at the same time win."""
+        self.prepare(self.path)
         with writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            held = next((name for name in _MARKS if (self.path / name).exists()), None)
             try:
-                if held is None:
-                    (self.path / "metrics.jsonl").open("x").close()
+                (self.path / "metrics.jsonl").open("x").close()
             except FileExistsError:
-                held = "metrics.jsonl"
-        if held is not None:
-            raise RunError(f"{self.path} already holds a run ({held}): choose another folder, or remove this one")
+                raise _taken(self.path, "metrics.jsonl") from None
 
     def _start_loggers(self, recipe: Mapping[str, Any]) -> None:
         try:
@@ -260,3 +267,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror or error} (choose another folder)") from error
+
+
+def _taken(folder: Path, held: str) -> RunError:
+    return RunError(f"{folder} already holds a run ({held}): choose another folder, or remove this one")

@@ -26,9 +26,12 @@ def train(name: str, overrides: Sequence[str] = (), *, out: str | None = None) -
             f"{path}: trainer: missing: the recipe only evaluates; add one, such as {{type: grpo, steps: 100}}"
         )
     trainer: Trainer = build("trainer", recipe.trainer)
+    folder = Path(out) if out else _new_folder(path.stem)
+    if _is_first_process():
+        Run.prepare(folder)
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
     env.task.needs(recipe.evaluate.split)
-    run = _create_run(recipe, env, Path(out) if out else _new_folder(path.stem))
+    run = _create_run(recipe, env, folder)
     _say(
         run,
         f"{path}: {len(env.task.catalog)} items, {len(env.task.needs('train'))} training needs; run folder {run.path}",
@@ -51,8 +54,7 @@ def train(name: str, overrides: Sequence[str] = (), *, out: str | None = None) -
 
 def _create_run(recipe: Recipe, env: Environment, out: Path) -> Run:
     """The run folder, claimed by the first process; the others hold it without writing."""
-    first = int(os.environ.get("RANK", "0")) == 0
-    if not first:
+    if not _is_first_process():
         return Run(out, writer=False)
     facts = {
         "seed": recipe.seed,
@@ -60,6 +62,11 @@ def _create_run(recipe: Recipe, env: Environment, out: Path) -> Run:
         "retriever": retriever_fingerprint(recipe.retriever.to_dict(), env.task.catalog),
     }
     return Run.create(out, recipe.to_dict(), facts, loggers=[build("logger", part) for part in recipe.log])
+
+
+def _is_first_process() -> bool:
+    """Whether this is the only process, or rank 0 of those that `accelerate launch` or torchrun started."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _new_folder(name: str) -> Path:

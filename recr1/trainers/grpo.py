@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ class GRPO:
         problems = self.check_options({"steps": steps, "trl": trl or {}, "rollouts_every": rollouts_every})
         if problems:
             raise UserError(problems[0])
+        _require_libraries()
         self.steps, self.trl, self.rollouts_every = steps, dict(trl or {}), rollouts_every
 
     @staticmethod
@@ -180,12 +182,17 @@ def _dataset(env: Environment) -> Any:
     return Dataset.from_dict({"prompt": prompts, "need_id": [need.id for need in needs]})
 
 
+def _require_libraries() -> None:
+    """Say at once what is not installed, before data or a model is opened; nothing is imported."""
+    for library in ("torch", "transformers", "datasets", "accelerate", "trl"):
+        if find_spec(library) is None:
+            raise MissingLibrary(library, "train", "trainer.type: grpo")
+
+
 def _libraries() -> tuple[Any, Any]:
-    try:
-        import transformers
-        import trl
-    except ImportError as error:
-        raise MissingLibrary(error.name or "trl", "train", "trainer.type: grpo") from error
+    import transformers
+    import trl
+
     # TRL still says "gradient_checkpointing" where transformers has a new word: nothing that a user could change.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     return trl, transformers

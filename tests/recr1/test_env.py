@@ -243,7 +243,7 @@ def test_metrics_say_what_happened(world):
 def test_the_names_of_metrics_are_stable(world):
     assert list(metrics(run(make(world), ["n1"], ["[mug]"]))) == [
         *("reward", "reward/P@1", "reward/valid", "query/words", "query/unique"),
-        *("outcome/ok", "outcome/no_hits", "outcome/invalid", "time/search", "time/rewards"),
+        *("outcome/ok", "outcome/no_hits", "outcome/invalid", "time/search", "time/rewards", "time/environment"),
     ]
 
 
