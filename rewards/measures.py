@@ -99,19 +99,17 @@ class NDCG(Measure):
             raise ValueError(f"nDCG: gain must be linear or exp, not {self.gain!r}")
 
     def _score(self, grades_BK: Ints, qrels_B: Sequence[Qrels]) -> Doubles:
-        ideal_B = self._discounted(_ideal(qrels_B, self.cutoff))
-        return _share(self._discounted(grades_BK), ideal_B)
+        return _share(self._discounted(grades_BK), self._discounted(_ideal(qrels_B, self.cutoff)))
 
     def _discounted(self, grades_BK: Ints) -> Doubles:
-        gains_BK = np.maximum(grades_BK, 0).astype(np.float64)
+        list_F, place_F = _places(grades_BK > 0)
+        gains_F = grades_BK[list_F, place_F].astype(np.float64)
         if self.gain == "exp":
-            if gains_BK.max(initial=0) > 1000:  # beyond that, 2^grade leaves the range of a double
-                raise ValueError(f"{self.name}: a grade of {gains_BK.max():.0f} is too large; use nDCG@{self.cutoff}")
-            gains_BK = np.exp2(gains_BK) - 1
-        # einsum, not @: a BLAS may round a row differently with the rows around it, and a reward must not see those.
-        discounts_K = 1 / np.log2(np.arange(2, grades_BK.shape[1] + 2))
-        scores_B: Doubles = np.einsum("bk,k->b", gains_BK, discounts_K)
-        return scores_B
+            if gains_F.max(initial=0) > 1000:  # beyond that, 2^grade leaves the range of a double
+                raise ValueError(f"{self.name}: a grade of {gains_F.max():.0f} is too large; use nDCG@{self.cutoff}")
+            gains_F = np.exp2(gains_F) - 1
+        weights_F = gains_F / np.log2(2 + place_F)
+        return np.asarray(np.bincount(list_F, weights=weights_F, minlength=len(grades_BK)), np.float64)
 
 
 @dataclass(frozen=True)
@@ -128,9 +126,14 @@ class Binary(Measure):
     def _relevant(self, grades_BK: Ints) -> NDArray[np.bool_]:
         return grades_BK >= self.rel
 
+    def _found(self, grades_BK: Ints) -> NDArray[np.int_]:
+        """(B,) how many relevant items stand in the first k places."""
+        return np.asarray(np.count_nonzero(self._relevant(grades_BK), axis=1))
+
     def _wanted(self, qrels_B: Sequence[Qrels]) -> Ints:
         """(B,) how many relevant items each need has."""
-        return np.fromiter((np.count_nonzero(q.ideal_J >= self.rel) for q in qrels_B), np.int32, len(qrels_B))
+        counts = (q.positives if self.rel == 1 else np.count_nonzero(q.ideal_J >= self.rel) for q in qrels_B)
+        return np.fromiter(counts, np.int32, len(qrels_B))
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ class Recall(Binary):
     symbol: ClassVar[str] = "R"
 
     def _score(self, grades_BK: Ints, qrels_B: Sequence[Qrels]) -> Doubles:
-        return _share(np.count_nonzero(self._relevant(grades_BK), axis=1), self._wanted(qrels_B))
+        return _share(self._found(grades_BK), self._wanted(qrels_B))
 
 
 @dataclass(frozen=True)
@@ -161,8 +164,7 @@ class ReciprocalRank(Binary):
 
     def _score(self, grades_BK: Ints, qrels_B: Sequence[Qrels]) -> Doubles:
         relevant_BK = self._relevant(grades_BK)
-        scores_B: Doubles = relevant_BK.any(axis=1) / (1.0 + relevant_BK.argmax(axis=1))
-        return scores_B
+        return np.asarray(relevant_BK.any(axis=1) / (1 + relevant_BK.argmax(axis=1)), np.float64)
 
 
 @dataclass(frozen=True)
@@ -178,9 +180,8 @@ class AveragePrecision(Binary):
     symbol: ClassVar[str] = "AP"
 
     def _score(self, grades_BK: Ints, qrels_B: Sequence[Qrels]) -> Doubles:
-        relevant_BK = self._relevant(grades_BK)
-        list_F, place_F = np.nonzero(relevant_BK)  # F relevant items found in all rankings, each ranking's in order
-        found_B = np.count_nonzero(relevant_BK, axis=1)
+        list_F, place_F = _places(self._relevant(grades_BK))
+        found_B = np.bincount(list_F, minlength=len(grades_BK))
         nth_F = 1 + np.arange(len(list_F)) - np.repeat(np.cumsum(found_B) - found_B, found_B)
         precision_B = np.bincount(list_F, weights=nth_F / (1 + place_F), minlength=len(grades_BK))
         return _share(precision_B, self._wanted(qrels_B))
@@ -197,8 +198,7 @@ class Precision(Binary):
     symbol: ClassVar[str] = "P"
 
     def _score(self, grades_BK: Ints, qrels_B: Sequence[Qrels]) -> Doubles:
-        scores_B: Doubles = self._relevant(grades_BK).sum(axis=1) / self.cutoff
-        return scores_B
+        return self._found(grades_BK) / self.cutoff
 
 
 @dataclass(frozen=True)
@@ -212,8 +212,7 @@ class Success(Binary):
     symbol: ClassVar[str] = "Success"
 
     def _score(self, grades_BK: Ints, qrels_B: Sequence[Qrels]) -> Doubles:
-        scores_B: Doubles = (np.count_nonzero(self._relevant(grades_BK), axis=1) > 0).astype(np.float64)
-        return scores_B
+        return (self._found(grades_BK) > 0).astype(np.float64)
 
 
 MEASURES: Mapping[str, type[Measure]] = MappingProxyType(
@@ -241,7 +240,9 @@ def parse_measure(name: str) -> Measure:
     match = re.fullmatch(r"([A-Za-z]+)(?:\(([^()]*)\))?@([1-9][0-9]*)", name)
     kind = MEASURES.get(match[1]) if match else None
     if match is None or kind is None:
-        raise ValueError(f"no measure {name!r}{_suggestion(name)} {_known()}")
+        known = ", ".join(f"{symbol}@k" for symbol in MEASURES)
+        known = f"The measures are {known}, for any whole k >= 1; with settings: nDCG(gain=exp)@10, R(rel=2)@10"
+        raise ValueError(f"no measure {name!r}{_suggestion(name)} {known}")
     return kind(int(match[3]), **_settings(kind, match[2]))
 
 
@@ -254,8 +255,7 @@ def measure_all(measures: Iterable[Measure], rows_BK: Rows, qrels_B: Sequence[Qr
 
 
 def _settings(kind: type[Measure], text: str | None) -> dict[str, int | str]:
-    settings: dict[str, int | str] = {}
-    known = [field.name for field in fields(kind)[1:]]
+    settings, known = dict[str, int | str](), [field.name for field in fields(kind)[1:]]
     for part in text.split(",") if text is not None else ():
         option, _, value = (side.strip() for side in part.partition("="))
         if option not in known or option in settings:
@@ -272,20 +272,22 @@ def _suggestion(name: str) -> str:
     near = get_close_matches("".join(re.findall("[a-z]", head.lower())), spellings, n=1, cutoff=0.7)
     if not near:
         return "."
-    cutoff = int(digits or 0)
+    symbol, cutoff = spellings[near[0]], int(digits or 0)
     why = "" if cutoff else " A cutoff of at least 1 is part of the name."
-    return f"; did you mean '{spellings[near[0]]}{brackets}@{cutoff or 10}'?{why}"
-
-
-def _known() -> str:
-    names = ", ".join(f"{symbol}@k" for symbol in MEASURES)
-    return f"The measures are {names}, for any whole k >= 1; with settings: nDCG(gain=exp)@10, R(rel=2)@10"
+    return f"; did you mean '{symbol}{'' if symbol.endswith(')') else brackets}@{cutoff or 10}'?{why}"
 
 
 def _share(part_B: Doubles | NDArray[np.int_], whole_B: Doubles | Ints) -> Doubles:
     """`part_B / whole_B`, and 0 where there is nothing to have a share of."""
-    shares_B: Doubles = np.divide(part_B, whole_B, out=np.zeros(len(part_B)), where=whole_B > 0)
-    return shares_B
+    return np.divide(part_B, whole_B, out=np.zeros(len(part_B)), where=whole_B > 0)
+
+
+def _places(found_BK: NDArray[np.bool_]) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """The list and the place (from 0) of each of the F items that are marked: list by list, best first.
+
+    They are far fewer than the places, and summing them in this order gives a list the same number in any batch.
+    """
+    return np.divmod(np.flatnonzero(found_BK), max(1, found_BK.shape[1]))
 
 
 def _ideal(qrels_B: Sequence[Qrels], cutoff: int) -> Ints:

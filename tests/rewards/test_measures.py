@@ -127,6 +127,7 @@ def test_measures_with_other_names_are_not_equal():
         ("recall@5", "R@5"),
         ("recall_100", "R@100"),
         ("Recall(rel=2)@50", "R(rel=2)@50"),
+        ("ndcg_exp(gain=linear)@5", "nDCG(gain=exp)@5"),
         ("MAP@10", "AP@10"),
         ("map_cut_100", "AP@100"),
         ("Precision@3", "P@3"),

@@ -12,7 +12,7 @@ from rewards.testing import batch_of
 def test_qrels_are_a_mapping_sorted_by_row():
     qrels = Qrels({9: 0, 2: 3, 5: -1, 7: 1})
     assert dict(qrels) == {2: 3, 5: -1, 7: 1, 9: 0} and list(qrels) == [2, 5, 7, 9]
-    assert qrels.rows_J.tolist() == [2, 5, 7, 9] and qrels.rows_J.dtype == np.int32
+    assert qrels.rows_J.tolist() == [2, 5, 7, 9] and qrels.grades_J.dtype == np.int32
     assert qrels.grades_J.tolist() == [3, -1, 1, 0]
     assert qrels == {9: 0, 2: 3, 5: -1, 7: 1}
 
