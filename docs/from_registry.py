@@ -1,0 +1,51 @@
+"""A hook of mkdocs: what a page lists comes from the registries and from disk, never from a list written by hand.
+
+`<!-- parts: retriever -->` becomes the description of every built-in retriever, from its docstring, and
+`<!-- recipes -->` a table of the recipes that ship.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from recr1.build import KINDS, builtin
+from recr1.recipe import shipped_recipes
+
+PARTS = re.compile(r"<!-- parts: (\w+) -->")
+RECIPES = "<!-- recipes -->"
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """The text of a page with its markers filled in; mkdocs calls this for every page."""
+    return PARTS.sub(lambda match: parts(match[1]), markdown).replace(RECIPES, recipes())
+
+
+def parts(kind: str) -> str:
+    """A section for each built-in type of a kind."""
+    return "\n\n".join(described(kind, name, target) for name, target in builtin(kind).items())
+
+
+def described(kind: str, name: str, target: str) -> str:
+    """One type as mkdocstrings describes its class: docstring, options, errors."""
+    assert kind in KINDS
+    path = target.replace(":", ".")
+    options = {"show_root_toc_entry": "false", "show_root_heading": "false", "members": "false"}
+    lines = [f"### `{name}`", "", f"::: {path}", "    options:"]
+    return "\n".join([*lines, *(f"      {option}: {value}" for option, value in options.items())])
+
+
+def recipes() -> str:
+    """A table of the shipped recipes with the first line of each."""
+    rows = [f"| `{name}` | {headline(path.read_text(encoding='utf-8'))} |" for name, path in shipped_recipes().items()]
+    return "\n".join(["| recipe | what it is for |", "|---|---|", *rows])
+
+
+def headline(text: str) -> str:
+    """The first sentences of a recipe's header, up to the line that shows a command."""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("# ") or line.startswith("#  "):
+            break
+        lines.append(line.removeprefix("# ").strip())
+    return " ".join(lines).replace("|", "\\|")
