@@ -1,6 +1,6 @@
 """What was wanted and how good an answer is: measures of rankings and the rewards made from them."""
 
-from rewards.base import Action, Batch, Chat, Invalid, Message, Need, Qrels, Reward, Rollout, Search
+from rewards.base import UNJUDGED, Action, Batch, Chat, Graded, Invalid, Message, Need, Qrels, Reward, Rollout, Search
 
 BUILTIN = {
     "measure": "rewards.measure:MeasureReward",
@@ -12,9 +12,11 @@ BUILTIN = {
 
 __all__ = [
     "BUILTIN",
+    "UNJUDGED",
     "Action",
     "Batch",
     "Chat",
+    "Graded",
     "Invalid",
     "Message",
     "Need",

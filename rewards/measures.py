@@ -19,7 +19,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from types import MappingProxyType
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -29,6 +28,7 @@ from retrievers.base import Floats, Rows
 from rewards.base import Graded, Qrels
 
 Ints = NDArray[np.int32]
+Indices = NDArray[np.int_]
 Doubles = NDArray[np.float64]
 
 
@@ -59,7 +59,6 @@ class Measure(ABC):
 
     def __call__(self, rows_BK: Rows, qrels_B: Sequence[Qrels]) -> Floats:
         """(B,) float32: this measure of each ranking against its own answer key. Raises as `of` does."""
-        self.check_depth(rows_BK.shape[-1])
         return self.of(Graded.join(rows_BK[..., : self.cutoff], qrels_B))
 
     def of(self, graded: Graded) -> Floats:
@@ -99,17 +98,23 @@ class NDCG(Measure):
             raise ValueError(f"nDCG: gain must be linear or exp, not {self.gain!r}")
 
     def _score(self, grades_BK: Ints, qrels_B: Sequence[Qrels]) -> Doubles:
-        return _share(self._discounted(grades_BK), self._discounted(_ideal(qrels_B, self.cutoff)))
-
-    def _discounted(self, grades_BK: Ints) -> Doubles:
         list_F, place_F = _places(grades_BK > 0)
-        gains_F = grades_BK[list_F, place_F].astype(np.float64)
+        found_B = self._discounted(grades_BK[list_F, place_F], list_F, place_F, len(qrels_B))
+        best_B = [qrels.ideal_J[: self.cutoff] for qrels in qrels_B]
+        sizes_B = np.fromiter(map(len, best_B), np.intp, len(best_B))
+        list_J = np.repeat(np.arange(len(best_B)), sizes_B)
+        best_J = np.concatenate([*best_B, np.empty(0, np.int32)])  # for B = 0, there must be something to concatenate
+        ideal_B = self._discounted(best_J, list_J, _nth(sizes_B), len(qrels_B))
+        return _share(found_B, ideal_B)
+
+    def _discounted(self, grades_F: Ints, list_F: Indices, place_F: Indices, lists: int) -> Doubles:
+        gains_F = grades_F.astype(np.float64)
         if self.gain == "exp":
             if gains_F.max(initial=0) > 1000:  # beyond that, 2^grade leaves the range of a double
                 raise ValueError(f"{self.name}: a grade of {gains_F.max():.0f} is too large; use nDCG@{self.cutoff}")
             gains_F = np.exp2(gains_F) - 1
-        weights_F = gains_F / np.log2(2 + place_F)
-        return np.asarray(np.bincount(list_F, weights=weights_F, minlength=len(grades_BK)), np.float64)
+        discounts_K = 1 / np.log2(np.arange(2, self.cutoff + 2))
+        return np.asarray(np.bincount(list_F, weights=gains_F * discounts_K[place_F], minlength=lists), np.float64)
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ class Binary(Measure):
     def _relevant(self, grades_BK: Ints) -> NDArray[np.bool_]:
         return grades_BK >= self.rel
 
-    def _found(self, grades_BK: Ints) -> NDArray[np.int_]:
+    def _found(self, grades_BK: Ints) -> Indices:
         """(B,) how many relevant items stand in the first k places."""
         return np.asarray(np.count_nonzero(self._relevant(grades_BK), axis=1))
 
@@ -182,8 +187,8 @@ class AveragePrecision(Binary):
     def _score(self, grades_BK: Ints, qrels_B: Sequence[Qrels]) -> Doubles:
         list_F, place_F = _places(self._relevant(grades_BK))
         found_B = np.bincount(list_F, minlength=len(grades_BK))
-        nth_F = 1 + np.arange(len(list_F)) - np.repeat(np.cumsum(found_B) - found_B, found_B)
-        precision_B = np.bincount(list_F, weights=nth_F / (1 + place_F), minlength=len(grades_BK))
+        precisions_F = (1 + _nth(found_B)) / (1 + place_F)
+        precision_B = np.bincount(list_F, weights=precisions_F, minlength=len(grades_BK))
         return _share(precision_B, self._wanted(qrels_B))
 
 
@@ -215,9 +220,9 @@ class Success(Binary):
         return (self._found(grades_BK) > 0).astype(np.float64)
 
 
-MEASURES: Mapping[str, type[Measure]] = MappingProxyType(
-    {m.symbol: m for m in (NDCG, Recall, ReciprocalRank, AveragePrecision, Precision, Success)}
-)
+MEASURES: Mapping[str, type[Measure]] = {
+    m.symbol: m for m in (NDCG, Recall, ReciprocalRank, AveragePrecision, Precision, Success)
+}
 """Measures by their symbol, in the order of the documentation."""
 
 _OTHER_NAMES = {
@@ -240,9 +245,8 @@ def parse_measure(name: str) -> Measure:
     match = re.fullmatch(r"([A-Za-z]+)(?:\(([^()]*)\))?@([1-9][0-9]*)", name)
     kind = MEASURES.get(match[1]) if match else None
     if match is None or kind is None:
-        known = ", ".join(f"{symbol}@k" for symbol in MEASURES)
-        known = f"The measures are {known}, for any whole k >= 1; with settings: nDCG(gain=exp)@10, R(rel=2)@10"
-        raise ValueError(f"no measure {name!r}{_suggestion(name)} {known}")
+        known = f"The measures are {'@k, '.join(MEASURES)}@k, for any whole k >= 1"
+        raise ValueError(f"no measure {name!r}{_suggestion(name)} {known}; as in nDCG(gain=exp)@10 or R(rel=2)@10")
     return kind(int(match[3]), **_settings(kind, match[2]))
 
 
@@ -277,12 +281,12 @@ def _suggestion(name: str) -> str:
     return f"; did you mean '{symbol}{'' if symbol.endswith(')') else brackets}@{cutoff or 10}'?{why}"
 
 
-def _share(part_B: Doubles | NDArray[np.int_], whole_B: Doubles | Ints) -> Doubles:
+def _share(part_B: Doubles | Indices, whole_B: Doubles | Ints) -> Doubles:
     """`part_B / whole_B`, and 0 where there is nothing to have a share of."""
     return np.divide(part_B, whole_B, out=np.zeros(len(part_B)), where=whole_B > 0)
 
 
-def _places(found_BK: NDArray[np.bool_]) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+def _places(found_BK: NDArray[np.bool_]) -> tuple[Indices, Indices]:
     """The list and the place (from 0) of each of the F items that are marked: list by list, best first.
 
     They are far fewer than the places, and summing them in this order gives a list the same number in any batch.
@@ -290,10 +294,6 @@ def _places(found_BK: NDArray[np.bool_]) -> tuple[NDArray[np.int_], NDArray[np.i
     return np.divmod(np.flatnonzero(found_BK), max(1, found_BK.shape[1]))
 
 
-def _ideal(qrels_B: Sequence[Qrels], cutoff: int) -> Ints:
-    """The grades of the best possible rankings, cut at `cutoff`; (B, most positives of any need) padded with 0."""
-    best_B = [qrels.ideal_J[:cutoff] for qrels in qrels_B]
-    ideal_BJ = np.zeros((len(best_B), max(map(len, best_B), default=0)), np.int32)
-    for ideal_J, best_J in zip(ideal_BJ, best_B, strict=True):
-        ideal_J[: len(best_J)] = best_J
-    return ideal_BJ
+def _nth(sizes_B: Indices) -> Indices:
+    """0, 1, 2 ... for each list in turn, as many as its size: the places of items that stand list by list."""
+    return np.arange(sizes_B.sum()) - np.repeat(np.cumsum(sizes_B) - sizes_B, sizes_B)
