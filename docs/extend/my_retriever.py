@@ -13,7 +13,8 @@ from retrievers.topk import topk
 
 def trigrams(text: str) -> set[str]:
     """All runs of three letters within words, a blank before and after each word counting as letters."""
-    return {f" {word} "[place : place + 3] for word in text.lower().split() for place in range(len(word))}
+    words = [f" {word} " for word in text.lower().split()]
+    return {word[place : place + 3] for word in words for place in range(len(word) - 2)}
 
 
 class Trigrams:

@@ -1,0 +1,125 @@
+"""Every example of the documentation runs: files, Python blocks, commands, recipes and the messages shown for them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from importlib import import_module
+
+import pytest
+
+from recr1 import cli, yaml12
+from recr1.build import build, check_part
+from recr1.recipe import find_recipe, load_recipe
+from rewards.base import Search
+from tests.docs.pages import PAGES, ROOT, blocks, name_of, prose, read
+
+EXTEND = ROOT / "docs" / "extend"
+MODULES = [file.stem for file in sorted(EXTEND.glob("*.py"))]
+
+# The tests that stand in the example files themselves, contracts included, are collected here.
+sys.path.append(str(EXTEND))
+for _module in MODULES:
+    globals().update({n: t for n, t in vars(import_module(_module)).items() if n.startswith(("Test", "test_"))})
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_example_file_has_a_test_and_stands_on_a_page(module):
+    assert any(name.startswith(("Test", "test_")) for name in vars(import_module(module)))
+    assert f'{{% include "./{module}.py"' in read(f"docs/extend/{module.removeprefix('my_')}.md")
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.name)
+def test_python_blocks_run_and_print_what_they_say(block, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block.text, block.name, "exec"), {"__name__": "example"})
+    said = re.findall(r"^print\(.*\)  # (.*)$", block.text, re.MULTILINE)
+    if said:
+        assert capsys.readouterr().out.splitlines() == said
+
+
+def shell_lines() -> list[tuple[str, str]]:
+    """(page, line) of each command: lines of bash blocks, and `recr1 ...` with arguments in the prose."""
+    found = [(block.name, line) for block in blocks("bash") for line in block.text.splitlines() if line.strip()]
+    for page in PAGES:
+        inline = re.findall(r"`(recr1 [^`]+)`", prose(page))
+        found += [(name_of(page), " ".join(line.split())) for line in inline]
+    return [(page, line) for page, line in dict.fromkeys(found) if "recr1 COMMAND" not in line]
+
+
+RECR1 = [(page, line) for page, line in shell_lines() if re.search(r"(^|-m |=\w+ )recr1 ", line)]
+MAKE = [(page, line) for page, line in shell_lines() if line.startswith("make ")]
+PLACEHOLDER = re.compile(r"[A-Z_]+|\S*(my|bad)\.yaml|runs/\S+")
+
+
+def command_id(page: str, line: str) -> str:
+    return f"{page}: {line.partition('  #')[0].rstrip()}"
+
+
+def arguments(line: str) -> list[str]:
+    words = shlex.split(line, comments=True)
+    return words[words.index("recr1") + 1 :]
+
+
+@pytest.mark.parametrize(("page", "line"), RECR1, ids=[command_id(*found) for found in RECR1])
+def test_commands_parse_and_their_recipes_and_overrides_are_sound(page, line, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    words = arguments(line)
+    if len(words) == 1 and words[0] in cli._parser()[1]:
+        return  # a command that is only named
+    args = vars(cli._parsed(words))
+    recipe = args.get("recipe") or args.get("target") or args.get("name")
+    if recipe and not PLACEHOLDER.fullmatch(recipe):
+        load_recipe(find_recipe(recipe), args.get("overrides", ()))
+
+
+@pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.name)
+def test_parts_in_yaml_blocks_are_sound(block):
+    document = yaml12.read(block.text)
+    assert document.problems == []
+    if "bad.yaml" in block.info:
+        return  # its mistakes are shown with their messages, see below
+    kinds = {"rewards": "reward"}
+    specs = [(key, spec) for key, value in document.value.items() for spec in (value if key in kinds else [value])]
+    for key, spec in specs:
+        bare = {name: value for name, value in spec.items() if name != "weight"}
+        assert check_part(kinds.get(key, key), bare, key) == []
+
+
+def test_commands_were_found():
+    assert {arguments(line)[0] for _, line in RECR1} == set(cli._parser()[1])
+
+
+@pytest.mark.parametrize(("page", "line"), MAKE, ids=[command_id(*found) for found in MAKE])
+def test_make_targets_exist(page, line):
+    target = shlex.split(line, comments=True)[1]
+    assert re.search(rf"^{target}:", read("Makefile"), re.MULTILINE)
+
+
+def test_the_page_of_recipes_shows_the_messages_of_its_bad_recipe(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    bad = next(block for block in blocks("yaml") if "bad.yaml" in block.info)
+    shown = next(block for block in blocks("text") if "recr1 check bad.yaml" in block.info)
+    (tmp_path / "bad.yaml").write_text(bad.text)
+    assert cli.run(["check", "bad.yaml"]) == 2
+    assert capsys.readouterr().err == shown.text
+
+
+def test_the_page_of_data_shows_the_messages_of_its_mistakes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shown = next(block.text for block in blocks("text") if "d/qrels.tsv:2" in block.text)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/queries.jsonl").write_text('{"_id": "q", "text": "mug"}\n')
+    (tmp_path / "d/qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq\ta\t0.5\n")
+    for second in ("b", "a"):
+        items = "".join(f'{{"_id": "{item}", "title": "Mug"}}\n' for item in ("a", second))
+        (tmp_path / "d/corpus.jsonl").write_text(items)
+        assert cli.run(["check", "your_data", "task.path=d", "--data"]) == 2
+    assert capsys.readouterr().err == shown
+
+
+def test_the_answers_on_the_page_of_formats_are_read_as_the_same_query():
+    rows = re.findall(r"^\| `(\w+)` \| `(.*)` \|$", read("docs/formats.md"), re.MULTILINE)
+    meant = {name: build("format", {"type": name}).parse(answer) for name, answer in rows}
+    assert meant == dict.fromkeys(("plain", "tag", "json_answer"), Search("2 person tent waterproof"))

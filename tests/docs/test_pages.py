@@ -1,0 +1,95 @@
+"""What the documentation names exists, and what the code has is documented: links, files, modules, tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from pkgutil import resolve_name
+
+import pytest
+
+from recr1 import cli
+from recr1.build import KINDS, EvaluationSpec
+from recr1.env import Environment, chat_with, metrics
+from recr1.evaluate import evaluate
+from recr1.policies.echo import Echo
+from recr1.recipe import SECTIONS
+from recr1.tasks.tables import COLUMNS
+from recr1.tasks.toy import ToyTask
+from retrievers.bm25 import BM25
+from rewards.length import LengthReward
+from tests.docs.pages import PAGES, ROOT, blocks, name_of, prose, read
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_within_the_project_lead_to_a_file(page):
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", prose(page))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_files_and_modules_that_a_page_names_exist(page):
+    code = re.findall(r"`([^`\s]+)`", prose(page))
+    files = [
+        name for name in code if re.fullmatch(r"(recr1|retrievers|rewards|recipes|tests|docs|benchmarks)/[\w./]+", name)
+    ]
+    assert [name for name in files if not (ROOT / name).exists()] == []
+    for name in code:
+        if re.fullmatch(r"(recr1|retrievers|rewards)(\.[A-Za-z_]\w*)+", name):
+            resolve_name(name)
+
+
+def test_the_reading_order_of_the_readme_names_what_is_there():
+    tree = next(block.text for block in blocks("text") if "topk.py" in block.text and "README" in block.name)
+    named = list(_tree(tree))
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    assert {Path("recr1/env.py"), Path("retrievers/topk.py"), Path("recr1/tasks/files.py")} <= set(named)
+
+
+def _tree(text: str) -> Iterator[Path]:
+    folders: list[str] = []
+    for line in text.splitlines():
+        name = line.split()[0]
+        del folders[(len(line) - len(line.lstrip())) // 2 :]
+        yield Path(*folders, name)
+        if name.endswith("/"):
+            folders.append(name)
+
+
+def test_every_kind_of_part_has_a_page_with_its_built_in_types():
+    marked = {kind for page in PAGES for kind in re.findall(r"^<!-- parts: (\w+) -->$", prose(page), re.MULTILINE)}
+    assert marked == set(KINDS)
+
+
+def test_every_key_of_a_recipe_is_described():
+    described = set(re.findall(r"^\| `(\w+)` \|", read("docs/recipes.md"), re.MULTILINE))
+    assert set(SECTIONS) | {field.name for field in fields(EvaluationSpec)} == described
+
+
+def test_the_usual_column_names_are_those_of_the_code():
+    rows = re.findall(r"^\| `(\w+)` \| (`.*`) \|$", read("docs/data.md"), re.MULTILINE)
+    assert {role: tuple(re.findall("`([^`]+)`", names)) for role, names in rows} == COLUMNS
+
+
+def test_every_option_of_every_command_stands_in_the_synopsis():
+    synopsis = next(block.text for block in blocks("text") if "docs/cli.md" in block.name)
+    for line, (name, parser) in zip(synopsis.splitlines(), cli._parser()[1].items(), strict=True):
+        options = {text for action in parser._actions for text in action.option_strings}
+        assert line.startswith(f"recr1 {name} ")
+        assert set(re.findall(r"\[(-+\w+)", line)) == options - {"-h", "--help", "--traceback"}
+
+
+def test_every_metric_is_described():
+    task = ToyTask()
+    env = Environment(task, BM25(task.catalog), [(LengthReward(), 1.0)], k=10)
+    needs = task.needs("test")
+    step = env.step(needs, [chat_with(env.format.render(need), "") for need in needs])
+    logged = {f"train/{name}" for name in metrics(step)} | set(evaluate(Echo(), env, "test", ["nDCG@10"]).metrics())
+    patterns = {"length(6)": "<name>", "invalid/empty query": "invalid/<reason>", "/test/": "/<split>/"}
+    patterns |= {"nDCG@10": "<measure>"}
+    for text, pattern in patterns.items():
+        logged = {name.replace(text, pattern) for name in logged}
+    described = set(re.findall(r"^\| `([^`]+)` \|", read("docs/runs.md"), re.MULTILINE))
+    assert logged - described == set()
