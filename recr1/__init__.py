@@ -1,7 +1,7 @@
 """recr1: reinforcement learning of query-writing language models, with recommender measures as rewards.
 
-`retrievers` knows what exists and how it is ranked, `rewards` knows what was wanted and how good an answer is, and `recr1`
-knows how the policy learns.
+`retrievers` knows what exists and how it is ranked, `rewards` knows what was wanted and how good an answer is, and
+`recr1` knows how the policy learns.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 
 def _check_siblings() -> None:
-    """Raise `ImportError` when another module takes the place of our `retrievers` or `rewards`: the names are generic."""
+    """Raise `ImportError` when another module has the place of our `retrievers` or `rewards`: the names are generic."""
     home = Path(__file__).resolve().parent.parent
     for name in ("retrievers", "rewards"):
         spec = find_spec(name)

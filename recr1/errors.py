@@ -35,7 +35,7 @@ class RunError(UserError):
     """A run folder that cannot be used as asked."""
 
 
-class MissingLibrary(UserError):
+class MissingLibrary(UserError):  # noqa: N818 - it says what is missing, like ModuleNotFoundError
     """An optional library that is not installed, and the extra that brings it."""
 
     def __init__(self, library: str, extra: str, purpose: str) -> None:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from recr1.build import Part, build
 from recr1.env import open_environment
 from recr1.errors import RunError
-from recr1.evaluate import Evaluation, Evaluator, compare, examples, examples_table, table, write
+from recr1.evaluate import Evaluation, Evaluator, compare, examples, examples_text, table, write
 from recr1.recipe import Recipe, find_recipe, load_recipe
-from recr1.runs import Run
+from recr1.runs import Run, write_text, writing
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-UNTRAINED, TRAINED = "untrained policy", "trained policy"
+UNTRAINED, TRAINED = "untrained", "trained"
 
 
 def evaluate(
@@ -89,9 +89,10 @@ def _write(done: Sequence[Evaluation], home: Path) -> None:
         write(done[0], home)
         return
     for evaluation in done:
-        write(evaluation, home / evaluation.name.replace(" policy", ""))
-    text = [table(done).markdown(), examples_table(examples(done[0], done[-1])).markdown(), f"{_verdict(done)}\n"]
-    (home / "eval.md").write_text("\n".join(text), encoding="utf-8")
+        write(evaluation, home / evaluation.name)
+    shown = f"## Before and after\n\n```text\n{_examples(done)}\n```\n"
+    with writing(home):
+        write_text(home / "eval.md", "\n".join([table(done).markdown(), f"{_verdict(done)}\n", shown]))
 
 
 def _verdict(done: Sequence[Evaluation]) -> str:
@@ -106,14 +107,18 @@ def _verdict(done: Sequence[Evaluation]) -> str:
     )
 
 
+def _examples(done: Sequence[Evaluation]) -> str:
+    return examples_text(examples(done[0], done[-1]), done[0].name, done[-1].name)
+
+
 def _show(done: Sequence[Evaluation], home: Path | None) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
     console.print(table(done).rich())
     if len(done) > 1:
-        console.print(examples_table(examples(done[0], done[-1])).rich())
-        console.print(_verdict(done), soft_wrap=True)
+        console.print(f"\n{_examples(done)}", soft_wrap=True, markup=False)
+        console.print(f"\n{_verdict(done)}", soft_wrap=True)
     if home:
         console.print(f"written to {home}", soft_wrap=True)
 

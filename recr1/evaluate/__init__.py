@@ -1,8 +1,9 @@
 """Evaluation: how good a policy is, between what the raw need finds and what the best query could."""
 
 from recr1.evaluate.evaluation import Evaluation, Evaluator, evaluate
+from recr1.evaluate.examples import Example, examples, examples_text
 from recr1.evaluate.references import References, find_references
-from recr1.evaluate.report import Example, Table, examples, examples_table, table, write
+from recr1.evaluate.report import Table, table, write
 from recr1.evaluate.stats import Comparison, Interval, bootstrap_interval, compare, randomisation_test
 
 __all__ = [
@@ -17,7 +18,7 @@ __all__ = [
     "compare",
     "evaluate",
     "examples",
-    "examples_table",
+    "examples_text",
     "find_references",
     "randomisation_test",
     "table",

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from recr1.evaluate import trec
 from recr1.evaluate.evaluation import Evaluation
 from recr1.runs import write_text, writing
@@ -18,9 +16,6 @@ from rewards.base import Search
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
-
-TITLE_WIDTH = 40
-"""Characters that are shown of a title, or of the text of an item without one."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +26,6 @@ class Table:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
-    together: int = 0
-    """How many rows belong together, so that a terminal draws a line after them; 0 for no lines."""
 
     def markdown(self) -> str:
         """A Markdown section: title, table, notes."""
@@ -57,8 +50,8 @@ class Table:
         )
         for name in self.header:
             drawn.add_column(Text(name), overflow="fold")
-        for place, row in enumerate(self.rows, start=1):
-            drawn.add_row(*(Text(cell) for cell in row), end_section=bool(self.together) and place % self.together == 0)
+        for row in self.rows:
+            drawn.add_row(*(Text(cell) for cell in row))
         return drawn
 
 
@@ -69,7 +62,7 @@ def table(evaluations: Sequence[Evaluation]) -> Table:
     """
     first = evaluations[0]
     for other in evaluations[1:]:
-        _check_same_needs(first, other)
+        check_same_needs(first, other)
     measures = list(first.values)
     main = measures[0]
     header = ["", *measures, "won/tied/lost", "words", "invalid"]
@@ -97,71 +90,6 @@ def _notes(evaluation: Evaluation, main: str) -> list[str]:
 def _bound_row(label: str, evaluation: Evaluation, system: str) -> list[str]:
     measured = evaluation.summary["measures"].values()
     return [label, *(_cell(numbers[system]) for numbers in measured), "", "", ""]
-
-
-@dataclass(frozen=True)
-class Example:
-    """One need, what two policies wrote for it, and what that found."""
-
-    need: str
-    measure: str
-    """The name of the first measure, which the examples are about."""
-    queries: tuple[str, str]
-    """Before and after; an invalid completion stands as "(invalid: reason)"."""
-    ranks: tuple[int | None, int | None]
-    """The place of the first relevant item; None where there is none in k."""
-    values: tuple[float, float]
-    """What the measure says of each."""
-    titles: tuple[Sequence[str], Sequence[str]]
-    """The first items found, a relevant one with a star."""
-
-
-def examples(before: Evaluation, after: Evaluation, n: int = 5, titles: int = 3) -> list[Example]:
-    """Before-and-after queries that show losses as well as gains.
-
-    The needs are sorted by the change in the first measure (equal ones in the order of the data), and n are taken at
-    even distances: the largest gain first, the largest loss last, what is typical in between. The first completion of
-    each is shown. Raises `ValueError` unless both are of the same needs and measures.
-    """
-    _check_same_needs(before, after)
-    measure = next(iter(after.values))
-    change = after.values[measure][:, 0] - before.values[measure][:, 0]
-    order = np.argsort(-change, kind="stable")
-    places = np.linspace(0, len(order) - 1, min(n, len(order))).round().astype(int)
-    return [_example(before, after, int(order[place]), measure, titles) for place in places]
-
-
-def _example(before: Evaluation, after: Evaluation, need: int, measure: str, titles: int) -> Example:
-    both = before, after
-    ranks = [next(iter(e.relevant_ranks(need)), None) for e in both]
-    found = [_titles(e, need, titles) for e in both]
-    values = [float(e.values[measure][need, 0]) for e in both]
-    queries = [_query(e, need) for e in both]
-    return Example(
-        after.needs[need].text,
-        measure,
-        (queries[0], queries[1]),
-        (ranks[0], ranks[1]),
-        (values[0], values[1]),
-        (found[0], found[1]),
-    )
-
-
-def examples_table(shown: Sequence[Example], before: str = "before", after: str = "after") -> Table:
-    """Examples as a table, three rows a need: what was said, and what was written before and after."""
-    rows = []
-    for example in shown:
-        rows.append(["need", example.need, "", "", ""])
-        for place, label in enumerate((before, after)):
-            rank, value = example.ranks[place], f"{example.values[place]:.2f}"
-            found = "\n".join(example.titles[place]) or "nothing"
-            rows.append([label, example.queries[place], str(rank) if rank else "-", value, found])
-    header = ["", "query", "rank", shown[0].measure if shown else "", "found"]
-    notes = [
-        "rank: of the first relevant item. *: a relevant item. "
-        "The needs are taken at even distances, from the largest gain to the largest loss."
-    ]
-    return Table("Before and after", header, rows, notes, together=3)
 
 
 def write(evaluation: Evaluation, folder: str | Path) -> Path:
@@ -225,25 +153,8 @@ def _sample(evaluation: Evaluation, need: int, place: int) -> dict[str, Any]:
     }
 
 
-def _titles(evaluation: Evaluation, need: int, count: int) -> list[str]:
-    catalog, row = evaluation.env.task.catalog, need * evaluation.samples
-    named = catalog.fields.get("title") or catalog.texts
-    relevant = set(evaluation.relevant_ranks(need))
-    items = [int(item) for item in evaluation.hits.rows_QK[row, :count] if item >= 0]
-    texts = (" ".join(str(named[item] or catalog.texts[item]).split()) for item in items)
-    return [_short(text) + ("*" if rank in relevant else "") for rank, text in enumerate(texts, start=1)]
-
-
-def _query(evaluation: Evaluation, need: int) -> str:
-    action = evaluation.actions[need][0]
-    return str(action.query) if isinstance(action, Search) else f"(invalid: {action.reason})"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= TITLE_WIDTH else text[: TITLE_WIDTH - 3] + "..."
-
-
-def _check_same_needs(first: Evaluation, second: Evaluation) -> None:
+def check_same_needs(first: Evaluation, second: Evaluation) -> None:
+    """Raise `ValueError` unless two evaluations are of the same needs and measures, in the same order."""
     same = [n.id for n in first.needs] == [n.id for n in second.needs] and list(first.values) == list(second.values)
     if not same:
         raise ValueError(f"'{first.name}' and '{second.name}' are evaluations of other needs or other measures")

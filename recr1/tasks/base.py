@@ -16,8 +16,8 @@ SPLITS = ("train", "validation", "test")
 class Task(Protocol):
     """Data and answer format. Built as `cls(*, options)`.
 
-    The splits are disjoint. `qrels[need.id]` exists and has a positive grade for every need that `needs` hands out; needs
-    without one are refused at load or left out, as the task's option says, and counted in `excluded`.
+    The splits are disjoint. `qrels[need.id]` exists and has a positive grade for every need that `needs` hands out;
+    needs without one are refused at load or left out, as the task's option says, and counted in `excluded`.
     """
 
     catalog: Catalog

@@ -10,7 +10,7 @@ import pytrec_eval
 
 from recr1.env import ContractError, Environment
 from recr1.errors import RunError, UserError
-from recr1.evaluate import Evaluator, evaluate, examples, examples_table, find_references, table, write
+from recr1.evaluate import Evaluator, evaluate, examples, examples_text, find_references, table, write
 from recr1.evaluate.references import answer_queries
 from recr1.evaluate.trec import escaped, strictly_falling
 from recr1.policies.echo import Echo
@@ -322,8 +322,8 @@ def test_examples_go_from_the_largest_gain_to_the_largest_loss(env):
     gain, same, loss = examples(before, after, n=5)
     assert [e.need for e in (gain, same, loss)] == ["zzz", "something for coffee, red", "green tea"]
     assert gain.queries == ("zzz", "tea pot") and gain.ranks == (None, 1) and gain.values == (0.0, 1.0)
-    assert gain.titles == ([], ["Tea Pot Blue*", "Green Tea Loose Leaf", "Black Tea Bags"])
-    assert loss.ranks == (1, None) and loss.titles[1] == ["Red Pan"]
+    assert gain.titles == ([], ["1* Tea Pot Blue", "2  Green Tea Loose Leaf", "3  Black Tea Bags"])
+    assert loss.ranks == (1, None) and loss.titles[1] == ["1  Red Pan"]
     assert [e.need for e in examples(before, after, n=2)] == ["zzz", "green tea"]
     assert examples(before, after, n=0) == []
 
@@ -332,8 +332,15 @@ def test_examples_show_invalid_completions_as_such(env):
     evaluator = Evaluator(env, "train", ["RR@3"])
     shown = examples(evaluator(Echo()), evaluator(writes()))
     assert shown[-1].queries == ("green tea", "(invalid: no brackets)")
-    drawn = examples_table(shown, "untrained", "trained")
-    rows = drawn.rows
-    assert drawn.header[3] == "RR@3"
-    assert rows[-1] == ["trained", "(invalid: no brackets)", "-", "0.00", "nothing"]
-    assert rows[-2][:3] == ["untrained", "green tea", "1"] and rows[-3][:2] == ["need", "green tea"]
+    drawn = examples_text(shown, "untrained", "trained")
+    need, before, found, *_, after, nothing = drawn.split("\n\n")[-2].splitlines()
+    assert (need, before) == ("need       green tea", "untrained  green tea")
+    assert found == "           RR@3 1.00, first relevant at 1"
+    assert (after, nothing) == ("trained    (invalid: no brackets)", "           RR@3 0.00, nothing relevant")
+
+
+def test_long_titles_are_cut_to_the_width(env):
+    shown = examples(Evaluator(env, "train", ["RR@3"])(Echo()), Evaluator(env, "train", ["RR@3"])(Echo()))
+    body = [line for line in examples_text(shown, width=24).splitlines() if line.startswith("          ")]
+    assert any(line.endswith("...") for line in body)
+    assert max(map(len, (line for line in body if "RR@3" not in line))) == 24
