@@ -32,8 +32,8 @@ class Hits(NamedTuple):
 class Catalog:
     """All items: ids, texts and named fields, each in one order. The policy never sees it.
 
-    `texts[row]` is the text that is searched when a retriever names no fields; `fields[name][row]` is a column of the data
-    (a title, a brand, a price); `interactions` is for recommenders (user-item events) and None for search.
+    `texts[row]` is the text that is searched when a retriever names no fields; `fields[name][row]` is a column of the
+    data (a title, a brand, a price); `interactions` is for recommenders (user-item events) and None for search.
     Raises `ValueError` for an empty catalog, a repeated id, or columns of different lengths.
     """
 
@@ -103,8 +103,8 @@ class Catalog:
 class Retriever(Protocol):
     """Ranks the items of a catalog for a query. Built as `cls(catalog, *, options)`.
 
-    An implementation declares no more than it does: `search` for any number of queries, any `k >= 1`, in one call. Queries
-    do not see each other, the same query gives the same hits, and a query that matches nothing finds nothing.
+    An implementation declares no more than it does: `search` for any number of queries, any `k >= 1`, in one call.
+    Queries do not see each other, the same query gives the same hits, and a query that matches nothing finds nothing.
     """
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
