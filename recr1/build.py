@@ -9,7 +9,8 @@ place to declare an option. A class that can tell more about its options before 
 whose lines are shown under the part's path ("trl.lerning_rate: no such field" for an option, or a plain sentence).
 
 An option that is named like a kind and holds a mapping (`task: {type: files, format: {type: tag}}`) is a part itself:
-it is checked as one, handed over as it stands, and built by the class that asked for it.
+it is checked as one, handed over as it stands, and built by the class that asked for it. A class that calls such an
+option otherwise, or takes a list of parts, says so: `nested = {"parts": "retriever"}`.
 """
 
 from __future__ import annotations
@@ -137,10 +138,24 @@ def check_part(kind: str, spec: object, path: str) -> list[Problem]:
         return [Problem(f"{path}.type", str(error))]
     part = Part.from_dict(spec)
     problems = check_options(known, part.options, path, name)
-    for key, value in part.options.items():
-        if key in KINDS and key in known and isinstance(value, Mapping):
-            problems += check_part(key, value, f"{path}.{key}")
+    problems += _check_nested(cls, known, part, path)
     return problems or _own_checks(kind, cls, known, part, path)
+
+
+def _check_nested(cls: type[Any], known: Mapping[str, Option], part: Part, path: str) -> list[Problem]:
+    """Everything wrong with the parts that stand in a part's options."""
+    declared: Mapping[str, str] = getattr(cls, "nested", {})
+    problems = []
+    for key, value in part.options.items():
+        kind = declared.get(key, key)
+        if kind not in KINDS or key not in known:
+            continue
+        if isinstance(value, Mapping):
+            problems += check_part(kind, value, f"{path}.{key}")
+        elif isinstance(value, list) and key in declared:
+            for place, spec in enumerate(value):
+                problems += check_part(kind, spec, f"{path}.{key}.{place}")
+    return problems
 
 
 def build(kind: str, part: Part | Mapping[str, Any], *args: Any, path: str | None = None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -129,3 +129,15 @@ class Swallow:
 
     def generate(self, chats: Any, n: int) -> list[list[str]]:
         return []
+
+
+class Team:
+    """Made of others; `nested` says of which kind they are."""
+
+    nested: ClassVar[Mapping[str, str]] = {"parts": "retriever"}
+
+    def __init__(self, catalog: Catalog, *, parts: list[dict[str, Any]], lead: dict[str, Any] | None = None) -> None:
+        self.parts = [build("retriever", part, catalog) for part in parts]
+
+    def search(self, queries: Sequence[Any], k: int) -> Hits:
+        return self.parts[0].search(queries, k)

@@ -152,6 +152,14 @@ def test_a_nested_part_is_checked_under_its_own_path():
     assert found == ["task.format.type: no 'tga' here; did you mean 'tag'?"]
 
 
+def test_each_part_of_a_list_is_checked_under_its_own_path():
+    inner = {"type": f"{HERE}:Team", "parts": [{"type": "bm25", "k2": 1}]}
+    found = problems("retriever", "Team", parts=[{"type": "bm25"}, {"type": "bm52"}, inner])
+    assert found[0] == "retriever.parts.1.type: no 'bm52' here; did you mean 'bm25'?"
+    assert found[1].startswith("retriever.parts.2.parts.0.k2: bm25 has no option 'k2'")
+    assert len(found) == 2
+
+
 def test_a_value_that_only_the_constructor_refuses_is_told_under_the_option():
     assert problems("reward", "Pay", cutoff=0) == ["reward.cutoff: must be at least 1, got 0"]
 
