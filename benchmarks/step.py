@@ -51,7 +51,7 @@ def _bare(recipe: Recipe, env: Environment, seed: int) -> list[float]:
     import transformers
     import trl
 
-    from recr1.trainers.grpo import _dataset
+    from recr1.trainers.grpo import training_data
 
     assert recipe.trainer is not None
     transformers.set_seed(seed)
@@ -81,7 +81,7 @@ def _bare(recipe: Recipe, env: Environment, seed: int) -> list[float]:
             model=learner.model,
             reward_funcs=lambda completions, **_: [0.0] * len(completions),
             args=arguments,
-            train_dataset=_dataset(env),
+            traintraining_data=training_data(env),
             processing_class=learner.tokenizer,
             callbacks=[Clock()],
         )

@@ -68,7 +68,7 @@ def _policies(recipe: Recipe, folder: Path | None, named: str | None) -> Mapping
     if named:
         return {named: recipe.policy if named == recipe.policy.type else Part(named)}
     if folder is None:
-        return {f"policy: {recipe.policy.type}": recipe.policy}
+        return {recipe.policy.type: recipe.policy}
     trained = Run.open(folder).policy_path
     if not (trained / "config.json").is_file():
         raise RunError(f"{folder} holds no trained policy yet ({trained} is missing): finish the run first")

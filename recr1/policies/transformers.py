@@ -122,11 +122,9 @@ class Transformers:
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write a policy in plain Hugging Face format; an adapter is merged into a copy of its weights first."""
-    import copy
-
+    """Write a policy in plain Hugging Face format; an adapter is merged into the weights first, for good."""
     if hasattr(model, "merge_and_unload"):
-        model = copy.deepcopy(model).merge_and_unload()
+        model = model.merge_and_unload()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

@@ -101,18 +101,23 @@ class GRPO:
             model=learner.model,
             reward_funcs=reward_function(env, run, self.rollouts_every),
             args=arguments,
-            train_dataset=_dataset(env),
+            train_dataset=training_data(env),
             processing_class=learner.tokenizer,
             callbacks=[monitor.callback()],
         )
         trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
         monitor.attach(trainer)
+        sharded = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled
         try:
             with monitor:
                 trainer.train()
+            if sharded:  # every rank has a part to give, which ranks that were interrupted cannot do
+                trainer.save_model(str(run.policy_path))
         finally:
-            if trainer.accelerator.is_main_process:
+            if run.writer and not sharded:
                 save(trainer.accelerator.unwrap_model(trainer.model), learner.tokenizer, run.policy_path)
+            if run.writer:
+                _remove_if_empty(run.path / "checkpoints")
         return run.policy_path
 
     def _arguments(self, trl: Any, run: Run, seed: int, learner: Any) -> Any:
@@ -173,13 +178,19 @@ def reward_function(env: Environment, run: Run, rollouts_every: int) -> Callable
     return recr1
 
 
-def _dataset(env: Environment) -> Any:
+def training_data(env: Environment) -> Any:
     """The training needs as TRL reads them: a prompt and the id by which the reward function finds the need."""
     from datasets import Dataset
 
     needs = env.task.needs("train")
     prompts = [[dict(message) for message in chat] for chat in env.prompts(needs)]
     return Dataset.from_dict({"prompt": prompts, "need_id": [need.id for need in needs]})
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """TRL makes its folder for checkpoints even when none is written."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _require_libraries() -> None:
