@@ -5,6 +5,7 @@ from retrievers.base import Catalog, Floats, Hits, Query, Retriever, Rows
 BUILTIN = {
     "bm25": "retrievers.bm25:BM25",
     "rank_bm25": "retrievers.rank_bm25:RankBM25",
+    "hybrid": "retrievers.hybrid:Hybrid",
 }
 """Retrievers by the name that a recipe uses; the classes are imported when they are asked for."""
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from importlib import import_module
+from statistics import pstdev
+from typing import ClassVar
 
 import pytest
 
-from retrievers import BUILTIN, Catalog
+from retrievers import BUILTIN, Catalog, Hits
 from retrievers.bm25 import BM25
+from retrievers.hybrid import Hybrid
+from retrievers.nested import build_nested
 from retrievers.rank_bm25 import RankBM25
 from retrievers.testing import RetrieverContract
 from tests.retrievers.formulas import lucene, okapi, over_fields, words
@@ -50,6 +54,58 @@ class TestRankBM25OverFields(RetrieverContract):
     def brute_force(self, catalog, query):
         fields = [(catalog.column("title"), 0.5), (catalog.texts, 2)]
         return over_fields(lambda texts: okapi(texts, words(query), k1=1.2, b=0.3, epsilon=0), fields)
+
+
+class TestHybridOfRanks(RetrieverContract):
+    parts: ClassVar = [{"type": "bm25", "backend": "numpy"}, {"type": "rank_bm25", "fields": {"title": 1}}]
+
+    def build(self, catalog):
+        return Hybrid(catalog, parts=self.parts, weights=[1, 0.7])
+
+    def brute_force(self, catalog, query):
+        fused = {}
+        for ranking, weight in zip(rankings(self.parts, catalog, query), [1, 0.7], strict=True):
+            for place, row in enumerate(ranking, start=1):
+                fused[row] = fused.get(row, 0) + weight / (60 + place)
+        return fused
+
+
+class TestHybridOfScores(TestHybridOfRanks):
+    def build(self, catalog):
+        return Hybrid(catalog, parts=self.parts, method="sum")
+
+    def brute_force(self, catalog, query):
+        fused = {}
+        for ranking in rankings(self.parts, catalog, query):
+            low, high = min(ranking.values(), default=0), max(ranking.values(), default=0)
+            for row, score in ranking.items():
+                fused[row] = fused.get(row, 0) + ((score - low) / (high - low) if high > low else 1)
+        return fused
+
+
+class TestHybridOfDeviations(TestHybridOfRanks):
+    def build(self, catalog):
+        return Hybrid(catalog, parts=self.parts, method="sum", normalise="zscore", weights=[0.2, 3])
+
+    def brute_force(self, catalog, query):
+        fused = {}
+        for ranking, weight in zip(rankings(self.parts, catalog, query), [0.2, 3], strict=True):
+            scores = list(ranking.values())
+            for row, score in ranking.items():
+                part = (score - min(scores)) / pstdev(scores) if len(set(scores)) > 1 else 1
+                fused[row] = fused.get(row, 0) + weight * part
+        return fused
+
+
+def rankings(parts, catalog, query):
+    """All that each part finds, best first, row -> score; the parts themselves have a contract each."""
+    hits = [build_nested(part, BUILTIN, catalog, path="part").search([query], len(catalog)) for part in parts]
+    return [dict(zip(one.rows_QK[0].tolist(), one.scores_QK[0].tolist(), strict=True)) for one in map(cut, hits)]
+
+
+def cut(hits):
+    count = int((hits.rows_QK[0] >= 0).sum())
+    return Hits(hits.rows_QK[:, :count], hits.scores_QK[:, :count])
 
 
 @pytest.mark.parametrize("name", BUILTIN)
