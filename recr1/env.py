@@ -19,6 +19,7 @@ from recr1.build import Part, build
 from recr1.errors import DataError, UserError
 from recr1.tasks.base import SPLITS
 from retrievers.base import Floats, Hits, Query, Retriever
+from retrievers.capabilities import syntax_of
 from rewards.base import Action, Batch, Chat, Invalid, Message, Need, Reward, Rollout, Search
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Environment:
     Each step makes exactly one search, over the unique queries of the batch, and none when no completion is a query.
     What the retriever and the rewards return is checked: `ContractError` names the one that broke its interface, and an
     error that they raise passes through untouched. Neither ever becomes a number.
+    The format is told what the retriever understands, so that no prompt offers what the engine ignores.
     """
 
     def __init__(
@@ -74,13 +76,17 @@ class Environment:
             answer_format: Prompt and parser in place of the task's own.
 
         Raises:
-            UserError: For k below 1 or below a cutoff, a repeated reward name, or a weight that is not finite.
+            UserError: For k below 1 or a cutoff or above the retriever's `max_k`, a repeated reward name, or a weight
+                that is not finite.
         """
         if k < 1:
             raise UserError(f"k is {k}: a search needs at least one item")
+        deepest = getattr(retriever, "max_k", None)
+        if deepest is not None and k > deepest:
+            raise UserError(f"k is {k}, and retriever {type(retriever).__name__} finds at most {deepest} items")
         self.task, self.retriever, self.k = task, retriever, k
         self.rewards = tuple(rewards)
-        self.format: Format = answer_format or task.format
+        self.format: Format = _fitted(answer_format or task.format, retriever)
         self._needs_raw_hits = any(getattr(reward, "needs_raw_hits", False) for reward, _ in self.rewards)
         self._check_rewards()
 
@@ -101,6 +107,12 @@ class Environment:
     def with_format(self, answer_format: Format) -> Environment:
         """The same task, retriever, rewards and k behind another prompt and parser."""
         return Environment(self.task, self.retriever, self.rewards, self.k, answer_format)
+
+    def with_retriever(self, retriever: Retriever) -> Environment:
+        """The same task, rewards and k on another engine, with the prompts as they are here."""
+        other = Environment(self.task, retriever, self.rewards, self.k)
+        other.format = self.format
+        return other
 
     @cached_property
     def _need_by_id(self) -> dict[str, Need]:
@@ -205,6 +217,11 @@ class Environment:
         if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
             raise ContractError(f"{who} returned one item twice for the same query")
         return hits
+
+
+def _fitted(answer_format: Format, retriever: Retriever) -> Format:
+    with_syntax = getattr(answer_format, "with_syntax", None)  # a format that has none is left as it is
+    return with_syntax(syntax_of(retriever)) if with_syntax else answer_format
 
 
 def _query(action: Action) -> Query | None:

@@ -7,10 +7,11 @@ A format is catalog-free by type: `render` is handed a `Need`, and a `Need` hold
 
 from __future__ import annotations
 
+import copy
 import json
 import re
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, Self, runtime_checkable
 
 from recr1.errors import UserError
 from rewards.base import Action, Chat, Invalid, Message, Need, Search
@@ -44,8 +45,9 @@ REASONS = frozenset(
 )
 """Every reason that a format of this module gives, so that a log can count them."""
 
-# The prompt promises nothing of the search engine (operators, fields): what it can do is for a retriever to declare.
 _SITUATION = "A shopper tells you what they need. Write the query for a product search engine that finds it."
+# Said only where a retriever declares more than words: an operator that the engine ignores must not be asked for.
+_SYNTAX = "Beside plain words, the engine understands:"
 
 # What no query holds: control characters are white space, and a surrogate without its partner cannot be encoded.
 _STRAY = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
@@ -56,7 +58,11 @@ _MOST_BRACKETS = 1000
 
 @runtime_checkable
 class Format(Protocol):
-    """Prompt and parser. Built as `cls(*, options)`."""
+    """Prompt and parser. Built as `cls(*, options)`.
+
+    A format whose prompt depends on the engine also has `with_syntax(syntax) -> Format`; an environment calls it with what
+    its retriever understands: capability -> how to write it, empty for words alone (see `retrievers.capabilities`).
+    """
 
     def render(self, need: Need) -> Chat:
         """The messages that ask the policy for a query: at least one, the last of them from the user."""
@@ -74,13 +80,24 @@ class _Prompted:
     """How to answer: the last part of the default prompt."""
 
     def __init__(self, *, prompt: str | None = None, system: str | None = None, max_chars: int = 1000) -> None:
-        if prompt is None:
-            prompt = f"{_SITUATION}\n\nShopper: {SLOT}\n\n{self.instruction}"
-        if SLOT not in prompt:
+        if prompt is not None and SLOT not in prompt:
             raise UserError(f"prompt: no {SLOT} in {prompt!r}; put {SLOT} where the text of the need belongs")
         if max_chars < 1:
             raise UserError(f"max_chars: must be at least 1 character, got {max_chars}")
-        self.prompt, self.system, self.max_chars = prompt, system, max_chars
+        self._own_prompt, self.system, self.max_chars = prompt, system, max_chars
+        self.prompt = self._default_prompt({}) if prompt is None else prompt
+
+    def _default_prompt(self, syntax: Mapping[str, str]) -> str:
+        offered = "\n- ".join([f" {_SYNTAX}", *syntax.values()]) if syntax else ""
+        return f"{_SITUATION}{offered}\n\nShopper: {SLOT}\n\n{self.instruction}"
+
+    def with_syntax(self, syntax: Mapping[str, str]) -> Self:
+        """The format with a default prompt for an engine that understands this; a prompt of your own stays as it is."""
+        if self._own_prompt is not None:
+            return self
+        fitted = copy.copy(self)
+        fitted.prompt = self._default_prompt(syntax)
+        return fitted
 
     def render(self, need: Need) -> list[Message]:
         """The system message, if there is one, and the prompt with the need's text in the place of `{need}`."""

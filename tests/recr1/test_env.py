@@ -5,7 +5,9 @@ import pytest
 
 from recr1.env import ContractError, Environment, chat_with, metrics, words
 from recr1.errors import DataError, UserError
+from recr1.formats import Plain, Tag
 from retrievers.base import Hits
+from retrievers.capabilities import CAPABILITIES
 from rewards.base import Invalid, Need, Search
 from tests.recr1.world import Better, First, Overlap, Valid, Verbatim, World
 
@@ -92,6 +94,39 @@ def test_another_format_changes_prompt_and_parser_alone(world):
     step = run(env, ["n2"], ["green tea"])
     assert env.prompts([env.need("n2")]) == [[{"role": "user", "content": "green tea"}]]
     assert step.rewards.tolist() == pytest.approx([1.1])
+
+
+def test_the_default_prompt_is_told_what_the_retriever_understands(world):
+    world.format = Plain()
+    retriever = Overlap(world.catalog)
+    plain = Environment(world, retriever, [], 2).prompts(world.needs("test"))[0][0]["content"]
+    retriever.capabilities = frozenset({"boolean"})
+    told = Environment(world, retriever, [], 2)
+    prompt = told.prompts(world.needs("test"))[0][0]["content"]
+    assert CAPABILITIES["boolean"] in prompt and CAPABILITIES["phrases"] not in prompt
+    assert CAPABILITIES["boolean"] not in plain
+    assert CAPABILITIES["boolean"] in told.with_format(Tag()).prompts(world.needs("test"))[0][0]["content"]
+
+
+def test_another_retriever_is_searched_with_the_prompts_as_they_were(world):
+    world.format = Plain()
+    knowing = Overlap(world.catalog)
+    knowing.capabilities = frozenset({"boolean"})
+    first = Environment(world, knowing, [(First(), 1.0)], 2)
+    other = first.with_retriever(Overlap(world.catalog))
+    needs = world.needs("test")
+    assert other.prompts(needs) == first.prompts(needs)
+    step = other.step(needs, [chat_with(other.prompts(needs)[0], "red pan")])
+    assert step.rewards.tolist() == [1.0]
+    assert (len(knowing.calls), len(other.retriever.calls)) == (0, 1)
+
+
+def test_k_must_not_exceed_what_the_retriever_can_find(world):
+    retriever = Overlap(world.catalog)
+    retriever.max_k = 3
+    Environment(world, retriever, [], 3)
+    with pytest.raises(UserError, match="k is 4, and retriever Overlap finds at most 3 items"):
+        Environment(world, retriever, [], 4)
 
 
 def test_needs_of_every_split_are_found_by_id(world):

@@ -46,6 +46,27 @@ def test_default_prompt_promises_no_operators(form):
     assert not any(operator in text.split() for operator in ("AND", "OR", "NOT"))
 
 
+@pytest.mark.parametrize("form", [Plain(), Tag(), JsonAnswer()])
+def test_the_default_prompt_offers_what_the_engine_understands_and_nothing_else(form):
+    syntax = {"boolean": "AND and NOT", "phrases": 'words in "quotes"'}
+    (message,) = form.with_syntax(syntax).render(NEED)
+    situation, offered = message["content"].split("\n\n")[0].split(" Beside plain words, the engine understands:")
+    assert offered == '\n- AND and NOT\n- words in "quotes"'
+    assert message["content"].startswith(situation) and form.render(NEED)[0]["content"].startswith(situation + "\n\n")
+    assert message["content"].endswith(form.instruction)
+
+
+def test_a_format_that_was_fitted_can_be_fitted_to_another_engine():
+    fitted = Tag(system="Be brief.", max_chars=9).with_syntax({"boolean": "AND"})
+    assert fitted.with_syntax({}).render(NEED) == Tag(system="Be brief.").render(NEED)
+    assert fitted.max_chars == 9
+
+
+def test_a_prompt_of_your_own_is_left_alone():
+    form = Plain(prompt="Find: {need}")
+    assert form.with_syntax({"boolean": "AND"}).render(NEED) == form.render(NEED)
+
+
 def test_the_example_in_the_default_json_prompt_is_itself_valid():
     example = JsonAnswer().instruction.split("like this:\n")[1]
     assert JsonAnswer().parse(example) == Search("your query")
