@@ -60,8 +60,8 @@ _MOST_BRACKETS = 1000
 class Format(Protocol):
     """Prompt and parser. Built as `cls(*, options)`.
 
-    A format whose prompt depends on the engine also has `with_syntax(syntax) -> Format`; an environment calls it with what
-    its retriever understands: capability -> how to write it, empty for words alone (see `retrievers.capabilities`).
+    A format whose prompt depends on the engine also has `with_syntax(syntax) -> Format`. An environment calls it with
+    what its retriever understands: capability -> how to write it, empty for words alone (`retrievers.capabilities`).
     """
 
     def render(self, need: Need) -> Chat:
