@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +34,9 @@ def train(name: str, overrides: Sequence[str] = (), *, out: str | None = None) -
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
     env.task.needs(recipe.evaluate.split)
     run = _create_run(recipe, env, folder)
+    if threading.current_thread() is threading.main_thread():
+        # What a scheduler sends before it takes the machine back: the same as Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     _say(
         run,
         f"{path}: {len(env.task.catalog)} items, {len(env.task.needs('train'))} training needs; run folder {run.path}",

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -134,16 +135,19 @@ def test_eval_of_a_folder_without_a_run_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_was_learned_and_leaves_a_folder_that_loads(recipe, tmp_path):
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_keeps_what_was_learned_and_leaves_a_folder_that_loads(recipe, tmp_path, stop):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "recr1", "train", str(recipe), "trainer.steps=100000", "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A shell lets its background jobs ignore Ctrl-C, and they hand that on: begin as a terminal would.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed)  # noqa: PLW1509
     deadline = time.monotonic() + 120
     while not (out / "rollouts.jsonl").exists():
         assert time.monotonic() < deadline, "training did not start"
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     said, complaints = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in complaints and "interrupted" in complaints
