@@ -142,13 +142,16 @@ def test_ctrl_c_keeps_what_was_learned_and_leaves_a_folder_that_loads(recipe, tm
     # A shell lets its background jobs ignore Ctrl-C, and they hand that on: begin as a terminal would.
     heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed)  # noqa: PLW1509
-    deadline = time.monotonic() + 120
-    while not (out / "rollouts.jsonl").exists():
-        assert time.monotonic() < deadline, "training did not start"
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.2)
-    process.send_signal(stop)
-    said, complaints = process.communicate(timeout=120)
+    try:
+        deadline = time.monotonic() + 120
+        while not (out / "rollouts.jsonl").exists():
+            assert time.monotonic() < deadline, "training did not start"
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.2)
+        process.send_signal(stop)
+        said, complaints = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "Traceback" not in complaints and "interrupted" in complaints
     assert "what was learned so far is in" in said
