@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +23,8 @@ class Transformers:
         model: a folder, a hub name, or the name of a shipped model.
         lora_rank: above 0, training changes a LoRA adapter of this rank instead of all weights.
         lora_alpha: the adapter's scale; default: twice the rank.
-        dtype: of the weights; "auto" takes that of the checkpoint on a GPU, and float32 on a CPU.
+        dtype: of the weights; "auto" is float32, because small steps are lost in half precision (on a GPU the trainer
+            computes in bf16 all the same), but the checkpoint's own for the frozen weights below an adapter on a GPU.
         trust_remote_code: run code that comes with the checkpoint. Off: a model is data until you say otherwise.
         max_new_tokens: tokens per completion, in training and evaluation alike.
         temperature: of samples in evaluation; training samples at the trainer's own `trl.temperature`.
@@ -50,6 +52,8 @@ class Transformers:
         self._next_seed = seed
         path = str(shipped_model(model) or model)
         self.tokenizer = _load_tokenizer(path, trust_remote_code=trust_remote_code)
+        if dtype == "auto" and not (lora_rank and _gpu()):
+            dtype = "float32"
         self.model = _load_model(path, dtype, trust_remote_code=trust_remote_code)
         if lora_rank:
             self.model = _with_lora(self.model, lora_rank, lora_alpha or 2 * lora_rank)
@@ -143,11 +147,6 @@ def _load_tokenizer(path: str, *, trust_remote_code: bool) -> Any:
 
 
 def _load_model(path: str, dtype: str, *, trust_remote_code: bool) -> Any:
-    import torch
-
-    on_gpu = torch.cuda.is_available()
-    if dtype == "auto" and not on_gpu:
-        dtype = "float32"
     transformers = _transformers()
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(
@@ -155,7 +154,14 @@ def _load_model(path: str, dtype: str, *, trust_remote_code: bool) -> Any:
         )
     except (OSError, ValueError) as error:
         raise UserError(f"policy.model: cannot load {path!r}: {error}") from error
-    return model.to("cuda") if on_gpu else model
+    return model.to(_gpu() or "cpu")
+
+
+def _gpu() -> str | None:
+    """The GPU of this process: each rank that a launcher started has its own."""
+    import torch
+
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else None
 
 
 def _with_lora(model: Any, rank: int, alpha: int) -> Any:

@@ -134,8 +134,7 @@ def test_eval_of_a_folder_without_a_run_is_refused(tmp_path):
     refused(recr1("eval", tmp_path), "run.json")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_ctrl_c_keeps_what_was_learned_and_leaves_a_folder_that_loads(recipe, tmp_path, stop):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "recr1", "train", str(recipe), "trainer.steps=100000", "--out", str(out)]
