@@ -6,6 +6,7 @@ BUILTIN = {
     "bm25": "retrievers.bm25:BM25",
     "rank_bm25": "retrievers.rank_bm25:RankBM25",
     "hybrid": "retrievers.hybrid:Hybrid",
+    "rerank": "retrievers.rerank:Rerank",
 }
 """Retrievers by the name that a recipe uses; the classes are imported when they are asked for."""
 

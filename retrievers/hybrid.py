@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from retrievers import BUILTIN
 from retrievers.base import Catalog, Floats, Hits, Query, Retriever
-from retrievers.capabilities import capabilities_of
+from retrievers.capabilities import syntax_of
 from retrievers.nested import build_nested
-from retrievers.topk import check_k, topk
+from retrievers.topk import check_k, topk_of
 
 Doubles: TypeAlias = NDArray[np.float64]
 
@@ -104,8 +104,14 @@ class Hybrid:
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What every part understands: one that took operators for words would spoil the fusion."""
-        return frozenset.intersection(*map(capabilities_of, self._parts))
+        """What every part understands, written alike: one that took operators for words would spoil the fusion."""
+        return frozenset(self.syntax)
+
+    @property
+    def syntax(self) -> dict[str, str]:
+        """How to write it."""
+        first, *others = map(syntax_of, self._parts)
+        return {name: words for name, words in first.items() if all(other.get(name) == words for other in others)}
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
         """Hits of shape (len(queries), k). Raises `ValueError` for a k below 1 or above `depth`."""
@@ -156,7 +162,4 @@ def _fused(rows_QM: NDArray[np.int32], worth_QM: Doubles, k: int) -> Hits:
         sums_QM[:, :-step] += np.where(again, worth_QM[:, step:], 0)
     first_QM = rows_QM >= 0
     first_QM[:, 1:] &= rows_QM[:, 1:] != rows_QM[:, :-1]
-    # Columns ascend with the rows in them, so that a tie for the lower column is one for the lower row.
-    columns_QK, scores_QK = topk(sums_QM, k, first_QM)
-    rows_QK = np.take_along_axis(rows_QM, np.maximum(columns_QK, 0), axis=1)
-    return Hits(np.where(columns_QK >= 0, rows_QK, np.int32(-1)), scores_QK)
+    return topk_of(np.where(first_QM, rows_QM, -1), sums_QM, k)

@@ -11,6 +11,7 @@ line. The kinds are those of `recr1.build.KINDS`, and the built-in names of each
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pkgutil import resolve_name
@@ -30,8 +31,13 @@ def build_nested(spec: Mapping[str, Any], registry: Mapping[str, str], *args: An
         ValueError: For a mapping without a type, an unknown name, or options that the class refuses.
     """
     cls = nested_class(spec, registry, path=path)
+    options = {option: value for option, value in spec.items() if option != "type"}
     try:
-        return cls(*args, **{option: value for option, value in spec.items() if option != "type"})
+        inspect.signature(cls).bind(*args, **options)
+    except TypeError as error:
+        raise ValueError(f"{path}: {spec['type']} cannot be built so: {error}") from error
+    try:
+        return cls(*args, **options)
     except ValueError as error:
         if type(error) is not ValueError:  # a subclass is no remark on an option (a file that cannot be decoded ...)
             raise

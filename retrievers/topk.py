@@ -50,6 +50,30 @@ def topk(scores_QN: NDArray[np.floating[Any]], k: int, matched_QN: NDArray[np.bo
     return hits_from_keys(best_keys(scores_QN, k), k)
 
 
+def topk_of(rows_QM: NDArray[np.integer[Any]], scores_QM: NDArray[np.floating[Any]], k: int) -> Hits:
+    """The k best of M candidates of each of Q queries, where `topk` takes all items: -1 in `rows_QM` is none.
+
+    No row may stand twice in a query. Scores are rounded to float32 first, and read for candidates alone.
+
+    Returns:
+        Hits of shape (Q, k).
+
+    Raises:
+        ValueError: If k is below 1 or the score of a candidate is NaN or infinite.
+    """
+    check_k(k)
+    there_QM = rows_QM >= 0
+    with np.errstate(over="ignore"):  # what overflows becomes inf, which is refused below
+        scores_QM = np.where(there_QM, scores_QM, 0).astype(np.float32)
+    if not np.isfinite(scores_QM).all():
+        query, place = np.argwhere(~np.isfinite(scores_QM))[0]
+        row, score = rows_QM[query, place], scores_QM[query, place]
+        raise ValueError(f"the score of row {row} for query {query} is {score}: it has no place in a ranking")
+    keys_QM = np.where(there_QM, _keys(scores_QM, rows_QM), NO_KEY)
+    more = keys_QM.shape[1] - k
+    return hits_from_keys(np.partition(keys_QM, more, axis=1)[:, more:] if more > 0 else keys_QM, k)
+
+
 def best_keys(scores_QN: Floats, k: int) -> Keys:
     """The keys (Q, k) of the best items in any order, NO_KEY where too few have a score above -inf."""
     queries = len(scores_QN)
@@ -102,7 +126,7 @@ def _least_of_best(scores_QN: Floats, k: int) -> Floats:
     return np.partition(best_QG, groups - k, axis=1)[:, groups - k, None]
 
 
-def _keys(scores: Floats, rows: NDArray[np.intp]) -> Keys:
+def _keys(scores: Floats, rows: NDArray[np.integer[Any]]) -> Keys:
     bits = _in_order_of_bits((scores + np.float32(0)).view(np.int32))  # plus zero: -0.0 and 0.0 are one score
     return (bits.astype(np.int64) << 32) | (LAST_ROW - rows)
 

@@ -6,6 +6,7 @@ from importlib import import_module
 from statistics import pstdev
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from retrievers import BUILTIN, Catalog, Hits
@@ -13,6 +14,7 @@ from retrievers.bm25 import BM25
 from retrievers.hybrid import Hybrid
 from retrievers.nested import build_nested
 from retrievers.rank_bm25 import RankBM25
+from retrievers.rerank import Rerank
 from retrievers.testing import RetrieverContract
 from tests.retrievers.formulas import lucene, okapi, over_fields, words
 
@@ -95,6 +97,32 @@ class TestHybridOfDeviations(TestHybridOfRanks):
                 part = (score - min(scores)) / pstdev(scores) if len(set(scores)) > 1 else 1
                 fused[row] = fused.get(row, 0) + weight * part
         return fused
+
+
+class Letters:
+    """A scorer: how many different letters of the query a text has, from -1 on."""
+
+    def score(self, query, texts):
+        return np.array([len(set(query) & set(text)) - 1 for text in texts], np.float32)
+
+
+class TestRerank(RetrieverContract):
+    retriever: ClassVar = {"type": "bm25", "backend": "numpy"}
+
+    def build(self, catalog):
+        return Rerank(catalog, retriever=self.retriever, scorer={"type": f"{__name__}:Letters"}, depth=30)
+
+    def brute_force(self, catalog, query):
+        (ranking,) = rankings([self.retriever], catalog, query)
+        scores = {row: len(set(query) & set(catalog.texts[row])) - 1 for row in list(ranking)[:30]}
+        behind = list(ranking)[30:]
+        tail = {row: min(scores.values()) - 1 - (ranking[behind[0]] - ranking[row]) for row in behind}
+        return scores | tail
+
+    def distinct_catalog(self, items):
+        """Alphabets and numbers: the letters of an item's text are in no other."""
+        texts = [f"{chr(0x4E00 + 2 * row)} {chr(0x4E01 + 2 * row)}" for row in range(items)]
+        return Catalog([str(row) for row in range(items)], texts, {"title": texts, "body": [""] * items})
 
 
 def rankings(parts, catalog, query):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from retrievers import Catalog, Hits
+from retrievers.capabilities import syntax_of
 from retrievers.hybrid import Hybrid
 from retrievers.topk import topk
 
@@ -16,9 +17,9 @@ NOTHING = float("-inf")
 class Table:
     """Finds what its option says, whatever is asked: a score for each item, null for one that is not found."""
 
-    def __init__(self, catalog: Catalog, *, scores: list[float | None], understands: list[str] | None = None) -> None:
+    def __init__(self, catalog, *, scores, understands=(), written=None):
         self.scores = np.array([NOTHING if score is None else score for score in scores], np.float32)
-        self.capabilities = frozenset(understands or [])
+        self.capabilities, self.syntax = frozenset(understands), written or {}
         self.calls: list[tuple[int, int]] = []
 
     def search(self, queries, k):
@@ -132,6 +133,12 @@ def test_it_understands_what_all_of_its_parts_understand():
     both = [part(1, understands=["boolean", "phrases"]), part(1, understands=["phrases", "fields"])]
     assert Hybrid(CATALOG, parts=both).capabilities == {"phrases"}
     assert Hybrid(CATALOG, parts=[*both, {"type": "bm25"}]).capabilities == frozenset()
+
+
+def test_it_does_not_understand_what_its_parts_write_otherwise():
+    parts = [part(1, understands=["phrases"]), part(1, understands=["phrases"], written={"phrases": "in braces"})]
+    assert Hybrid(CATALOG, parts=parts).capabilities == frozenset()
+    assert syntax_of(Hybrid(CATALOG, parts=parts[1:] * 2)) == {"phrases": "in braces"}
 
 
 @pytest.mark.parametrize(

@@ -49,12 +49,13 @@ def test_the_mapping_is_left_as_it_was():
         ("bm25", r"^parts\.1: expected a mapping with a type, .* got 'bm25'"),
         ({"type": "bm52"}, r"^parts\.1\.type: no 'bm52' here; did you mean 'bm25'\? Or name your own"),
         ({"type": "zzz"}, r"^parts\.1\.type: no 'zzz' here; built in: bm25, "),
+        ({"type": "bm25", "k2": 1}, r"^parts\.1: bm25 cannot be built so: got an unexpected keyword argument 'k2'"),
         ({"type": HERE, "first": -1}, r"^parts\.1: option first is -1: it must be 0 or more"),
     ],
 )
 def test_a_part_that_cannot_be_built_is_named_by_its_place(spec, message):
     with pytest.raises(ValueError, match=message):
-        build_nested(spec, BUILTIN, path="parts.1")
+        build_nested(spec, BUILTIN, CATALOG, path="parts.1")
 
 
 def test_an_error_that_is_no_remark_on_an_option_comes_through_as_it_is():

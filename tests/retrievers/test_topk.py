@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from retrievers.bm25 import Postings, Terms
 from retrievers.compiled import best_keys_of_postings
 from retrievers.testing import check_hits
-from retrievers.topk import best_keys, hits_from_keys, no_hits, topk
+from retrievers.topk import best_keys, hits_from_keys, no_hits, topk, topk_of
 
 NONE = -np.inf
 
@@ -132,3 +132,36 @@ def test_the_compiled_kernel_picks_the_same_items(levels, k):
 def test_keys_of_fewer_than_k_items_are_padded():
     keys = best_keys(np.array([[1.0, 2.0]], np.float32), 2)
     assert hits_from_keys(keys, 5).rows_QK.tolist() == [[1, 0, -1, -1, -1]]
+
+
+def test_candidates_are_ranked_as_the_whole_catalog_is():
+    rng = np.random.default_rng(3)
+    for items, k in ((1, 1), (7, 3), (40, 40), (40, 90)):
+        scores_QN = rng.integers(-3, 3, (50, items)).astype(np.float32)
+        there_QN = rng.random((50, items)) < 0.6
+        shuffled_QN = rng.permuted(np.tile(np.arange(items), (50, 1)), axis=1)
+        scores_QM, there_QM = (np.take_along_axis(a, shuffled_QN, axis=1) for a in (scores_QN, there_QN))
+        hits = topk_of(np.where(there_QM, shuffled_QN, -1), scores_QM, k)
+        expected = topk(scores_QN, k, there_QN)
+        assert np.array_equal(hits.rows_QK, expected.rows_QK)
+        assert np.array_equal(hits.scores_QK, expected.scores_QK)
+        assert hits.rows_QK.dtype == np.int32 and hits.scores_QK.dtype == np.float32
+
+
+def test_candidates_of_no_query_are_no_hits():
+    assert topk_of(np.empty((0, 3), np.int32), np.empty((0, 3)), 2).rows_QK.shape == (0, 2)
+
+
+def test_scores_are_read_for_candidates_alone():
+    assert topk_of(np.array([[4, -1]]), np.array([[1.0, np.nan]]), 2).rows_QK.tolist() == [[4, -1]]
+
+
+@pytest.mark.parametrize("score", [np.nan, np.inf, -np.inf, 1e300])
+def test_a_candidate_without_a_finite_score_has_no_place(score):
+    with pytest.raises(ValueError, match=r"the score of row 4 for query 1 is (nan|inf|-inf): it has no place"):
+        topk_of(np.array([[4], [4]]), np.array([[1.0], [score]]), 1)
+
+
+def test_candidates_for_a_k_below_one_are_refused():
+    with pytest.raises(ValueError, match="k is 0"):
+        topk_of(np.array([[4]]), np.array([[1.0]]), 0)
