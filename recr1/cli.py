@@ -26,6 +26,7 @@ exit status:
   0    done
   1    a failure that is not yours: a retriever, a reward or recr1 itself (the traceback says where)
   2    something to put right: the command line, a recipe, a data file, a missing library, a folder
+  3    'recr1 doctor' found an error
   130  interrupted with Ctrl-C
   141  the program that read the output closed it
 
@@ -141,6 +142,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     _add_train(add("train", _train, "Train a policy as a recipe says."))
     _add_eval(add("eval", _eval, "Evaluate the policy of a recipe or a run folder, or another one in its place."))
     _add_check(add("check", _check, "Say everything that is wrong with a recipe, without loading a model."))
+    _add_doctor(add("doctor", _doctor, "Find faults of data, retriever and reward before a GPU is paid for them."))
     _add_search(add("search", _search, "Search the catalog of a recipe as its retriever does."))
     ls = add("ls", _ls, "List the recipes that come with recr1.")
     ls.add_argument("--parts", action="store_true", help="list the built-in types and their options instead")
@@ -182,6 +184,16 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", action="store_true", help="open the task too, and count its items and needs")
 
 
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    _add_recipe(parser)
+    _add_overrides(parser)
+    step = "seconds that a training step takes without its search, to compare the latency with (default: 5)"
+    parser.add_argument("--step", metavar="S", type=_above_zero, default=5.0, help=step)
+    sample = "items, needs or queries that a check looks at, at most (default: 200)"
+    parser.add_argument("--sample", metavar="N", type=_at_least(10), default=200, help=sample)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+
+
 def _add_search(parser: argparse.ArgumentParser) -> None:
     _add_recipe(parser)
     parser.add_argument("query", metavar="QUERY", help="the query, or - to read one from each line of standard input")
@@ -201,6 +213,12 @@ def _at_least(least: int) -> Callable[[str], int]:
         return int(text)
 
     return whole
+
+
+def _above_zero(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or float(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return float(text)
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -228,6 +246,12 @@ def _check(args: argparse.Namespace) -> int:
     from recr1.commands.check import check
 
     return check(args.recipe, args.overrides, data=args.data)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from recr1.commands.doctor import doctor
+
+    return doctor(args.recipe, args.overrides, step_seconds=args.step, sample=args.sample, as_json=args.json)
 
 
 def _search(args: argparse.Namespace) -> int:

@@ -1,0 +1,177 @@
+"""Do the operators that a retriever declares do what they say? Asked in the syntax of `retrievers.capabilities`.
+
+What an operator should find is worked out from what the engine finds for single words, so that stemming, stop words and
+fields of the engine's own need not be known: `a AND b` has to find the items that both `a` and `b` find.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations, pairwise
+from math import isfinite
+
+from recr1.doctor.base import Finding, Patient, Symptom, finding, watching
+from retrievers.capabilities import capabilities_of
+
+DEEPEST = 1000
+"""Items per search: words that find more are no help here, since not all of their items would be seen."""
+ROWS, TRIALS = 60, 30
+"""Items whose words are looked at, and queries per operator, at most."""
+LEAST = 0.9
+"""The share of queries for which an operator has to do what it says."""
+
+Rows = frozenset[int]
+
+
+def operators(patient: Patient) -> Finding:
+    """Every declared capability does what is declared; "ok" where nothing is."""
+    with watching("reading the retriever's capabilities"):
+        declared = sorted(capabilities_of(patient.env.retriever))
+    if not declared:
+        return Finding("operators", "ok", "no operators are declared: queries are words alone", {"declared": []})
+    own = sorted(set(declared) & set(getattr(patient.env.retriever, "syntax", {})))
+    probe = _Probe(patient)
+    trials: dict[str, tuple[int, int]] = {}
+    for name in declared:
+        if name not in own:
+            trials |= TESTS[name](probe)
+    symptoms = [
+        Symptom("error", _broken(name, *count)) for name, count in trials.items() if count[0] < LEAST * count[1]
+    ]
+    untested = [*own, *(name for name, (_, asked) in trials.items() if not asked)]
+    if untested:
+        why = "they have a syntax of their own, or the catalog has no words to try them on"
+        symptoms.append(Symptom("warning", f"could not be tried: {', '.join(untested)} ({why}); test them yourself"))
+    numbers = {"declared": declared, "held": {name: list(count) for name, count in trials.items()}}
+    fine = f"{', '.join(declared)}: declared, and they do what they say"
+    return finding("operators", symptoms, fine, numbers)
+
+
+def _broken(name: str, held: int, asked: int) -> str:
+    return (
+        f"{name} is declared, but does what it says in only {held} of {asked} queries: hand queries to the engine's "
+        "own parser, or do not declare it, since prompts would ask for it"
+    )
+
+
+class _Probe:
+    """Single words, all the items that each finds, and the items that they come from."""
+
+    def __init__(self, patient: Patient) -> None:
+        self.patient, items = patient, len(patient.catalog)
+        deepest = getattr(patient.env.retriever, "max_k", None) or items
+        self._depth = min(items, DEEPEST, deepest)
+        self._sees_all = self._depth == items
+        rows = patient.probes[:: max(1, len(patient.probes) // ROWS)]
+        self.words_of = {row: patient.content_words(patient.titles[row])[:6] for row in rows}
+        words = sorted({word for words in self.words_of.values() for word in words})
+        self.of_word = {word: found for word, found in self.find(words).items() if found and self.complete(found)}
+
+    def find(self, queries: Sequence[str]) -> dict[str, Rows]:
+        """What each query finds, as deep as it may."""
+        hits = self.patient.search(queries, self._depth) if queries else None
+        found = hits.rows_QK.tolist() if hits else []
+        return {query: frozenset(rows) - {-1} for query, rows in zip(queries, found, strict=True)}
+
+    def complete(self, rows: Rows) -> bool:
+        """Whether these are all the items that were found."""
+        return self._sees_all or len(rows) < self._depth
+
+    def share(self, expected: Mapping[str, Callable[[Rows], bool]]) -> tuple[int, int]:
+        """How many queries found what they should, and how many were asked."""
+        found = self.find(list(expected))
+        return sum(right(found[query]) for query, right in expected.items()), len(expected)
+
+
+def _boolean(probe: _Probe) -> dict[str, tuple[int, int]]:
+    pairs = []
+    for words in probe.words_of.values():
+        known = [word for word in words if word in probe.of_word]
+        pairs += [(a, b) for a, b in combinations(known, 2) if probe.of_word[a] != probe.of_word[b]][:1]
+    expected: dict[str, dict[str, Rows]] = defaultdict(dict)
+    for a, b in pairs[:TRIALS]:
+        one, other = probe.of_word[a], probe.of_word[b]
+        expected["AND"][f"{a} AND {b}"] = one & other
+        expected["NOT"][f"{a} AND NOT {b}"] = one - other
+        if probe.complete(one | other):
+            expected["OR"][f"{a} OR {b}"] = one | other
+    return {
+        f"boolean {name}": probe.share({query: rows.__eq__ for query, rows in expected[name].items()})
+        for name in ("AND", "OR", "NOT")
+    }
+
+
+def _phrases(probe: _Probe) -> dict[str, tuple[int, int]]:
+    expected: dict[str, Callable[[Rows], bool]] = {}
+    for row in list(probe.words_of)[:TRIALS]:
+        catalog = probe.patient.catalog
+        whole = " ".join([catalog.texts[row], *(catalog.column(name)[row] for name in catalog.fields)]).lower()
+        pair = _neighbours(probe, row, whole)
+        if pair:
+            expected[f'"{pair[0]} {pair[1]}"'] = lambda found, row=row: row in found or not probe.complete(found)  # type: ignore[misc]
+            expected[f'"{pair[1]} {pair[0]}"'] = lambda found, row=row: row not in found  # type: ignore[misc]
+    return {"phrases": probe.share(expected)}
+
+
+def _neighbours(probe: _Probe, row: int, whole: str) -> tuple[str, str] | None:
+    """Two words that stand together in an item's title, and nowhere in the item the other way round."""
+    words = probe.patient.titles[row].split()
+    known = set(probe.words_of[row])
+    for a, b in pairwise(words):
+        backwards = re.search(rf"{re.escape(b.lower())}\W+{re.escape(a.lower())}", whole)
+        if a in known and b in known and a != b and not backwards:
+            return a, b
+    return None
+
+
+def _fields(probe: _Probe) -> dict[str, tuple[int, int]]:
+    """Each field with a word that also stands outside of it: its own item is found, the others are not."""
+    shares = {}
+    for field in probe.patient.catalog.fields:
+        column = probe.patient.catalog.column(field)
+        stems = [frozenset(word[:4] for word in re.findall(r"\w+", value.lower())) for value in column]
+        expected: dict[str, Callable[[Rows], bool]] = {}
+        for row, words in probe.words_of.items():
+            for word in words:
+                stem = word.lower()[:4]
+                outside = frozenset(other for other in probe.of_word.get(word, ()) if stem not in stems[other])
+                if word in column[row].split() and outside and len(expected) < TRIALS:
+                    expected[f"{field}:{word}"] = lambda found, row=row, outside=outside: (  # type: ignore[misc]
+                        row in found and not found & outside
+                    )
+        if expected:
+            shares[f"fields ({field})"] = probe.share(expected)
+    # A catalog has fields that are not searched; one that works is enough, unless another one leaks.
+    working = {name: count for name, count in shares.items() if count[0] >= LEAST * count[1]}
+    return working or shares or {"fields": (0, 0)}
+
+
+def _filters(probe: _Probe) -> dict[str, tuple[int, int]]:
+    """A range of each numeric field, joined to a word: items of the word that are in the range, and no others."""
+    shares = {}
+    joint = " AND " if "boolean" in capabilities_of(probe.patient.env.retriever) else " "
+    for field, column in probe.patient.catalog.fields.items():
+        numbers = {row: float(v) for row, v in enumerate(column) if isinstance(v, int | float) and isfinite(v)}
+        expected: dict[str, Callable[[Rows], bool]] = {}
+        for word, rows in probe.of_word.items():
+            values = sorted(numbers[row] for row in rows if row in numbers)
+            if len(values) < 2 or values[0] == values[-1] or len(expected) >= TRIALS:
+                continue
+            low, high = values[0], values[(len(values) - 1) // 2]
+            inside = frozenset(row for row in rows if low <= numbers.get(row, high + 1) <= high)
+            if inside != rows:
+                expected[f"{word}{joint}{field}:[{low:g} TO {high:g}]"] = inside.__eq__
+        if expected:
+            shares[f"filters ({field})"] = probe.share(expected)
+    working = {name: count for name, count in shares.items() if count[0] >= LEAST * count[1]}
+    return working or shares or {"filters": (0, 0)}
+
+
+TESTS: Mapping[str, Callable[[_Probe], dict[str, tuple[int, int]]]] = {
+    "boolean": _boolean,
+    "phrases": _phrases,
+    "fields": _fields,
+    "filters": _filters,
+}

@@ -1,0 +1,115 @@
+"""Does every word of a query count, and does a query without a match find nothing?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recr1.doctor.base import Finding, Patient, Symptom, examples, finding, graded
+
+LENGTH = 4
+"""Words of the queries in which each is replaced in turn."""
+PLACES = ("first", "second", "third", "last")
+
+UNKNOWN = "zxqvjk"
+"""A word that no catalog has."""
+
+NONSENSE = (UNKNOWN, "wqqzpfx kzzvhr", "qjxzv qkkjwz vvxqz", "", " \t", "?!;,.", "\x00")
+"""Queries that no catalog can match."""
+
+ODD = (
+    '"',
+    '"unbalanced phrase',
+    "(((",
+    "red AND",
+    "AND OR NOT",
+    "a:b:c",
+    "title:",
+    "+ - * ? ~ ^ \\",
+    "price:[10 TO",
+    "/regex(",
+    '{"query": "red"}',
+    "<query>red</query>",
+    "na\u00efve caf\u00e9 \u65e5\u672c \U0001f45f",
+    "word " * 200,
+    "x" * 1000,
+)
+"""Queries that nobody should send and some policy will."""
+
+
+def one_word(patient: Patient) -> Finding:
+    """One-word queries find something."""
+    words = patient.some(patient.vocabulary, "one_word")
+    found = patient.search(words).rows_QK[:, 0] >= 0
+    share = float(found.mean()) if words else 0.0
+    lost = [word for word, hit in zip(words, found, strict=True) if not hit]
+    verdict = graded(share, warn_below=0.9, fail_below=0.5)
+    message = f"{share:.0%} of {len(words)} words of the catalog find something when they are the whole query"
+    if verdict != "ok":
+        message = (
+            f"only {message}; not {examples(lost)}: the retriever changes queries before it searches, or cuts words "
+            "another way than its index does"
+        )
+    return Finding("one_word", verdict, message, {"words": len(words), "found": share, "lost": lost})
+
+
+def every_word(patient: Patient) -> Finding:
+    """Every word of a query counts: with a word that no item has in its place, what is found or its scores change.
+
+    Replaced and not dropped: where the engine loses the first word, dropping it makes the engine lose the second, so
+    that the scores change and nothing shows.
+    """
+    queries = [words for row in patient.probes if len(words := _words(patient, row)) == LENGTH]
+    if not queries:
+        message = f"no item has {LENGTH} different words to replace one of: add titles or texts"
+        return Finding("every_word", "warning", message, {"queries": 0})
+    whole = [" ".join(words) for words in queries]
+    replaced = [
+        " ".join([*words[:place], UNKNOWN, *words[place + 1 :]]) for words in queries for place in range(LENGTH)
+    ]
+    hits = patient.search([*whole, *replaced])
+    before, after = np.repeat(np.arange(len(whole)), LENGTH), len(whole) + np.arange(len(replaced))
+    same = (hits.rows_QK[before] == hits.rows_QK[after]) & (hits.scores_QK[before] == hits.scores_QK[after])
+    counted = 1 - same.all(axis=1).reshape(-1, LENGTH).mean(axis=0)
+    shares = dict(zip(PLACES, counted.tolist(), strict=True))
+    symptoms = [
+        Symptom(verdict, f"the {place} word of a query counts in only {share:.0%} of {len(whole)} queries")
+        for place, share in shares.items()
+        if (verdict := graded(share, warn_below=0.9, fail_below=0.5)) != "ok"
+    ]
+    if symptoms:
+        advice = "compare what the retriever sends to the engine with the query it was given"
+        symptoms[-1] = Symptom(symptoms[-1].verdict, f"{symptoms[-1].message}: {advice}")
+    fine = f"every word counts: another one in its place changes what {len(whole)} queries of {LENGTH} words find"
+    return finding("every_word", symptoms, fine, {"queries": len(whole), "counts": shares})
+
+
+def _words(patient: Patient, row: int) -> list[str]:
+    """The first words of an item's title, or of its text where the title is too short."""
+    words = patient.content_words(patient.titles[row])[:LENGTH]
+    return words if len(words) == LENGTH else patient.content_words(patient.catalog.texts[row])[:LENGTH]
+
+
+def no_match(patient: Patient) -> Finding:
+    """A query that matches nothing finds nothing."""
+    # In company of a query that finds something, and not alone: some engines hand on what they found before.
+    something = patient.vocabulary[:1]
+    rows = patient.search([*NONSENSE, *something, *NONSENSE[::-1]]).rows_QK[: len(NONSENSE), 0]
+    found = [query for query, row in zip(NONSENSE, rows, strict=True) if row >= 0]
+    numbers = {"queries": len(NONSENSE), "found_something": found, "matches_everything": patient.matches_everything}
+    if patient.matches_everything:
+        message = "the retriever declares that every item matches every query, so no query finds nothing"
+        return Finding("no_match", "ok", message, numbers)
+    if not found:
+        return Finding("no_match", "ok", f"{len(NONSENSE)} queries that match nothing find nothing", numbers)
+    message = (
+        f"{len(found)} of {len(NONSENSE)} queries that match nothing find items all the same ({examples(found)}), "
+        "which would pay for nonsense: drop hits of score 0, or declare matches_everything if every item has a score"
+    )
+    return Finding("no_match", "error", message, numbers)
+
+
+def odd_queries(patient: Patient) -> Finding:
+    """Queries with broken syntax, markup or a thousand characters are only queries: searching them does not raise."""
+    patient.search(ODD)
+    message = f"{len(ODD)} queries with broken syntax, markup and odd characters are searched without an error"
+    return Finding("odd_queries", "ok", message, {"queries": len(ODD)})
