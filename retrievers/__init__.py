@@ -5,6 +5,7 @@ from retrievers.base import Catalog, Floats, Hits, Query, Retriever, Rows
 BUILTIN = {
     "bm25": "retrievers.bm25:BM25",
     "rank_bm25": "retrievers.rank_bm25:RankBM25",
+    "http": "retrievers.http:HTTP",
     "hybrid": "retrievers.hybrid:Hybrid",
     "rerank": "retrievers.rerank:Rerank",
 }

@@ -17,6 +17,7 @@ from retrievers.rank_bm25 import RankBM25
 from retrievers.rerank import Rerank
 from retrievers.testing import RetrieverContract
 from tests.retrievers.formulas import lucene, okapi, over_fields, words
+from tests.retrievers.remote_contracts import HTTPContract
 
 
 class TestBM25OnNumpy(RetrieverContract):
@@ -134,6 +135,10 @@ def rankings(parts, catalog, query):
 def cut(hits):
     count = int((hits.rows_QK[0] >= 0).sum())
     return Hits(hits.rows_QK[:, :count], hits.scores_QK[:, :count])
+
+
+class TestHTTP(HTTPContract):
+    pass
 
 
 @pytest.mark.parametrize("name", BUILTIN)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import pickle
 import threading
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from time import monotonic, sleep
 
 import numpy as np
 import pytest
 
-from retrievers import Catalog, remote
+from retrievers import Catalog
+from retrievers import line as line_module
+from retrievers.line import Line, Pace
 from retrievers.remote import (
-    Line,
-    Pace,
     Passing,
     Refused,
     RemoteError,
+    fault_of_status,
     hits_of,
     line_problems,
     require,
@@ -31,7 +34,7 @@ CATALOG = Catalog(["a", "b", "c", "d"], ["w"] * 4)
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(remote, "FIRST_WAIT", 0.005)
+    monkeypatch.setattr(line_module, "FIRST_WAIT", 0.005)
 
 
 def line(**options):
@@ -296,3 +299,30 @@ def test_a_missing_library_is_named_with_what_to_install():
         ValueError, match=r"'milvus' needs the library 'no_such'. Install it with: pip install 'recr1\[m"
     ):
         require("no_such", "milvus", "milvus")
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+def test_a_status_that_may_pass_is_one(status):
+    assert isinstance(fault_of_status(status, "what", None), Passing)
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 413])
+def test_a_status_that_will_not_pass_is_a_refusal(status):
+    assert isinstance(fault_of_status(status, "what", "3"), Refused)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, 0),
+        ("7", 7),
+        ("soon", 0),
+        ("-3", 0),
+        (format_datetime(datetime.now(UTC) + timedelta(seconds=40), usegmt=True), 40),
+        (format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True), 0),
+    ],
+)
+def test_a_retry_after_is_seconds_or_a_date(header, seconds):
+    fault = fault_of_status(429, "what", header)
+    assert isinstance(fault, Passing)
+    assert fault.retry_after == pytest.approx(seconds, abs=20)
