@@ -6,6 +6,7 @@ BUILTIN = {
     "bm25": "retrievers.bm25:BM25",
     "rank_bm25": "retrievers.rank_bm25:RankBM25",
     "http": "retrievers.http:HTTP",
+    "dense": "retrievers.dense:Dense",
     "hybrid": "retrievers.hybrid:Hybrid",
     "rerank": "retrievers.rerank:Rerank",
 }

@@ -11,11 +11,13 @@ import pytest
 
 from retrievers import BUILTIN, Catalog, Hits
 from retrievers.bm25 import BM25
+from retrievers.dense import Dense
 from retrievers.hybrid import Hybrid
 from retrievers.nested import build_nested
 from retrievers.rank_bm25 import RankBM25
 from retrievers.rerank import Rerank
 from retrievers.testing import RetrieverContract
+from tests.retrievers.dense_contracts import ApproximateContract, DenseContract
 from tests.retrievers.formulas import lucene, okapi, over_fields, words
 from tests.retrievers.remote_contracts import HTTPContract
 
@@ -135,6 +137,31 @@ def rankings(parts, catalog, query):
 def cut(hits):
     count = int((hits.rows_QK[0] >= 0).sum())
     return Hits(hits.rows_QK[:, :count], hits.scores_QK[:, :count])
+
+
+class TestDense(DenseContract):
+    pass
+
+
+class TestDenseWithoutStore(DenseContract):
+    def build(self, catalog):
+        return Dense(catalog, encoder={"type": "hashing", "dim": 64}, store=None)
+
+
+class TestDenseOnFlat(ApproximateContract):
+    index = "flat"
+
+
+class TestDenseOnGroups(ApproximateContract):
+    index = "ivf"
+
+
+class TestDenseOnGraph(ApproximateContract):
+    index = "hnsw"
+
+
+class TestDenseOnCodes(ApproximateContract):
+    index = "pq"
 
 
 class TestHTTP(HTTPContract):
