@@ -144,6 +144,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     _add_check(add("check", _check, "Say everything that is wrong with a recipe, without loading a model."))
     _add_doctor(add("doctor", _doctor, "Find faults of data, retriever and reward before a GPU is paid for them."))
     _add_search(add("search", _search, "Search the catalog of a recipe as its retriever does."))
+    _add_serve(add("serve-retriever", _serve_retriever, "Hold the index of a recipe for every process that asks."))
     ls = add("ls", _ls, "List the recipes that come with recr1.")
     ls.add_argument("--parts", action="store_true", help="list the built-in types and their options instead")
     cp = add("cp", _cp, "Copy a recipe to start your own.")
@@ -174,6 +175,8 @@ def _add_eval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", metavar="S", help="train, validation or test (default: the recipe's)")
     parser.add_argument("--measures", metavar="A,B", type=_names, help="such as nDCG@10,R@100 (default: the recipe's)")
     parser.add_argument("--samples", metavar="N", type=_at_least(0), default=0, help="per need; 0 is greedy (default)")
+    others = "what the policy wrote is searched by these too, such as rank_bm25,'bm25(k1=0.9)'"
+    parser.add_argument("--retrievers", metavar="A,B", type=_retrievers, default=[], help=others)
     parser.add_argument("--out", metavar="DIR", help="write the results there")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
@@ -201,9 +204,34 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", metavar="K", type=_at_least(1), default=5, help="items to show (default: 5)")
 
 
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    _add_recipe(parser)
+    _add_overrides(parser)
+    parser.add_argument("--host", metavar="H", default="127.0.0.1", help="where to listen (default: this machine only)")
+    parser.add_argument(
+        "--port", metavar="P", type=_at_least(0), default=8080, help="0 takes a free one (default: 8080)"
+    )
+    parser.add_argument("--token-env", metavar="NAME", help="the environment variable with the token to ask for")
+    window = "milliseconds to wait for more searches to join the first (default: 2)"
+    parser.add_argument("--window", metavar="MS", type=_at_least(0), default=2, help=window)
+    queue = "searches that may wait; more are sent away (default: 256)"
+    parser.add_argument("--queue", metavar="N", type=_at_least(1), default=256, help=queue)
+    size = "of a request, and of its answer (default: 64)"
+    parser.add_argument("--max-mb", metavar="MB", type=_at_least(1), default=64, help=size)
+
+
 def _names(text: str) -> list[str]:
     # Not at a comma within brackets: nDCG(gain=exp,...)@10 is one name.
     return [name.strip() for name in re.split(r",(?![^(]*\))", text) if name.strip()]
+
+
+def _retrievers(text: str) -> list[str]:
+    from recr1.commands.swap import split_outside_brackets
+
+    try:
+        return split_outside_brackets(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _at_least(least: int) -> Callable[[str], int]:
@@ -238,6 +266,7 @@ def _eval(args: argparse.Namespace) -> int:
         measures=args.measures,
         samples=args.samples,
         out=args.out,
+        retrievers=args.retrievers,
         as_json=args.json,
     )
 
@@ -258,6 +287,21 @@ def _search(args: argparse.Namespace) -> int:
     from recr1.commands.search import search
 
     return search(args.recipe, args.query, args.overrides, k=args.k)
+
+
+def _serve_retriever(args: argparse.Namespace) -> int:
+    from recr1.commands.serve import serve_retriever
+
+    return serve_retriever(
+        args.recipe,
+        args.overrides,
+        host=args.host,
+        port=args.port,
+        token_env=args.token_env,
+        window_ms=args.window,
+        queue=args.queue,
+        max_mb=args.max_mb,
+    )
 
 
 def _ls(args: argparse.Namespace) -> int:

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recr1.build import Part, build
+from recr1.commands.swap import open_retrievers, read_retrievers, show_swap, spell_part, write_swap
 from recr1.env import open_environment
 from recr1.errors import RunError
-from recr1.evaluate import Evaluation, Evaluator, compare, examples, examples_text, table, write
+from recr1.evaluate import Evaluation, Evaluator, compare, examples, examples_text, swap, table, write
 from recr1.recipe import Recipe, find_recipe, load_recipe
 from recr1.runs import Run, write_text, writing
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+    from recr1.evaluate import Swap
 
 UNTRAINED, TRAINED = "untrained", "trained"
 
@@ -30,13 +33,19 @@ def evaluate(
     measures: Sequence[str] | None = None,
     samples: int = 0,
     out: str | None = None,
+    retrievers: Sequence[str] = (),
     as_json: bool = False,
 ) -> int:
-    """Evaluate a recipe's policy, or a run's before and after training, and print and write the results."""
+    """Evaluate a recipe's policy, or a run's before and after training, and print and write the results.
+
+    With `retrievers`, each of these searches what the policies wrote for their own, too.
+    """
     folder = Path(target) if Path(target).is_dir() else None
     recipe = _recipe(target, folder, overrides)
     parts = _policies(recipe, folder, policy)
+    others = read_retrievers(retrievers, recipe.retriever)
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
+    opened = open_retrievers(others, env)
     with _Bar(quiet=as_json) as bar:
         evaluator = Evaluator(
             env,
@@ -48,12 +57,14 @@ def evaluate(
         )
         done = [_evaluated(evaluator, name, part, samples, bar) for name, part in parts.items()]
     home = Path(out) if out else folder / "eval" / evaluator.split if folder else None
+    swapped = swap(done, opened, spell_part(recipe.retriever)) if retrievers else None
     if home:
-        _write(done, home)
+        _write(done, swapped, home)
     if as_json:
-        sys.stdout.write(json.dumps([evaluation.summary for evaluation in done], indent=2) + "\n")
+        summary = swapped.summary if swapped else [evaluation.summary for evaluation in done]
+        sys.stdout.write(json.dumps(summary, indent=2) + "\n")
     else:
-        _show(done, home)
+        _show(done, swapped, home)
     return 0
 
 
@@ -83,8 +94,10 @@ def _evaluated(evaluator: Evaluator, name: str, part: Part, samples: int, bar: _
     return evaluator(policy, samples=samples, name=name)
 
 
-def _write(done: Sequence[Evaluation], home: Path) -> None:
+def _write(done: Sequence[Evaluation], swapped: Swap | None, home: Path) -> None:
     """Each evaluation's files; of several, in a folder of its own name beside one common table."""
+    if swapped:
+        write_swap(swapped, home)
     if len(done) == 1:
         write(done[0], home)
         return
@@ -111,7 +124,7 @@ def _examples(done: Sequence[Evaluation]) -> str:
     return examples_text(examples(done[0], done[-1]), done[0].name, done[-1].name)
 
 
-def _show(done: Sequence[Evaluation], home: Path | None) -> None:
+def _show(done: Sequence[Evaluation], swapped: Swap | None, home: Path | None) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -119,6 +132,9 @@ def _show(done: Sequence[Evaluation], home: Path | None) -> None:
     if len(done) > 1:
         console.print(f"\n{_examples(done)}", soft_wrap=True, markup=False)
         console.print(f"\n{_verdict(done)}", soft_wrap=True)
+    if swapped:
+        console.print()
+        show_swap(swapped, console)
     if home:
         console.print(f"written to {home}", soft_wrap=True)
 

@@ -5,6 +5,7 @@ from recr1.evaluate.examples import Example, examples, examples_text
 from recr1.evaluate.references import References, find_references
 from recr1.evaluate.report import Table, table, write
 from recr1.evaluate.stats import Comparison, Interval, bootstrap_interval, compare, randomisation_test
+from recr1.evaluate.swap import Swap, swap, swap_tables
 
 __all__ = [
     "Comparison",
@@ -13,6 +14,7 @@ __all__ = [
     "Example",
     "Interval",
     "References",
+    "Swap",
     "Table",
     "bootstrap_interval",
     "compare",
@@ -21,6 +23,8 @@ __all__ = [
     "examples_text",
     "find_references",
     "randomisation_test",
+    "swap",
+    "swap_tables",
     "table",
     "write",
 ]

@@ -70,7 +70,7 @@ def table(evaluations: Sequence[Evaluation]) -> Table:
     for evaluation in evaluations:
         summary = evaluation.summary
         measured = summary["measures"].values()
-        cells = [_cell(numbers["policy"], numbers["versus_floor"]["p"]) for numbers in measured]
+        cells = [cell(numbers["policy"], numbers["versus_floor"]["p"]) for numbers in measured]
         outcome = "{wins}/{ties}/{losses}".format(**summary["measures"][main]["versus_floor"])
         rows.append([evaluation.name, *cells, outcome, f"{summary['query_words']:.1f}", f"{summary['invalid']:.1%}"])
     rows.append(_bound_row("ceiling", first, "ceiling"))
@@ -89,7 +89,7 @@ def _notes(evaluation: Evaluation, main: str) -> list[str]:
 
 def _bound_row(label: str, evaluation: Evaluation, system: str) -> list[str]:
     measured = evaluation.summary["measures"].values()
-    return [label, *(_cell(numbers[system]) for numbers in measured), "", "", ""]
+    return [label, *(cell(numbers[system]) for numbers in measured), "", "", ""]
 
 
 def write(evaluation: Evaluation, folder: str | Path) -> Path:
@@ -160,7 +160,7 @@ def check_same_needs(first: Evaluation, second: Evaluation) -> None:
         raise ValueError(f"'{first.name}' and '{second.name}' are evaluations of other needs or other measures")
 
 
-def _cell(numbers: dict[str, float], p: float | None = None) -> str:
+def cell(numbers: dict[str, float], p: float | None = None) -> str:
     """Two lines, 13 characters wide: the mean with its p, and the interval."""
     test = "" if p is None else " p<0.001" if p < 0.001 else f" p={p:.3f}"
     return "{mean:.3f}{test}\n[{low:.3f}-{high:.3f}]".format(test=test, **numbers)
