@@ -165,7 +165,9 @@ class Patient:
     def judged(self) -> list[Need]:
         """A sample of the needs whose answer key can be used; what is wrong with the others, the check "qrels" says."""
         qrels, items = self.env.task.qrels, len(self.catalog)
-        sound = [need for need in self.needs if (key := qrels.get(need.id)) and key.positives and max(key) < items]
+        sound = [
+            need for need in self.needs if (key := qrels.get(need.id)) and key.positives and key.rows_J[-1] < items
+        ]
         return self.some(sound, "needs")
 
     @cached_property

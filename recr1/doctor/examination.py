@@ -19,6 +19,7 @@ from recr1.doctor.qrels import ceiling, qrels
 from recr1.doctor.splits import splits
 from recr1.doctor.words import every_word, no_match, odd_queries, one_word
 from recr1.env import Environment
+from recr1.evaluate.references import TEXT_WORDS
 from recr1.recipe import Recipe
 
 CHECKS: Mapping[str, Callable[[Patient], Finding]] = {
@@ -41,7 +42,7 @@ CHECKS: Mapping[str, Callable[[Patient], Finding]] = {
 
 BUDGET = 25.0
 """Seconds that the checks may spend on searches: the sample of a slow engine is smaller."""
-QUERIES_PER_SAMPLE = 30
+QUERIES_PER_SAMPLE = 50
 """About how many queries all checks together search for each need or item of the sample."""
 SMALLEST_SAMPLE = 10
 
@@ -109,7 +110,10 @@ def _batch(trl: Mapping[str, Any]) -> int:
 
 def _affordable(patient: Patient, clock: Callable[[], float]) -> int:
     """The sample that all checks can search within the budget; never more than was asked for."""
-    texts = [title for title in patient.titles if title][:5] or ["x"]
+    # Half of what the checks search is short; the other half are texts of items, cut as the ceiling cuts them.
+    rows = patient.probes[:5]
+    long = [" ".join(patient.catalog.texts[row].split()[:TEXT_WORDS]) for row in rows]
+    texts = [*(patient.titles[row] for row in rows), *long] or ["x"]
     try:
         patient.search(texts)  # what compiles or connects first is not counted
         start = clock()

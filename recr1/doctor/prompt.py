@@ -10,12 +10,12 @@ from retrievers.capabilities import capabilities_of
 from rewards.base import Chat
 
 SPEAKS_OF: Mapping[str, str] = {
-    "boolean": r"\b(AND|OR|NOT)\b|\b[Bb]oolean\b",
+    "boolean": r"\b(AND|OR)\b|\b[Bb]oolean\b",
     "phrases": r"(?i)\bquotation marks\b|\bexact phrases?\b|\bphrase quer(y|ies)\b",
     "fields": r"(?i)\b(title|brand|category|description|body):\w",
     "filters": r"\w:\[\S+ TO ",
 }
-"""How a prompt sounds that asks for a capability."""
+"""How a prompt sounds that asks for a capability. NOT alone is no sign of one: "Do NOT explain"."""
 
 
 def prompt(patient: Patient) -> Finding:

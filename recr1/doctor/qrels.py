@@ -21,7 +21,7 @@ def qrels(patient: Patient) -> Finding:
     task, items = patient.env.task, len(patient.catalog)
     keys = {need.id: task.qrels.get(need.id) for need in patient.needs}
     without = [need_id for need_id, key in keys.items() if key is None]
-    outside = [need_id for need_id, key in keys.items() if key and max(key) >= items]
+    outside = [need_id for need_id, key in keys.items() if key and key.rows_J[-1] >= items]
     hopeless = [need_id for need_id, key in keys.items() if key is not None and not key.positives]
     symptoms = [
         Symptom("error", f"{len(needs)} of {len(keys)} needs {what} ({examples(needs)}): {remedy}")
@@ -75,8 +75,8 @@ def _key(patient: Patient, need: Need) -> Qrels:
 
 def best_rows(key: Qrels) -> list[int]:
     """The items of an answer key's highest grade, at most so many as the ceiling looks at."""
-    top = max(key.values())
-    return [row for row, grade in key.items() if grade == top][:BEST_ITEMS]
+    best: list[int] = key.rows_J[key.grades_J == key.grades_J.max()][:BEST_ITEMS].tolist()
+    return best
 
 
 def ceiling(patient: Patient) -> Finding:

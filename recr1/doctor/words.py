@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recr1.doctor.base import Finding, Patient, Symptom, examples, finding, graded
+from retrievers.base import Hits
 
 LENGTH = 4
 """Words of the queries in which each is replaced in turn."""
@@ -53,23 +55,26 @@ def one_word(patient: Patient) -> Finding:
 
 
 def every_word(patient: Patient) -> Finding:
-    """Every word of a query counts: with a word that no item has in its place, what is found or its scores change.
+    """Every word of a query counts, wherever it stands.
 
-    Replaced and not dropped: where the engine loses the first word, dropping it makes the engine lose the second, so
-    that the scores change and nothing shows.
+    A word counts in its place when putting a word that no item has there changes what is found or its scores, or when
+    it finds something there in the company of such words. The first alone would blame engines whose scores are ranks,
+    the second those that want all the words. Words are not dropped: where the engine loses the first word, dropping it
+    makes the engine lose the second, so that the scores change and nothing shows.
     """
     queries = [words for row in patient.probes if len(words := _words(patient, row)) == LENGTH]
     if not queries:
         message = f"no item has {LENGTH} different words to replace one of: add titles or texts"
         return Finding("every_word", "warning", message, {"queries": 0})
+    places = range(LENGTH)
     whole = [" ".join(words) for words in queries]
-    replaced = [
-        " ".join([*words[:place], UNKNOWN, *words[place + 1 :]]) for words in queries for place in range(LENGTH)
-    ]
-    hits = patient.search([*whole, *replaced])
-    before, after = np.repeat(np.arange(len(whole)), LENGTH), len(whole) + np.arange(len(replaced))
-    same = (hits.rows_QK[before] == hits.rows_QK[after]) & (hits.scores_QK[before] == hits.scores_QK[after])
-    counted = 1 - same.all(axis=1).reshape(-1, LENGTH).mean(axis=0)
+    without = [" ".join([*words[:p], UNKNOWN, *words[p + 1 :]]) for words in queries for p in places]
+    alone = [" ".join([UNKNOWN] * p + [words[p]] + [UNKNOWN] * (LENGTH - p - 1)) for words in queries for p in places]
+    hits = patient.search([*whole, *without, *alone, " ".join([UNKNOWN] * LENGTH)])
+    each, last = np.arange(len(without)), len(hits.rows_QK) - 1
+    changes = _differ(hits, each // LENGTH, len(whole) + each)
+    finds = _differ(hits, np.full(len(alone), last), len(whole) + len(without) + each)
+    counted = (changes | finds).reshape(-1, LENGTH).mean(axis=0)
     shares = dict(zip(PLACES, counted.tolist(), strict=True))
     symptoms = [
         Symptom(verdict, f"the {place} word of a query counts in only {share:.0%} of {len(whole)} queries")
@@ -81,6 +86,13 @@ def every_word(patient: Patient) -> Finding:
         symptoms[-1] = Symptom(symptoms[-1].verdict, f"{symptoms[-1].message}: {advice}")
     fine = f"every word counts: another one in its place changes what {len(whole)} queries of {LENGTH} words find"
     return finding("every_word", symptoms, fine, {"queries": len(whole), "counts": shares})
+
+
+def _differ(hits: Hits, some: NDArray[np.int_], others: NDArray[np.int_]) -> NDArray[np.bool_]:
+    """(P,) whether the hits of two queries differ, for P pairs of places in the batch."""
+    same = (hits.rows_QK[some] == hits.rows_QK[others]) & (hits.scores_QK[some] == hits.scores_QK[others])
+    differ: NDArray[np.bool_] = ~same.all(axis=1)
+    return differ
 
 
 def _words(patient: Patient, row: int) -> list[str]:

@@ -239,3 +239,25 @@ class Pays:
 
     def __call__(self, batch):
         return np.asarray(self.how(batch), np.float32)
+
+
+class Ranks(Sound):
+    """Scores are ranks, as in reciprocal rank fusion."""
+
+    def after(self, hits, queries):
+        places = 1 / np.arange(61, 61 + hits.rows_QK.shape[1], dtype=np.float32)
+        return Hits(hits.rows_QK, np.where(hits.rows_QK >= 0, places, -np.inf).astype(np.float32))
+
+
+class RanksWithoutFirstWord(Ranks, LosesFirstWord):
+    """Both."""
+
+
+class WantsAllWords(Sound):
+    """Finds only items that hold every word of the query, as web search does."""
+
+    def search(self, queries, k):
+        held = [set(re.findall(r"\w+", text.lower())) for text in self.catalog.texts]
+        matched = np.array([[set(query.lower().split()) <= words for words in held] for query in queries])
+        matched &= np.array([bool(query.split()) for query in queries])[:, None]
+        return topk(matched.astype(np.float32), k, matched)

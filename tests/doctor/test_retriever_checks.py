@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from recr1.build import build
 from recr1.doctor import CHECKS, PartFailed, Patient, examine, open_patient, worst
 from recr1.env import Environment
 from recr1.recipe import load_recipe
@@ -44,6 +45,11 @@ def test_a_sound_retriever_has_no_error(shop, retriever):
         (faults.LosesFirstWord, "one_word", "only 0% of 60 words of the catalog find something"),
         (faults.LosesFirstWord, "every_word", "^the first word of a query counts in only 0% of 60 queries"),
         (faults.LosesLastWord, "every_word", "^the last word of a query counts in only 0% of 60 queries"),
+        (
+            faults.RanksWithoutFirstWord,
+            "every_word",
+            "^the first word of a query counts in only 0% of 60 queries: comp",
+        ),
         (faults.Chance, "titles", "titles find their item among the first 10"),
         (faults.Chance, "deterministic", "60 of 60 queries find something else when they are searched again"),
         (faults.Constant, "titles", "only [0-9]% of 60 titles"),
@@ -73,6 +79,12 @@ def test_a_fault_is_found(shop, retriever, check, message):
     assert finding.verdict == "error"
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(finding.message)
+
+
+@pytest.mark.parametrize("retriever", [faults.Ranks, faults.WantsAllWords])
+def test_an_engine_is_not_blamed_for_scores_that_hide_or_need_a_word(retriever):
+    toy = build("task", {"type": "toy"})
+    assert found(toy, retriever, "every_word").verdict == "ok"
 
 
 def test_the_engines_boolean_that_works_is_not_blamed_with_the_one_that_does_not(shop):

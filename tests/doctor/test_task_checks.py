@@ -188,6 +188,10 @@ def test_a_prompt_that_asks_for_what_the_engine_ignores_is_an_error(prompt, aske
     assert found("prompt", village(answer_format=Plain(prompt=prompt)), faults.IgnoresOperators).verdict == "ok"
 
 
+def test_a_prompt_that_only_raises_its_voice_is_no_fault():
+    assert found("prompt", village(answer_format=Plain(prompt="{need}\nDo NOT explain."))).verdict == "ok"
+
+
 def test_operators_in_a_needs_own_words_are_no_fault():
     assert found("prompt", village(text=lambda item: f"{item} AND nothing else")).verdict == "ok"
 
