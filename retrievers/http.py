@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from time import monotonic
@@ -14,10 +12,8 @@ from urllib.parse import urlsplit
 from retrievers.base import Catalog, Hits, Query
 from retrievers.line import Line
 from retrievers.remote import Answer, Passing, Refused, fault_of_status, line_problems, require, search_remotely
+from retrievers.request import Headers, address_problems, filled, has_query
 
-PLACES = re.compile(r"\{(query|k)\}")
-VARIABLE = re.compile(r"\$\{(\w+)\}")
-SECRET = re.compile(r"auth|cookie|token|secret|key|password", re.IGNORECASE)
 SHOWN = 300
 """Characters of a faulty answer that a message shows."""
 
@@ -85,7 +81,7 @@ class HTTP:
             raise ValueError(problems[0])
         parts = urlsplit(url)
         self._catalog, self._url, self._method = catalog, url, method
-        self._headers, self._params, self._body = headers or {}, params or {}, body
+        self._headers, self._params, self._body = Headers(headers), params or {}, body
         self._items, self._id, self._score = items, id, score
         self._timeout, self._threads, self._max_chars = timeout, threads, max_chars
         self._line = Line(
@@ -102,14 +98,12 @@ class HTTP:
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is asked."""
         templates = [options.get("params") or {}, options.get("body") or {}]
-        problems = _url_problems(options.get("url", "http://host")) + line_problems(options)
-        if not any("query" in PLACES.findall(text) for text in map(_spelled, templates)):
+        problems = address_problems("url", options.get("url", "http://host")) + line_problems(options)
+        if not any(map(has_query, templates)):
             problems.append("body: must hold {query} in one of its texts, or params must; else all queries are one")
         if options.get("method") == "GET" and options.get("body"):
             problems.append("body: a GET request has none; use params, or method=POST")
-        for name, value in (options.get("headers") or {}).items():
-            problems += _header_problems(name, value)
-        return problems
+        return problems + Headers(options.get("headers")).problems()
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
         """Hits of shape (len(queries), k).
@@ -123,7 +117,7 @@ class HTTP:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_client", "_secrets")}
+        return {name: value for name, value in vars(self).items() if name != "_client"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -132,19 +126,11 @@ class HTTP:
     def _connect(self) -> None:
         import httpx
 
-        problems = [problem for name, value in self._headers.items() for problem in _header_problems(name, value)]
-        if problems:  # an unpickled one may have come to where the environment is another
-            raise ValueError(problems[0])
-        names = {name for value in self._headers.values() for name in VARIABLE.findall(value)}
-        self._secrets = {name: os.environ[name] for name in names}
-        headers = {
-            name: VARIABLE.sub(lambda found: self._secrets[found[1]], value) for name, value in self._headers.items()
-        }
         limits = httpx.Limits(max_connections=self._threads, max_keepalive_connections=self._threads)
-        self._client = httpx.Client(headers=headers, timeout=self._timeout, limits=limits)
+        self._client = httpx.Client(headers=self._headers.sent(), timeout=self._timeout, limits=limits)
 
     def _ask(self, text: str, k: int) -> Answer:
-        raw = self._fetch(_filled(self._params, text, k, as_text=True), _filled(self._body, text, k))
+        raw = self._fetch(filled(self._params, text, k, as_text=True), filled(self._body, text, k))
         try:
             answer = json.loads(raw)
         except (ValueError, RecursionError) as error:
@@ -189,23 +175,7 @@ class HTTP:
 
     def _shown(self, raw: bytes) -> str:
         """The beginning of an answer, for a message; some engines repeat a token that they refuse."""
-        text = raw.decode("utf-8", "replace")
-        for name, secret in self._secrets.items():
-            text = text.replace(secret, f"${{{name}}}") if secret else text
-        return f"{text[:SHOWN]!r}"
-
-
-def _filled(template: Any, text: str, k: int, *, as_text: bool = False) -> Any:
-    """A template with its places filled in, so that nothing in the query can be taken for a place or for JSON."""
-    if isinstance(template, dict):
-        return {name: _filled(value, text, k, as_text=as_text) for name, value in template.items()}
-    if isinstance(template, list):
-        return [_filled(value, text, k, as_text=as_text) for value in template]
-    if template == "{k}" and not as_text:
-        return k
-    if isinstance(template, str):
-        return PLACES.sub(lambda place: text if place[1] == "query" else str(k), template)
-    return template
+        return f"{self._headers.without_secrets(raw.decode('utf-8', 'replace'))[:SHOWN]!r}"
 
 
 def _at(value: Any, path: str, option: str) -> Any:
@@ -226,32 +196,3 @@ def _at(value: Any, path: str, option: str) -> Any:
 def _named(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:60]}..."
-
-
-def _spelled(template: Any) -> str:
-    """The texts of a template, its keys left out, one after the other."""
-    if isinstance(template, dict):
-        return " ".join(map(_spelled, template.values()))
-    if isinstance(template, list):
-        return " ".join(map(_spelled, template))
-    return template if isinstance(template, str) else ""
-
-
-def _url_problems(url: str) -> list[str]:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return [f"url: must be a whole address, as http://host:9200/search, got {url!r}"]
-    if parts.username or parts.password:
-        return ["url: holds a user or password, which would stand in the run folder; send it as a header with ${NAME}"]
-    if PLACES.search(url):
-        return ["url: {query} and {k} belong into params or body, where they are quoted"]
-    return []
-
-
-def _header_problems(name: str, value: str) -> list[str]:
-    missing = [variable for variable in VARIABLE.findall(value) if variable not in os.environ]
-    if missing:
-        return [f"headers: '{name}' needs the environment variable {missing[0]}, which is not set"]
-    if SECRET.search(name) and not VARIABLE.search(value):
-        return [f"headers: '{name}' would stand in the run folder; write its secret as ${{NAME}}, from the environment"]
-    return []
