@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.analyzer import Analyzer, check_bm25_options, searched_fields
 from retrievers.base import Catalog, Floats, Hits, Query, Rows
+from retrievers.store import Entry, Store, save_array, save_lines
 from retrievers.topk import NO_KEY, Keys, best_keys, check_k, hits_from_keys
 
 NUMBA_PAYS_FROM = 4_000
@@ -29,6 +33,10 @@ class Postings(NamedTuple):
     weights: Floats
     rows: Rows
     ends: NDArray[np.int64]
+
+
+Index: TypeAlias = tuple[list[dict[str, int]], Postings]
+"""The column of each term, by field, and the postings of all columns."""
 
 
 class Terms(NamedTuple):
@@ -66,6 +74,8 @@ class BM25:
         stemmer: A Snowball language ("english"), or None.
         backend: "numba" is compiled (once, then kept on disk), "numpy" needs nothing; the same hits to the last bit.
             "auto" takes numba where it is installed and the catalog is large enough for it to pay.
+        store: A folder that keeps the index, so that it is built once and all processes of a machine share its pages;
+            "auto" is the folder of RECR1_CACHE, or ~/.cache/recr1. None keeps it in memory.
 
     Raises:
         ValueError: For an option that cannot be used, with what can.
@@ -82,17 +92,32 @@ class BM25:
         stopwords: str | list[str] | None = None,
         stemmer: str | None = None,
         backend: Literal["auto", "numba", "numpy"] = "auto",
+        store: str | None = None,
     ) -> None:
         check_bm25_options(k1, b)
         self._items = len(catalog)
         self._compiled = _takes_numba(backend, self._items)
         self._analyzer = Analyzer(lowercase=lowercase, stopwords=stopwords, stemmer=stemmer)
-        parts = [
-            (_index(map(self._analyzer.terms, texts), k1, b), weight)
-            for texts, weight in searched_fields(catalog, fields)
-        ]
-        self._columns_by_field = [columns for (columns, _), _ in parts]
-        self._postings = _join([(postings, weight) for (_, postings), weight in parts])
+        searched = searched_fields(catalog, fields)
+        self._entry: Entry | None = None
+        if store is None:
+            self._columns_by_field, self._postings = _index_fields(self._analyzer, searched, k1, b)
+            return
+        key = {"catalog": catalog.fingerprint, "fields": fields, "k1": k1, "b": b, **_identity(self._analyzer)}
+        self._entry = Store(store).open(
+            "bm25", key, lambda folder: _save(folder, *_index_fields(self._analyzer, searched, k1, b))
+        )
+        self._columns_by_field, self._postings = _opened(self._entry)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """An index that is kept in a store is opened again where the retriever is unpickled, not sent there."""
+        left_out = () if self._entry is None else ("_columns_by_field", "_postings")
+        return {name: value for name, value in vars(self).items() if name not in left_out}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self._entry is not None:
+            self._columns_by_field, self._postings = _opened(self._entry)
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
         """Hits of shape (len(queries), k). Raises `ValueError` for a query that is not text or a k below 1."""
@@ -100,6 +125,10 @@ class BM25:
         best_keys_of = _best_keys_numba if self._compiled else _best_keys_numpy
         keys_QK = best_keys_of(self._postings, self._terms(queries), self._items, min(k, self._items))
         return hits_from_keys(keys_QK, k)
+
+    def normal_query(self, query: Query) -> tuple[tuple[str, int], ...]:
+        """The terms of a query and how often it holds each: queries alike in that have the same hits."""
+        return tuple(sorted(self._analyzer.query_terms(query).items()))
 
     def _terms(self, queries: Sequence[Query]) -> Terms:
         columns: list[int] = []
@@ -131,6 +160,36 @@ def _takes_numba(backend: str, items: int) -> bool:
         remedy = "install it with: pip install 'recr1[fast]', or set backend=numpy"
         raise ValueError(f"option backend='numba' needs the library numba ({error}); {remedy}") from error
     return True
+
+
+def _index_fields(analyzer: Analyzer, searched: Sequence[tuple[tuple[str, ...], float]], k1: float, b: float) -> Index:
+    """The index of all fields, each with its weight."""
+    parts = [(_index(map(analyzer.terms, texts), k1, b), weight) for texts, weight in searched]
+    return [columns for (columns, _), _ in parts], _join([(postings, weight) for (_, postings), weight in parts])
+
+
+def _identity(analyzer: Analyzer) -> dict[str, Any]:
+    """All that terms and weights depend on beside the options of BM25: an index is kept under it."""
+    return {
+        "lowercase": analyzer.lowercase,
+        "stopwords": sorted(analyzer.stopwords),
+        "stemmer": analyzer.stemmer,
+        "versions": [unicodedata.unidata_version, version("bm25s"), version("PyStemmer")],
+    }
+
+
+def _save(folder: Path, columns_by_field: Sequence[dict[str, int]], postings: Postings) -> None:
+    for name, values in postings._asdict().items():
+        save_array(folder, name, values)
+    for field, columns in enumerate(columns_by_field):
+        save_lines(folder, f"terms-{field}", list(columns))
+    save_array(folder, "fields", np.array(len(columns_by_field)))
+
+
+def _opened(entry: Entry) -> Index:
+    terms_by_field = [entry.lines(f"terms-{field}") for field in range(int(entry.array("fields")))]
+    columns_by_field = [dict(zip(terms, range(len(terms)), strict=True)) for terms in terms_by_field]
+    return columns_by_field, Postings(*(entry.array(name) for name in Postings._fields))
 
 
 def _index(terms_N: Iterable[list[str]], k1: float, b: float) -> tuple[dict[str, int], Postings]:

@@ -17,8 +17,16 @@ from retrievers.nested import build_nested
 from retrievers.rank_bm25 import RankBM25
 from retrievers.rerank import Rerank
 from retrievers.testing import RetrieverContract
-from tests.retrievers.dense_contracts import ApproximateContract, DenseContract
+from tests.retrievers.dense_contracts import STORE, ApproximateContract, DenseContract
 from tests.retrievers.formulas import lucene, okapi, over_fields, words
+from tests.retrievers.lucene_contracts import (
+    LongTextsContract,
+    LuceneContract,
+    LuceneOverFieldsContract,
+    LuceneSyntaxContract,
+    QueryLikelihoodContract,
+    needs_java,
+)
 from tests.retrievers.remote_contracts import HTTPContract
 
 
@@ -42,6 +50,12 @@ class TestBM25OverFields(RetrieverContract):
     def brute_force(self, catalog, query):
         fields = [(catalog.column("title"), 2.5), (catalog.column("body"), 1)]
         return over_fields(lambda texts: lucene(texts, words(query), k1=0.9, b=0.4), fields)
+
+
+class TestBM25InAStore(TestBM25OverFields):
+    def build(self, catalog):
+        fields = {"title": 2.5, "body": 1}
+        return BM25(catalog, k1=0.9, b=0.4, fields=fields, backend="numba", store=STORE.name)
 
 
 class TestRankBM25(RetrieverContract):
@@ -168,11 +182,42 @@ class TestHTTP(HTTPContract):
     pass
 
 
+@needs_java
+class TestLucene(LuceneContract):
+    pass
+
+
+@needs_java
+class TestLuceneOverFields(LuceneOverFieldsContract):
+    pass
+
+
+@needs_java
+class TestLuceneQueryLikelihood(QueryLikelihoodContract):
+    pass
+
+
+@needs_java
+class TestLuceneSyntax(LuceneSyntaxContract):
+    pass
+
+
+@needs_java
+class TestLuceneOnLongTexts(LongTextsContract):
+    pass
+
+
+def is_skipped(contract):
+    return any(mark.args[0] for mark in getattr(contract, "pytestmark", []) if mark.name == "skipif")
+
+
 @pytest.mark.parametrize("name", BUILTIN)
 def test_every_builtin_retriever_has_a_contract_test(name):
     module, _, cls = BUILTIN[name].partition(":")
     retriever = getattr(import_module(module), cls)
     one_item = Catalog(["only"], ["item"], {"title": ["item"], "body": [""]})
     contracts = [value for key, value in globals().items() if key.startswith("Test")]
-    tested = [type(contract().build(one_item)) for contract in contracts]
+    if any(is_skipped(contract) and contract.__name__.startswith(f"Test{cls}") for contract in contracts):
+        pytest.skip(f"{name} cannot run here: see its contract")
+    tested = [type(contract().build(one_item)) for contract in contracts if not is_skipped(contract)]
     assert retriever in tested, f"no RetrieverContract in this file builds the retriever {name!r}"
