@@ -160,6 +160,19 @@ def test_each_part_of_a_list_is_checked_under_its_own_path():
     assert len(found) == 2
 
 
+def test_parts_of_a_fusion_and_of_a_reranker_are_checked_where_they_stand():
+    fusion = {"type": "hybrid", "parts": [{"type": "bm25"}, {"type": "bm52"}]}
+    assert only("retriever", fusion) == "retriever.parts.1.type: no 'bm52' here; did you mean 'bm25'?"
+    rerank = {"type": "rerank", "retriever": fusion, "scorer": {"type": "cross_encoder", "model": "./nowhere"}}
+    places = [str(problem).partition(": ")[0] for problem in check_part("retriever", rerank, "retriever")]
+    assert places == ["retriever.retriever.parts.1.type", "retriever.scorer.model"]
+
+
+def test_what_a_fusion_says_of_its_options_is_told_under_them():
+    spec = {"type": "hybrid", "parts": [{"type": "bm25"}, {"type": "rank_bm25"}], "weights": [1]}
+    assert only("retriever", spec) == "retriever.weights: one for each part, got 1 for 2 parts"
+
+
 def test_a_value_that_only_the_constructor_refuses_is_told_under_the_option():
     assert problems("reward", "Pay", cutoff=0) == ["reward.cutoff: must be at least 1, got 0"]
 
