@@ -3,7 +3,8 @@
 A Llama-shaped model of about a million parameters learns shopper language and a thesaurus by supervised learning: it
 reads a need and writes, for each thing that is asked for, one of the words that people use for it, all alike. It
 knows what people may mean; it cannot know which of the words a shop prints, because this script imports the language
-of shoppers alone: no catalog, no qrels, no retriever. Seeded; the same machine, versions and threads give the same bytes.
+of shoppers alone: no catalog, no qrels, no retriever. Seeded; the same machine, versions and threads give the same
+bytes.
 """
 
 from __future__ import annotations
