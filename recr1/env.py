@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -42,6 +42,8 @@ class Step:
     """(B,): the weighted sum of the parts, which the trainer maximises."""
     seconds: Mapping[str, float]
     """Wall time of "search", "rewards" and "total"."""
+    retriever: Mapping[str, float] = field(default_factory=dict)
+    """What the retriever counts itself: its attribute `stats` after the search, where it has one."""
 
 
 def chat_with(prompt: Chat, completion: str) -> list[Message]:
@@ -163,7 +165,7 @@ class Environment:
             total += np.float32(weight) * parts[reward.name]
         end = perf_counter()
         seconds = {"search": searched - search_start, "rewards": end - searched, "total": end - start}
-        return Step(batch, parts, total, seconds)
+        return Step(batch, parts, total, seconds, dict(getattr(self.retriever, "stats", {})))
 
     def _rollout(self, need: Need, chat: Chat) -> Rollout:
         if not chat or chat[-1]["role"] != "assistant":
@@ -262,6 +264,7 @@ def metrics(step: Step) -> dict[str, float]:
     - `query/words`: mean words per valid query; `query/unique`: distinct valid queries per valid query. 0 without any.
     - `outcome/ok`, `outcome/no_hits`, `outcome/invalid`: shares of completions that found something, were a query that
       matched nothing, and were no query; they add up to 1. `invalid/<reason>`: share of each reason that occurred.
+    - `retriever/<name>`: what the retriever counts itself, such as the `hit_rate` of `cached`.
     - `time/search`, `time/rewards`: seconds of wall time; `time/environment`: of the whole step, with parsing.
     """
     size = max(len(step.batch), 1)
@@ -277,6 +280,7 @@ def metrics(step: Step) -> dict[str, float]:
         "outcome/no_hits": (len(queries) - found) / size,
         "outcome/invalid": reasons.total() / size,
         **{f"invalid/{reason}": count / size for reason, count in sorted(reasons.items())},
+        **{f"retriever/{name}": float(value) for name, value in step.retriever.items()},
         "time/search": step.seconds["search"],
         "time/rewards": step.seconds["rewards"],
         "time/environment": step.seconds["total"],

@@ -8,6 +8,8 @@ BUILTIN = {
     "http": "retrievers.http:HTTP",
     "dense": "retrievers.dense:Dense",
     "hybrid": "retrievers.hybrid:Hybrid",
+    "cached": "retrievers.cache:Cached",
+    "service": "retrievers.service:Service",
     "rerank": "retrievers.rerank:Rerank",
 }
 """Retrievers by the name that a recipe uses; the classes are imported when they are asked for."""

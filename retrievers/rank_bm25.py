@@ -73,6 +73,10 @@ class RankBM25:
         parts = [self._search_one(query, k) for query in queries]
         return Hits(*map(np.concatenate, zip(no_hits(0, k), *parts, strict=True)))
 
+    def normal_query(self, query: Query) -> tuple[tuple[str, int], ...]:
+        """The terms of a query and how often it holds each: queries alike in that have the same hits."""
+        return tuple(sorted(self._analyzer.query_terms(query).items()))
+
     def _search_one(self, query: Query, k: int) -> Hits:
         counts = self._analyzer.query_terms(query)
         scores_N = np.zeros(self._items)

@@ -13,10 +13,10 @@ from pathlib import Path
 from recr1.build import build
 from recr1.env import Environment, open_environment
 from recr1.errors import MissingLibrary, UserError
-from recr1.provenance import retriever_fingerprint
 from recr1.recipe import Recipe, find_recipe, load_recipe
 from recr1.runs import Run
 from recr1.trainers import Trainer
+from retrievers.fingerprint import retriever_fingerprint
 
 
 def train(name: str, overrides: Sequence[str] = (), *, out: str | None = None) -> int:
@@ -64,7 +64,7 @@ def _create_run(recipe: Recipe, env: Environment, out: Path) -> Run:
     facts = {
         "seed": recipe.seed,
         "catalog": env.task.catalog.fingerprint,
-        "retriever": retriever_fingerprint(recipe.retriever.to_dict(), env.task.catalog),
+        "retriever": retriever_fingerprint(recipe.retriever.to_dict(), env.task.catalog, env.retriever),
     }
     return Run.create(out, recipe.to_dict(), facts, loggers=[build("logger", part) for part in recipe.log])
 

@@ -78,7 +78,7 @@ def test_every_option_of_every_command_stands_in_the_synopsis():
     for line, (name, parser) in zip(synopsis.splitlines(), cli._parser()[1].items(), strict=True):
         options = {text for action in parser._actions for text in action.option_strings}
         assert line.startswith(f"recr1 {name} ")
-        assert set(re.findall(r"\[(-+\w+)", line)) == options - {"-h", "--help", "--traceback"}
+        assert set(re.findall(r"\[(-+[\w-]+)", line)) == options - {"-h", "--help", "--traceback"}
 
 
 def test_every_metric_is_described():

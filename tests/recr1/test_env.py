@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -280,6 +282,18 @@ def test_the_names_of_metrics_are_stable(world):
         *("reward", "reward/P@1", "reward/valid", "query/words", "query/unique"),
         *("outcome/ok", "outcome/no_hits", "outcome/invalid", "time/search", "time/rewards", "time/environment"),
     ]
+
+
+def test_what_a_retriever_counts_itself_is_logged_under_its_name(world):
+    class Counts(Overlap):
+        stats: ClassVar = {"hit_rate": 0.0}
+
+        def search(self, queries, k):
+            self.stats["hit_rate"] = 0.75
+            return super().search(queries, k)
+
+    logged = metrics(run(make(world, retriever=Counts(world.catalog)), ["n1"], ["[mug]"]))
+    assert {name: value for name, value in logged.items() if "retriever" in name} == {"retriever/hit_rate": 0.75}
 
 
 def test_words_counts_words_of_texts_and_items_of_histories():

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import pytest
 
 from recr1.env import Environment, chat_with
 from recr1.errors import RunError, UserError
-from recr1.provenance import retriever_fingerprint, surroundings
+from recr1.provenance import surroundings
 from recr1.runs import Run
 from retrievers.base import Catalog
 from tests.recr1.world import First, Overlap, Valid, World
@@ -232,23 +231,3 @@ def test_plot_draws_the_reward_and_the_measure(run):
 def test_a_run_without_numbers_has_nothing_to_plot(run):
     with pytest.raises(UserError, match=r"nothing to draw .* 'train/reward'"):
         run.plot()
-
-
-def test_the_fingerprint_of_a_retriever_changes_with_what_changes_its_ranking(monkeypatch):
-    catalog, other = Catalog(["a", "b"], ["x", "y"]), Catalog(["a", "b"], ["x", "z"])
-    prints = {
-        retriever_fingerprint({"type": "bm25", "k1": 0.9}, catalog),
-        retriever_fingerprint({"type": "bm25", "k1": 1.2}, catalog),
-        retriever_fingerprint({"type": "rank_bm25", "k1": 0.9}, catalog),
-        retriever_fingerprint({"type": "bm25", "k1": 0.9}, other),
-    }
-    monkeypatch.setattr("recr1.provenance.version", lambda name: "0")
-    prints.add(retriever_fingerprint({"type": "bm25", "k1": 0.9}, catalog))
-    assert len(prints) == 5
-
-
-def test_the_fingerprint_does_not_depend_on_the_order_of_options():
-    catalog = Catalog(["a"], ["x"])
-    one = retriever_fingerprint({"type": "bm25", "k1": 0.9, "b": 0.4}, catalog)
-    assert one == retriever_fingerprint({"b": 0.4, "k1": 0.9, "type": "bm25"}, catalog)
-    assert len(one) == 16 and json.dumps(one)

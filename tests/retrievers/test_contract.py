@@ -28,6 +28,13 @@ from tests.retrievers.lucene_contracts import (
     needs_java,
 )
 from tests.retrievers.remote_contracts import HTTPContract
+from tests.retrievers.service_contracts import (
+    CachedContract,
+    CachedOnDiskContract,
+    CachedServiceContract,
+    ServiceContract,
+    needs_service,
+)
 
 
 class TestBM25OnNumpy(RetrieverContract):
@@ -204,6 +211,24 @@ class TestLuceneSyntax(LuceneSyntaxContract):
 
 @needs_java
 class TestLuceneOnLongTexts(LongTextsContract):
+    pass
+
+
+class TestCached(CachedContract):
+    pass
+
+
+class TestCachedOnDisk(CachedOnDiskContract):
+    pass
+
+
+@needs_service
+class TestService(ServiceContract):
+    pass
+
+
+@needs_service
+class TestCachedService(CachedServiceContract):
     pass
 
 

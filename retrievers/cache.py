@@ -1,0 +1,261 @@
+"""A retriever that remembers: what was searched once is not searched again, in this process or in the next."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrievers import BUILTIN
+from retrievers.base import Catalog, Hits, Query, Retriever
+from retrievers.cache_file import HitsFile
+from retrievers.capabilities import capabilities_of, syntax_of
+from retrievers.fingerprint import retriever_fingerprint
+from retrievers.nested import build_nested
+from retrievers.topk import check_k
+
+Key: TypeAlias = Hashable
+"""A query in its normal form."""
+
+_log = logging.getLogger(__name__)
+
+
+class Cached:
+    """Any retriever, with a memory of its hits.
+
+    A search looks for each query in memory, then on disk, and asks the retriever once, for all that is left. What it
+    finds is what the retriever gave the first time, to the last bit. Hits are kept by the fingerprint of the index (see
+    `retrievers.fingerprint`), the query and k, so hits of another index, catalog or version are never met.
+
+    Queries are the same when they are equal. A retriever that knows more, such as one that ignores the order of words,
+    says so in a method `normal_query(query)`: queries with equal normal forms must have the same hits.
+
+    Memory takes 8 * k bytes a query, and so does the disk. On disk hits are a file of SQLite in which several processes
+    can read and write at once; it belongs on a local disk, grows with every new query, and may be deleted at any time.
+    Where it fails later (a full disk), that is logged once and the retriever is searched instead.
+
+    Args:
+        catalog: What is searched.
+        retriever: What is remembered, as a recipe writes it: `{type: bm25, k1: 0.9}`.
+        memory: The queries to keep in memory for each k; the ones that were not asked for longest make room. 0 keeps
+            none.
+        disk: A folder to keep hits in, made where it is missing; None keeps none.
+
+    Raises:
+        ValueError: For an option that cannot be used, or a file of the folder that is damaged.
+        OSError: For a folder that cannot be made.
+    """
+
+    def __init__(
+        self, catalog: Catalog, *, retriever: dict[str, Any], memory: int = 100_000, disk: str | None = None
+    ) -> None:
+        problems = self.check_options({"memory": memory, "disk": disk})
+        if problems:
+            raise ValueError(problems[0])
+        self._inner: Retriever = build_nested(retriever, BUILTIN, catalog, path="retriever")
+        self.fingerprint = retriever_fingerprint(retriever, catalog, self._inner)
+        self._most = memory
+        self._file = HitsFile(Path(disk).expanduser() / f"hits-{self.fingerprint}.sqlite") if disk else None
+        self._start()
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]:
+        """What is wrong with the options, before anything is built."""
+        memory, disk = options.get("memory", 100_000), options.get("disk")
+        if memory < 0:
+            return [f"memory: must be 0 or more queries, got {memory}"]
+        if memory == 0 and not disk:
+            return ["memory: 0 without a folder as disk keeps nothing: name one, or leave `cached` out"]
+        return []
+
+    def _start(self) -> None:
+        self._memories: dict[int, _Memory] = {}
+        self._normal_forms: dict[Query, Key] = {}
+        self._lock = threading.Lock()
+        self._asked = self._found = 0
+        self._last_hit_rate = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the memory: another process fills its own."""
+        return {name: getattr(self, name) for name in ("_inner", "fingerprint", "_most", "_file")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._start()
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the retriever understands."""
+        return capabilities_of(self._inner)
+
+    @property
+    def syntax(self) -> dict[str, str]:
+        """How it wants that written."""
+        return syntax_of(self._inner)
+
+    @property
+    def max_k(self) -> int | None:
+        """The most items that a search can ask for, where there is a limit."""
+        most: int | None = getattr(self._inner, "max_k", None)
+        return most
+
+    @property
+    def stats(self) -> dict[str, float]:
+        """Numbers for the log; the retriever's own come first.
+
+        - `hit_rate`: share of the last search's queries that it found in the cache.
+        - `hit_rate_total`: the same of all searches of this process.
+        - `cached`: queries in memory now.
+        """
+        return {
+            **getattr(self._inner, "stats", {}),
+            "hit_rate": self._last_hit_rate,
+            "hit_rate_total": self._found / max(self._asked, 1),
+            "cached": float(sum(map(len, self._memories.values()))),
+        }
+
+    def search(self, queries: Sequence[Query], k: int) -> Hits:
+        """Hits of shape (len(queries), k), from one search of the retriever over what is not known yet."""
+        check_k(k)
+        keys = self._keys(queries)
+        hits, known_Q = self._recall(keys, k)
+        places: dict[Key, list[int]] = {}
+        for place in np.flatnonzero(~known_Q).tolist():
+            places.setdefault(keys[place], []).append(place)
+        new = self._read(hits, places, k) if places else []
+        if new:
+            self._ask(hits, [queries[places[key][0]] for key in new], [places[key] for key in new])
+            self._write(hits, {key: places[key][0] for key in new}, k)
+        self._remember(hits, {key: where[0] for key, where in places.items()}, k)
+        self._count(len(queries), sum(len(places[key]) for key in new))
+        return hits
+
+    def _keys(self, queries: Sequence[Query]) -> Sequence[Key]:
+        """The normal forms; each is made once, because to cut a query into terms takes longer than to look it up."""
+        normal_query = getattr(self._inner, "normal_query", None)
+        if normal_query is None:
+            return queries
+        forms = self._normal_forms
+        keys = [forms.get(query) for query in queries]
+        for place, key in enumerate(keys):
+            if key is None:
+                keys[place] = forms[queries[place]] = normal_query(queries[place])
+        if len(forms) > 2 * self._most + len(queries):
+            self._normal_forms = {}
+        return keys
+
+    def _recall(self, keys: Sequence[Key], k: int) -> tuple[Hits, NDArray[np.bool_]]:
+        """Hits (Q, k) with the known ones filled in, and which those are."""
+        with self._lock:
+            memory = self._memories.setdefault(k, _Memory(self._most, k))
+            return memory.get(keys)
+
+    def _remember(self, hits: Hits, place_of: Mapping[Key, int], k: int) -> None:
+        if self._most and place_of:
+            with self._lock:
+                self._memories[k].put(place_of, hits)
+
+    def _read(self, hits: Hits, places: Mapping[Key, list[int]], k: int) -> list[Key]:
+        """Fills in what is on disk; returns what is not."""
+        try:
+            kept = self._file.get(list(places), k) if self._file else {}
+        except (sqlite3.Error, OSError) as error:
+            kept = self._without_disk(error)
+        for key, (rows_K, scores_K) in kept.items():
+            hits.rows_QK[places[key]], hits.scores_QK[places[key]] = rows_K, scores_K
+        return [key for key in places if key not in kept]
+
+    def _ask(self, hits: Hits, queries: list[Query], places: list[list[int]]) -> None:
+        """Fills in what the retriever finds, in all places of each query."""
+        found = self._inner.search(queries, hits.rows_QK.shape[1])
+        expected = len(queries), hits.rows_QK.shape[1]
+        for array, own in zip(found, hits, strict=True):
+            if array.shape != expected or array.dtype != own.dtype:  # copying it would hide what others look for
+                name, what = type(self._inner).__name__, f"{array.dtype} of shape {array.shape}"
+                raise RuntimeError(f"retriever {name} returned {what}, not {own.dtype} of shape {expected}")
+        target = np.concatenate([np.array(where) for where in places])
+        source = np.repeat(np.arange(len(queries)), [len(where) for where in places])
+        hits.rows_QK[target] = found.rows_QK[source]
+        hits.scores_QK[target] = found.scores_QK[source]
+
+    def _write(self, hits: Hits, place_of: Mapping[Key, int], k: int) -> None:
+        try:
+            if self._file:
+                self._file.put({key: (hits.rows_QK[at], hits.scores_QK[at]) for key, at in place_of.items()}, k)
+        except (sqlite3.Error, OSError) as error:
+            self._without_disk(error)
+
+    def _without_disk(self, error: Exception) -> dict[Key, Any]:
+        """A cache that fails costs time and no run: it is said once, and nothing is found in it."""
+        file, self._file = self._file, None
+        if file:
+            _log.warning("%s is no longer used (%s): searching without it", file.path, error)
+        return {}
+
+    def _count(self, asked: int, searched: int) -> None:
+        with self._lock:
+            self._asked += asked
+            self._found += asked - searched
+            self._last_hit_rate = (asked - searched) / asked if asked else 0.0
+
+
+class _Memory:
+    """Hits of one k in two arrays, a slot a query, so that a batch is read with one copy.
+
+    `_slots` is in the order of use: the first is the one that was not asked for longest.
+    """
+
+    def __init__(self, most: int, k: int) -> None:
+        self._most, self._k = most, k
+        self._slots: OrderedDict[Key, int] = OrderedDict()
+        self._hits = Hits(np.empty((0, k), np.int32), np.empty((0, k), np.float32))
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def get(self, keys: Sequence[Key]) -> tuple[Hits, NDArray[np.bool_]]:
+        """Hits (Q, k), with -1 and -inf where a key is not known, and which are known."""
+        slots = self._slots
+        slot_Q = np.fromiter((slots.get(key, -1) for key in keys), np.intp, len(keys))
+        known_Q = slot_Q >= 0
+        for key, known in zip(keys, known_Q.tolist(), strict=True):
+            if known:
+                slots.move_to_end(key)
+        if known_Q.all() and slots:
+            return Hits(self._hits.rows_QK[slot_Q], self._hits.scores_QK[slot_Q]), known_Q
+        shape = (len(keys), self._k)
+        hits = Hits(np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32))
+        for array, kept in zip(hits, self._hits, strict=True):
+            array[known_Q] = kept[slot_Q[known_Q]]
+        return hits, known_Q
+
+    def put(self, place_of: Mapping[Key, int], hits: Hits) -> None:
+        """Keeps the hits of some keys, each at its place; of more than fit, the last."""
+        chosen = list(place_of.items())[-self._most :]
+        slot_P = [self._slot(key) for key, _ in chosen]
+        self._grow(max(slot_P) + 1)
+        for array, new in zip(self._hits, hits, strict=True):
+            array[slot_P] = new[[place for _, place in chosen]]
+
+    def _slot(self, key: Key) -> int:
+        """A place for a key: its own, a new one, or that of the key that was not asked for longest."""
+        slot = self._slots.pop(key, None)  # another thread may have searched the same
+        if slot is None:
+            slot = len(self._slots) if len(self._slots) < self._most else self._slots.popitem(last=False)[1]
+        self._slots[key] = slot
+        return slot
+
+    def _grow(self, slots: int) -> None:
+        have = len(self._hits.rows_QK)
+        if slots <= have:
+            return
+        more = min(max(slots, 2 * have, 256), self._most) - have
+        rows = np.concatenate([self._hits.rows_QK, np.empty((more, self._k), np.int32)])
+        self._hits = Hits(rows, np.concatenate([self._hits.scores_QK, np.empty((more, self._k), np.float32)]))

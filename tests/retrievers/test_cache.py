@@ -1,0 +1,335 @@
+"""The cache: what it asks for, what it gives back, and what happens when its file fails."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import sqlite3
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from retrievers import BUILTIN, Catalog, Hits
+from retrievers.bm25 import BM25
+from retrievers.cache import Cached
+from retrievers.nested import build_nested
+
+CATALOG = Catalog([f"i{row}" for row in range(50)], [f"word{row % 7} item{row} red" for row in range(50)])
+TITLES = ["red tent", "blue tent", "cup of tea", "red cup", "tents"]
+TITLED = Catalog([f"i{row}" for row in range(5)], [f"{title} blue" for title in TITLES], {"title": TITLES})
+QUERIES = [f"word{number % 7} item{number}" for number in range(30)]
+
+
+class Counting:
+    """BM25 that keeps what it was asked; `sorts` declares that the order of words does not matter."""
+
+    def __init__(self, catalog: Catalog, *, sorts: bool = False, wrong: bool = False) -> None:
+        self._inner, self._wrong = BM25(catalog, backend="numpy"), wrong
+        self.calls: list[tuple[list[str], int]] = []
+        if sorts:
+            self.normal_query = lambda query: tuple(sorted(query.split()))
+
+    def search(self, queries, k):
+        self.calls.append((list(queries), k))
+        hits = self._inner.search(queries, k)
+        return Hits(hits.rows_QK.astype(np.int64), hits.scores_QK) if self._wrong else hits
+
+
+class Histories:
+    """Finds the last row of a history, and refuses text."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.calls = 0
+
+    def search(self, queries, k):
+        self.calls += 1
+        if any(isinstance(query, str) for query in queries):
+            raise ValueError("a history is asked for")
+        rows = np.full((len(queries), k), -1, np.int32)
+        rows[:, 0] = [query[-1] for query in queries]
+        return Hits(rows, np.where(rows >= 0, 1, -np.inf).astype(np.float32))
+
+
+def cached(tmp_path=None, type="Counting", memory=1000, **options):
+    spec = {"type": f"{__name__}:{type}", **options}
+    return Cached(CATALOG, retriever=spec, memory=memory, disk=str(tmp_path) if tmp_path else None)
+
+
+def assert_same(hits, expected):
+    assert hits.rows_QK.tobytes() == expected.rows_QK.tobytes()
+    assert hits.scores_QK.tobytes() == expected.scores_QK.tobytes()
+    assert (hits.rows_QK.dtype, hits.scores_QK.dtype) == (np.int32, np.float32)
+
+
+def test_hits_are_those_of_the_retriever_to_the_last_bit_from_memory_and_from_disk(tmp_path):
+    expected = BM25(CATALOG, backend="numpy").search(QUERIES, 7)
+    first = cached(tmp_path)
+    for retriever in (first, first, cached(tmp_path), cached(tmp_path, memory=0)):
+        assert_same(retriever.search(QUERIES, 7), expected)
+
+
+def test_a_search_asks_once_for_what_is_not_known_and_for_each_query_once():
+    retriever = cached()
+    retriever.search(["red", "item3"], 2)
+    hits = retriever.search(["item4", "red", "item4", "item5", "item3"], 2)
+    assert retriever._inner.calls == [(["red", "item3"], 2), (["item4", "item5"], 2)]
+    assert hits.rows_QK[:, 0].tolist() == [4, 0, 4, 5, 3]
+
+
+def test_what_is_all_known_is_not_searched():
+    retriever = cached()
+    for _ in range(3):
+        retriever.search(QUERIES, 3)
+    assert len(retriever._inner.calls) == 1
+
+
+def test_every_k_is_its_own():
+    retriever = cached()
+    assert retriever.search(["red"], 3).rows_QK.shape == (1, 3)
+    assert retriever.search(["red"], 5).rows_QK.tolist() == [[0, 1, 2, 3, 4]]
+    assert [k for _, k in retriever._inner.calls] == [3, 5]
+
+
+def test_hits_can_be_written_to_without_harm():
+    retriever = cached()
+    for _ in range(2):
+        hits = retriever.search(["item3"], 2)
+        assert hits.rows_QK[0, 0] == 3
+        hits.rows_QK[:], hits.scores_QK[:] = 99, 99
+
+
+def test_memory_keeps_what_was_asked_for_last():
+    retriever = cached(memory=3)
+    for query in ("item1", "item2", "item3", "item1", "item4"):  # item2 makes room for item4
+        retriever.search([query], 1)
+    retriever._inner.calls.clear()
+    hits = retriever.search(["item1", "item3", "item4", "item2"], 1)
+    assert retriever._inner.calls == [(["item2"], 1)]
+    assert hits.rows_QK[:, 0].tolist() == [1, 3, 4, 2]
+
+
+def test_a_batch_larger_than_the_memory_is_answered():
+    retriever = cached(memory=4)
+    expected = BM25(CATALOG, backend="numpy").search(QUERIES, 5)
+    for _ in range(3):
+        assert_same(retriever.search(QUERIES, 5), expected)
+    assert retriever.stats["cached"] == 4
+
+
+def test_many_batches_through_a_small_memory_stay_right():
+    retriever, plain = cached(memory=17), BM25(CATALOG, backend="numpy")
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        some = [f"item{number} red" for number in rng.integers(0, 40, 9)]
+        assert_same(retriever.search(some, 4), plain.search(some, 4))
+
+
+def test_queries_of_one_normal_form_are_searched_once():
+    retriever = cached(sorts=True)
+    retriever.search(["red item3", "item3  red", "item4 red"], 2)
+    retriever.search(["item3 red"], 2)
+    assert retriever._inner.calls == [(["red item3", "item4 red"], 2)]
+
+
+def test_without_a_normal_form_queries_are_the_same_when_they_are_equal():
+    retriever = cached()
+    retriever.search(["red item3", "item3 red", "Red item3"], 2)
+    assert len(retriever._inner.calls[0][0]) == 3
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_histories_are_cached_too(tmp_path, on_disk):
+    retriever = cached(tmp_path if on_disk else None, type="Histories")
+    for _ in range(2):
+        assert retriever.search([(1, 2), (2, 1), (1, 2)], 2).rows_QK[:, 0].tolist() == [2, 1, 2]
+    assert retriever._inner.calls == 1
+
+
+def test_what_the_retriever_raises_comes_through_and_nothing_is_kept():
+    retriever = cached(type="Histories")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="a history is asked for"):
+            retriever.search(["text"], 2)
+    assert retriever._inner.calls == 2
+    assert retriever.stats["cached"] == 0
+
+
+def test_an_answer_of_the_wrong_type_is_not_made_right():
+    with pytest.raises(RuntimeError, match=r"retriever Counting returned int64 of shape \(1, 2\), not int32"):
+        cached(wrong=True).search(["red"], 2)
+
+
+def test_stats_tell_the_hit_rate_of_the_last_search_and_of_all():
+    retriever = cached()
+    assert retriever.stats == {"hit_rate": 0.0, "hit_rate_total": 0.0, "cached": 0.0}
+    retriever.search(["red", "item1"], 2)
+    retriever.search(["red", "item1", "item1", "item2"], 2)
+    assert retriever.stats == {"hit_rate": 3 / 4, "hit_rate_total": 3 / 6, "cached": 3.0}
+
+
+def test_a_repeated_new_query_counts_as_new():
+    retriever = cached()
+    retriever.search(["red", "red"], 2)
+    assert retriever.stats["hit_rate"] == 0
+
+
+def test_it_passes_on_what_the_retriever_declares():
+    retriever = cached()
+    retriever._inner.capabilities, retriever._inner.max_k = frozenset({"phrases"}), 12
+    retriever._inner.stats = {"retries": 3.0}
+    assert retriever.capabilities == {"phrases"}
+    assert list(retriever.syntax) == ["phrases"]
+    assert retriever.max_k == 12
+    assert retriever.stats["retries"] == 3
+
+
+@pytest.mark.parametrize("type", ["bm25", "rank_bm25"])
+def test_queries_that_a_retriever_calls_the_same_have_the_same_hits(type):
+    retriever = build_nested({"type": type, "fields": {"title": 2, "texts": 1}}, BUILTIN, TITLED, path="part")
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        words = rng.choice(["red", "blue", "tent", "tents", "cup", "of", "tea"], 6).tolist()
+        queries = [" ".join(rng.permutation(words)) for _ in range(4)] + [", ".join(words).upper()]
+        assert len({retriever.normal_query(query) for query in queries}) == 1
+        hits = retriever.search(queries, 5)
+        for row in range(1, 5):
+            assert_same(
+                Hits(hits.rows_QK[row], hits.scores_QK[row]),
+                Hits(hits.rows_QK[0], hits.scores_QK[0]),
+            )
+
+
+@pytest.mark.parametrize("type", ["bm25", "rank_bm25"])
+def test_queries_that_differ_in_a_term_or_its_count_are_not_the_same(type):
+    retriever = build_nested({"type": type}, BUILTIN, TITLED, path="part")
+    assert len({retriever.normal_query(query) for query in ("red", "red red", "red tent", "tent", "")}) == 5
+
+
+# --- the file
+
+
+def test_the_next_process_finds_what_one_left(tmp_path):
+    cached(tmp_path).search(QUERIES, 4)
+    again = cached(tmp_path)
+    again.search([*QUERIES, "item49"], 4)
+    assert again._inner.calls == [(["item49"], 4)]
+    assert again.stats["hit_rate"] == 30 / 31
+
+
+def test_another_index_has_another_file(tmp_path):
+    cached(tmp_path).search(["red"], 2)
+    other = cached(tmp_path, sorts=True)
+    other.search(["red"], 2)
+    assert len(other._inner.calls) == 1
+    assert len(list(tmp_path.glob("hits-*.sqlite"))) == 2
+
+
+def test_odd_queries_are_kept_apart_on_disk(tmp_path):
+    odd = ["", " ", "\x00", "\ud800", "\\ud800", "red\u0301", "1", "x" * 100_000, "[1, 2]"]
+    cached(tmp_path).search(odd, 2)
+    again = cached(tmp_path)
+    assert_same(again.search(odd, 2), BM25(CATALOG, backend="numpy").search(odd, 2))
+    assert again._inner.calls == []
+
+
+def test_an_entry_whose_bytes_were_changed_is_searched_again(tmp_path):
+    first = cached(tmp_path)
+    expected = first.search(["red", "item3"], 2)
+    with sqlite3.connect(first._file.path) as connection:
+        connection.execute("UPDATE hits SET rows = zeroblob(8) WHERE rowid = 1")
+    connection.close()
+    again = cached(tmp_path)
+    assert_same(again.search(["red", "item3"], 2), expected)
+    assert len(again._inner.calls[0][0]) == 1
+
+
+def test_a_damaged_file_is_refused_with_what_to_do(tmp_path):
+    path = cached(tmp_path)._file.path
+    for file in tmp_path.glob("*.sqlite-*"):
+        file.unlink()
+    path.write_bytes(b"not a database" * 1000)
+    with pytest.raises(ValueError, match=rf"^disk: {path} is damaged \(.*\): delete it"):
+        cached(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_by_name(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        cached(tmp_path / "file" / "inside")
+
+
+def test_a_file_that_fails_later_costs_a_warning_and_no_hits(tmp_path, caplog):
+    retriever, expected = cached(tmp_path, memory=0), BM25(CATALOG, backend="numpy").search(QUERIES, 3)
+    retriever._file._connect().execute("DROP TABLE hits")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            assert_same(retriever.search(QUERIES, 3), expected)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "is no longer used (no such table: hits): searching without it" in caplog.text
+    assert len(retriever._inner.calls) == 3
+
+
+def test_a_query_that_has_no_place_on_disk_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"kept on disk as text or a tuple of numbers, not as frozenset"):
+        cached(tmp_path, type="Histories").search([frozenset({1})], 2)
+
+
+WRITER = """
+import sys
+from tests.retrievers.test_cache import BM25, CATALOG, assert_same, cached
+retriever, plain = cached(sys.argv[1]), BM25(CATALOG, backend="numpy")
+for number in range(int(sys.argv[2]), int(sys.argv[2]) + 20):
+    some = [f"item{number}", f"item{number + 1} red", f"word{number % 7}"]
+    assert_same(retriever.search(some, 5), plain.search(some, 5))
+"""
+
+
+def test_several_processes_fill_one_file(tmp_path):
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    writers = [subprocess.Popen([*command, str(first)]) for first in (0, 5, 10)]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    again = cached(tmp_path)
+    again.search([f"item{number}" for number in range(30)], 5)
+    assert again._inner.calls == []
+
+
+def test_threads_share_memory_and_file(tmp_path):
+    retriever, plain = cached(tmp_path, memory=11), BM25(CATALOG, backend="numpy")
+    expected = plain.search(QUERIES, 3)
+    begin = threading.Barrier(6)
+
+    def work(_):
+        begin.wait()
+        return [retriever.search(QUERIES[first : first + 7], 3) for first in range(0, 23, 2)]
+
+    with ThreadPoolExecutor(6) as threads:
+        for found in threads.map(work, range(6)):
+            for first, hits in zip(range(0, 23, 2), found, strict=True):
+                assert_same(hits, Hits(expected.rows_QK[first : first + 7], expected.scores_QK[first : first + 7]))
+
+
+def test_a_pickled_one_takes_its_file_along_and_not_its_memory(tmp_path):
+    retriever = Cached(CATALOG, retriever={"type": "bm25", "backend": "numpy"}, disk=str(tmp_path))
+    expected = retriever.search(QUERIES, 3)
+    copy = pickle.loads(pickle.dumps(retriever))
+    assert copy.stats["cached"] == 0
+    assert_same(copy.search(QUERIES, 3), expected)
+    assert copy.stats["hit_rate"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"memory": -1}, "memory: must be 0 or more queries, got -1"),
+        ({"memory": 0}, "memory: 0 without a folder as disk keeps nothing"),
+        ({"retriever": {"type": "bm52"}}, r"retriever\.type: no 'bm52' here; did you mean 'bm25'\?"),
+        ({"retriever": {"type": "bm25", "k1": -1}}, "retriever: option k1 is -1"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Cached(CATALOG, **{"retriever": {"type": "bm25"}, **options})
