@@ -6,6 +6,8 @@ BUILTIN = {
     "bm25": "retrievers.bm25:BM25",
     "rank_bm25": "retrievers.rank_bm25:RankBM25",
     "http": "retrievers.http:HTTP",
+    "opensearch": "retrievers.opensearch:OpenSearch",
+    "elasticsearch": "retrievers.elasticsearch:Elasticsearch",
     "dense": "retrievers.dense:Dense",
     "hybrid": "retrievers.hybrid:Hybrid",
     "cached": "retrievers.cache:Cached",

@@ -78,8 +78,12 @@ def sendable(query: Query, max_chars: int) -> str:
     if len(text) > max_chars:
         cut = text.rsplit(maxsplit=1)
         text = cut[0] if len(cut) > 1 and len(cut[0]) <= max_chars else text[:max_chars]
-    text = "".join(" " if ord(sign) < 32 or 0xD800 <= ord(sign) < 0xE000 else sign for sign in text)
-    return text.strip()
+    return well_formed(text).strip()
+
+
+def well_formed(text: str) -> str:
+    """A text with a blank for each lone surrogate and control character, which engines refuse."""
+    return "".join(" " if ord(sign) < 32 or 0xD800 <= ord(sign) < 0xE000 else sign for sign in text)
 
 
 def hits_of(line: Line, catalog: Catalog, answers: Sequence[Answer], k: int) -> Hits:

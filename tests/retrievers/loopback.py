@@ -1,6 +1,6 @@
 """A search engine in a process of its own, on loopback, that misbehaves when told to.
 
-Run as a script it is the engine; `Engine` starts one and talks to it. What it does next is told by POST /faults with a
+Run as a module it is the engine; `Engine` starts one and talks to it. What it does next is told by POST /faults with a
 list of faults, one for each search to come:
 
     {"status": 503, "headers": {...}, "body": "..."}     that answer
@@ -100,13 +100,13 @@ class Handler(BaseHTTPRequestHandler):
 class Engine:
     """The process; `url` is where it listens, and stays so when it is killed and started again."""
 
-    def __init__(self):
-        self.port = 0
+    def __init__(self, module="tests.retrievers.loopback"):
+        self.module, self.port = module, 0
         self.start()
 
     def start(self):
-        command = [sys.executable, str(Path(__file__).resolve()), str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", self.module, str(self.port)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
         self.port = int(self.process.stdout.readline())
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -138,16 +138,19 @@ class Engine:
 
 
 @cache
-def shared_engine():
+def shared_engine(module="tests.retrievers.loopback"):
     """One engine for tests that have no fixtures."""
-    engine = Engine()
+    engine = Engine(module)
     atexit.register(engine.kill)
     return engine
 
 
-if __name__ == "__main__":
-    ThreadingHTTPServer.allow_reuse_address = True
+def serve(handler):
     ThreadingHTTPServer.request_queue_size = 64
-    server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), handler)
     print(server.server_port, flush=True)
     server.serve_forever()
+
+
+if __name__ == "__main__":
+    serve(Handler)

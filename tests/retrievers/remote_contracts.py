@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from retrievers.elasticsearch import Elasticsearch
 from retrievers.http import HTTP
+from retrievers.opensearch import OpenSearch
 from retrievers.testing import RetrieverContract
 from tests.retrievers.loopback import scores, shared_engine
 
@@ -15,3 +17,27 @@ class HTTPContract(RetrieverContract):
 
     def brute_force(self, catalog, query):
         return scores(catalog.texts, query)
+
+
+class ElasticContract(RetrieverContract):
+    """The protocol is played, and so are the scores; the adapters must neither lose nor reorder what is found."""
+
+    def url(self):
+        return shared_engine("tests.retrievers.elastic_loopback").url
+
+    def brute_force(self, catalog, query):
+        found = {}
+        for field, weight in (("title", 2.5), ("body", 1)):
+            for row, score in scores(catalog.column(field), query).items():
+                found[row] = found.get(row, 0) + score * weight
+        return found
+
+
+class OpenSearchContract(ElasticContract):
+    def build(self, catalog):
+        return OpenSearch(catalog, url=self.url(), fields={"title": 2.5, "body": 1})
+
+
+class ElasticsearchContract(ElasticContract):
+    def build(self, catalog):
+        return Elasticsearch(catalog, url=self.url(), fields={"title": 2.5, "body": 1})

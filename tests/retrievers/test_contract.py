@@ -27,7 +27,7 @@ from tests.retrievers.lucene_contracts import (
     QueryLikelihoodContract,
     needs_java,
 )
-from tests.retrievers.remote_contracts import HTTPContract
+from tests.retrievers.remote_contracts import ElasticsearchContract, HTTPContract, OpenSearchContract
 from tests.retrievers.service_contracts import (
     CachedContract,
     CachedOnDiskContract,
@@ -186,6 +186,14 @@ class TestDenseOnCodes(ApproximateContract):
 
 
 class TestHTTP(HTTPContract):
+    pass
+
+
+class TestOpenSearch(OpenSearchContract):
+    pass
+
+
+class TestElasticsearch(ElasticsearchContract):
     pass
 
 
