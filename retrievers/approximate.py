@@ -56,7 +56,7 @@ def resolved(kind: str, items: int, dim: int, options: Mapping[str, int | None])
             raise ValueError(f"nlist: there cannot be {nlist} groups of {items} items; leave it out, or name fewer")
         return Build("ivf", nlist=nlist)
     if kind == "hnsw":
-        return Build("hnsw", hnsw_m=given("hnsw_m", 32), ef_construction=given("ef_construction", 200))
+        return Build("hnsw", hnsw_m=given("hnsw_m", 32), ef_construction=given("ef_construction", 100))
     if kind == "pq":
         parts = given("pq_m", next(parts for parts in range(max(1, dim // 8), 0, -1) if dim % parts == 0))
         if dim % parts:
@@ -117,7 +117,7 @@ class Approximate:
         depth = min(self._index.ntotal, max(candidates, CODES_PER_HIT * k if self._has_codes else k))
         if not depth:
             return hits
-        effort = self._effort(depth, nprobe, ef_search)
+        effort = self._effort(depth, nprobe, ef_search or 2 * k)
         _, vectors_QU = self._index.search(np.ascontiguousarray(queries_QD), depth, params=effort)
         for place, (query_D, vectors_U) in enumerate(zip(queries_QD, vectors_QU, strict=True)):
             rows, scores = self._ranked(query_D, vectors_U[vectors_U >= 0], k)
@@ -136,13 +136,13 @@ class Approximate:
         best = np.lexsort((rows, -scores))[:k]
         return rows[best], scores[best]
 
-    def _effort(self, depth: int, nprobe: int | None, ef_search: int | None) -> Any:
+    def _effort(self, depth: int, nprobe: int | None, ef_search: int) -> Any:
         faiss = library()
         if isinstance(self._index, faiss.IndexIVF):
             enough = max(8, ceil(8 * depth * self._index.nlist / self._index.ntotal))
             return faiss.SearchParametersIVF(nprobe=min(self._index.nlist, nprobe or enough))
         if isinstance(self._index, faiss.IndexHNSW):
-            return faiss.SearchParametersHNSW(efSearch=max(depth, ef_search or 2 * depth))
+            return faiss.SearchParametersHNSW(efSearch=max(depth, ef_search))
         return None
 
 

@@ -274,6 +274,9 @@ def test_a_gpu_that_is_not_there_is_refused():
 
 @pytest.mark.gpu
 def test_a_gpu_finds_the_same_as_a_cpu():
+    torch = pytest.importorskip("torch", reason="pip install 'recr1[train]'")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU that torch can see")
     catalog = catalog_of([f"text {row % 900} of {row % 7}" for row in range(40_000)])
     queries = [f"text {row}" for row in range(64)]
     found, expected = (hashing(catalog, device=device).search(queries, 100) for device in ("cuda", "cpu"))
