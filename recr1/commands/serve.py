@@ -88,13 +88,20 @@ def _is_loopback(host: str) -> bool:
 
 def _listener(host: str, port: int) -> socket.socket:
     """The bound socket, before anything is loaded: a port that is taken is said at once."""
+    if port >= 2**16:
+        raise UserError(f"--port {port}: ports end at {2**16 - 1}; 0 takes a free one")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise UserError(
-            f"{host}:{port} cannot be served on: {error.strerror or error} (choose another --port)"
-        ) from error
+        raise UserError(f"{host}:{port} cannot be served on: {_why(error)} (choose another --port)") from error
+
+
+def _why(error: OSError) -> str:
+    """Without the address, which Python's message repeats; a name that leads nowhere has numbers of its own."""
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        return str(error)
+    return os.strerror(error.errno)
 
 
 def _opened(recipe: Recipe) -> Served:

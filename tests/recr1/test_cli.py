@@ -224,7 +224,10 @@ def test_a_reader_that_closes_early_ends_the_command_quietly(shop):
     ("args", "message"),
     [
         (["trian", "x"], "no command 'trian'; did you mean 'train'?"),
-        (["frobnicate"], "no command 'frobnicate' (commands: train, eval, check, doctor, search, serve-retriever, ls, cp)"),
+        (
+            ["frobnicate"],
+            "no command 'frobnicate' (commands: train, eval, check, doctor, search, serve-retriever, ls, cp)",
+        ),
         (["check"], "the following arguments are required: RECIPE"),
         (["check", "x", "--dta"], "unrecognized arguments: --dta"),
         (["check", "x", "--data", "loose"], "unrecognized arguments: loose"),

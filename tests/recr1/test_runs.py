@@ -12,7 +12,6 @@ from recr1.env import Environment, chat_with
 from recr1.errors import RunError, UserError
 from recr1.provenance import surroundings
 from recr1.runs import Run
-from retrievers.base import Catalog
 from tests.recr1.world import First, Overlap, Valid, World
 
 RECIPE = {"seed": 3, "task": {"type": "shop", "note": "no: 1e-5"}, "rewards": [{"type": "measure", "weight": 1.0}]}
