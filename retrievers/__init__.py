@@ -8,6 +8,7 @@ BUILTIN = {
     "http": "retrievers.http:HTTP",
     "opensearch": "retrievers.opensearch:OpenSearch",
     "elasticsearch": "retrievers.elasticsearch:Elasticsearch",
+    "postgres": "retrievers.postgres:Postgres",
     "dense": "retrievers.dense:Dense",
     "hybrid": "retrievers.hybrid:Hybrid",
     "cached": "retrievers.cache:Cached",

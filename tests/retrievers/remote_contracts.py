@@ -5,8 +5,10 @@ from __future__ import annotations
 from retrievers.elasticsearch import Elasticsearch
 from retrievers.http import HTTP
 from retrievers.opensearch import OpenSearch
+from retrievers.postgres import Postgres
 from retrievers.testing import RetrieverContract
 from tests.retrievers.loopback import scores, shared_engine
+from tests.retrievers.postgres_server import shared_server
 
 
 class HTTPContract(RetrieverContract):
@@ -41,3 +43,19 @@ class OpenSearchContract(ElasticContract):
 class ElasticsearchContract(ElasticContract):
     def build(self, catalog):
         return Elasticsearch(catalog, url=self.url(), fields={"title": 2.5, "body": 1})
+
+
+class PostgresContract(RetrieverContract):
+    """A real server."""
+
+    def build(self, catalog):
+        return Postgres(catalog, dsn=shared_server().dsn, fields={"title": 2, "body": 0.5})
+
+    def brute_force(self, catalog, query):
+        asked, found = set(query.lower().split()), {}
+        for field, weight in (("title", 1.0), ("body", 0.25)):
+            for row, text in enumerate(catalog.column(field)):
+                places = sum(word in asked for word in text.lower().split())
+                if places:
+                    found[row] = found.get(row, 0) + weight * places
+        return found

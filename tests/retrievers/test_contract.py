@@ -27,7 +27,13 @@ from tests.retrievers.lucene_contracts import (
     QueryLikelihoodContract,
     needs_java,
 )
-from tests.retrievers.remote_contracts import ElasticsearchContract, HTTPContract, OpenSearchContract
+from tests.retrievers.postgres_server import missing as missing_postgres
+from tests.retrievers.remote_contracts import (
+    ElasticsearchContract,
+    HTTPContract,
+    OpenSearchContract,
+    PostgresContract,
+)
 from tests.retrievers.service_contracts import (
     CachedContract,
     CachedOnDiskContract,
@@ -194,6 +200,11 @@ class TestOpenSearch(OpenSearchContract):
 
 
 class TestElasticsearch(ElasticsearchContract):
+    pass
+
+
+@pytest.mark.skipif(missing_postgres() is not None, reason=str(missing_postgres()))
+class TestPostgres(PostgresContract):
     pass
 
 
