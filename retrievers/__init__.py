@@ -5,6 +5,7 @@ from retrievers.base import Catalog, Floats, Hits, Query, Retriever, Rows
 BUILTIN = {
     "bm25": "retrievers.bm25:BM25",
     "rank_bm25": "retrievers.rank_bm25:RankBM25",
+    "lucene": "retrievers.lucene:Lucene",
     "http": "retrievers.http:HTTP",
     "opensearch": "retrievers.opensearch:OpenSearch",
     "elasticsearch": "retrievers.elasticsearch:Elasticsearch",
