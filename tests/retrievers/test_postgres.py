@@ -37,7 +37,7 @@ def _impatient(monkeypatch):
 
 
 def retriever(server, catalog=CATALOG, **options):
-    return Postgres(catalog, **{"dsn": server.dsn, "attempts": 2, "timeout": 2.0} | options)
+    return Postgres(catalog, **{"dsn": server.dsn, "attempts": 2, "timeout": 30.0} | options)
 
 
 def rows(hits):

@@ -321,6 +321,7 @@ def test_a_status_that_will_not_pass_is_a_refusal(status):
         (format_datetime(datetime.now(UTC) + timedelta(seconds=40), usegmt=True), 40),
         (format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True), 0),
     ],
+    ids=["none", "seconds", "words", "negative", "a date", "a past date"],
 )
 def test_a_retry_after_is_seconds_or_a_date(header, seconds):
     fault = fault_of_status(429, "what", header)
