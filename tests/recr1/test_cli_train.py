@@ -134,7 +134,9 @@ def test_eval_of_a_folder_without_a_run_is_refused(tmp_path):
     refused(recr1("eval", tmp_path), "run.json")
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "stop", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)], ids=["int", "term"]
+)
 def test_ctrl_c_keeps_what_was_learned_and_leaves_a_folder_that_loads(recipe, tmp_path, stop):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "recr1", "train", str(recipe), "trainer.steps=100000", "--out", str(out)]

@@ -79,6 +79,7 @@ class TestRankBM25(RetrieverContract):
         return okapi([words(text) for text in catalog.texts], words(query), k1=1.5, b=0.75, epsilon=0.25)
 
 
+@pytest.mark.slow
 class TestRankBM25OverFields(RetrieverContract):
     def build(self, catalog):
         return RankBM25(catalog, k1=1.2, b=0.3, epsilon=0, fields={"title": 0.5, "texts": 2})
@@ -115,6 +116,7 @@ class TestHybridOfScores(TestHybridOfRanks):
         return fused
 
 
+@pytest.mark.slow
 class TestHybridOfDeviations(TestHybridOfRanks):
     def build(self, catalog):
         return Hybrid(catalog, parts=self.parts, method="sum", normalise="zscore", weights=[0.2, 3])
@@ -170,6 +172,7 @@ class TestDense(DenseContract):
     pass
 
 
+@pytest.mark.slow
 class TestDenseWithoutStore(DenseContract):
     def build(self, catalog):
         return Dense(catalog, encoder={"type": "hashing", "dim": 64}, store=None)
@@ -213,11 +216,13 @@ class TestLucene(LuceneContract):
     pass
 
 
+@pytest.mark.slow
 @needs_java
 class TestLuceneOverFields(LuceneOverFieldsContract):
     pass
 
 
+@pytest.mark.slow
 @needs_java
 class TestLuceneQueryLikelihood(QueryLikelihoodContract):
     pass
@@ -228,6 +233,7 @@ class TestLuceneSyntax(LuceneSyntaxContract):
     pass
 
 
+@pytest.mark.slow
 @needs_java
 class TestLuceneOnLongTexts(LongTextsContract):
     pass
@@ -246,6 +252,7 @@ class TestService(ServiceContract):
     pass
 
 
+@pytest.mark.slow
 @needs_service
 class TestCachedService(CachedServiceContract):
     pass
