@@ -202,6 +202,7 @@ class TestOpenSearch(OpenSearchContract):
     pass
 
 
+@pytest.mark.slow
 class TestElasticsearch(ElasticsearchContract):
     pass
 

@@ -227,6 +227,7 @@ def test_options_of_a_cross_encoder_are_refused_before_a_model_is_loaded(options
         CrossEncoder(**options)
 
 
+@pytest.mark.slow
 @needs_library
 class TestCrossEncoderContract(RetrieverContract):
     """What a model says depends, in its last bits, on how many texts it reads at once: never on other queries."""

@@ -110,6 +110,7 @@ def test_hits_are_those_of_the_retriever_to_the_last_bit(moody, k):
     assert_same(client(moody).search(QUERIES, k), BM25(CATALOG).search(QUERIES, k))
 
 
+@pytest.mark.slow
 def test_clients_in_threads_and_spawned_processes_find_the_same_at_once(start):
     service, expected = start(), BM25(CATALOG).search(QUERIES, 5)
     asks = client(service)
@@ -299,6 +300,7 @@ def test_a_service_that_stays_away_is_raised(start):
         asks.search(QUERIES, 3)
 
 
+@pytest.mark.slow
 def test_a_service_that_comes_back_with_another_retriever_is_refused(start):
     first = start()
     asks = client(first)
@@ -326,6 +328,7 @@ def test_ctrl_c_stops_it_too(start):
     assert start().end(signal.SIGINT) == (130, "recr1: interrupted\n")
 
 
+@pytest.mark.slow
 def test_it_is_alive_before_it_is_ready(start):
     service = start("retriever={type: 'tests.retrievers.moody:Moody', opening: 1}", wait=False)
     assert service.get("/healthz").json() == {"status": "alive"}
