@@ -75,7 +75,17 @@ def _is_first_process() -> bool:
 
 
 def _new_folder(name: str) -> Path:
-    return Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    """A folder named by the time; ranks of one launch take that of their launcher, so that all name the same one."""
+    began = datetime.now()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1:
+            raise UserError(
+                "--out: missing: launched on several nodes, which would each name a run folder of their own"
+            )
+        import psutil
+
+        began = datetime.fromtimestamp(psutil.Process(os.getppid()).create_time())
+    return Path("runs") / f"{name}-{began:%Y%m%d-%H%M%S}"
 
 
 def _say(run: Run, line: str) -> None:

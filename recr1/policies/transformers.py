@@ -45,7 +45,8 @@ class Transformers:
         batch_size: int = 64,
         seed: int = 0,
     ) -> None:
-        problems = self.check_options({"model": model, "lora_rank": lora_rank, "max_new_tokens": max_new_tokens})
+        given = {"model": model, "lora_rank": lora_rank, "max_new_tokens": max_new_tokens}
+        problems = self.check_options({**given, "temperature": temperature, "batch_size": batch_size})
         if problems:
             raise UserError(problems[0])
         self.max_new_tokens, self.temperature, self.batch_size = max_new_tokens, temperature, batch_size

@@ -162,11 +162,11 @@ def test_ctrl_c_keeps_what_was_learned_and_leaves_a_folder_that_loads(recipe, tm
 
 @pytest.mark.slow
 def test_two_processes_under_accelerate_share_one_run_folder(recipe, tmp_path):
-    out = tmp_path / "run"
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "recr1"]
     done = subprocess.run(
-        [*command, "train", str(recipe), "--out", str(out)],
+        [*command, "train", str(recipe)],
+        cwd=tmp_path,
         check=False,
         capture_output=True,
         text=True,
@@ -174,6 +174,7 @@ def test_two_processes_under_accelerate_share_one_run_folder(recipe, tmp_path):
         env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
+    (out,) = (tmp_path / "runs").iterdir()  # neither rank was told its name
     assert json.loads((out / "run.json").read_text())["world_size"] == 2
     lines = [json.loads(line) for line in (out / "metrics.jsonl").open()]
     assert [line["step"] for line in lines if "train/reward" in line] == [1, 2]

@@ -106,6 +106,8 @@ def test_wrong_options_are_told_before_anything_loads(options, message):
     assert len(problems) == 1
     with pytest.raises(UserError, match=message):
         build("policy", {"type": "transformers", **options})
+    with pytest.raises(UserError, match=message):
+        Transformers(**options)
 
 
 def test_a_folder_that_holds_no_model_is_refused(tmp_path):
