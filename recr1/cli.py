@@ -1,4 +1,4 @@
-"""The command line: reads arguments, calls a command, and turns what a user can put right into one clear message."""
+"""The command line: calls a command, and turns what a user can put right into one clear message."""
 
 from __future__ import annotations
 
@@ -7,31 +7,12 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Mapping, Sequence
 
-from recr1 import __version__
+from recr1.arguments import parsed
 from recr1.errors import MissingLibrary, UserError
 
 USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
-
-_EPILOG = """\
-a first look:
-  recr1 ls                                   the recipes that come with recr1
-  recr1 train quickstart                     train one
-  recr1 train quickstart seed=1 trainer.steps=20
-  recr1 cp quickstart my.yaml                start your own
-
-exit status:
-  0    done
-  1    a failure that is not yours: a retriever, a reward or recr1 itself (the traceback says where)
-  2    something to put right: the command line, a recipe, a data file, a missing library, a folder
-  3    'recr1 doctor' found an error
-  130  interrupted with Ctrl-C
-  141  the program that read the output closed it
-
-RECR1_TRACEBACK=1 or --traceback shows where an error of status 2 came from.
-"""
 
 _REMEDIES = {
     errno.EACCES: "choose another place, or change its permissions",
@@ -45,9 +26,9 @@ _REMEDIES = {
 
 def run(argv: Sequence[str]) -> int:
     """Run a command line; returns the exit status."""
-    args = _parsed(argv)
+    args = parsed(argv)
     try:
-        status: int = args.command(args)
+        status = COMMANDS[args.command](args)
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.stderr.write("recr1: interrupted\n")
@@ -72,10 +53,22 @@ def _message(error: UserError | OSError | ModuleNotFoundError) -> str | None:
     if isinstance(error, ModuleNotFoundError):
         extra = _extra_with(error.name)
         return str(MissingLibrary(str(error.name), extra, "this command")) if extra else None
+    if isinstance(error, ConnectionError):
+        return _unanswered(error)
     if error.filename is None or error.strerror is None:
         return f"{type(error).__name__}: {error}"
     remedy = _REMEDIES.get(error.errno or 0)
     return f"{os.fsdecode(error.filename)}: {error.strerror}{f' ({remedy})' if remedy else ''}"
+
+
+def _unanswered(error: ConnectionError) -> str:
+    """An engine's fault in one line, with what to do."""
+    from retrievers.remote import RemoteError  # loads numpy
+
+    text = " ".join(str(error).split())
+    if not isinstance(error, RemoteError):
+        return f"{type(error).__name__}: {text}"
+    return f"{text} (is the engine up, and are its address and options right?)"
 
 
 def _extra_with(library: str | None) -> str | None:
@@ -92,161 +85,6 @@ def _extra_with(library: str | None) -> str | None:
         if match and match[1].replace("_", "-").lower() == top:
             return match[2]
     return None
-
-
-def _parsed(argv: Sequence[str]) -> argparse.Namespace:
-    parser, commands = _parser()
-    if not argv:
-        parser.print_help()
-        parser.exit(0)
-    named = next((arg for arg in argv if not arg.startswith("-")), None)
-    if named is not None and named not in commands:
-        _refuse_command(parser, named, commands)
-    # Overrides may stand on both sides of an option, which argparse alone does not take.
-    args, extra = parser.parse_known_args(argv)
-    strange = [arg for arg in extra if arg.startswith("-") or "=" not in arg or not hasattr(args, "overrides")]
-    if strange:
-        commands[str(named)].error(f"unrecognized arguments: {' '.join(strange)}")
-    if extra:
-        args.overrides += extra
-    return args
-
-
-def _refuse_command(parser: argparse.ArgumentParser, name: str, known: dict[str, argparse.ArgumentParser]) -> NoReturn:
-    from recr1.options import did_you_mean
-
-    parser.error(f"no command '{name}'{did_you_mean(name, known)} (commands: {', '.join(known)})")
-
-
-def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="recr1",
-        description="RL fine-tuning of query-writing language models with recommender measures as rewards.",
-        epilog=_EPILOG,
-        formatter_class=raw,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"recr1 {__version__}")
-    parser.add_argument("--traceback", action="store_true", help="show where an error came from")
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    commands: dict[str, argparse.ArgumentParser] = {}
-
-    def add(name: str, command: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        sub = subparsers.add_parser(name, help=text, description=text, allow_abbrev=False)
-        sub.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-        sub.set_defaults(command=command)
-        commands[name] = sub
-        return sub
-
-    _add_train(add("train", _train, "Train a policy as a recipe says."))
-    _add_eval(add("eval", _eval, "Evaluate the policy of a recipe or a run folder, or another one in its place."))
-    _add_check(add("check", _check, "Say everything that is wrong with a recipe, without loading a model."))
-    _add_doctor(add("doctor", _doctor, "Find faults of data, retriever and reward before a GPU is paid for them."))
-    _add_search(add("search", _search, "Search the catalog of a recipe as its retriever does."))
-    _add_serve(add("serve-retriever", _serve_retriever, "Hold the index of a recipe for every process that asks."))
-    ls = add("ls", _ls, "List the recipes that come with recr1.")
-    ls.add_argument("--parts", action="store_true", help="list the built-in types and their options instead")
-    cp = add("cp", _cp, "Copy a recipe to start your own.")
-    cp.add_argument("name", metavar="NAME", help="a recipe of 'recr1 ls', or a file")
-    cp.add_argument("destination", metavar="DEST", help="a new file, or a folder")
-    return parser, commands
-
-
-def _add_recipe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or a name that 'recr1 ls' lists")
-
-
-def _add_overrides(parser: argparse.ArgumentParser) -> None:
-    text = "values in place of the recipe's, such as retriever.k1=1.2 rewards.0.weight=2"
-    parser.add_argument("overrides", metavar="key=value", nargs="*", default=[], help=text)
-
-
-def _add_train(parser: argparse.ArgumentParser) -> None:
-    _add_recipe(parser)
-    _add_overrides(parser)
-    parser.add_argument("--out", metavar="DIR", help="the run folder (default: a new one under runs/)")
-
-
-def _add_eval(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="TARGET", help="a recipe, a name that 'recr1 ls' lists, or a run folder")
-    _add_overrides(parser)
-    parser.add_argument("--policy", metavar="TYPE", help="evaluate this policy instead, such as echo")
-    parser.add_argument("--split", metavar="S", help="train, validation or test (default: the recipe's)")
-    parser.add_argument("--measures", metavar="A,B", type=_names, help="such as nDCG@10,R@100 (default: the recipe's)")
-    parser.add_argument("--samples", metavar="N", type=_at_least(0), default=0, help="per need; 0 is greedy (default)")
-    others = "what the policy wrote is searched by these too, such as rank_bm25,'bm25(k1=0.9)'"
-    parser.add_argument("--retrievers", metavar="A,B", type=_retrievers, default=[], help=others)
-    parser.add_argument("--out", metavar="DIR", help="write the results there")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-
-
-def _add_check(parser: argparse.ArgumentParser) -> None:
-    _add_recipe(parser)
-    _add_overrides(parser)
-    parser.add_argument("--data", action="store_true", help="open the task too, and count its items and needs")
-
-
-def _add_doctor(parser: argparse.ArgumentParser) -> None:
-    _add_recipe(parser)
-    _add_overrides(parser)
-    step = "seconds that a training step takes without its search, to compare the latency with (default: 5)"
-    parser.add_argument("--step", metavar="S", type=_above_zero, default=5.0, help=step)
-    sample = "items, needs or queries that a check looks at, at most (default: 200)"
-    parser.add_argument("--sample", metavar="N", type=_at_least(10), default=200, help=sample)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
-
-
-def _add_search(parser: argparse.ArgumentParser) -> None:
-    _add_recipe(parser)
-    parser.add_argument("query", metavar="QUERY", help="the query, or - to read one from each line of standard input")
-    _add_overrides(parser)
-    parser.add_argument("-k", metavar="K", type=_at_least(1), default=5, help="items to show (default: 5)")
-
-
-def _add_serve(parser: argparse.ArgumentParser) -> None:
-    _add_recipe(parser)
-    _add_overrides(parser)
-    parser.add_argument("--host", metavar="H", default="127.0.0.1", help="where to listen (default: this machine only)")
-    parser.add_argument(
-        "--port", metavar="P", type=_at_least(0), default=8080, help="0 takes a free one (default: 8080)"
-    )
-    parser.add_argument("--token-env", metavar="NAME", help="the environment variable with the token to ask for")
-    window = "milliseconds to wait for more searches to join the first (default: 2)"
-    parser.add_argument("--window", metavar="MS", type=_at_least(0), default=2, help=window)
-    queue = "searches that may wait; more are sent away (default: 256)"
-    parser.add_argument("--queue", metavar="N", type=_at_least(1), default=256, help=queue)
-    size = "of a request, and of its answer (default: 64)"
-    parser.add_argument("--max-mb", metavar="MB", type=_at_least(1), default=64, help=size)
-
-
-def _names(text: str) -> list[str]:
-    # Not at a comma within brackets: nDCG(gain=exp,...)@10 is one name.
-    return [name.strip() for name in re.split(r",(?![^(]*\))", text) if name.strip()]
-
-
-def _retrievers(text: str) -> list[str]:
-    from recr1.commands.swap import split_outside_brackets
-
-    try:
-        return split_outside_brackets(text)
-    except UserError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def whole(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least {least}")
-        return int(text)
-
-    return whole
-
-
-def _above_zero(text: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or float(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
-    return float(text)
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -314,3 +152,15 @@ def _cp(args: argparse.Namespace) -> int:
     from recr1.commands.recipes import copy_recipe
 
     return copy_recipe(args.name, args.destination)
+
+
+COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "train": _train,
+    "eval": _eval,
+    "check": _check,
+    "doctor": _doctor,
+    "search": _search,
+    "serve-retriever": _serve_retriever,
+    "ls": _ls,
+    "cp": _cp,
+}

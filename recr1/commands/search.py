@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from recr1.build import build
+from recr1.errors import UserError
 from recr1.recipe import load_recipe
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ def search(recipe: str, query: str, overrides: Sequence[str] = (), *, k: int = 5
     loaded = load_recipe(recipe, overrides)
     task = build("task", loaded.task)
     retriever: Retriever = build("retriever", loaded.retriever, task.catalog)
+    most: int | None = getattr(retriever, "max_k", None)
+    if most is not None and k > most:
+        raise UserError(f"-k {k}: the retriever finds {most} items at most")
     for text in _queries(query):
         rows = list(_rows(task.catalog, retriever.search([text], k)))
         if not rows:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recr1 import __version__, cli
+from recr1 import __version__, arguments, cli
 from recr1.cli import run
 from tests.recr1 import parts
 
@@ -272,4 +272,4 @@ def test_the_traceback_of_a_users_error_is_there_when_asked_for(shop, args, env,
 
 
 def test_measures_are_split_at_commas_outside_of_brackets():
-    assert cli._names("nDCG@10, R(rel=2,x=1)@5,") == ["nDCG@10", "R(rel=2,x=1)@5"]
+    assert arguments._names("nDCG@10, R(rel=2,x=1)@5,") == ["nDCG@10", "R(rel=2,x=1)@5"]
