@@ -9,6 +9,7 @@ from importlib import import_module
 
 import pytest
 
+from recr1 import arguments as command_line
 from recr1 import cli, yaml12
 from recr1.build import build, check_part
 from recr1.recipe import find_recipe, load_recipe
@@ -66,9 +67,9 @@ def arguments(line: str) -> list[str]:
 def test_commands_parse_and_their_recipes_and_overrides_are_sound(page, line, monkeypatch):
     monkeypatch.chdir(ROOT)
     words = arguments(line)
-    if len(words) == 1 and words[0] in cli._parser()[1]:
+    if len(words) == 1 and words[0] in command_line._parser()[1]:
         return  # a command that is only named
-    args = vars(cli._parsed(words))
+    args = vars(command_line.parsed(words))
     recipe = args.get("recipe") or args.get("target") or args.get("name")
     if recipe and not PLACEHOLDER.fullmatch(recipe):
         load_recipe(find_recipe(recipe), args.get("overrides", ()))
@@ -88,7 +89,7 @@ def test_parts_in_yaml_blocks_are_sound(block):
 
 
 def test_commands_were_found():
-    assert {arguments(line)[0] for _, line in RECR1} == set(cli._parser()[1])
+    assert {arguments(line)[0] for _, line in RECR1} == set(command_line._parser()[1])
 
 
 @pytest.mark.parametrize(("page", "line"), MAKE, ids=[command_id(*found) for found in MAKE])

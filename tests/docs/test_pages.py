@@ -10,7 +10,7 @@ from pkgutil import resolve_name
 
 import pytest
 
-from recr1 import cli
+from recr1 import arguments
 from recr1.build import KINDS, EvaluationSpec
 from recr1.env import Environment, chat_with, metrics
 from recr1.evaluate import evaluate
@@ -75,7 +75,7 @@ def test_the_usual_column_names_are_those_of_the_code():
 
 def test_every_option_of_every_command_stands_in_the_synopsis():
     synopsis = next(block.text for block in blocks("text") if "docs/cli.md" in block.name)
-    for line, (name, parser) in zip(synopsis.splitlines(), cli._parser()[1].items(), strict=True):
+    for line, (name, parser) in zip(synopsis.splitlines(), arguments._parser()[1].items(), strict=True):
         options = {text for action in parser._actions for text in action.option_strings}
         assert line.startswith(f"recr1 {name} ")
         assert set(re.findall(r"\[(-+[\w-]+)", line)) == options - {"-h", "--help", "--traceback"}
