@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 
 from retrievers import BUILTIN, Catalog, Retriever
@@ -90,7 +93,57 @@ def test_the_fingerprint_does_not_depend_on_the_order_of_fields():
 
 
 def test_a_fingerprint_can_be_taken_of_any_text():
-    assert catalog(texts=["\ud800\x00", "\x1e\x1f"]).fingerprint
+    assert catalog(texts=["\ud800\x00", "\x1e\x1f"], fields={"\ud800": ["", ""]}).fingerprint
+
+
+def test_the_fingerprint_stays_the_same_from_version_to_version():
+    """It names indexes and embeddings on disk, and runs are compared by it: a change belongs in the changelog."""
+    assert catalog().fingerprint == "b9f7b1b2adf43b40"
+    many = [str(row) for row in range(10_000)]
+    even = {"even": [row % 2 == 0 for row in range(10_000)]}
+    assert catalog(ids=many, texts=many[::-1], fields=even).fingerprint == "2488ccea8ab9da22"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"texts": ["a\0b", "c"]}, {"texts": ["a", "b\0c"]}),
+        ({"texts": ["a\0", "c"]}, {"texts": ["a", "\0c"]}),
+        ({"texts": ["ab", "c"]}, {"texts": ["a", "bc"]}),
+        ({"texts": ["\U00010000", ""]}, {"texts": ["\ud800\udc00", ""]}),
+        ({"fields": {"a": [1, 23]}}, {"fields": {"a": [12, 3]}}),
+        ({"fields": {"a": ["None", 1]}}, {"fields": {"a": [None, 1]}}),
+        ({"fields": {"a": [1, 2]}}, {"fields": {"a": [1.0, 2]}}),
+        ({"fields": {"a": ["", ""]}}, {"interactions": "a"}),
+        ({"interactions": [1]}, {"interactions": "[1]"}),
+    ],
+)
+def test_text_that_moves_from_one_value_to_the_next_changes_the_fingerprint(one, other):
+    assert catalog(**{"fields": None, **one}).fingerprint != catalog(**{"fields": None, **other}).fingerprint
+
+
+@pytest.mark.parametrize("row", [0, 4095, 4096, 5000, 9999])
+@pytest.mark.parametrize("value", ["z", None, "z\0"])
+def test_the_fingerprint_sees_every_value_of_a_long_column(row, value):
+    ids = [str(item) for item in range(10_000)]
+    changed = [value if item == row else "a" for item in range(10_000)]
+    plain = Catalog(ids, ids, {"field": ["a"] * 10_000})
+    assert Catalog(ids, ids, {"field": changed}).fingerprint != plain.fingerprint
+
+
+def test_the_fingerprint_sees_every_number_of_an_array_of_interactions():
+    events = np.zeros((5000, 2), np.int64)
+    changed = events.copy()
+    changed[2500, 1] = 1
+    prints = {catalog(interactions=values).fingerprint for values in (events, changed, events.T, events.astype(float))}
+    assert len(prints) == 4
+    assert catalog(interactions=events.astype(">i8")).fingerprint == catalog(interactions=events).fingerprint
+
+
+def test_another_process_gives_the_same_fingerprint():
+    code = "from tests.retrievers.test_base import catalog; print(catalog().fingerprint)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == catalog().fingerprint
 
 
 def test_the_bm25_retriever_is_a_retriever():
