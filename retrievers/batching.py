@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from retrievers.base import Hits, Query
+from retrievers.remote import RemoteError, Unanswered
 
 Search: TypeAlias = Callable[[list[Query], int], Hits]
 
@@ -97,19 +98,26 @@ class Batcher:
         if isinstance(error, ValueError) and len(jobs) > 1:
             for job in jobs:
                 await self._answer([job], k)
+        elif isinstance(error, Unanswered):
+            _spread(jobs, queries, error.hits, error.faults)
         elif error is not None:
             for job in jobs:
                 _end(job, error)
         else:
-            _spread(jobs, queries, found.result())
+            _spread(jobs, queries, found.result(), {})
 
 
-def _spread(jobs: Sequence[Job], queries: Sequence[Query], hits: Hits) -> None:
+def _spread(jobs: Sequence[Job], queries: Sequence[Query], hits: Hits, faults: Mapping[int, RemoteError]) -> None:
+    """Gives each job the hits of its queries, and the faults of those that have no answer."""
     place_of = {query: place for place, query in enumerate(queries)}
     for job in jobs:
         places = np.array([place_of[query] for query in job.queries], np.intp)
-        if not job.hits.done():
-            job.hits.set_result(Hits(hits.rows_QK[places], hits.scores_QK[places]))
+        own = Hits(hits.rows_QK[places], hits.scores_QK[places])
+        missing = {at: faults[place] for at, place in enumerate(places.tolist()) if place in faults}
+        if missing:
+            _end(job, Unanswered(own, missing))
+        elif not job.hits.done():
+            job.hits.set_result(own)
 
 
 def _end(job: Job, error: BaseException) -> None:

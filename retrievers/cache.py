@@ -19,6 +19,7 @@ from retrievers.cache_file import HitsFile
 from retrievers.capabilities import capabilities_of, syntax_of
 from retrievers.fingerprint import retriever_fingerprint
 from retrievers.nested import build_nested
+from retrievers.remote import RemoteError, Unanswered
 from retrievers.topk import check_k
 
 Key: TypeAlias = Hashable
@@ -122,7 +123,11 @@ class Cached:
         }
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
-        """Hits of shape (len(queries), k), from one search of the retriever over what is not known yet."""
+        """Hits of shape (len(queries), k), from one search of the retriever over what is not known yet.
+
+        Raises:
+            Unanswered: For queries that the retriever has no answer to; the others are remembered.
+        """
         check_k(k)
         keys = self._keys(queries)
         hits, known_Q = self._recall(keys, k)
@@ -130,11 +135,15 @@ class Cached:
         for place in np.flatnonzero(~known_Q).tolist():
             places.setdefault(keys[place], []).append(place)
         new = self._read(hits, places, k) if places else []
+        faults: dict[int, RemoteError] = {}
         if new:
-            self._ask(hits, [queries[places[key][0]] for key in new], [places[key] for key in new])
-            self._write(hits, {key: places[key][0] for key in new}, k)
-        self._remember(hits, {key: where[0] for key, where in places.items()}, k)
+            faults = self._ask(hits, [queries[places[key][0]] for key in new], [places[key] for key in new])
+        place_of = {key: where[0] for key, where in places.items() if where[0] not in faults}
+        self._write(hits, {key: place_of[key] for key in new if key in place_of}, k)
+        self._remember(hits, place_of, k)
         self._count(len(queries), sum(len(places[key]) for key in new))
+        if faults:
+            raise Unanswered(hits, dict(sorted(faults.items())))
         return hits
 
     def _keys(self, queries: Sequence[Query]) -> Sequence[Key]:
@@ -172,9 +181,13 @@ class Cached:
             hits.rows_QK[places[key]], hits.scores_QK[places[key]] = rows_K, scores_K
         return [key for key in places if key not in kept]
 
-    def _ask(self, hits: Hits, queries: list[Query], places: list[list[int]]) -> None:
-        """Fills in what the retriever finds, in all places of each query."""
-        found = self._inner.search(queries, hits.rows_QK.shape[1])
+    def _ask(self, hits: Hits, queries: list[Query], places: list[list[int]]) -> dict[int, RemoteError]:
+        """Fills in what the retriever finds, in all places of each query; returns the faults of those it did not."""
+        faults: Mapping[int, RemoteError] = {}
+        try:
+            found = self._inner.search(queries, hits.rows_QK.shape[1])
+        except Unanswered as error:
+            found, faults = error.hits, error.faults
         expected = len(queries), hits.rows_QK.shape[1]
         for array, own in zip(found, hits, strict=True):
             if array.shape != expected or array.dtype != own.dtype:  # copying it would hide what others look for
@@ -184,10 +197,11 @@ class Cached:
         source = np.repeat(np.arange(len(queries)), [len(where) for where in places])
         hits.rows_QK[target] = found.rows_QK[source]
         hits.scores_QK[target] = found.scores_QK[source]
+        return {place: fault for query, fault in faults.items() for place in places[query]}
 
     def _write(self, hits: Hits, place_of: Mapping[Key, int], k: int) -> None:
         try:
-            if self._file:
+            if self._file and place_of:
                 self._file.put({key: (hits.rows_QK[at], hits.scores_QK[at]) for key, at in place_of.items()}, k)
         except (sqlite3.Error, OSError) as error:
             self._without_disk(error)

@@ -13,6 +13,7 @@ from retrievers import BUILTIN
 from retrievers.base import Catalog, Floats, Hits, Query, Retriever
 from retrievers.capabilities import syntax_of
 from retrievers.nested import build_nested
+from retrievers.remote import RemoteError, Unanswered, without_answer
 from retrievers.topk import check_k, topk_of
 
 Doubles: TypeAlias = NDArray[np.float64]
@@ -114,15 +115,30 @@ class Hybrid:
         return {name: words for name, words in first.items() if all(other.get(name) == words for other in others)}
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
-        """Hits of shape (len(queries), k). Raises `ValueError` for a k below 1 or above `depth`."""
+        """Hits of shape (len(queries), k).
+
+        Raises:
+            ValueError: For a k below 1 or above `depth`.
+            Unanswered: For queries that some part has no answer to.
+        """
         check_k(k)
         if self.max_k is not None and k > self.max_k:
             raise ValueError(
                 f"k is {k}, and depth={self._depth} items of each part are fused: set depth to {k} or more"
             )
-        found = [part.search(queries, self._depth) for part in self._parts]
+        found: list[Hits] = []
+        faults: dict[int, RemoteError] = {}
+        for part in self._parts:
+            try:
+                found.append(part.search(queries, self._depth))
+            except Unanswered as error:
+                found.append(error.hits)
+                faults |= error.faults
         worth = [weight * self._worth(hits) for weight, hits in zip(self._weights, found, strict=True)]
-        return _fused(np.concatenate([hits.rows_QK for hits in found], axis=1), np.concatenate(worth, axis=1), k)
+        hits = _fused(np.concatenate([hits.rows_QK for hits in found], axis=1), np.concatenate(worth, axis=1), k)
+        if faults:  # what one part alone found is no fusion
+            raise Unanswered(without_answer(hits, list(faults)), dict(sorted(faults.items())))
+        return hits
 
     def _worth(self, hits: Hits) -> Doubles:
         """What a part's hits (Q, D) count before its weight; 0 in empty places."""

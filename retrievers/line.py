@@ -83,11 +83,37 @@ class Line:
         Raises:
             RemoteError: For the first question without an answer; those not yet asked are left out.
         """
+        return self._in_threads(lambda question, stop: self._ask(ask, question, stop), questions)
+
+    def ask_each(self, ask: Callable[[In], Out], questions: Sequence[In]) -> list[Out | RemoteError]:
+        """The answer to each question, or the fault that outlived its attempts; one fault does not end the others.
+
+        An engine that is gone costs the attempts of a few questions: after `FAULTS_IN_A_ROW` the rest are not asked.
+        """
+
+        def answer_or_fault(question: In, stop: threading.Event) -> Out | RemoteError:
+            try:
+                return self._ask(ask, question, stop)
+            except RemoteError as fault:
+                return fault
+
+        return self._in_threads(answer_or_fault, questions)
+
+    def ask(self, ask: Callable[[], Out]) -> Out:
+        """One answer, as `ask_all` gets them."""
+        return self.ask_all(lambda _: ask(), [None])[0]
+
+    def error(self, cause: str, attempts: int = 1) -> RemoteError:
+        """A fault of this engine, to be raised."""
+        return RemoteError(self.engine, self.address, attempts, cause)
+
+    def _in_threads(self, job: Callable[[In, threading.Event], Out], questions: Sequence[In]) -> list[Out]:
+        """What the job gives for each question; the first that raises stops the others."""
         if not questions:
             return []
         stop = threading.Event()
         with ThreadPoolExecutor(min(self._threads, len(questions)), thread_name_prefix=self.engine) as pool:
-            futures = [pool.submit(self._ask, ask, question, stop) for question in questions]
+            futures = [pool.submit(job, question, stop) for question in questions]
             try:
                 done, _ = wait(futures, return_when=FIRST_EXCEPTION)
                 failures = [failure for future in done if (failure := future.exception())]
@@ -97,14 +123,6 @@ class Line:
         if failures:
             raise failures[0]
         return [future.result() for future in futures]
-
-    def ask(self, ask: Callable[[], Out]) -> Out:
-        """One answer, as `ask_all` gets them."""
-        return self.ask_all(lambda _: ask(), [None])[0]
-
-    def error(self, cause: str, attempts: int = 1) -> RemoteError:
-        """A fault of this engine, to be raised."""
-        return RemoteError(self.engine, self.address, attempts, cause)
 
     def _ask(self, ask: Callable[[In], Out], question: In, stop: threading.Event) -> Out:
         import tenacity

@@ -2,8 +2,8 @@
 
 A remote retriever asks once per query, several at a time, through a `Line`. A fault that may pass (`Passing`: no
 connection, a time-out, 429, 5xx, an answer that breaks off) is tried again; one that will not (`Refused`: a wrong
-token, an answer of another shape) is not. Either way the search ends in every answer or in a `RemoteError`: no fault
-becomes an empty list or a number.
+token, an answer of another shape) is not. Either way a search ends in every answer, or in an error that carries the
+answers there are (`Unanswered`): no fault becomes an empty list or a number.
 """
 
 from __future__ import annotations
@@ -46,8 +46,32 @@ class RemoteError(ConnectionError):
         super().__init__(f"{engine} at {address}, {tried}: {cause}")
         self.engine, self.address, self.attempts, self.cause = engine, address, attempts, cause
 
-    def __reduce__(self) -> tuple[type[RemoteError], tuple[str, str, int, str]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.engine, self.address, self.attempts, self.cause)
+
+
+class Unanswered(RemoteError):  # noqa: N818 - it says what is the matter
+    """A search in which some queries, or all, have no answer though every attempt was made.
+
+    What was answered is not lost: `hits` are those of the whole search, empty in the places of `faults`, which says
+    why. It is raised, not returned, so that nobody can take an unanswered query for one that found nothing.
+    """
+
+    def __init__(self, hits: Hits, faults: Mapping[int, RemoteError]) -> None:
+        first, queries = next(iter(faults.values())), len(hits.rows_QK)
+        share = f" ({len(faults)} of the search's {queries} queries have no answer)" if queries > 1 else ""
+        super().__init__(first.engine, first.address, first.attempts, f"{first.cause}{share}")
+        self.hits, self.faults = hits, dict(faults)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.hits, self.faults)
+
+
+def without_answer(hits: Hits, places: Sequence[int]) -> Hits:
+    """A copy of hits in which these queries have found nothing."""
+    rows_QK, scores_QK = hits.rows_QK.copy(), hits.scores_QK.copy()
+    rows_QK[list(places)], scores_QK[list(places)] = -1, -np.inf
+    return Hits(rows_QK, scores_QK)
 
 
 def search_remotely(
@@ -55,15 +79,23 @@ def search_remotely(
 ) -> Hits:
     """Hits of shape (len(queries), k), with one question for each query that is not blank.
 
-    Raises `ValueError` for a query that is not text or a k below 1, and `RemoteError` as `Line` and `hits_of` do.
+    Raises `ValueError` for a query that is not text or a k below 1, `Unanswered` where questions outlived their
+    attempts, with the hits of the others, and `RemoteError` as `hits_of` does.
     """
     check_k(k)
     texts = [sendable(query, max_chars) for query in queries]
     asked = [place for place, text in enumerate(texts) if text]
     answers: list[Answer] = [()] * len(texts)
-    for place, answer in zip(asked, line.ask_all(ask, [texts[place] for place in asked]), strict=True):
-        answers[place] = answer
-    return hits_of(line, catalog, answers, k)
+    faults: dict[int, RemoteError] = {}
+    for place, answer in zip(asked, line.ask_each(ask, [texts[place] for place in asked]), strict=True):
+        if isinstance(answer, RemoteError):
+            faults[place] = answer
+        else:
+            answers[place] = answer
+    hits = hits_of(line, catalog, answers, k)
+    if faults:
+        raise Unanswered(hits, faults)
+    return hits
 
 
 def sendable(query: Query, max_chars: int) -> str:

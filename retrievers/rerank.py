@@ -12,6 +12,7 @@ from retrievers import BUILTIN, scorers
 from retrievers.base import Catalog, Hits, Query, Retriever, Rows
 from retrievers.capabilities import capabilities_of, syntax_of
 from retrievers.nested import build_nested
+from retrievers.remote import Unanswered
 from retrievers.scorers import Scorer
 from retrievers.topk import check_k, topk_of
 
@@ -73,9 +74,20 @@ class Rerank:
         return syntax_of(self._retriever)
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
-        """Hits of shape (len(queries), k). Raises `ValueError` for a query that is not text or a k below 1."""
+        """Hits of shape (len(queries), k).
+
+        Raises:
+            ValueError: For a query that is not text or a k below 1.
+            Unanswered: For queries that the retriever has no answer to.
+        """
         check_k(k)
-        first = self._retriever.search(queries, max(k, self._depth))
+        try:
+            first = self._retriever.search(queries, max(k, self._depth))
+        except Unanswered as error:
+            raise Unanswered(self._reranked(queries, error.hits, k), error.faults) from error
+        return self._reranked(queries, first, k)
+
+    def _reranked(self, queries: Sequence[Query], first: Hits, k: int) -> Hits:
         scores_QM = np.zeros(first.rows_QK.shape, np.float64)
         for query, rows_M, before_M, scores_M in zip(queries, *first, scores_QM, strict=True):
             found = int((rows_M >= 0).sum())

@@ -14,7 +14,7 @@ import numpy as np
 
 from retrievers.base import Catalog, Hits, Query
 from retrievers.line import Line
-from retrievers.remote import Passing, Refused, fault_of_status, line_problems, require
+from retrievers.remote import Passing, Refused, Unanswered, fault_of_status, line_problems, require
 from retrievers.topk import check_k, no_hits
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ class Service:
 
         Raises:
             ValueError: For a k or a query that the retriever refuses, or more than the service takes at once.
+            Unanswered: For queries that an engine behind the service has no answer to.
             RemoteError: When the service gave no usable answer.
         """
         check_k(k)
@@ -144,19 +145,22 @@ class Service:
                 f"a search of {len(queries)} queries for k={k} is {size / 2**20:.3g} MiB large, and the service at "
                 f"{self._url} takes {most / 2**20:g} MiB: start it with a higher --max-mb"
             )
-        return self._line.ask(lambda: self._ask(body, len(queries), k))
+        hits, faults = self._line.ask(lambda: self._ask(body, len(queries), k))
+        if faults:
+            raise Unanswered(hits, {place: self._line.error(why) for place, why in faults.items()})
+        return hits
 
-    def _ask(self, body: bytes, queries: int, k: int) -> Hits:
+    def _ask(self, body: bytes, queries: int, k: int) -> tuple[Hits, dict[int, str]]:
         response = self._request("POST", "/search", content=body, headers={CATALOG: self._catalog})
         ranked_by = response.headers.get(RETRIEVER)
         if ranked_by != self.fingerprint:
             raise Refused(f"its retriever was {self.fingerprint} and is {ranked_by}: one run, one retriever")
-        hits = _read(response.content)
+        hits, faults = _read(response.content)
         expected = ((queries, k), "int32"), ((queries, k), "float32")
         if tuple((array.shape, str(array.dtype)) for array in hits) != expected:
             raise Refused(f"its answer has not the shape {(queries, k)}")
         self._stats = json.loads(response.headers.get(STATS, "{}"))
-        return hits
+        return hits, faults
 
     def _ask_info(self) -> Mapping[str, Any]:
         try:
@@ -216,11 +220,13 @@ def _written(queries: Sequence[Query], k: int) -> bytes:
         raise ValueError(f"a service is asked in text or tuples of numbers: {error}") from error
 
 
-def _read(content: bytes) -> Hits:
+def _read(content: bytes) -> tuple[Hits, dict[int, str]]:
+    """The hits, and why some queries have none."""
     buffer = io.BytesIO(content)
     try:
-        return Hits(*(np.load(buffer, allow_pickle=False) for _ in Hits._fields))
-    except (ValueError, EOFError, OSError) as error:
+        hits = Hits(*(np.load(buffer, allow_pickle=False) for _ in Hits._fields))
+        return hits, {int(place): str(why) for place, why in json.loads(buffer.read() or "{}").items()}
+    except (ValueError, EOFError, OSError, AttributeError) as error:
         raise Passing(f"its answer cannot be read: {error}") from error
 
 

@@ -4,7 +4,8 @@
     GET  /readyz    200 once the index is there, 503 before
     GET  /info      what is served, and the limits, as JSON
     GET  /metrics   for Prometheus
-    POST /search    {"queries": [...], "k": 10} -> two arrays in NumPy's .npy format: rows (int32), scores (float32)
+    POST /search    {"queries": [...], "k": 10} -> two arrays in NumPy's .npy format: rows (int32), scores (float32);
+                    where an engine behind the retriever has no answer to some, then JSON: {"place": "why", ...}
 
 Queries are texts, or lists of numbers (a history). All but the first two want the token where there is one. The client
 is `retrievers.service`. Imported only where something is served: FastAPI is an extra.
@@ -31,6 +32,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from retrievers.base import Catalog, Hits, Query, Retriever
 from retrievers.batching import Batcher, QueueFull
 from retrievers.capabilities import capabilities_of, syntax_of
+from retrievers.remote import Unanswered
 from retrievers.service import CATALOG, RETRIEVER, STATS
 from retrievers.service_metrics import Numbers
 from retrievers.topk import check_k
@@ -156,16 +158,20 @@ class SearchService:
         queries, k = _asked(await self._body(request))
         if len(queries) * k * _BYTES_A_PLACE > self._limits.bytes:
             raise HTTPException(413, f"{len(queries)} queries for k={k} have an answer of more than {self._limit}")
-        hits = await self._hits(queries, k)
+        hits, faults = await self._hits(queries, k)
         self._numbers.queries(len(queries))
         stats = json.dumps(getattr(served.retriever, "stats", {}))
         headers = {CATALOG: served.catalog.fingerprint, RETRIEVER: served.fingerprint, STATS: stats}
-        return Response(_npy(hits), media_type="application/octet-stream", headers=headers)
+        body = _npy(hits) + (json.dumps(faults).encode() if faults else b"")
+        return Response(body, media_type="application/octet-stream", headers=headers)
 
-    async def _hits(self, queries: list[Query], k: int) -> Hits:
+    async def _hits(self, queries: list[Query], k: int) -> tuple[Hits, dict[int, str]]:
+        """Hits, and why some queries have none."""
         assert self._batcher
         try:
-            return await self._batcher.search(queries, k)
+            return await self._batcher.search(queries, k), {}
+        except Unanswered as error:
+            return error.hits, {place: str(fault) for place, fault in error.faults.items()}
         except QueueFull:
             raise HTTPException(503, "too many searches wait", {"Retry-After": str(RETRY_AFTER)}) from None
         except ValueError as error:

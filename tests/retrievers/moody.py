@@ -6,10 +6,14 @@ import time
 
 from retrievers.base import Catalog, Hits
 from retrievers.bm25 import BM25
+from retrievers.remote import RemoteError, Unanswered, without_answer
 
 
 class Moody:
-    """BM25; but "sleep" takes `seconds`, "refuse" is refused, "fail" fails, "offline" meets an engine that is gone."""
+    """BM25; but "sleep" takes `seconds`, "refuse" is refused, "fail" fails, "offline" meets an engine that is gone.
+
+    A query with the word "lost" has no answer, while the others of its search have.
+    """
 
     def __init__(self, catalog: Catalog, *, seconds: float = 1.0, opening: float = 0.0) -> None:
         time.sleep(opening)
@@ -26,4 +30,9 @@ class Moody:
             raise KeyError("a secret detail")
         if "offline" in queries:
             raise ConnectionError("the engine behind does not answer")
-        return self._inner.search(queries, k)
+        hits = self._inner.search(queries, k)
+        lost = [place for place, query in enumerate(queries) if "lost" in query.split()]
+        if lost:
+            fault = RemoteError("moody", "http://there", 3, "a time-out")
+            raise Unanswered(without_answer(hits, lost), dict.fromkeys(lost, fault))
+        return hits

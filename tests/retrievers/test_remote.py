@@ -18,6 +18,7 @@ from retrievers.remote import (
     Passing,
     Refused,
     RemoteError,
+    Unanswered,
     fault_of_status,
     hits_of,
     line_problems,
@@ -124,6 +125,38 @@ def test_one_lost_question_ends_the_search_and_the_rest_is_not_asked():
     with pytest.raises(RemoteError, match="no"):
         line(threads=1).ask_all(lambda question: (sleep(0.002), script(question)), range(1000))
     assert script.calls < 500
+
+
+def test_each_question_has_its_answer_or_its_fault():
+    def ask(question):
+        if question == 2:
+            raise Refused("not this one")
+        return question
+
+    answers = line().ask_each(ask, [1, 2, 3])
+    assert [answers[0], answers[2]] == [1, 3]
+    with pytest.raises(RemoteError, match="not this one"):
+        raise answers[1]
+
+
+def test_an_engine_that_is_gone_is_asked_a_few_questions_of_many():
+    gone = Script(*[Passing("no connection")] * 100)
+    answers = line(threads=1, attempts=2).ask_each(gone, range(40))
+    assert gone.calls == 6 and all(isinstance(answer, RemoteError) for answer in answers)
+
+
+def test_a_search_carries_the_answers_that_it_has():
+    def ask(text):
+        if text == "lost":
+            raise Refused("no such query")
+        return [("b", 2.0), ("a", 1.0)]
+
+    with pytest.raises(Unanswered, match=r"no such query \(1 of the search's 3 queries have no answer\)") as caught:
+        search_remotely(line(), CATALOG, ["red", "lost", "blue"], 2, ask, max_chars=100)
+    assert caught.value.hits.rows_QK.tolist() == [[1, 0], [-1, -1], [1, 0]]
+    assert list(caught.value.faults) == [1]
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert str(again) == str(caught.value) and again.hits.rows_QK.tolist() == caught.value.hits.rows_QK.tolist()
 
 
 def test_an_engine_that_asks_for_quiet_gets_it_from_every_thread():

@@ -23,9 +23,10 @@ import pytest
 from recr1.cli import run
 from recr1.tasks.toy import ToyTask
 from retrievers import Catalog
+from retrievers.base import Hits
 from retrievers.bm25 import BM25
 from retrievers.cache import Cached
-from retrievers.remote import RemoteError
+from retrievers.remote import RemoteError, Unanswered
 from retrievers.service import Service
 from tests.retrievers.service_contracts import needs_service
 
@@ -214,6 +215,13 @@ def test_a_failing_retriever_is_raised_at_once_and_tells_no_details(moody):
 def test_an_engine_behind_the_service_that_is_gone_is_asked_again_and_then_raised(moody):
     with pytest.raises(RemoteError, match="after 2 attempts: status 502: the engine behind does not answer"):
         client(moody, attempts=2).search(["offline"], 1)
+
+
+def test_what_an_engine_behind_the_service_does_not_answer_is_told_query_by_query(moody):
+    with pytest.raises(Unanswered, match=r"a time-out .*1 of the search's 2 queries have no answer") as raised:
+        client(moody).search(["lost lamp", "lamp"], 1)
+    assert list(raised.value.faults) == [0] and raised.value.hits.rows_QK[0, 0] == -1
+    assert_same(Hits(*(part[1:] for part in raised.value.hits)), client(moody).search(["lamp"], 1))
 
 
 def test_a_full_queue_sends_away_with_a_time_to_come_again_and_clients_do(moody):
