@@ -49,14 +49,19 @@ class Analyzer:
 
     def terms(self, text: str) -> list[str]:
         """The terms of a text in its order, repeated as often as they occur."""
+        words = self.words(text)
+        return words if self.stemmer is None else _snowball(self.stemmer).stemWords(words)  # type: ignore[no-any-return]
+
+    def words(self, text: str) -> list[str]:
+        """The terms before they are stemmed: who reads many texts stems each word once."""
         if self.lowercase:
             text = text.lower()
         words = _ASCII_WORDS.findall(text) if text.isascii() else _unicode_words(text)
-        if self.stopwords:
-            words = [word for word in words if word not in self.stopwords]
-        if self.stemmer is not None:
-            words = _snowball(self.stemmer).stemWords(words)
-        return words
+        return [word for word in words if word not in self.stopwords] if self.stopwords else words
+
+    def stem(self, word: str) -> str:
+        """The term that one of these words becomes."""
+        return word if self.stemmer is None else _snowball(self.stemmer).stemWord(word)  # type: ignore[no-any-return]
 
     def query_terms(self, query: Query) -> Counter[str]:
         """The terms of a query and how often it holds each; raises `ValueError` for a query that is not text."""

@@ -1,18 +1,19 @@
-"""BM25 for catalogs of up to millions of items: the library bm25s weighs, this module ranks."""
+"""BM25 for catalogs of up to millions of items."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.analyzer import Analyzer, check_bm25_options, searched_fields
-from retrievers.base import Catalog, Floats, Hits, Query, Rows
+from retrievers.base import Catalog, Floats, Hits, Query
+from retrievers.bm25_index import Index, Postings, index_fields
 from retrievers.store import Entry, Store, save_array, save_lines
 from retrievers.topk import NO_KEY, Keys, best_keys, check_k, hits_from_keys
 
@@ -22,21 +23,6 @@ compiled code takes a fifth of a second, and compiling it, the first time, more 
 
 SCORES_AT_A_TIME = 2**18
 """The numpy backend scores as many queries together as keep their scores in the processor's cache."""
-
-
-class Postings(NamedTuple):
-    """An index as plain arrays: what each term adds to the score of each item that holds it.
-
-    Column c, one term of one field, owns the entries from `ends[c]` to `ends[c + 1]`; its rows ascend.
-    """
-
-    weights: Floats
-    rows: Rows
-    ends: NDArray[np.int64]
-
-
-Index: TypeAlias = tuple[list[dict[str, int]], Postings]
-"""The column of each term, by field, and the postings of all columns."""
 
 
 class Terms(NamedTuple):
@@ -101,11 +87,11 @@ class BM25:
         searched = searched_fields(catalog, fields)
         self._entry: Entry | None = None
         if store is None:
-            self._columns_by_field, self._postings = _index_fields(self._analyzer, searched, k1, b)
+            self._columns_by_field, self._postings = index_fields(self._analyzer, searched, k1, b)
             return
         key = {"catalog": catalog.fingerprint, "fields": fields, "k1": k1, "b": b, **_identity(self._analyzer)}
         self._entry = Store(store).open(
-            "bm25", key, lambda folder: _save(folder, *_index_fields(self._analyzer, searched, k1, b))
+            "bm25", key, lambda folder: _save(folder, *index_fields(self._analyzer, searched, k1, b))
         )
         self._columns_by_field, self._postings = _opened(self._entry)
 
@@ -162,19 +148,13 @@ def _takes_numba(backend: str, items: int) -> bool:
     return True
 
 
-def _index_fields(analyzer: Analyzer, searched: Sequence[tuple[tuple[str, ...], float]], k1: float, b: float) -> Index:
-    """The index of all fields, each with its weight."""
-    parts = [(_index(map(analyzer.terms, texts), k1, b), weight) for texts, weight in searched]
-    return [columns for (columns, _), _ in parts], _join([(postings, weight) for (_, postings), weight in parts])
-
-
 def _identity(analyzer: Analyzer) -> dict[str, Any]:
     """All that terms and weights depend on beside the options of BM25: an index is kept under it."""
     return {
         "lowercase": analyzer.lowercase,
         "stopwords": sorted(analyzer.stopwords),
         "stemmer": analyzer.stemmer,
-        "versions": [unicodedata.unidata_version, version("bm25s"), version("PyStemmer")],
+        "versions": [unicodedata.unidata_version, version("PyStemmer")],
     }
 
 
@@ -190,28 +170,6 @@ def _opened(entry: Entry) -> Index:
     terms_by_field = [entry.lines(f"terms-{field}") for field in range(int(entry.array("fields")))]
     columns_by_field = [dict(zip(terms, range(len(terms)), strict=True)) for terms in terms_by_field]
     return columns_by_field, Postings(*(entry.array(name) for name in Postings._fields))
-
-
-def _index(terms_N: Iterable[list[str]], k1: float, b: float) -> tuple[dict[str, int], Postings]:
-    """The column of each term, and the postings of one field."""
-    import bm25s
-
-    columns: dict[str, int] = {}
-    columns_N = [[columns.setdefault(term, len(columns)) for term in terms] for terms in terms_N]
-    if not columns:  # bm25s would divide by a mean length of 0
-        return columns, Postings(np.empty(0, np.float32), np.empty(0, np.int32), np.zeros(1, np.int64))
-    weigher = bm25s.BM25(k1=k1, b=b, method="lucene", backend="numpy")
-    index = weigher.build_index_from_ids(list(columns.values()), columns_N, show_progress=False)
-    return columns, Postings(index["data"], index["indices"], index["indptr"])
-
-
-def _join(parts: Sequence[tuple[Postings, float]]) -> Postings:
-    """The postings of several fields side by side, each times its weight."""
-    return Postings(
-        np.concatenate([postings.weights * np.float32(weight) for postings, weight in parts]),
-        np.concatenate([postings.rows for postings, _ in parts]),
-        np.cumsum(np.concatenate([[0], *(np.diff(postings.ends) for postings, _ in parts)])),
-    )
 
 
 def _best_keys_numba(postings: Postings, terms: Terms, items: int, k: int) -> Keys:

@@ -1,0 +1,157 @@
+"""From texts to postings: what each term adds to the score of each item, worked out once, when the index is built.
+
+Texts are read one by one and counted in chunks, so that building a large index takes little more memory than the index.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrievers.analyzer import Analyzer
+from retrievers.base import Floats, Rows
+from retrievers.progress import shown
+
+CHUNK_ITEMS = 2**16
+"""Items that are counted together, at most: their numbers within the chunk take two bytes."""
+
+CHUNK_TOKENS = 2**21
+"""Words after which a chunk ends: what counting needs beside the index is some 50 bytes for each."""
+
+Integers: TypeAlias = NDArray[np.integer]
+
+
+class Postings(NamedTuple):
+    """An index as plain arrays: what each term adds to the score of each item that holds it.
+
+    Column c, one term of one field, owns the entries from `ends[c]` to `ends[c + 1]`; its rows ascend.
+    """
+
+    weights: Floats
+    rows: Rows
+    ends: NDArray[np.int64]
+
+
+Index: TypeAlias = tuple[list[dict[str, int]], Postings]
+"""The column of each term, by field, and the postings of all columns."""
+
+
+def index_fields(analyzer: Analyzer, searched: Sequence[tuple[Sequence[str], float]], k1: float, b: float) -> Index:
+    """The index of all fields, each with its weight."""
+    columns_by_field, parts = [], []
+    for texts, weight in searched:
+        columns, postings = _index(analyzer, texts, k1, b)
+        postings.weights[:] *= np.float32(weight)
+        columns_by_field.append(columns)
+        parts.append(postings)
+    return columns_by_field, parts[0] if len(parts) == 1 else _joined(parts)
+
+
+class _Chunk(NamedTuple):
+    """The items from `first` on, counted. Column `columns_C[c]` owns the next `counts_C[c]` entries; rows ascend."""
+
+    first: int
+    columns_C: NDArray[np.int32]
+    counts_C: NDArray[np.int32]
+    rows_E: NDArray[np.uint16]
+    """Rows less `first`."""
+    times_E: Integers
+    """How often the item holds the term."""
+
+
+class _Columns(dict[str, int]):
+    """The column of each word, given when it is first asked for; words with one stem share theirs."""
+
+    def __init__(self, analyzer: Analyzer) -> None:
+        super().__init__()
+        self._stem = analyzer.stem
+        self.by_term: dict[str, int] = {}
+
+    def __missing__(self, word: str) -> int:
+        column = self[word] = self.by_term.setdefault(self._stem(word), len(self.by_term))
+        return column
+
+
+def _index(analyzer: Analyzer, texts: Sequence[str], k1: float, b: float) -> tuple[dict[str, int], Postings]:
+    """The column of each term, in the order in which they first occur, and the postings of one field."""
+    columns = _Columns(analyzer)
+    lengths = array("i")
+    chunks = list(_chunks(analyzer, texts, columns, lengths))
+    lengths_N = np.frombuffer(lengths, np.int32)
+    # Of an index without a word, the mean length is 0, and no norm is ever read.
+    norms_N = k1 * ((1 - b) + b * lengths_N / max(lengths_N.sum() / len(lengths_N), np.finfo(np.float64).tiny))
+    return columns.by_term, _weighed(chunks, len(columns.by_term), norms_N)
+
+
+def _chunks(analyzer: Analyzer, texts: Sequence[str], columns: _Columns, lengths: array[int]) -> Iterator[_Chunk]:
+    """The texts counted, chunk by chunk; the number of words of each is appended to `lengths`."""
+    tokens = array("i")
+    first = 0
+    for words in map(analyzer.words, shown(texts, "indexing items")):
+        tokens.extend(map(columns.__getitem__, words))
+        lengths.append(len(words))
+        if len(lengths) - first == CHUNK_ITEMS or len(tokens) >= CHUNK_TOKENS:
+            yield _counted(first, tokens, lengths[first:])
+            tokens, first = array("i"), len(lengths)
+    yield _counted(first, tokens, lengths[first:])
+
+
+def _counted(first: int, tokens: array[int], lengths: array[int]) -> _Chunk:
+    # A token is its column in the upper bits and its row in the lower 16: sorted, equal ones stand together.
+    keys = np.frombuffer(tokens, np.int32).astype(np.int64) << 16
+    keys |= np.repeat(np.arange(len(lengths)), np.frombuffer(lengths, np.int32))
+    keys.sort()
+    begins = np.flatnonzero(np.diff(keys, prepend=-1))
+    times_E = np.diff(begins, append=len(keys))
+    keys = keys[begins]
+    columns_E = keys >> 16
+    begins = np.flatnonzero(np.diff(columns_E, prepend=-1))
+    return _Chunk(
+        first,
+        columns_E[begins].astype(np.int32),
+        np.diff(begins, append=len(keys)).astype(np.int32),
+        (keys & 0xFFFF).astype(np.uint16),
+        times_E.astype(np.min_scalar_type(times_E.max(initial=0))),
+    )
+
+
+def _weighed(chunks: list[_Chunk], columns: int, norms_N: NDArray[np.float64]) -> Postings:
+    """The postings of all chunks, which are used up. Each weight is worked out in 64 bits from an idf of 32."""
+    items_C = np.zeros(columns, np.int64)
+    for chunk in chunks:
+        items_C[chunk.columns_C] += chunk.counts_C
+    ends = np.concatenate([[0], np.cumsum(items_C)])
+    idf_C = _idf(items_C, len(norms_N))
+    postings = Postings(np.empty(ends[-1], np.float32), np.empty(ends[-1], np.int32), ends)
+    free_C = ends[:-1].copy()
+    chunks.reverse()
+    while chunks:
+        first, columns_C, counts_C, rows_E, times_E = chunks.pop()
+        before_C = np.cumsum(counts_C) - counts_C
+        entries = np.arange(len(rows_E)) + np.repeat(free_C[columns_C] - before_C, counts_C)
+        rows = rows_E.astype(np.int32) + np.int32(first)
+        postings.rows[entries] = rows
+        postings.weights[entries] = np.repeat(idf_C[columns_C], counts_C) * (times_E / (norms_N[rows] + times_E))
+        free_C[columns_C] += counts_C
+    return postings
+
+
+def _idf(items_C: NDArray[np.int64], items: int) -> NDArray[np.float64]:
+    """The idf of each column, rounded to 32 bits as the library bm25s does, whose weights these equal."""
+    known, place_C = np.unique(items_C, return_inverse=True)
+    idf = [math.log(1 + (items - held + 0.5) / (held + 0.5)) for held in known.tolist()]
+    return np.array(idf, np.float32).astype(np.float64)[place_C]
+
+
+def _joined(parts: Sequence[Postings]) -> Postings:
+    """The postings of several fields side by side."""
+    return Postings(
+        np.concatenate([part.weights for part in parts]),
+        np.concatenate([part.rows for part in parts]),
+        np.cumsum(np.concatenate([[0], *(np.diff(part.ends) for part in parts)])),
+    )
