@@ -140,8 +140,10 @@ def check_part(kind: str, spec: object, path: str) -> list[Problem]:
         return [Problem(f"{path}.type", str(error))]
     part = Part.from_dict(spec)
     problems = check_options(known, part.options, path, name)
-    problems += _check_nested(cls, known, part, path)
-    return problems or _own_checks(kind, cls, known, part, path)
+    nested = _check_nested(cls, known, part, path)
+    if problems:  # a class is only asked about options of the right types
+        return problems + nested
+    return _own_checks(kind, cls, known, part, path, whole=not nested) + nested
 
 
 def _check_nested(cls: type[Any], known: Mapping[str, Option], part: Part, path: str) -> list[Problem]:
@@ -186,11 +188,13 @@ def _listed(kind: str) -> str:
     return f"built in: {', '.join(sorted(builtin(kind)))}; or your own as package.module:Class"
 
 
-def _own_checks(kind: str, cls: type[Any], known: Mapping[str, Option], part: Part, path: str) -> list[Problem]:
-    """What the class itself says about options of the right types."""
+def _own_checks(
+    kind: str, cls: type[Any], known: Mapping[str, Option], part: Part, path: str, *, whole: bool
+) -> list[Problem]:
+    """What the class itself says about options of the right types; it is only built with sound parts in it."""
     checker = getattr(cls, "check_options", None)
     remarks = list(checker(part.options)) if checker else []
-    if not remarks and KINDS[kind].light:
+    if not remarks and whole and KINDS[kind].light:
         try:
             cls(**convert(known, part.options))
         except ValueError as error:

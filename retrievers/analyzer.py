@@ -6,6 +6,7 @@ import re
 import threading
 import unicodedata
 from collections import Counter
+from collections.abc import Mapping
 from functools import cache
 from math import isfinite
 from typing import Any
@@ -40,12 +41,25 @@ class Analyzer:
     def __init__(
         self, *, lowercase: bool = True, stopwords: str | list[str] | None = None, stemmer: str | None = None
     ) -> None:
-        words = _named_stopwords(stopwords) if isinstance(stopwords, str) else stopwords or []
+        problems = self.check_options({"stopwords": stopwords, "stemmer": stemmer})
+        if problems:
+            raise ValueError(problems[0])
+        words = _stopword_lists()[stopwords] if isinstance(stopwords, str) else stopwords or []
         self.lowercase = lowercase
         self.stopwords = frozenset(word.lower() for word in words) if lowercase else frozenset(words)
         self.stemmer = stemmer
-        if stemmer is not None:
-            _check_stemmer(stemmer)
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]:
+        """What is wrong with the names of a list of stop words and of a stemmer."""
+        stopwords, stemmer = options.get("stopwords"), options.get("stemmer")
+        problems = []
+        if isinstance(stopwords, str) and stopwords not in _stopword_lists():
+            lists = ", ".join(sorted(_stopword_lists()))
+            problems.append(f"stopwords: no list is called {stopwords!r}, only {lists}; or give the words")
+        if stemmer is not None and stemmer not in _languages():
+            problems.append(f"stemmer: no language is called {stemmer!r}, only {', '.join(_languages())}")
+        return problems
 
     def terms(self, text: str) -> list[str]:
         """The terms of a text in its order, repeated as often as they occur."""
@@ -77,20 +91,35 @@ def searched_fields(catalog: Catalog, fields: dict[str, float] | None) -> list[t
     """
     if fields is None:
         return [(catalog.texts, 1.0)]
-    if not fields:
-        raise ValueError("option fields is empty: name a field and its weight, as in {title: 2, brand: 1}")
-    for name, weight in fields.items():
-        if not (isfinite(weight) and weight > 0):
-            raise ValueError(f"option fields.{name} is {weight}: a weight is a number above 0 (leave out the others)")
+    problems = field_problems({"fields": fields})
+    if problems:
+        raise ValueError(problems[0])
     return [(catalog.column(name), float(weight)) for name, weight in fields.items()]
 
 
-def check_bm25_options(k1: float, b: float) -> None:
-    """Raises `ValueError` for parameters outside of what BM25 is defined for."""
+def field_problems(options: Mapping[str, Any]) -> list[str]:
+    """What is wrong with `fields`, before it is known which the catalog has."""
+    fields: Mapping[str, float] | None = options.get("fields")
+    if fields is None:
+        return []
+    if not fields:
+        return ["fields: is empty; name a field and its weight, as in {title: 2, brand: 1}"]
+    return [
+        f"fields.{name}: a weight is a number above 0, got {weight}; leave out what is not to be searched"
+        for name, weight in fields.items()
+        if not (isfinite(weight) and weight > 0)
+    ]
+
+
+def bm25_problems(options: Mapping[str, Any]) -> list[str]:
+    """What is wrong with `k1` and `b`: values outside of what BM25 is defined for."""
+    k1, b = options.get("k1", 1.0), options.get("b", 0.75)
+    problems = []
     if not (isfinite(k1) and k1 >= 0):
-        raise ValueError(f"option k1 is {k1}: it must be 0 or more (0.9 to 1.5 is usual)")
+        problems.append(f"k1: must be 0 or more (0.9 to 1.5 is usual), got {k1}")
     if not 0 <= b <= 1:
-        raise ValueError(f"option b is {b}: it must be between 0 (length is ignored) and 1")
+        problems.append(f"b: must be between 0 (length is ignored) and 1, got {b}")
+    return problems
 
 
 def _unicode_words(text: str) -> list[str]:
@@ -117,7 +146,8 @@ def _ranges(points: list[int]) -> str:
     return "".join(f"{chr(start)}-{chr(end)}" for start, end in zip(starts, ends, strict=True))
 
 
-def _named_stopwords(name: str) -> tuple[str, ...]:
+@cache
+def _stopword_lists() -> Mapping[str, tuple[str, ...]]:
     from bm25s import stopwords
 
     lists = {
@@ -126,16 +156,14 @@ def _named_stopwords(name: str) -> tuple[str, ...]:
         if attribute.startswith("STOPWORDS_")
     }
     lists["english"], lists["english_plus"] = lists.pop("en"), lists.pop("en_plus")
-    if name not in lists:
-        raise ValueError(f"option stopwords is {name!r}: the lists are {', '.join(sorted(lists))}; or give the words")
-    return tuple(lists[name])
+    return {name: tuple(words) for name, words in lists.items()}
 
 
-def _check_stemmer(language: str) -> None:
+def _languages() -> list[str]:
     import Stemmer
 
-    if language not in Stemmer.algorithms():
-        raise ValueError(f"option stemmer is {language!r}: the languages are {', '.join(Stemmer.algorithms())}")
+    languages: list[str] = Stemmer.algorithms()
+    return languages
 
 
 _stemmers = threading.local()

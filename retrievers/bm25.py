@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -11,11 +11,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.analyzer import Analyzer, check_bm25_options, searched_fields
+from retrievers.analyzer import Analyzer, bm25_problems, field_problems, searched_fields
 from retrievers.base import Catalog, Floats, Hits, Query
 from retrievers.bm25_index import Index, Postings, index_fields
 from retrievers.store import Entry, Store, save_array, save_lines
 from retrievers.topk import NO_KEY, Keys, best_keys, check_k, hits_from_keys
+
+BACKENDS = ("auto", "numba", "numpy")
 
 NUMBA_PAYS_FROM = 4_000
 """Items from which on `auto` takes numba. Below, numpy answers hundreds of queries in milliseconds; loading the
@@ -80,7 +82,9 @@ class BM25:
         backend: Literal["auto", "numba", "numpy"] = "auto",
         store: str | None = None,
     ) -> None:
-        check_bm25_options(k1, b)
+        problems = self.check_options(locals())
+        if problems:
+            raise ValueError(problems[0])
         self._items = len(catalog)
         self._compiled = _takes_numba(backend, self._items)
         self._analyzer = Analyzer(lowercase=lowercase, stopwords=stopwords, stemmer=stemmer)
@@ -94,6 +98,14 @@ class BM25:
             "bm25", key, lambda folder: _save(folder, *index_fields(self._analyzer, searched, k1, b))
         )
         self._columns_by_field, self._postings = _opened(self._entry)
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]:
+        """What is wrong with the values of options, before anything is built."""
+        problems = bm25_problems(options) + field_problems(options) + Analyzer.check_options(options)
+        if options.get("backend", "auto") not in BACKENDS:
+            problems.append(f"backend: must be one of {', '.join(BACKENDS)}, got {options['backend']!r}")
+        return problems
 
     def __getstate__(self) -> dict[str, Any]:
         """An index that is kept in a store is opened again where the retriever is unpickled, not sent there."""
@@ -134,8 +146,6 @@ class BM25:
 
 
 def _takes_numba(backend: str, items: int) -> bool:
-    if backend not in ("auto", "numba", "numpy"):
-        raise ValueError(f"option backend is {backend!r}: it is one of auto, numba, numpy")
     if backend == "numpy" or (backend == "auto" and items < NUMBA_PAYS_FROM):
         return False
     try:
@@ -144,7 +154,7 @@ def _takes_numba(backend: str, items: int) -> bool:
         if backend == "auto":
             return False
         remedy = "install it with: pip install 'recr1[fast]', or set backend=numpy"
-        raise ValueError(f"option backend='numba' needs the library numba ({error}); {remedy}") from error
+        raise ValueError(f"backend: 'numba' needs the library numba ({error}); {remedy}") from error
     return True
 
 

@@ -90,7 +90,7 @@ class Dense:
     ) -> None:
         sizes = {"candidates": candidates, "nlist": nlist, "nprobe": nprobe, "hnsw_m": hnsw_m, "ef_search": ef_search}
         sizes |= {"ef_construction": ef_construction, "pq_m": pq_m}
-        problems = self.check_options({"index": index, "device": device, **sizes})
+        problems = self.check_options(locals())
         if problems:
             raise ValueError(problems[0])
         texts = catalog.column(field)

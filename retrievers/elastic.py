@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from time import monotonic, sleep
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from retrievers.analyzer import check_bm25_options, searched_fields
+from retrievers.analyzer import bm25_problems, field_problems, searched_fields
 from retrievers.base import Catalog, Hits, Query
 from retrievers.line import Line
 from retrievers.remote import Answer, Passing, Refused, line_problems, require, search_remotely, well_formed
@@ -99,13 +99,9 @@ class ElasticRetriever:
         max_chars: int | None = None,
     ) -> None:
         require(self.library, self.engine, self.engine)
-        problems = self.check_options(
-            {"url": url, "index": index, "fields": fields, "id_field": id_field, "query": query, "tiebreak": tiebreak}
-            | {"headers": headers, "timeout": timeout, "max_chars": max_chars}
-        )
+        problems = self.check_options(locals())
         if problems:
             raise ValueError(problems[0])
-        check_bm25_options(k1, b)
         self._catalog, self._ours, self._id_field = catalog, index is None, id_field
         if self._ours:
             fields, tiebreak = fields or {"texts": 1.0}, ROW
@@ -125,6 +121,7 @@ class ElasticRetriever:
         problems = address_problems("url", options.get("url", "http://host")) + line_problems(
             {name: value for name, value in options.items() if name != "max_chars" or value is not None}
         )
+        problems += bm25_problems(options) + field_problems(options)
         theirs, query = options.get("index") is not None, options.get("query")
         if theirs and not (options.get("fields") or query):
             problems.append("fields: say which fields of the index are searched, {title: 2, brand: 1}; or give a query")

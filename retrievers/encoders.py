@@ -61,7 +61,7 @@ class Hashing:
     """
 
     def __init__(self, *, dim: int = 256, ngrams: int | None = None, seed: int = 0) -> None:
-        problems = self.check_options({"dim": dim, "ngrams": ngrams})
+        problems = self.check_options(locals())
         if problems:
             raise ValueError(problems[0])
         self.dim = dim

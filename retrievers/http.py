@@ -73,10 +73,7 @@ class HTTP:
         max_chars: int = 1024,
     ) -> None:
         require("httpx", "http", "remote")
-        problems = self.check_options(
-            {"url": url, "method": method, "headers": headers, "params": params, "body": body}
-            | {"timeout": timeout, "max_chars": max_chars}
-        )
+        problems = self.check_options(locals())
         if problems:
             raise ValueError(problems[0])
         parts = urlsplit(url)

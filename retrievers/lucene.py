@@ -10,11 +10,11 @@ from tempfile import mkdtemp
 from typing import Any, Literal
 
 from retrievers import jvm
-from retrievers.analyzer import Analyzer, check_bm25_options, searched_fields
+from retrievers.analyzer import Analyzer, bm25_problems, field_problems, searched_fields
 from retrievers.base import Catalog, Hits, Query
 from retrievers.jvm import java
 from retrievers.lucene_hits import Ranker
-from retrievers.lucene_index import Analysis, java_text, lucene_name, open_searcher, write_index
+from retrievers.lucene_index import Analysis, java_text, lucene_name, open_searcher, stemmers, write_index
 from retrievers.lucene_queries import Feedback, Parser
 from retrievers.store import Store
 from retrievers.topk import check_k, no_hits
@@ -89,7 +89,9 @@ class Lucene:
         store: str | None = "auto",
     ) -> None:
         options = {name: value for name, value in locals().items() if name not in ("self", "catalog")}
-        _check_options(options)
+        problems = self.check_options(options)
+        if problems:
+            raise ValueError(problems[0])
         searched_fields(catalog, fields)
         names = _indexed_fields(catalog, fields, syntax)
         stops = tuple(sorted(Analyzer(lowercase=lowercase, stopwords=stopwords).stopwords))
@@ -111,13 +113,19 @@ class Lucene:
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
-        """What is missing here to run it: pyserini, or Java."""
+        """What is wrong with the values of options, and what is missing here to run it: pyserini, or Java."""
+        stopwords = {"stopwords": options.get("stopwords")}
+        problems = bm25_problems(options) + field_problems(options) + _value_problems(options)
+        problems += Analyzer.check_options(stopwords)
         try:
             jvm.find_jar()
             jvm.find_java()
         except ValueError as error:
-            return [str(error)]
-        return []
+            return [*problems, str(error)]
+        stemmer = options.get("stemmer")
+        if stemmer is not None and stemmer not in stemmers():
+            problems.append(f"stemmer: no language is called {stemmer!r}, only {', '.join(stemmers())}")
+        return problems
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
         """Hits of shape (len(queries), k).
@@ -157,23 +165,25 @@ class Lucene:
         return folder
 
 
-def _check_options(options: Mapping[str, Any]) -> None:
-    """Raises `ValueError` for what Lucene cannot do."""
-    check_bm25_options(options["k1"], options["b"])
-    limits = {
-        "mu": (0 < options["mu"] < float("inf"), "it must be above 0 (1000 is usual)"),
-        "rm3_items": (options["rm3_items"] >= 0, "it must be 0 (no RM3) or more (10 is usual)"),
-        "rm3_terms": (options["rm3_terms"] >= 1, "it must be 1 or more (10 is usual)"),
-        "rm3_weight": (0 <= options["rm3_weight"] <= 1, "it must be between 0 and 1, the query's own terms alone"),
-        "threads": (1 <= options["threads"] <= jvm.MOST_WORKERS, f"it must be between 1 and {jvm.MOST_WORKERS}"),
-        "similarity": (options["similarity"] in ("bm25", "query_likelihood"), "it is bm25 or query_likelihood"),
-        "syntax": (options["syntax"] in ("bag", "lucene"), "it is bag or lucene"),
+def _value_problems(options: Mapping[str, Any]) -> list[str]:
+    """What Lucene cannot do."""
+    limits: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+        "mu": (lambda mu: 0 < mu < float("inf"), "above 0 (1000 is usual)"),
+        "rm3_items": (lambda items: items >= 0, "0 (no RM3) or more (10 is usual)"),
+        "rm3_terms": (lambda terms: terms >= 1, "1 or more (10 is usual)"),
+        "rm3_weight": (lambda weight: 0 <= weight <= 1, "between 0 and 1, the query's own terms alone"),
+        "threads": (lambda threads: 1 <= threads <= jvm.MOST_WORKERS, f"between 1 and {jvm.MOST_WORKERS}"),
+        "similarity": (("bm25", "query_likelihood").__contains__, "bm25 or query_likelihood"),
+        "syntax": (("bag", "lucene").__contains__, "bag or lucene"),
     }
-    for name, (fits, rule) in limits.items():
-        if not fits:
-            raise ValueError(f"option {name} is {options[name]!r}: {rule}")
-    if options["rm3_items"] and (options["fields"] is not None or options["syntax"] == "lucene"):
-        raise ValueError("option rm3_items: RM3 searches texts in words alone; leave out fields and syntax, or RM3")
+    problems = [
+        f"{name}: must be {rule}, got {options[name]!r}"
+        for name, (fits, rule) in limits.items()
+        if name in options and not fits(options[name])
+    ]
+    if options.get("rm3_items") and (options.get("fields") is not None or options.get("syntax") == "lucene"):
+        problems.append("rm3_items: RM3 searches texts in words alone; leave out fields and syntax, or RM3")
+    return problems
 
 
 def _indexed_fields(catalog: Catalog, fields: Mapping[str, float] | None, syntax: str) -> list[str]:

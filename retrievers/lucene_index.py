@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -32,7 +33,7 @@ class Analysis(NamedTuple):
     stemmer: str | None
 
     def analyzer(self) -> Any:
-        """Lucene's Analyzer. Raises `ValueError` for a stemmer that Lucene does not have."""
+        """Lucene's Analyzer."""
         with TemporaryDirectory() as folder:
             builder = java("org.apache.lucene.analysis.custom.CustomAnalyzer").builder(_path(folder))
             builder.withTokenizer("standard")
@@ -43,7 +44,7 @@ class Analysis(NamedTuple):
                 (Path(folder) / "stopwords.txt").write_text(lines, encoding="utf-8")
                 builder.addTokenFilter("stop", "words", "stopwords.txt", "format", "wordset")
             if self.stemmer is not None:
-                builder.addTokenFilter("snowballPorter", "language", _stemmer(self.stemmer))
+                builder.addTokenFilter("snowballPorter", "language", stemmers()[self.stemmer])
             return builder.build()
 
 
@@ -142,15 +143,14 @@ def _progress(items: int) -> Iterator[Any]:
         yield lambda count: progress.advance(task, count)
 
 
-def _stemmer(language: str) -> str:
-    """Lucene's name for a Snowball language: its class without "Stemmer"."""
+@cache
+def stemmers() -> Mapping[str, str]:
+    """Snowball languages -> Lucene's names for them: their classes without "Stemmer"."""
     prefix, suffix = "org/tartarus/snowball/ext/", "Stemmer.class"
     with ZipFile(find_jar()) as jar:
-        names = [name for name in jar.namelist() if name.startswith(prefix) and name.endswith(suffix)]
-    known = {name.removeprefix(prefix).removesuffix(suffix).lower(): name for name in sorted(names)}
-    if language not in known:
-        raise ValueError(f"option stemmer is {language!r}: the languages are {', '.join(known)}")
-    return known[language].removeprefix(prefix).removesuffix(suffix)
+        found = [name for name in jar.namelist() if name.startswith(prefix) and name.endswith(suffix)]
+    names = [name.removeprefix(prefix).removesuffix(suffix) for name in sorted(found)]
+    return {name.lower(): name for name in names}
 
 
 def _directory(folder: Path) -> Any:

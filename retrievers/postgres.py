@@ -9,11 +9,11 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import ceil, isfinite
+from math import ceil
 from queue import Empty, LifoQueue
 from typing import Any, Literal
 
-from retrievers.analyzer import searched_fields
+from retrievers.analyzer import field_problems, searched_fields
 from retrievers.base import Catalog, Hits, Query
 from retrievers.line import Line
 from retrievers.remote import Answer, Passing, Refused, line_problems, require, search_remotely, well_formed
@@ -92,10 +92,7 @@ class Postgres:
         max_chars: int = 1024,
     ) -> None:
         require("psycopg", "postgres", "postgres")
-        problems = self.check_options(
-            {"dsn": dsn, "table": table, "id_column": id_column, "vector": vector, "fields": fields, "match": match}
-            | {"timeout": timeout, "max_chars": max_chars}
-        )
+        problems = self.check_options(locals())
         if problems:
             raise ValueError(problems[0])
         self._catalog, self._dsn, self._timeout, self._max_chars = catalog, dsn, timeout, max_chars
@@ -114,17 +111,14 @@ class Postgres:
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is asked."""
-        problems = line_problems(options) + _table_problems(options)
-        if "password" in options.get("dsn", "") or "@" in options.get("dsn", ""):
-            problems.append("dsn: must not hold a password or an address with '@'; set PGPASSWORD or a password file")
+        problems = line_problems(options) + _table_problems(options) + _dsn_problems(options.get("dsn", ""))
+        problems += field_problems(options)
         if options.get("match", "any") not in QUERIES:
             problems.append(f"match: must be one of {', '.join(QUERIES)}, got {options['match']!r}")
-        fields = options.get("fields")
-        if fields is not None and not 1 <= len(fields) <= len(LABELS):
-            problems.append(f"fields: PostgreSQL weighs 1 to {len(LABELS)} fields, got {len(fields)}")
-        for name, weight in (fields or {}).items():
-            if not (isfinite(weight) and weight > 0):
-                problems.append(f"fields.{name}: a weight is a number above 0, got {weight}")
+        if len(options.get("fields") or ()) > len(LABELS):
+            problems.append(f"fields: PostgreSQL weighs 1 to {len(LABELS)} fields, got {len(options['fields'])}")
+        if not 0 <= options.get("normalization", 0) < 64:
+            problems.append(f"normalization: must be a sum of 1, 2, 4, 8, 16 and 32, got {options['normalization']}")
         return problems
 
     @property
@@ -223,6 +217,21 @@ class Postgres:
             )
             cursor.execute(f"CREATE INDEX ON {_name(table)} USING gin (words)")
             cursor.execute(f"ANALYZE {_name(table)}")
+
+
+def _dsn_problems(dsn: str) -> list[str]:
+    if "password" in dsn or "@" in dsn:
+        return ["dsn: must not hold a password or an address with '@'; set PGPASSWORD or a password file"]
+    try:
+        from psycopg import ProgrammingError
+        from psycopg.conninfo import conninfo_to_dict
+    except ImportError:  # what is missing is said when it is needed
+        return []
+    try:
+        conninfo_to_dict(dsn)
+    except ProgrammingError as error:
+        return [f"dsn: must be like 'host=db dbname=shop user=recr1': {_said(error)}"]
+    return []
 
 
 def _table_problems(options: Mapping[str, Any]) -> list[str]:

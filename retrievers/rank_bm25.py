@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.analyzer import Analyzer, check_bm25_options, searched_fields
+from retrievers.analyzer import Analyzer, bm25_problems, field_problems, searched_fields
 from retrievers.base import Catalog, Hits, Query, Rows
 from retrievers.topk import check_k, no_hits, topk
 
@@ -57,15 +57,24 @@ class RankBM25:
         stopwords: str | list[str] | None = None,
         stemmer: str | None = None,
     ) -> None:
-        check_bm25_options(k1, b)
-        if not 0 <= epsilon < float("inf"):
-            raise ValueError(f"option epsilon is {epsilon}: it must be 0 or more (0.25 is usual)")
+        problems = self.check_options(locals())
+        if problems:
+            raise ValueError(problems[0])
         self._items = len(catalog)
         self._analyzer = Analyzer(lowercase=lowercase, stopwords=stopwords, stemmer=stemmer)
         self._fields = [
             (_Field(map(self._analyzer.terms, texts), k1, b, epsilon), weight)
             for texts, weight in searched_fields(catalog, fields)
         ]
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]:
+        """What is wrong with the values of options, before anything is built."""
+        problems = bm25_problems(options) + field_problems(options) + Analyzer.check_options(options)
+        epsilon = options.get("epsilon", 0.25)
+        if not 0 <= epsilon < float("inf"):
+            problems.append(f"epsilon: must be 0 or more (0.25 is usual), got {epsilon}")
+        return problems
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
         """Hits of shape (len(queries), k). Raises `ValueError` for a query that is not text or a k below 1."""

@@ -48,7 +48,7 @@ class SentenceTransformers:
         device: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        problems = self.check_options({"model": model, "batch_size": batch_size})
+        problems = self.check_options(locals())
         if problems:
             raise ValueError(problems[0])
         self._load_options: dict[str, Any] = {

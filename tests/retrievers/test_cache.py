@@ -327,7 +327,7 @@ def test_a_pickled_one_takes_its_file_along_and_not_its_memory(tmp_path):
         ({"memory": -1}, "memory: must be 0 or more queries, got -1"),
         ({"memory": 0}, "memory: 0 without a folder as disk keeps nothing"),
         ({"retriever": {"type": "bm52"}}, r"retriever\.type: no 'bm52' here; did you mean 'bm25'\?"),
-        ({"retriever": {"type": "bm25", "k1": -1}}, "retriever: option k1 is -1"),
+        ({"retriever": {"type": "bm25", "k1": -1}}, "retriever: k1: must be 0 or more"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused(options, message):

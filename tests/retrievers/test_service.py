@@ -402,7 +402,7 @@ def test_what_is_wrong_with_an_option_of_the_retriever_ends_the_service_with_one
     service = start("retriever.k1=-1", wait=False)
     _, errors = service.process.communicate(timeout=30)
     assert (service.process.returncode, "Traceback" in errors) == (2, False)
-    assert "option k1 is -1" in errors
+    assert "retriever.k1: must be 0 or more" in errors
 
 
 def test_a_port_that_is_taken_is_said_before_anything_is_opened(start):
