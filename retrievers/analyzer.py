@@ -64,7 +64,7 @@ class Analyzer:
     def terms(self, text: str) -> list[str]:
         """The terms of a text in its order, repeated as often as they occur."""
         words = self.words(text)
-        return words if self.stemmer is None else _snowball(self.stemmer).stemWords(words)  # type: ignore[no-any-return]
+        return words if self.stemmer is None else _snowball(self.stemmer).stemWords(words)
 
     def words(self, text: str) -> list[str]:
         """The terms before they are stemmed: who reads many texts stems each word once."""
@@ -75,7 +75,7 @@ class Analyzer:
 
     def stem(self, word: str) -> str:
         """The term that one of these words becomes."""
-        return word if self.stemmer is None else _snowball(self.stemmer).stemWord(word)  # type: ignore[no-any-return]
+        return word if self.stemmer is None else _snowball(self.stemmer).stemWord(word)
 
     def query_terms(self, query: Query) -> Counter[str]:
         """The terms of a query and how often it holds each; raises `ValueError` for a query that is not text."""
