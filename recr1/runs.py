@@ -167,7 +167,7 @@ class Run:
         if reserved := [name for name in _RESERVED if name in metrics]:
             raise ValueError(f"metric name {reserved[0]!r} is taken: metrics.jsonl uses it for itself")
         numbers = {name: float(value) for name, value in metrics.items()}
-        plain = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+        plain = {name: _number(value) for name, value in numbers.items()}
         self._append("metrics.jsonl", [{"step": step, "time": round(monotonic() - self._start, 3), **plain}])
         for logger in self.loggers:
             logger.log(step, numbers)
@@ -237,10 +237,16 @@ def _rollout(step: int, result: Step, row: int) -> dict[str, Any]:
         "need": rollout.need.id,
         "completion": rollout.completion,
         **({"query": action.query} if isinstance(action, Search) else {"invalid": action.reason}),
-        "parts": {name: float(values[row]) for name, values in result.parts.items()},
-        "reward": float(result.rewards[row]),
+        "outcome": result.outcomes[row],
+        "parts": {name: _number(values[row]) for name, values in result.parts.items()},
+        "reward": _number(result.rewards[row]),
         "first_relevant": int(np.argmax(relevant_K)) + 1 if relevant_K.any() else None,
     }
+
+
+def _number(value: float) -> float | None:
+    """For JSON, which has no word for a number that is not there."""
+    return float(value) if math.isfinite(value) else None
 
 
 def _now() -> str:

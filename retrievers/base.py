@@ -31,6 +31,10 @@ class Hits(NamedTuple):
     rows_QK: Rows
     scores_QK: Floats
 
+    def of(self, places: slice | Sequence[int] | NDArray[np.integer[Any]]) -> Hits:
+        """The hits of some of the queries, in the order given."""
+        return Hits(self.rows_QK[places], self.scores_QK[places])
+
 
 class Catalog:
     """All items: ids, texts and named fields, each in one order. The policy never sees it.

@@ -112,7 +112,7 @@ def _spread(jobs: Sequence[Job], queries: Sequence[Query], hits: Hits, faults: M
     place_of = {query: place for place, query in enumerate(queries)}
     for job in jobs:
         places = np.array([place_of[query] for query in job.queries], np.intp)
-        own = Hits(hits.rows_QK[places], hits.scores_QK[places])
+        own = hits.of(places)
         missing = {at: faults[place] for at, place in enumerate(places.tolist()) if place in faults}
         if missing:
             _end(job, Unanswered(own, missing))

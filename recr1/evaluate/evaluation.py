@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from recr1.env import ContractError, Environment, Step, chat_with, words
 from recr1.errors import UserError
-from recr1.evaluate.references import CHUNK, Progress, References, find_references
+from recr1.evaluate.references import AGAIN, CHUNK, Progress, References, find_references
 from recr1.evaluate.stats import LEVEL, PERMUTATIONS, RESAMPLES, Doubles, bootstrap_interval, compare
 from recr1.policies.base import Policy
 from recr1.provenance import surroundings
 from retrievers.base import Floats, Hits
+from retrievers.remote import Unanswered
 from rewards.base import Action, Graded, Invalid, Need, Search
 from rewards.measures import Measure, parse_measure
 
@@ -186,6 +187,8 @@ class Evaluator:
 
         Raises:
             ContractError: When the policy returns the wrong number of completions.
+            Unanswered: When the retriever has no answer to some query, though it was asked again: an evaluation is of
+                all its needs or none.
         """
         own_format = getattr(policy, "format", None)
         env = self.env.with_format(own_format) if own_format else self.env
@@ -197,7 +200,7 @@ class Evaluator:
             prompts = env.prompts(chunk)
             written = _checked(policy.generate(prompts, samples), policy, len(chunk), size)
             chats = [chat_with(prompt, text) for prompt, texts in zip(prompts, written, strict=True) for text in texts]
-            steps.append(env.step([need for need in chunk for _ in range(size)], chats))
+            steps.append(_complete(env.step([need for need in chunk for _ in range(size)], chats, again=AGAIN)))
             completions += written
             if self._progress:
                 self._progress(len(completions), len(self.needs))
@@ -234,6 +237,12 @@ def evaluate(
 ) -> Evaluation:
     """Measure one policy on the needs of a split: an `Evaluator` that is used once."""
     return Evaluator(env, split, measures, limit=limit, seed=seed, progress=progress)(policy, samples=samples)
+
+
+def _complete(step: Step) -> Step:
+    if step.faults:
+        raise Unanswered(step.batch.hits, step.faults)
+    return step
 
 
 def _parse(names: Sequence[str], k: int) -> list[Measure]:

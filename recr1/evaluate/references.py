@@ -29,6 +29,9 @@ BEST_ITEMS, TEXT_WORDS = 5, 64
 CHUNK = 128
 """Needs per search."""
 
+AGAIN = 2
+"""How often an evaluation asks once more what a retriever gave no answer to: its numbers are of all needs or none."""
+
 Progress = Callable[[int, int], None]
 """Called with needs done and needs in all."""
 
@@ -60,7 +63,7 @@ def find_references(
         starts = np.cumsum([0, *map(len, queries[:-1])])
         flat = [query for of_need in queries for query in of_need]
         qrels = [env.task.qrels[need.id] for need, of_need in zip(chunk, queries, strict=True) for _ in of_need]
-        graded = Graded.join(env.search(flat).rows_QK[:, : max(m.cutoff for m in measures)], qrels)
+        graded = Graded.join(env.search(flat, again=AGAIN).rows_QK[:, : max(m.cutoff for m in measures)], qrels)
         for place, measure in enumerate(measures):
             values = measure.of(graded)
             floor[measure.name].append(values[starts])

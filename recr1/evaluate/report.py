@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from recr1.evaluate import trec
 from recr1.evaluate.evaluation import Evaluation
 from recr1.runs import write_text, writing
-from retrievers.base import Hits
 from rewards.base import Search
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def write(evaluation: Evaluation, folder: str | Path) -> Path:
         write_text(out / "qrels.trec", "".join(trec.qrels_lines(evaluation.needs, keys, catalog)))
         for sample in range(evaluation.samples):
             one = slice(sample, None, evaluation.samples)
-            hits = Hits(evaluation.hits.rows_QK[one], evaluation.hits.scores_QK[one])
+            hits = evaluation.hits.of(one)
             name = "run.trec" if evaluation.samples == 1 else f"run.{sample + 1}.trec"
             write_text(out / name, "".join(trec.run_lines(evaluation.needs, hits, catalog, evaluation.name)))
     return out

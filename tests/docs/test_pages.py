@@ -45,7 +45,7 @@ def test_the_reading_order_of_the_readme_names_what_is_there():
     tree = next(block.text for block in blocks("text") if "topk.py" in block.text and "README" in block.name)
     named = list(_tree(tree))
     assert [path for path in named if not (ROOT / path).exists()] == []
-    assert {Path("recr1/env.py"), Path("retrievers/topk.py"), Path("recr1/tasks/files.py")} <= set(named)
+    assert {Path("recr1/env/environment.py"), Path("retrievers/topk.py"), Path("recr1/tasks/files.py")} <= set(named)
 
 
 def _tree(text: str) -> Iterator[Path]:

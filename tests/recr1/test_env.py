@@ -10,8 +10,9 @@ from recr1.errors import DataError, UserError
 from recr1.formats import Plain, Tag
 from retrievers.base import Hits
 from retrievers.capabilities import CAPABILITIES
+from retrievers.remote import Unanswered
 from rewards.base import Invalid, Need, Search
-from tests.recr1.world import Better, First, Overlap, Valid, Verbatim, World
+from tests.recr1.world import Better, First, Lossy, Overlap, Valid, Verbatim, World
 
 
 @pytest.fixture
@@ -77,6 +78,62 @@ def test_raw_needs_join_the_same_search_only_when_a_reward_asks(world):
     assert step.batch.raw_hits.rows_QK[1, 0] == world.catalog.row("tea-green")
     assert step.parts["better"].tolist() == [1, 0, 1]
     assert run(make(world), ["n1"], ["[mug]"]).batch.raw_hits is None
+
+
+class Mean:
+    """Pays the mean of what it sees, so that it shows whom it saw."""
+
+    name = "mean"
+
+    def __call__(self, batch):
+        found = (batch.graded.grades_BK[:, 0] > 0).astype(np.float32)
+        return np.full(len(batch), found.mean(), np.float32)
+
+
+def test_a_rollout_whose_query_has_no_answer_has_no_reward_and_no_reward_function_sees_it(world):
+    env = make(world, rewards=[(First(), 1.0), (Mean(), 0.5)], retriever=Lossy(world.catalog, {"tea": 9}))
+    step = run(env, ["n1", "n1", "n2", "n2", "n3"], ["[red mug]", "[tea]", "[black tea]", "[tea]", "junk"])
+    assert step.parts["P@1"].tolist() == pytest.approx([1, np.nan, 0, np.nan, 0], nan_ok=True)
+    third = pytest.approx(1 / 3)
+    assert step.parts["mean"].tolist() == pytest.approx([third, np.nan, third, np.nan, third], nan_ok=True)
+    assert step.rewards.tolist() == pytest.approx([7 / 6, np.nan, 1 / 6, np.nan, 1 / 6], nan_ok=True)
+    assert step.outcomes == ["ok", "retriever_error", "ok", "retriever_error", "invalid"]
+    assert list(step.faults) == [1, 3] and "a time-out" in str(step.faults[3])
+
+
+def test_shares_of_outcomes_add_up_and_means_are_of_the_rewards_that_are_there(world):
+    env = make(world, retriever=Lossy(world.catalog, {"tea": 9}))
+    logged = metrics(run(env, ["n1", "n1", "n2", "n3"], ["[red mug]", "[tea]", "[xyz]", "junk"]))
+    shares = {name: value for name, value in logged.items() if name.startswith("outcome/")}
+    assert shares == {f"outcome/{name}": 0.25 for name in ("ok", "no_hits", "invalid", "retriever_error")}
+    assert logged["reward/P@1"] == pytest.approx(1 / 3)
+    assert logged["reward"] == pytest.approx((1.1 + 0.1) / 3)
+
+
+def test_a_batch_without_any_answer_has_no_mean_reward(world):
+    step = run(make(world, retriever=Lossy(world.catalog, {"tea": 9})), ["n1"], ["[tea]"])
+    assert np.isnan(step.rewards).all() and np.isnan(metrics(step)["reward"])
+    assert metrics(step)["outcome/retriever_error"] == 1
+
+
+def test_a_raw_need_without_an_answer_costs_the_rewards_that_are_read_against_it(world):
+    env = make(world, rewards=[(Better(), 1.0)], retriever=Lossy(world.catalog, {"green tea": 9}))
+    step = run(env, ["n1", "n2", "n3"], ["[mug]", "[tea]", "[green]"])
+    assert step.rewards.tolist() == pytest.approx([1, np.nan, 0], nan_ok=True)
+
+
+def test_queries_without_an_answer_are_asked_again_and_alone(world):
+    retriever = Lossy(world.catalog, {"tea": 2, "pan": 1})
+    hits = make(world, retriever=retriever).search(["mug", "tea", "pan", "tea"], again=2)
+    assert retriever.calls == [["mug", "tea", "pan"], ["tea", "pan"], ["tea"]]
+    assert hits.rows_QK.tolist() == Overlap(world.catalog).search(["mug", "tea", "pan", "tea"], 3).rows_QK.tolist()
+
+
+def test_a_search_that_must_be_complete_is_an_error_where_it_is_not(world):
+    env = make(world, retriever=Lossy(world.catalog, {"tea": 3}))
+    with pytest.raises(Unanswered, match=r"a time-out .*2 of the search's 3 queries") as caught:
+        env.search(["tea", "mug", "tea"], again=1)
+    assert list(caught.value.faults) == [0, 2]
 
 
 def test_a_batch_without_rollouts_is_an_empty_step(world):
@@ -280,7 +337,8 @@ def test_metrics_say_what_happened(world):
 def test_the_names_of_metrics_are_stable(world):
     assert list(metrics(run(make(world), ["n1"], ["[mug]"]))) == [
         *("reward", "reward/P@1", "reward/valid", "query/words", "query/unique"),
-        *("outcome/ok", "outcome/no_hits", "outcome/invalid", "time/search", "time/rewards", "time/environment"),
+        *("outcome/ok", "outcome/no_hits", "outcome/invalid", "outcome/retriever_error"),
+        *("time/search", "time/rewards", "time/environment"),
     ]
 
 
@@ -293,7 +351,9 @@ def test_what_a_retriever_counts_itself_is_logged_under_its_name(world):
             return super().search(queries, k)
 
     logged = metrics(run(make(world, retriever=Counts(world.catalog)), ["n1"], ["[mug]"]))
-    assert {name: value for name, value in logged.items() if "retriever" in name} == {"retriever/hit_rate": 0.75}
+    assert {name: value for name, value in logged.items() if name.startswith("retriever/")} == {
+        "retriever/hit_rate": 0.75
+    }
 
 
 def test_words_counts_words_of_texts_and_items_of_histories():

@@ -16,9 +16,10 @@ from recr1.evaluate.trec import escaped, strictly_falling
 from recr1.policies.echo import Echo
 from recr1.policies.scripted import Scripted
 from retrievers.base import Catalog
+from retrievers.remote import Unanswered
 from rewards.base import Need, Qrels
 from rewards.measures import parse_measure
-from tests.recr1.world import First, Overlap, Valid, World
+from tests.recr1.world import First, Lossy, Overlap, Valid, World
 
 MEASURES = ["nDCG@3", "R@3", "RR@3", "AP@3", "P@3", "Success@3"]
 
@@ -344,3 +345,12 @@ def test_long_titles_are_cut_to_the_width(env):
     body = [line for line in examples_text(shown, width=24).splitlines() if line.startswith("          ")]
     assert any(line.endswith("...") for line in body)
     assert max(map(len, (line for line in body if "RR@3" not in line))) == 24
+
+
+def test_an_evaluation_asks_again_and_is_of_all_its_needs_or_none(world):
+    patient = Lossy(world.catalog, {"green tea": 2})
+    whole = evaluate(Echo(), Environment(world, Overlap(world.catalog), [], 4), "train", ["nDCG@4"])
+    found = evaluate(Echo(), Environment(world, patient, [], 4), "train", ["nDCG@4"])
+    assert found.per_need("nDCG@4").tolist() == whole.per_need("nDCG@4").tolist()
+    with pytest.raises(Unanswered, match="a time-out"):
+        evaluate(Echo(), Environment(world, Lossy(world.catalog, {"green tea": 9}), [], 4), "train", ["nDCG@4"])

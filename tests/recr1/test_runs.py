@@ -203,6 +203,7 @@ def test_rollouts_say_what_was_written_found_and_earned(run):
         "need": "n1",
         "completion": "[blue pan tea red mug]",
         "query": "blue pan tea red mug",
+        "outcome": "ok",
         "parts": {"P@1": 1.0, "valid": 1.0},
         "reward": 1.5,
         "first_relevant": 1,

@@ -7,6 +7,7 @@ import numpy as np
 from recr1.errors import UserError
 from recr1.policies.echo import Verbatim
 from retrievers.base import Catalog, Hits
+from retrievers.remote import RemoteError, Unanswered, without_answer
 from rewards.base import Invalid, Need, Qrels, Search
 
 ITEMS = {
@@ -72,6 +73,24 @@ class Overlap:
         return hits
 
 
+class Lossy(Overlap):
+    """Has no answer to what is in `lost`, as often as that says."""
+
+    def __init__(self, catalog, lost):
+        super().__init__(catalog)
+        self.lost = dict(lost)
+
+    def search(self, queries, k):
+        hits = super().search(queries, k)
+        gone = [place for place, query in enumerate(queries) if self.lost.get(query)]
+        if not gone:
+            return hits
+        for place in gone:
+            self.lost[queries[place]] -= 1
+        fault = RemoteError("lossy", "http://there", 3, "a time-out")
+        raise Unanswered(without_answer(hits, gone), dict.fromkeys(gone, fault))
+
+
 class First:
     """1 where the first item is relevant."""
 
@@ -99,4 +118,4 @@ class Better:
         return (np.array(count) > 0).astype(np.float32)
 
 
-__all__ = ["ITEMS", "Better", "Bracket", "First", "Overlap", "Valid", "Verbatim", "World"]
+__all__ = ["ITEMS", "Better", "Bracket", "First", "Lossy", "Overlap", "Valid", "Verbatim", "World"]

@@ -1,6 +1,6 @@
-"""The one place where task, retriever and rewards meet: from completions to rewards in one search.
+"""From completions to rewards: `Environment.step`.
 
-Training and evaluation both call `Environment.step`, so they cannot measure different things.
+Training and evaluation both call it, so they cannot measure different things.
 """
 
 from __future__ import annotations
@@ -8,42 +8,29 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recr1.build import Part, build
+from recr1.env.contract import checked_hits, checked_reward
+from recr1.env.step import Step
 from recr1.errors import DataError, UserError
 from recr1.tasks.base import SPLITS
 from retrievers.base import Floats, Hits, Query, Retriever
 from retrievers.capabilities import syntax_of
-from rewards.base import Action, Batch, Chat, Invalid, Message, Need, Reward, Rollout, Search
+from retrievers.remote import RemoteError, Unanswered
+from rewards.base import Action, Batch, Chat, Message, Need, Reward, Rollout, Search
 
 if TYPE_CHECKING:
     from recr1.formats import Format
     from recr1.tasks.base import Task
 
-
-class ContractError(RuntimeError):
-    """A retriever or a reward handed back something that its interface rules out: the run stops, nothing is guessed."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """What became of B completions."""
-
-    batch: Batch
-    parts: Mapping[str, Floats]
-    """Reward name -> (B,), before weights."""
-    rewards: Floats
-    """(B,): the weighted sum of the parts, which the trainer maximises."""
-    seconds: Mapping[str, float]
-    """Wall time of "search", "rewards" and "total"."""
-    retriever: Mapping[str, float] = field(default_factory=dict)
-    """What the retriever counts itself: its attribute `stats` after the search, where it has one."""
+Faults: TypeAlias = Mapping[int, RemoteError]
+"""Places of queries, or rows of rollouts, without an answer, and why."""
 
 
 def chat_with(prompt: Chat, completion: str) -> list[Message]:
@@ -56,7 +43,8 @@ class Environment:
 
     Each step makes exactly one search, over the unique queries of the batch, and none when no completion is a query.
     What the retriever and the rewards return is checked: `ContractError` names the one that broke its interface, and an
-    error that they raise passes through untouched. Neither ever becomes a number.
+    error that they raise passes through untouched; but for `Unanswered`, which leaves some rollouts without a reward.
+    None of these ever becomes a number.
     The format is told what the retriever understands, so that no prompt offers what the engine ignores.
     """
 
@@ -140,12 +128,16 @@ class Environment:
         """What the policy reads, one chat a need."""
         return [self.format.render(need) for need in needs]
 
-    def step(self, needs: Sequence[Need], chats: Sequence[Chat]) -> Step:
+    def step(self, needs: Sequence[Need], chats: Sequence[Chat], *, again: int = 0) -> Step:
         """Parse, search once, reward. Row i of everything belongs to `chats[i]`, which answers `needs[i]`.
+
+        A rollout to whose query the retriever has no answer (it raised `Unanswered`) has no reward: NaN in `parts` and
+        `rewards`, and its fault in `faults`. No reward function sees it.
 
         Args:
             needs: (B,) what each chat was about.
             chats: (B,) prompts, each with the policy's completion as its last message.
+            again: How often queries without an answer are asked once more.
 
         Raises:
             ContractError: When the retriever or a reward returns something of the wrong shape, type or range.
@@ -156,69 +148,86 @@ class Environment:
             raise ValueError(f"{len(needs)} needs for {len(chats)} chats: step() wants one need per chat")
         rollouts = [self._rollout(need, chat) for need, chat in zip(needs, chats, strict=True)]
         search_start = perf_counter()
-        hits, raw_hits = self._search_rollouts(rollouts)
+        hits, raw_hits, faults = self._search_rollouts(rollouts, again)
         searched = perf_counter()
         batch = Batch(rollouts, hits, [self.task.qrels[need.id] for need in needs], raw_hits)
-        parts = {reward.name: _checked_reward(reward, batch) for reward, _ in self.rewards}
+        parts = self._parts(batch, faults)
         total = np.zeros(len(rollouts), np.float32)
         for reward, weight in self.rewards:
             total += np.float32(weight) * parts[reward.name]
+        total[list(faults)] = np.nan
         end = perf_counter()
         seconds = {"search": searched - search_start, "rewards": end - searched, "total": end - start}
-        return Step(batch, parts, total, seconds, dict(getattr(self.retriever, "stats", {})))
+        return Step(batch, parts, total, seconds, dict(getattr(self.retriever, "stats", {})), faults)
 
     def _rollout(self, need: Need, chat: Chat) -> Rollout:
         if not chat or chat[-1]["role"] != "assistant":
             raise ValueError(f"the chat of need '{need.id}' does not end with the assistant's completion")
         return Rollout(need, chat, self.format.parse(chat[-1]["content"]))
 
-    def _search_rollouts(self, rollouts: Sequence[Rollout]) -> tuple[Hits, Hits | None]:
+    def _search_rollouts(self, rollouts: Sequence[Rollout], again: int) -> tuple[Hits, Hits | None, Faults]:
         queries = [_query(rollout.action) for rollout in rollouts]
         if not self._needs_raw_hits:
-            return self.search(queries), None
-        both = self.search([*queries, *(rollout.need.text for rollout in rollouts)])
+            hits, faults = self._ask(queries, again)
+            return hits, None, faults
+        both, faults = self._ask([*queries, *(rollout.need.text for rollout in rollouts)], again)
         size = len(rollouts)
-        return Hits(both.rows_QK[:size], both.scores_QK[:size]), Hits(both.rows_QK[size:], both.scores_QK[size:])
+        own, raw = both.of(slice(size)), both.of(slice(size, None))
+        return own, raw, {row % size: faults[row] for row in sorted(faults, key=lambda row: (row % size, row))}
 
-    def search(self, queries: Sequence[Query | None]) -> Hits:
+    def _parts(self, batch: Batch, faults: Faults) -> dict[str, Floats]:
+        if not faults:
+            return {reward.name: checked_reward(reward, batch) for reward, _ in self.rewards}
+        answered = np.array([row for row in range(len(batch)) if row not in faults], np.intp)
+        parts = {reward.name: np.full(len(batch), np.nan, np.float32) for reward, _ in self.rewards}
+        if len(answered):
+            seen = _rows_of(batch, answered)
+            for reward, _ in self.rewards:
+                parts[reward.name][answered] = checked_reward(reward, seen)
+        return parts
+
+    def search(self, queries: Sequence[Query | None], *, again: int = 0) -> Hits:
         """Hits of shape (len(queries), k) from one search over the unique queries, in the order first seen.
 
         None stands for "no query" and finds nothing; with nothing to search the retriever is not called.
+        Queries without an answer are asked `again` times more; raises `Unanswered` where that does not help.
         """
+        hits, faults = self._ask(queries, again)
+        if faults:
+            raise Unanswered(hits, faults)
+        return hits
+
+    def _ask(self, queries: Sequence[Query | None], again: int = 0) -> tuple[Hits, Faults]:
+        """Hits, empty in the places to whose query the retriever has no answer, and why it has none."""
         places: dict[Query, int] = {}
         place_B = np.fromiter(
             (-1 if query is None else places.setdefault(query, len(places)) for query in queries), np.intp, len(queries)
         )
         rows_BK = np.full((len(queries), self.k), -1, np.int32)
         scores_BK = np.full((len(queries), self.k), -np.inf, np.float32)
+        faults: Faults = {}
         if places:
-            hits = self._checked_hits(self.retriever.search(list(places), self.k), len(places))
+            hits, lost = self._ask_each(list(places), again)
             valid_B = place_B >= 0
             rows_BK[valid_B] = hits.rows_QK[place_B[valid_B]]
             scores_BK[valid_B] = hits.scores_QK[place_B[valid_B]]
-        return Hits(rows_BK, scores_BK)
+            if lost:
+                faults = {row: lost[place] for row, place in enumerate(place_B.tolist()) if place in lost}
+        return Hits(rows_BK, scores_BK), faults
 
-    def _checked_hits(self, hits: Hits, count: int) -> Hits:
-        """The hits, once nothing about them can silently make a measure wrong."""
-        who = f"retriever {type(self.retriever).__name__}"
-        expected = ((count, self.k), np.int32), ((count, self.k), np.float32)
-        for name, array, (shape, dtype) in zip(Hits._fields, hits, expected, strict=True):
-            if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
-                raise ContractError(
-                    f"{who} returned {name} as {_describe(array)}; a search of {count} queries for k={self.k} must "
-                    f"return {dtype.__name__} of shape {shape}"
-                )
-        rows, scores = hits
-        if rows.min() < -1 or rows.max() >= len(self.task.catalog):
-            raise ContractError(f"{who} returned row {_outside(rows)}; the catalog has {len(self.task.catalog)} items")
-        if ((rows[:, 1:] >= 0) & (rows[:, :-1] < 0)).any():
-            raise ContractError(f"{who} returned an item after a -1; padding belongs at the end")
-        if np.isnan(scores).any() or (scores[:, 1:] > scores[:, :-1]).any():
-            raise ContractError(f"{who} returned scores that are NaN or rise along the ranking")
-        ordered = np.sort(rows, axis=1)
-        if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
-            raise ContractError(f"{who} returned one item twice for the same query")
-        return hits
+    def _ask_each(self, queries: Sequence[Query], again: int) -> tuple[Hits, Faults]:
+        try:
+            hits, lost = self.retriever.search(queries, self.k), {}
+        except Unanswered as error:
+            hits, lost = error.hits, error.faults
+        checked_hits(hits, self.retriever, len(queries), self.k, len(self.task.catalog))
+        if not lost or not again:
+            return hits, lost
+        late, still = self._ask_each([queries[place] for place in lost], again - 1)
+        whole = hits.of(range(len(queries)))  # a copy: what the retriever handed over may not be ours to change
+        for part, other in zip(whole, late, strict=True):
+            part[list(lost)] = other
+        return whole, {place: still[order] for order, place in enumerate(lost) if order in still}
 
 
 def _fitted(answer_format: Format, retriever: Retriever) -> Format:
@@ -230,68 +239,10 @@ def _query(action: Action) -> Query | None:
     return action.query if isinstance(action, Search) else None
 
 
-def _describe(value: object) -> str:
-    return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-
-
-def _outside(rows: np.ndarray) -> int:
-    return int(rows.min() if rows.min() < -1 else rows.max())
-
-
-def _checked_reward(reward: Reward, batch: Batch) -> Floats:
-    values = reward(batch)
-    if not isinstance(values, np.ndarray) or values.shape != (len(batch),) or values.dtype.kind not in "fiub":
-        raise ContractError(
-            f"reward '{reward.name}' returned {_describe(values)}; {len(batch)} rollouts need float32 of shape "
-            f"({len(batch)},)"
-        )
-    with np.errstate(over="ignore"):  # what overflows becomes inf, which the next check reports
-        values_B: Floats = values.astype(np.float32, copy=False)
-    finite_B = np.isfinite(values_B)
-    if not finite_B.all():
-        row = int(np.argmin(finite_B))
-        raise ContractError(
-            f"reward '{reward.name}' returned {values_B[row]} for need '{batch.rollouts[row].need.id}' "
-            f"(completion {batch.rollouts[row].completion[:80]!r}); rewards must be finite"
-        )
-    return values_B
-
-
-def metrics(step: Step) -> dict[str, float]:
-    """What a step looks like in the log; the names are stable.
-
-    - `reward`: mean weighted reward, which is shaped by the recipe's weights; `reward/<name>`: mean of each part alone.
-    - `query/words`: mean words per valid query; `query/unique`: distinct valid queries per valid query. 0 without any.
-    - `outcome/ok`, `outcome/no_hits`, `outcome/invalid`: shares of completions that found something, were a query that
-      matched nothing, and were no query; they add up to 1. `invalid/<reason>`: share of each reason that occurred.
-    - `retriever/<name>`: what the retriever counts itself, such as the `hit_rate` of `cached`.
-    - `time/search`, `time/rewards`: seconds of wall time; `time/environment`: of the whole step, with parsing.
-    """
-    size = max(len(step.batch), 1)
-    queries = [r.action.query for r in step.batch.rollouts if isinstance(r.action, Search)]
-    reasons = Counter(r.action.reason for r in step.batch.rollouts if isinstance(r.action, Invalid))
-    found = int((step.batch.hits.rows_QK[:, 0] >= 0).sum())
-    return {
-        "reward": float(step.rewards.sum()) / size,
-        **{f"reward/{name}": float(values.sum()) / size for name, values in step.parts.items()},
-        "query/words": sum(map(words, queries)) / max(len(queries), 1),
-        "query/unique": len(set(queries)) / max(len(queries), 1),
-        "outcome/ok": found / size,
-        "outcome/no_hits": (len(queries) - found) / size,
-        "outcome/invalid": reasons.total() / size,
-        **{f"invalid/{reason}": count / size for reason, count in sorted(reasons.items())},
-        **{f"retriever/{name}": float(value) for name, value in step.retriever.items()},
-        "time/search": step.seconds["search"],
-        "time/rewards": step.seconds["rewards"],
-        "time/environment": step.seconds["total"],
-    }
-
-
-def words(query: Query) -> int:
-    """How long a query is: words of a text, items of a history."""
-    if isinstance(query, str):
-        return len(query.split())
-    return len(query) if isinstance(query, tuple) else 1
+def _rows_of(batch: Batch, rows: NDArray[np.intp]) -> Batch:
+    """Some rollouts of a batch, with all that belongs to them."""
+    rollouts, qrels = [batch.rollouts[row] for row in rows], [batch.qrels[row] for row in rows]
+    return Batch(rollouts, batch.hits.of(rows), qrels, batch.raw_hits and batch.raw_hits.of(rows), batch.info)
 
 
 def open_environment(task: Part, retriever: Part, rewards: Sequence[tuple[Part, float]], k: int) -> Environment:
