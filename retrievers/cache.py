@@ -108,6 +108,11 @@ class Cached:
         return most
 
     @property
+    def matches_everything(self) -> bool:
+        """Whether a query without a match finds items all the same."""
+        return bool(getattr(self._inner, "matches_everything", False))
+
+    @property
     def stats(self) -> dict[str, float]:
         """Numbers for the log; the retriever's own come first.
 

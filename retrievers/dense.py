@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -70,6 +70,9 @@ class Dense:
     Raises:
         ValueError: For an option that cannot be used, with what can.
     """
+
+    matches_everything: ClassVar[bool] = True
+    """A query of words that no item has finds its nearest items all the same."""
 
     def __init__(
         self,

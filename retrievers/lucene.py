@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +13,16 @@ from typing import Any, Literal
 from retrievers import jvm
 from retrievers.analyzer import Analyzer, bm25_problems, field_problems, searched_fields
 from retrievers.base import Catalog, Hits, Query
+from retrievers.capabilities import CAPABILITIES
 from retrievers.jvm import java
 from retrievers.lucene_hits import Ranker
 from retrievers.lucene_index import Analysis, java_text, lucene_name, open_searcher, stemmers, write_index
 from retrievers.lucene_queries import Feedback, Parser
 from retrievers.store import Store
 from retrievers.topk import check_k, no_hits
+
+MOST_NAMED = 8
+"""Fields that a prompt lists, at most."""
 
 
 class Lucene:
@@ -96,6 +101,7 @@ class Lucene:
         names = _indexed_fields(catalog, fields, syntax)
         stops = tuple(sorted(Analyzer(lowercase=lowercase, stopwords=stopwords).stopwords))
         self._catalog, self._options, self._threads = catalog, options, threads
+        self._named = _fields_to_name(catalog, fields, names)
         analysis, learns = Analysis(lowercase, stops, stemmer), rm3_items > 0
         weights = {lucene_name(name): weight for name, weight in (fields or {"texts": 1.0}).items()}
         jvm.start()
@@ -154,7 +160,15 @@ class Lucene:
         """With the syntax `lucene`: operators, phrases, and the catalog's fields by name."""
         if self._parser is None:
             return frozenset()
-        return frozenset({"boolean", "phrases"} | ({"fields"} if self._catalog.fields else set()))
+        return frozenset({"boolean", "phrases"} | ({"fields"} if self._named else set()))
+
+    @property
+    def syntax(self) -> dict[str, str]:
+        """How a field is named: with those that there are, because a policy does not see the catalog."""
+        if "fields" not in self.capabilities:
+            return {}
+        usual, first = CAPABILITIES["fields"].partition(",")[0], self._named[0]
+        return {"fields": f"{usual} (the fields are {', '.join(self._named)}), as in {first}:tent"}
 
     def __reduce__(self) -> tuple[Callable[[Catalog], Lucene], tuple[Catalog]]:
         return partial(type(self), **self._options), (self._catalog,)
@@ -196,6 +210,13 @@ def _indexed_fields(catalog: Catalog, fields: Mapping[str, float] | None, syntax
             "Lucene keeps the field 'texts' under the name 'contents', and this catalog has both: rename one"
         )
     return list(names)
+
+
+def _fields_to_name(catalog: Catalog, fields: Mapping[str, float] | None, indexed: Sequence[str]) -> list[str]:
+    """The fields that queries are told of: those that are searched where there are several, else all that can be."""
+    names = [name for name in indexed if name in catalog.fields and re.fullmatch(r"\w+", name)]
+    searched = [name for name in names if name in (fields or ())]
+    return (searched if len(searched) > 1 else names)[:MOST_NAMED]
 
 
 def _similarity(name: str, k1: float, b: float, mu: float) -> Any:

@@ -31,7 +31,7 @@ def vectors_of(encoder, texts):
 
 
 class DenseContract(RetrieverContract):
-    matches_everything = True
+    matches_everything = Dense.matches_everything
     index = "exact"
     encoder = Hashing(dim=64)
 

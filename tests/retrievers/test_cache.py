@@ -185,6 +185,9 @@ def test_it_passes_on_what_the_retriever_declares():
     assert list(retriever.syntax) == ["phrases"]
     assert retriever.max_k == 12
     assert retriever.stats["retries"] == 3
+    assert not retriever.matches_everything
+    retriever._inner.matches_everything = True
+    assert retriever.matches_everything
 
 
 @pytest.mark.parametrize("type", ["bm25", "rank_bm25"])

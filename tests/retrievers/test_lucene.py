@@ -8,7 +8,7 @@ import pytest
 
 from retrievers import Catalog
 from retrievers.bm25 import BM25
-from retrievers.capabilities import capabilities_of
+from retrievers.capabilities import CAPABILITIES, capabilities_of, syntax_of
 from retrievers.jvm import java
 from retrievers.lucene import Lucene
 from retrievers.lucene_index import Analysis, java_text
@@ -155,6 +155,26 @@ def test_boolean_operators_phrases_fields_and_boosts():
     assert parsed.unparsed == 0
     assert capabilities_of(parsed) == {"boolean", "phrases", "fields"}
     assert capabilities_of(lucene(Catalog(["1"], ["x"]), syntax="lucene")) == {"boolean", "phrases"}
+
+
+def test_prompts_are_told_the_fields_that_there_are():
+    columns = {"title": ["a"], "brand": ["b"], "odd name": ["c"], "size": ["d"]}
+    named = {
+        None: "(the fields are brand, size, title), as in brand:tent",
+        ("size",): "(the fields are size, brand, title), as in size:tent",
+        ("title", "brand"): "(the fields are title, brand), as in title:tent",
+    }
+    for fields, words in named.items():
+        weights = dict.fromkeys(fields, 1.0) if fields else None
+        retriever = lucene(Catalog(["1"], ["x"], columns), syntax="lucene", fields=weights)
+        usual = "a field's name and a colon before a word that must stand in that field"
+        assert syntax_of(retriever)["fields"] == f"{usual} {words}"
+        assert syntax_of(retriever)["boolean"] == CAPABILITIES["boolean"]
+        assert ask(retriever, "size:d", "brand:d") == [[0], []]
+
+
+def test_in_a_bag_there_is_nothing_to_be_told():
+    assert syntax_of(lucene(Catalog(["1"], ["x"], {"title": ["a"]}))) == {}
 
 
 def test_words_without_a_field_are_searched_in_the_weighted_fields():
