@@ -20,6 +20,7 @@ from recr1.policies.echo import Verbatim
 from recr1.tasks.base import SPLITS
 from retrievers.analyzer import Analyzer
 from retrievers.base import Catalog, Hits, Query
+from retrievers.remote import Refused, RemoteError, Unanswered
 from rewards.base import Need
 
 Verdict: TypeAlias = Literal["ok", "warning", "error"]
@@ -67,13 +68,27 @@ def graded(share: float, *, warn_below: float, fail_below: float) -> Verdict:
 
 
 class PartFailed(Exception):  # noqa: N818 - it says what happened
-    """A retriever, a reward or a format raised something; the message says which, what and where."""
+    """A retriever, a reward or a format raised something; the message says which, what and where.
+
+    `silent`: an engine behind a network answered nothing at all, so that asking it more is in vain.
+    """
 
     def __init__(self, doing: str, error: BaseException) -> None:
+        self.remote, self.silent = isinstance(error, RemoteError), _is_silence(error)
+        if isinstance(error, RemoteError):  # it says itself which engine and why; where in our code helps nobody
+            super().__init__(f"{doing} failed: {' '.join(str(error).split())[:500]}")
+            return
         frames = traceback.extract_tb(error.__traceback__)
         place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
         text = " ".join(str(error).split())[:300]
         super().__init__(f"{doing} raised {type(error).__name__}: {text}{place}")
+
+
+def _is_silence(error: BaseException) -> bool:
+    if not isinstance(error, Unanswered):
+        return False
+    refused = any(isinstance(fault.__cause__, Refused) for fault in error.faults.values())
+    return len(error.faults) == len(error.hits.rows_QK) and not refused
 
 
 @contextmanager
@@ -106,6 +121,10 @@ class Patient:
     """What a training step is assumed to take without its search."""
     sample: int = 200
     """Items, needs or queries that a check looks at, at most."""
+    cut: bool = False
+    """Whether the sample is smaller than what was asked for, because the engine is slow."""
+    without_cache: bool = False
+    """Whether the recipe's retriever has a cache, which was left out: it would hide what the engine does."""
     seed: int = 0
     opened: Mapping[str, float] = field(default_factory=dict)
     """Seconds that opening took: "task", "index"."""
@@ -141,7 +160,19 @@ class Patient:
         """The environment's own step, as if the policy had written query i for need i."""
         env = self.env.with_format(Verbatim())
         with watching(f"rewarding {_first(queries)}"):
-            return env.step(needs, [chat_with(env.format.render(n), q) for n, q in zip(needs, queries, strict=True)])
+            step = env.step(needs, [chat_with(env.format.render(n), q) for n, q in zip(needs, queries, strict=True)])
+            if step.faults:  # a number that is absent must not look like one
+                raise next(iter(step.faults.values()))
+        return step
+
+    def unparsed(self, queries: Sequence[Query]) -> int:
+        """How many of some queries the retriever cannot parse; 0 where it does not count them, in `unparsed`."""
+        engine = self.env.retriever
+        if not hasattr(engine, "unparsed"):
+            return 0
+        before = int(engine.unparsed)
+        self.search(queries, 1)
+        return int(engine.unparsed) - before
 
     @cached_property
     def splits(self) -> dict[str, Sequence[Need]]:

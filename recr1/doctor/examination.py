@@ -60,8 +60,9 @@ def open_patient(
     with watching(f"opening the task '{recipe.task.type}'"):
         task = build("task", recipe.task)
     opened = clock()
-    with watching(f"opening the retriever '{recipe.retriever.type}'"):
-        retriever = build("retriever", recipe.retriever, task.catalog)
+    engine = _without_cache(recipe.retriever)
+    with watching(f"opening the retriever '{engine.type}'"):
+        retriever = build("retriever", engine, task.catalog)
     built = clock()
     paid = [
         (build("reward", part, path=f"rewards.{place}"), weight) for place, (part, weight) in enumerate(recipe.rewards)
@@ -78,22 +79,37 @@ def open_patient(
         sample=sample,
         seed=recipe.seed,
         opened={"task": opened - start, "index": built - opened},
+        without_cache=engine != recipe.retriever,
     )
-    return replace(patient, sample=_affordable(patient, clock))
+    affordable = _affordable(patient, clock)
+    return replace(patient, sample=affordable, cut=affordable < sample)
 
 
 def examine(patient: Patient) -> Iterator[Finding]:
-    """Every finding as it is made; a part that fails is an error of the check that met it."""
+    """Every finding as it is made; a part that fails is an error of the check that met it.
+
+    Where an engine is silent, or refuses the first search, that is the last finding: the others would say the same.
+    """
     for name, check in CHECKS.items():
         try:
             yield check(patient)
         except PartFailed as failed:
+            if failed.silent or (failed.remote and name == "index"):
+                yield Finding(name, "error", f"{failed}; nothing else can be checked before this is put right")
+                return
             yield Finding(name, "error", f"{failed}: a training run would stop here")
 
 
 def worst(findings: Sequence[Finding]) -> Verdict:
     """The worst verdict."""
     return max((finding.verdict for finding in findings), key=VERDICTS.index, default="ok")
+
+
+def _without_cache(retriever: Part) -> Part:
+    """What a cache asks: with it, a search is compared with its own memory, and takes no time."""
+    while retriever.type == "cached":
+        retriever = Part.from_dict(retriever.options["retriever"])
+    return retriever
 
 
 def _trl(trainer: Part | None) -> Mapping[str, Any]:

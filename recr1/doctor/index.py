@@ -28,8 +28,11 @@ def index(patient: Patient) -> Finding:
         symptoms += _shifted(probes, patient.title_hits.rows_QK[:, 0]) or _cut_off(patient, probes)
     opened = {f"{what}_seconds": round(seconds, 3) for what, seconds in patient.opened.items()}
     numbers = {"items": len(catalog), "catalog": catalog.fingerprint, "empty_items": len(empty), **opened}
-    took = f", built in {patient.opened['index']:.1f} s" if "index" in patient.opened else ""
-    return finding("index", symptoms, f"{len(catalog)} items{took}; the index matches the catalog", numbers)
+    took = f", open after {patient.opened['index']:.1f} s" if "index" in patient.opened else ""
+    notes = [f"checks look at {patient.sample} of each kind, because a search takes long"] * patient.cut
+    notes += ["the retriever is examined without its cache"] * patient.without_cache
+    fine = "; ".join([f"{len(catalog)} items{took}; the index matches the catalog", *notes])
+    return finding("index", symptoms, fine, numbers | {"sample": patient.sample})
 
 
 def _shifted(probes: np.ndarray, first: np.ndarray) -> list[Symptom]:
@@ -69,6 +72,9 @@ def titles(patient: Patient) -> Finding:
     remedy = (
         "look at one with `recr1 search`, then at the fields that the retriever searches and how its ids become rows"
     )
+    unparsed = patient.unparsed([patient.titles[row] for row in patient.probes])
+    if unparsed:
+        remedy = f"{unparsed} of the titles do not parse in the retriever's syntax, and then find nothing; {remedy}"
     return Finding("titles", verdict, f"only {message}; not {examples(missing)}: {remedy}", numbers)
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import combinations, pairwise
 from math import isfinite
 
 from recr1.doctor.base import Finding, Patient, Symptom, finding, watching
-from retrievers.capabilities import capabilities_of
+from retrievers.capabilities import CAPABILITIES, capabilities_of, syntax_of
 
 DEEPEST = 1000
 """Items per search: words that find more are no help here, since not all of their items would be seen."""
@@ -21,6 +21,9 @@ ROWS, TRIALS = 60, 30
 """Items whose words are looked at, and queries per operator, at most."""
 LEAST = 0.9
 """The share of queries for which an operator has to do what it says."""
+
+SIGNS: Mapping[str, Sequence[str]] = {"boolean": ("AND", "OR", "NOT"), "phrases": ('"',), "filters": (":[", " TO ")}
+"""What the usual syntax of an operator cannot be described without."""
 
 Rows = frozenset[int]
 
@@ -31,7 +34,8 @@ def operators(patient: Patient) -> Finding:
         declared = sorted(capabilities_of(patient.env.retriever))
     if not declared:
         return Finding("operators", "ok", "no operators are declared: queries are words alone", {"declared": []})
-    own = sorted(set(declared) & set(getattr(patient.env.retriever, "syntax", {})))
+    words = syntax_of(patient.env.retriever)
+    own = [name for name in declared if not _is_usual(name, words[name], patient.catalog.fields)]
     probe = _Probe(patient)
     trials: dict[str, tuple[int, int]] = {}
     for name in declared:
@@ -45,8 +49,25 @@ def operators(patient: Patient) -> Finding:
         why = "they have a syntax of their own, or the catalog has no words to try them on"
         symptoms.append(Symptom("warning", f"could not be tried: {', '.join(untested)} ({why}); test them yourself"))
     numbers = {"declared": declared, "held": {name: list(count) for name, count in trials.items()}}
-    fine = f"{', '.join(declared)}: declared, and they do what they say"
+    tried = ", ".join(f"{name} {held} of {asked}" for name, (held, asked) in trials.items() if asked)
+    fine = f"declared operators do what they say (queries that did: {tried})"
     return finding("operators", symptoms, fine, numbers)
+
+
+def _is_usual(name: str, words: str, fields: Collection[str]) -> bool:
+    """Whether a policy that reads how to write an operator writes it as it is tried here."""
+    if name == "fields":
+        return words == CAPABILITIES[name] or bool(_named_in(words, fields))
+    return all(sign in words for sign in SIGNS[name])
+
+
+def _named_in(words: str, fields: Collection[str]) -> list[str]:
+    """The fields that a description names; none where it is the usual one, which knows no catalog."""
+    return (
+        []
+        if words == CAPABILITIES["fields"]
+        else [name for name in fields if re.search(rf"\b{re.escape(name)}\b", words)]
+    )
 
 
 def _broken(name: str, held: int, asked: int) -> str:
@@ -66,8 +87,13 @@ class _Probe:
         self._sees_all = self._depth == items
         rows = patient.probes[:: max(1, len(patient.probes) // ROWS)]
         self.words_of = {row: patient.content_words(patient.titles[row])[:6] for row in rows}
-        words = sorted({word for words in self.words_of.values() for word in words})
-        self.of_word = {word: found for word, found in self.find(words).items() if found and self.complete(found)}
+        self.of_word: dict[str, Rows] = {}
+        self.learn(sorted({word for words in self.words_of.values() for word in words}))
+
+    def learn(self, words: Sequence[str]) -> None:
+        """Adds what single words find; a word that finds too much to be seen is left out."""
+        new = self.find([word for word in words if word not in self.of_word])
+        self.of_word |= {word: found for word, found in new.items() if found and self.complete(found)}
 
     def find(self, queries: Sequence[str]) -> dict[str, Rows]:
         """What each query finds, as deep as it may."""
@@ -127,25 +153,42 @@ def _neighbours(probe: _Probe, row: int, whole: str) -> tuple[str, str] | None:
 
 
 def _fields(probe: _Probe) -> dict[str, tuple[int, int]]:
-    """Each field with a word that also stands outside of it: its own item is found, the others are not."""
-    shares = {}
-    for field in probe.patient.catalog.fields:
-        column = probe.patient.catalog.column(field)
-        stems = [frozenset(word[:4] for word in re.findall(r"\w+", value.lower())) for value in column]
-        expected: dict[str, Callable[[Rows], bool]] = {}
-        for row, words in probe.words_of.items():
-            for word in words:
-                stem = word.lower()[:4]
-                outside = frozenset(other for other in probe.of_word.get(word, ()) if stem not in stems[other])
-                if word in column[row].split() and outside and len(expected) < TRIALS:
-                    expected[f"{field}:{word}"] = lambda found, row=row, outside=outside: (  # type: ignore[misc]
-                        row in found and not found & outside
-                    )
-        if expected:
-            shares[f"fields ({field})"] = probe.share(expected)
-    # A catalog has fields that are not searched; one that works is enough, unless another one leaks.
+    """Each field with words that stand in it: their own item is found, and those that hold them elsewhere are not."""
+    named = _named_in(syntax_of(probe.patient.env.retriever)["fields"], probe.patient.catalog.fields)
+    shares = {
+        f"fields ({field})": probe.share(expected)
+        for field in named or probe.patient.catalog.fields
+        if (expected := _expected_of(probe, field, even_weak=bool(named)))
+    }
+    if named:  # to the policy: each of them has to work
+        return shares or {"fields": (0, 0)}
+    # A catalog has fields that are not searched; one that works is enough.
     working = {name: count for name, count in shares.items() if count[0] >= LEAST * count[1]}
     return working or shares or {"fields": (0, 0)}
+
+
+def _expected_of(probe: _Probe, field: str, *, even_weak: bool) -> dict[str, Callable[[Rows], bool]]:
+    """Queries of a field, and whether what they find is right.
+
+    They are of words that also stand elsewhere. Where there are none, weak ones show at least that the field is there.
+    """
+    column = probe.patient.catalog.column(field)
+    words_of = {row: {*words, *probe.patient.content_words(column[row])[:2]} for row, words in probe.words_of.items()}
+    places = {word: row for row, words in words_of.items() for word in sorted(words & set(column[row].split()))}
+    probe.learn(list(places))
+    stems = [frozenset(word[:4] for word in re.findall(r"\w+", value.lower())) for value in column]
+    outside = {
+        word: frozenset(row for row in probe.of_word.get(word, ()) if word.lower()[:4] not in stems[row])
+        for word in places
+    }
+    telling = [word for word in places if outside[word]]
+    some = (telling or (list(places) if even_weak else []))[:TRIALS]
+    return {
+        f"{field}:{word}": lambda found, row=places[word], others=outside[word]: (  # type: ignore[misc]
+            (row in found or not probe.complete(found)) and not found & others
+        )
+        for word in some
+    }
 
 
 def _filters(probe: _Probe) -> dict[str, tuple[int, int]]:

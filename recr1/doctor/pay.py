@@ -9,6 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from recr1.doctor.base import Finding, Patient, Symptom, finding
+from recr1.env import Step
 from recr1.evaluate.references import answer_queries
 from retrievers.base import Floats
 from rewards.base import Need
@@ -30,7 +31,8 @@ def rewards(patient: Patient) -> Finding:
         return Finding("rewards", "error", "no need has an answer key that can be used: see the check qrels", {})
     if not patient.vocabulary:
         return Finding("rewards", "error", "the catalog has no words to write queries with: see the check index", {})
-    raw = patient.pay(needs, [need.text for need in needs]).rewards
+    step = patient.pay(needs, [need.text for need in needs])
+    raw = step.rewards
     best_queries, best = _best(patient, needs)
     rng, length = patient.rng("rewards"), _length(needs)
     groups = {
@@ -52,9 +54,18 @@ def rewards(patient: Patient) -> Finding:
     everything = np.concatenate([raw, best, *paid.values()])
     symptoms = _symptoms(everything, float(paid["random"].mean()), float(best.mean()), flat["raw"])
     means = f"random words earn {paid['random'].mean():.3f}, raw needs {raw.mean():.3f}, best queries {best.mean():.3f}"
+    if raw.mean() < paid["random"].mean():
+        means += f" ({_least_part(step, patient)})"
     of_groups = ", ".join(f"{share:.0%} of {name}" for name, share in flat.items())
-    fine = f"{means} on average; of groups of {patient.group}, {of_groups} queries have zero variance"
+    fine = f"{means} on average; all {patient.group} queries of a group earn the same in {of_groups} groups"
     return finding("rewards", symptoms, fine, numbers)
+
+
+def _least_part(step: Step, patient: Patient) -> str:
+    """Which reward makes raw needs earn so little."""
+    paid = {reward.name: weight * float(step.parts[reward.name].mean()) for reward, weight in patient.env.rewards}
+    name = min(paid, key=lambda name: paid[name])
+    return f"raw needs earn less than random words: '{name}' gives them {paid[name]:.3f}"
 
 
 def _symptoms(everything: Floats, random: float, best: float, flat: float) -> list[Symptom]:

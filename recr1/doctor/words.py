@@ -18,6 +18,9 @@ UNKNOWN = "zxqvjk"
 NONSENSE = (UNKNOWN, "wqqzpfx kzzvhr", "qjxzv qkkjwz vvxqz", "", " \t", "?!;,.", "\x00")
 """Queries that no catalog can match."""
 
+UNPARSED = 0.02
+"""The share of raw needs that may be no queries before it is worth a warning."""
+
 ODD = (
     '"',
     '"unbalanced phrase',
@@ -108,9 +111,18 @@ def no_match(patient: Patient) -> Finding:
     rows = patient.search([*NONSENSE, *something, *NONSENSE[::-1]]).rows_QK[: len(NONSENSE), 0]
     found = [query for query, row in zip(NONSENSE, rows, strict=True) if row >= 0]
     numbers = {"queries": len(NONSENSE), "found_something": found, "matches_everything": patient.matches_everything}
-    if patient.matches_everything:
-        message = "the retriever declares that every item matches every query, so no query finds nothing"
+    if patient.matches_everything and UNKNOWN in found:
+        message = (
+            "the retriever declares that it matches everything: a query of words that no item has finds the nearest "
+            "items, so that the reward of nonsense is that of chance"
+        )
         return Finding("no_match", "ok", message, numbers)
+    if patient.matches_everything:
+        message = (
+            f"the retriever declares that it matches everything, but {UNKNOWN!r} finds nothing: drop the declaration "
+            "matches_everything, which keeps this check from finding what is wrong"
+        )
+        return Finding("no_match", "error", message, numbers)
     if not found:
         return Finding("no_match", "ok", f"{len(NONSENSE)} queries that match nothing find nothing", numbers)
     message = (
@@ -121,7 +133,19 @@ def no_match(patient: Patient) -> Finding:
 
 
 def odd_queries(patient: Patient) -> Finding:
-    """Queries with broken syntax, markup or a thousand characters are only queries: searching them does not raise."""
+    """Queries with broken syntax, markup or a thousand characters are only queries: searching them does not raise.
+
+    Where the retriever has a syntax and counts what does not parse, the raw needs should: a policy begins with those.
+    """
     patient.search(ODD)
+    needs = [need.text for need in patient.some(patient.needs, "odd_queries")]
+    odd, lost = patient.unparsed(ODD), patient.unparsed(needs)
     message = f"{len(ODD)} queries with broken syntax, markup and odd characters are searched without an error"
-    return Finding("odd_queries", "ok", message, {"queries": len(ODD)})
+    if odd:
+        message += f"; {odd} of them do not parse in the retriever's syntax, and find nothing"
+    numbers = {"queries": len(ODD), "unparsed": odd, "needs": len(needs), "unparsed_needs": lost}
+    if lost < UNPARSED * len(needs):
+        return Finding("odd_queries", "ok", message, numbers)
+    what = f"{lost} of {len(needs)} raw needs do not parse in the retriever's syntax, and find nothing"
+    remedy = "a policy begins with queries like those; take a retriever that reads words alone (lucene: syntax=bag)"
+    return Finding("odd_queries", "warning", f"{what}: {remedy}", numbers)

@@ -266,7 +266,7 @@ def test_the_sizes_of_groups_and_batches_are_the_recipes():
 def test_a_clean_bill_is_status_0_and_lines(capsys):
     assert run(["doctor", "toy/echo"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("ok       index          30 items, built in ")
+    assert lines[0].startswith("ok       index          30 items, open after ")
     assert re.fullmatch(r"echo.yaml: nothing wrong in 14 checks, [0-9.]+ s", lines[-1])
 
 
