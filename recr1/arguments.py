@@ -81,6 +81,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     _add_doctor(add("doctor", "Find faults of data, retriever and reward before a GPU is paid for them."))
     _add_search(add("search", "Search the catalog of a recipe as its retriever does."))
     _add_serve(add("serve-retriever", "Hold the index of a recipe for every process that asks."))
+    _add_store(add("store", "List the indexes and embeddings that are kept on disk, and remove old ones."))
     ls = add("ls", "List the recipes that come with recr1.")
     ls.add_argument("--parts", action="store_true", help="list the built-in types and their options instead")
     cp = add("cp", "Copy a recipe to start your own.")
@@ -154,6 +155,23 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--queue", metavar="N", type=_at_least(1), default=256, help=queue)
     size = "of a request, and of its answer (default: 64)"
     parser.add_argument("--max-mb", metavar="MB", type=_at_least(1), default=64, help=size)
+
+
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--folder", metavar="DIR", default="auto", help="the store (default: RECR1_CACHE, or ~/.cache)")
+    parser.add_argument("--prune", action="store_true", help="show what would be removed; needs one of the next two")
+    older = "what was not used for so long, such as 30d, 12h or 15m"
+    parser.add_argument("--older-than", metavar="TIME", type=_seconds, help=older)
+    fits = "what was not used for longest, until the rest fits"
+    parser.add_argument("--max-gb", metavar="GB", type=_above_zero, help=fits)
+    parser.add_argument("--yes", action="store_true", help="remove it")
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"([0-9]{1,6})([dhm])", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write 30d, 12h or 15m")
+    return int(found[1]) * {"d": 86400.0, "h": 3600.0, "m": 60.0}[found[2]]
 
 
 def _names(text: str) -> list[str]:

@@ -142,6 +142,12 @@ def _serve_retriever(args: argparse.Namespace) -> int:
     )
 
 
+def _store(args: argparse.Namespace) -> int:
+    from recr1.commands.store import store
+
+    return store(args.folder, prune=args.prune, older_than=args.older_than, max_gb=args.max_gb, yes=args.yes)
+
+
 def _ls(args: argparse.Namespace) -> int:
     from recr1.commands.recipes import list_parts, list_recipes
 
@@ -161,6 +167,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "doctor": _doctor,
     "search": _search,
     "serve-retriever": _serve_retriever,
+    "store": _store,
     "ls": _ls,
     "cp": _cp,
 }

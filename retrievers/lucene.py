@@ -110,8 +110,8 @@ class Lucene:
             key = {"catalog": catalog.fingerprint, "fields": names, "analysis": analysis._asdict(), "vectors": learns}
             key["lucene"] = java("org.apache.lucene.util.Version").LATEST.toString()
             write = partial(write_index, catalog=catalog, fields=names, analyzer=analyzer, vectors=learns)
-            folder = Store(self._temporary() if store is None else store).open("lucene", key, write).folder
-            searcher = open_searcher(folder, _similarity(similarity, k1, b, mu))
+            self._entry = Store(self._temporary() if store is None else store).open("lucene", key, write)
+            searcher = open_searcher(self._entry.folder, _similarity(similarity, k1, b, mu))
             ranker = Ranker(searcher, analyzer, weights)
             self._parser = Parser(ranker, analyzer, weights) if syntax == "lucene" else None
             feedback = Feedback(ranker, searcher, analyzer, rm3_items, rm3_terms, rm3_weight) if learns else None

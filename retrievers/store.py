@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+import weakref
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -20,6 +21,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from retrievers.store_use import hold
 
 VARIABLE = "RECR1_CACHE"
 """The environment variable that names the folder of `store: auto`."""
@@ -42,10 +45,19 @@ _log = logging.getLogger(__name__)
 
 
 class Entry:
-    """One index on disk, whole and read-only. Pickled, it is its path: another process opens the same pages."""
+    """One index on disk, whole and read-only. Pickled, it is its path: another process opens the same pages.
+
+    As long as the object lives, `recr1 store --prune` leaves the index alone.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        held = hold(folder)
+        if held is not None:
+            weakref.finalize(self, os.close, held)
+
+    def __reduce__(self) -> tuple[type[Entry], tuple[Path]]:
+        return Entry, (self.folder,)
 
     def array(self, name: str) -> NDArray[Any]:
         """An array that was saved with `save_array`, memory-mapped: read when it is used, shared by all processes.
@@ -95,13 +107,14 @@ class Store:
             OSError: where the folder cannot be written, or is full.
         """
         folder = self.place(kind, key)
-        if _fault(folder, key) is None:
-            return Entry(folder)
-        self._build(folder, key, write, resumes=resumes)
-        return Entry(folder)
+        entry = Entry(folder)  # held before it is looked at: from here on nobody removes it
+        if _fault(folder, key) is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            entry = Entry(folder)
+            self._build(folder, key, write, resumes=resumes)
+        return entry
 
     def _build(self, folder: Path, key: Key, write: Callable[[Path], None], *, resumes: bool) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder):
             fault = _fault(folder, key)
             if fault is None:  # the process that was waited for has built it

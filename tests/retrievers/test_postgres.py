@@ -15,6 +15,7 @@ from retrievers import line as line_module
 from retrievers.capabilities import capabilities_of, syntax_of
 from retrievers.postgres import Postgres
 from retrievers.remote import RemoteError
+from tests.docs.pages import blocks
 from tests.retrievers.postgres_server import Server, missing, shared_server
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -107,6 +108,16 @@ def test_the_table_is_made_once_and_found_again(server):
     assert first._table == again._table
     assert sql(server, f"SELECT count(*) FROM {first._table}") == [(3,)]
     assert first._table != retriever(server, config="english")._table != retriever(server, fields={"title": 1})._table
+
+
+def test_the_documented_statements_list_and_drop_the_tables_that_were_made(server):
+    table = retriever(server)._table
+    listing, drop = next(block.text for block in blocks("sql") if "docs/remote.md" in block.name).strip().splitlines()
+    found = sql(server, listing)
+    assert table in {name for name, _ in found}
+    assert all(re.fullmatch(r"recr1_[0-9a-f]{16}", name) for name, _ in found)
+    assert sql(server, drop.replace("recr1_0123456789abcdef", table)) == []
+    assert rows(retriever(server).search(["red mug"], 1)) == [[1]]
 
 
 def test_ranks_that_start_together_fill_one_table(server):
