@@ -10,6 +10,7 @@ BUILTIN = {
     "opensearch": "retrievers.opensearch:OpenSearch",
     "elasticsearch": "retrievers.elasticsearch:Elasticsearch",
     "postgres": "retrievers.postgres:Postgres",
+    "milvus": "retrievers.milvus:Milvus",
     "dense": "retrievers.dense:Dense",
     "hybrid": "retrievers.hybrid:Hybrid",
     "cached": "retrievers.cache:Cached",

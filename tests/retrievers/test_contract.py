@@ -27,6 +27,7 @@ from tests.retrievers.lucene_contracts import (
     QueryLikelihoodContract,
     needs_java,
 )
+from tests.retrievers.milvus_contracts import MilvusContract, MilvusOnGraphContract, needs_milvus
 from tests.retrievers.postgres_server import missing as missing_postgres
 from tests.retrievers.remote_contracts import (
     ElasticsearchContract,
@@ -209,6 +210,17 @@ class TestElasticsearch(ElasticsearchContract):
 
 @pytest.mark.skipif(missing_postgres() is not None, reason=str(missing_postgres()))
 class TestPostgres(PostgresContract):
+    pass
+
+
+@needs_milvus
+class TestMilvus(MilvusContract):
+    pass
+
+
+@pytest.mark.slow
+@needs_milvus
+class TestMilvusOnGraph(MilvusOnGraphContract):
     pass
 
 
