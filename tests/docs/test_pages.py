@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -56,6 +57,12 @@ def _tree(text: str) -> Iterator[Path]:
         yield Path(*folders, name)
         if name.endswith("/"):
             folders.append(name)
+
+
+def test_the_source_distribution_leaves_out_no_page():
+    built = tomllib.loads(read("pyproject.toml"))["tool"]["hatch"]["build"]["targets"]["sdist"]
+    left_out = [path.strip("/") for path in built["exclude"]]
+    assert [name for name in map(name_of, PAGES) if any(name.startswith(path) for path in left_out)] == []
 
 
 def test_every_kind_of_part_has_a_page_with_its_built_in_types():
