@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
-from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrievers import BUILTIN
 from retrievers.base import Catalog, Hits, Query, Retriever
-from retrievers.cache_file import HitsFile
+from retrievers.cache_file import HitsFile, check_libraries, digests
+from retrievers.cache_memory import HitsMemory, Key
 from retrievers.capabilities import capabilities_of, syntax_of
 from retrievers.fingerprint import retriever_fingerprint
 from retrievers.nested import build_nested
 from retrievers.remote import RemoteError, Unanswered
 from retrievers.topk import check_k
-
-Key: TypeAlias = Hashable
-"""A query in its normal form."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,16 +35,17 @@ class Cached:
     Queries are the same when they are equal. A retriever that knows more, such as one that ignores the order of words,
     says so in a method `normal_query(query)`: queries with equal normal forms must have the same hits.
 
-    Memory takes 8 * k bytes a query, and so does the disk. On disk hits are a file of SQLite in which several processes
-    can read and write at once; it belongs on a local disk, grows with every new query, and may be deleted at any time.
-    Where it fails later (a full disk), that is logged once and the retriever is searched instead.
+    Memory takes 8 * k bytes a query, and so does the disk. On disk hits are a file of LMDB in which several processes
+    can read and write at once; it belongs on a local disk, and may be deleted while nobody uses it. Where it fails
+    later (a full disk), that is logged once and the retriever is searched instead.
 
     Args:
         catalog: What is searched.
         retriever: What is remembered, as a recipe writes it: `{type: bm25, k1: 0.9}`.
         memory: The queries to keep in memory for each k; the ones that were not asked for longest make room. 0 keeps
             none.
-        disk: A folder to keep hits in, made where it is missing; None keeps none.
+        disk: A folder to keep hits in, made where it is missing; None keeps none. Needs the extra `cache`.
+        disk_mb: The most megabytes of hits on disk, for each index; the oldest make room.
 
     Raises:
         ValueError: For an option that cannot be used, or a file of the folder that is damaged.
@@ -55,15 +53,23 @@ class Cached:
     """
 
     def __init__(
-        self, catalog: Catalog, *, retriever: dict[str, Any], memory: int = 100_000, disk: str | None = None
+        self,
+        catalog: Catalog,
+        *,
+        retriever: dict[str, Any],
+        memory: int = 100_000,
+        disk: str | None = None,
+        disk_mb: int = 4096,
     ) -> None:
-        problems = self.check_options({"memory": memory, "disk": disk})
+        problems = self.check_options({"memory": memory, "disk": disk, "disk_mb": disk_mb})
         if problems:
             raise ValueError(problems[0])
         self._inner: Retriever = build_nested(retriever, BUILTIN, catalog, path="retriever")
         self.fingerprint = retriever_fingerprint(retriever, catalog, self._inner)
-        self._most = memory
-        self._file = HitsFile(Path(disk).expanduser() / f"hits-{self.fingerprint}.sqlite") if disk else None
+        self._most, self._on_disk = memory, bool(disk)
+        self._file: HitsFile | None = None
+        if disk:
+            self._file = HitsFile(Path(disk).expanduser() / f"hits-{self.fingerprint}.lmdb", disk_mb * 2**20)
         self._start()
 
     @staticmethod
@@ -74,10 +80,12 @@ class Cached:
             return [f"memory: must be 0 or more queries, got {memory}"]
         if memory == 0 and not disk:
             return ["memory: 0 without a folder as disk keeps nothing: name one, or leave `cached` out"]
-        return []
+        if options.get("disk_mb", 1) < 1:
+            return [f"disk_mb: must be 1 megabyte or more, got {options['disk_mb']}; to keep none, leave `disk` out"]
+        return check_libraries() if disk else []
 
     def _start(self) -> None:
-        self._memories: dict[int, _Memory] = {}
+        self._memories: dict[int, HitsMemory] = {}
         self._normal_forms: dict[Query, Key] = {}
         self._lock = threading.Lock()
         self._asked = self._found = 0
@@ -85,7 +93,7 @@ class Cached:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the memory: another process fills its own."""
-        return {name: getattr(self, name) for name in ("_inner", "fingerprint", "_most", "_file")}
+        return {name: getattr(self, name) for name in ("_inner", "fingerprint", "_most", "_on_disk", "_file")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -144,7 +152,7 @@ class Cached:
         if new:
             faults = self._ask(hits, [queries[places[key][0]] for key in new], [places[key] for key in new])
         place_of = {key: where[0] for key, where in places.items() if where[0] not in faults}
-        self._write(hits, {key: place_of[key] for key in new if key in place_of}, k)
+        self._write(hits, queries, {key: place_of[key] for key in new if key in place_of})
         self._remember(hits, place_of, k)
         self._count(len(queries), sum(len(places[key]) for key in new))
         if faults:
@@ -153,22 +161,40 @@ class Cached:
 
     def _keys(self, queries: Sequence[Query]) -> Sequence[Key]:
         """The normal forms; each is made once, because to cut a query into terms takes longer than to look it up."""
-        normal_query = getattr(self._inner, "normal_query", None)
-        if normal_query is None:
+        if not (self._on_disk or hasattr(self._inner, "normal_query")):
             return queries
         forms = self._normal_forms
         keys = [forms.get(query) for query in queries]
-        for place, key in enumerate(keys):
-            if key is None:
-                keys[place] = forms[queries[place]] = normal_query(queries[place])
+        new = dict.fromkeys(query for query, key in zip(queries, keys, strict=True) if key is None)
+        if new:
+            forms.update(self._new_keys(new))
+            keys = [forms[query] for query in queries]
         if len(forms) > 2 * self._most + len(queries):
             self._normal_forms = {}
         return keys
 
+    def _new_keys(self, queries: Iterable[Query]) -> dict[Query, Key]:
+        """Normal forms; where hits are kept on disk, their digests, made only of what is not known there."""
+        normal_query = getattr(self._inner, "normal_query", None) or _as_it_is
+        if not self._on_disk:
+            return {query: normal_query(query) for query in queries}
+        names = dict(zip(queries, digests(queries), strict=True))
+        known = self._known_keys(list(names.values()))
+        new = [query for query, name in names.items() if name not in known]
+        made = dict(zip(new, digests(map(normal_query, new)), strict=True))
+        return {query: known.get(name) or made[query] for query, name in names.items()}
+
+    def _known_keys(self, names: list[bytes]) -> dict[bytes, bytes]:
+        try:
+            return file.keys(names) if (file := self._file) else {}
+        except OSError as error:
+            self._without_disk(error)
+            return {}
+
     def _recall(self, keys: Sequence[Key], k: int) -> tuple[Hits, NDArray[np.bool_]]:
         """Hits (Q, k) with the known ones filled in, and which those are."""
         with self._lock:
-            memory = self._memories.setdefault(k, _Memory(self._most, k))
+            memory = self._memories.setdefault(k, HitsMemory(self._most, k))
             return memory.get(keys)
 
     def _remember(self, hits: Hits, place_of: Mapping[Key, int], k: int) -> None:
@@ -176,15 +202,18 @@ class Cached:
             with self._lock:
                 self._memories[k].put(place_of, hits)
 
-    def _read(self, hits: Hits, places: Mapping[Key, list[int]], k: int) -> list[Key]:
+    def _read(self, hits: Hits, places: Mapping[Any, list[int]], k: int) -> list[Key]:
         """Fills in what is on disk; returns what is not."""
+        if (file := self._file) is None:
+            return list(places)
         try:
-            kept = self._file.get(list(places), k) if self._file else {}
-        except (sqlite3.Error, OSError) as error:
-            kept = self._without_disk(error)
-        for key, (rows_K, scores_K) in kept.items():
-            hits.rows_QK[places[key]], hits.scores_QK[places[key]] = rows_K, scores_K
-        return [key for key in places if key not in kept]
+            known, kept = file.get(list(places), k)
+        except OSError as error:
+            self._without_disk(error)
+            return list(places)
+        _spread(kept, [places[key] for key in known], hits)
+        missing = places.keys() - set(known)
+        return [key for key in places if key in missing]
 
     def _ask(self, hits: Hits, queries: list[Query], places: list[list[int]]) -> dict[int, RemoteError]:
         """Fills in what the retriever finds, in all places of each query; returns the faults of those it did not."""
@@ -198,25 +227,24 @@ class Cached:
             if array.shape != expected or array.dtype != own.dtype:  # copying it would hide what others look for
                 name, what = type(self._inner).__name__, f"{array.dtype} of shape {array.shape}"
                 raise RuntimeError(f"retriever {name} returned {what}, not {own.dtype} of shape {expected}")
-        target = np.concatenate([np.array(where) for where in places])
-        source = np.repeat(np.arange(len(queries)), [len(where) for where in places])
-        hits.rows_QK[target] = found.rows_QK[source]
-        hits.scores_QK[target] = found.scores_QK[source]
+        _spread(found, places, hits)
         return {place: fault for query, fault in faults.items() for place in places[query]}
 
-    def _write(self, hits: Hits, place_of: Mapping[Key, int], k: int) -> None:
+    def _write(self, hits: Hits, queries: Sequence[Query], place_of: Mapping[Any, int]) -> None:
+        if (file := self._file) is None or not place_of:
+            return
+        places = list(place_of.values())
+        names = digests(queries[place] for place in places)
         try:
-            if self._file and place_of:
-                self._file.put({key: (hits.rows_QK[at], hits.scores_QK[at]) for key, at in place_of.items()}, k)
-        except (sqlite3.Error, OSError) as error:
+            file.put(list(place_of), names, Hits(hits.rows_QK[places], hits.scores_QK[places]))
+        except OSError as error:
             self._without_disk(error)
 
-    def _without_disk(self, error: Exception) -> dict[Key, Any]:
+    def _without_disk(self, error: OSError) -> None:
         """A cache that fails costs time and no run: it is said once, and nothing is found in it."""
         file, self._file = self._file, None
         if file:
             _log.warning("%s is no longer used (%s): searching without it", file.path, error)
-        return {}
 
     def _count(self, asked: int, searched: int) -> None:
         with self._lock:
@@ -225,56 +253,14 @@ class Cached:
             self._last_hit_rate = (asked - searched) / asked if asked else 0.0
 
 
-class _Memory:
-    """Hits of one k in two arrays, a slot a query, so that a batch is read with one copy.
+def _as_it_is(query: Query) -> Key:
+    return query
 
-    `_slots` is in the order of use: the first is the one that was not asked for longest.
-    """
 
-    def __init__(self, most: int, k: int) -> None:
-        self._most, self._k = most, k
-        self._slots: OrderedDict[Key, int] = OrderedDict()
-        self._hits = Hits(np.empty((0, k), np.int32), np.empty((0, k), np.float32))
-
-    def __len__(self) -> int:
-        return len(self._slots)
-
-    def get(self, keys: Sequence[Key]) -> tuple[Hits, NDArray[np.bool_]]:
-        """Hits (Q, k), with -1 and -inf where a key is not known, and which are known."""
-        slots = self._slots
-        slot_Q = np.fromiter((slots.get(key, -1) for key in keys), np.intp, len(keys))
-        known_Q = slot_Q >= 0
-        for key, known in zip(keys, known_Q.tolist(), strict=True):
-            if known:
-                slots.move_to_end(key)
-        if known_Q.all() and slots:
-            return Hits(self._hits.rows_QK[slot_Q], self._hits.scores_QK[slot_Q]), known_Q
-        shape = (len(keys), self._k)
-        hits = Hits(np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32))
-        for array, kept in zip(hits, self._hits, strict=True):
-            array[known_Q] = kept[slot_Q[known_Q]]
-        return hits, known_Q
-
-    def put(self, place_of: Mapping[Key, int], hits: Hits) -> None:
-        """Keeps the hits of some keys, each at its place; of more than fit, the last."""
-        chosen = list(place_of.items())[-self._most :]
-        slot_P = [self._slot(key) for key, _ in chosen]
-        self._grow(max(slot_P) + 1)
-        for array, new in zip(self._hits, hits, strict=True):
-            array[slot_P] = new[[place for _, place in chosen]]
-
-    def _slot(self, key: Key) -> int:
-        """A place for a key: its own, a new one, or that of the key that was not asked for longest."""
-        slot = self._slots.pop(key, None)  # another thread may have searched the same
-        if slot is None:
-            slot = len(self._slots) if len(self._slots) < self._most else self._slots.popitem(last=False)[1]
-        self._slots[key] = slot
-        return slot
-
-    def _grow(self, slots: int) -> None:
-        have = len(self._hits.rows_QK)
-        if slots <= have:
-            return
-        more = min(max(slots, 2 * have, 256), self._most) - have
-        rows = np.concatenate([self._hits.rows_QK, np.empty((more, self._k), np.int32)])
-        self._hits = Hits(rows, np.concatenate([self._hits.scores_QK, np.empty((more, self._k), np.float32)]))
+def _spread(found: Hits, places: Sequence[Sequence[int]], hits: Hits) -> None:
+    """Copies the hits of each query into all its places."""
+    target = np.fromiter(chain.from_iterable(places), np.intp)
+    if len(target) > len(places):
+        source = np.repeat(np.arange(len(places)), [len(where) for where in places])
+        found = Hits(found.rows_QK[source], found.scores_QK[source])
+    hits.rows_QK[target], hits.scores_QK[target] = found

@@ -1,115 +1,260 @@
-"""Hits on disk: a file of SQLite, which is in the standard library and lets several processes read and write."""
+"""Hits on disk: a file of LMDB, a memory-mapped B-tree that several processes read and write at once.
+
+It has three tables. `hits` keeps hits by k and key, the digest of a query in its normal form. `names` keeps the key of
+each query, by the digest of the query as it was asked, so that a known one is not brought into its normal form again.
+`order` keeps what was written together, numbered, so that the oldest can make room. Hits stand behind a checksum of
+themselves and their key.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import sqlite3
 import threading
-import zlib
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from retrievers.base import Floats, Rows
+from retrievers.base import Hits
 
-WAIT = 60.0
-"""Seconds to wait for another process that writes."""
+TABLES = (b"hits", b"names", b"order")
 
-AT_A_TIME = 500
-"""Keys of one query to SQLite, which takes 999 parameters where it is old."""
+ADDRESSES = 2**40
+"""The largest file, in bytes: addresses, which cost nothing until they are used."""
 
-_SCHEMA = """\
-CREATE TABLE IF NOT EXISTS hits
-(k INTEGER, query BLOB, checksum INTEGER, rows BLOB, scores BLOB, PRIMARY KEY (k, query))
-"""
+READERS = 1024
+"""How many threads, of all processes, can read at the same time."""
 
-RowOfHits: TypeAlias = tuple[Rows, Floats]
-"""The hits (k,), (k,) of one query."""
+SHARE = 8
+"""What is written at a time is at most this part of the file's limit, so that there is always something to remove."""
+
+CHECKSUM, DIGEST = 8, 16
+"""Bytes."""
 
 
 class HitsFile:
-    """The hits of one index by query and k. Usable from several threads and processes; pickled, it is its path.
+    """The hits of one index by key and k. Usable from several threads and processes; pickled, it is its path.
 
-    Raises `ValueError` for a file that is damaged or not SQLite's, `OSError` for a folder that cannot be made.
+    Its pages hold `most` bytes and no more: what was written first makes room. A kill or a power cut loses at most what
+    was being written. Every method raises `OSError` where the file fails.
+
+    Raises:
+        ValueError: For a file that is damaged or not LMDB's.
+        OSError: For a folder that cannot be made or written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._start()
+    def __init__(self, path: Path, most: int) -> None:
+        import lmdb
+        import xxhash  # noqa: F401 - so that no step waits for it
+
+        self.path, self._most = path, most
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with self._lock:
-                self._connect().execute("SELECT count(*) FROM hits WHERE k = 0").fetchone()
-        except sqlite3.OperationalError as error:
-            raise OSError(f"{path} cannot be used: {error}") from error
-        except sqlite3.DatabaseError as error:
+            self._environment = _environment(path)
+        except _damage() as error:
             raise ValueError(f"disk: {path} is damaged ({error}): delete it, it is filled again") from error
-
-    def _start(self) -> None:
-        self._lock = threading.Lock()
-        self._open: tuple[int, sqlite3.Connection] | None = None
+        except lmdb.Error as error:
+            raise OSError(f"{path} cannot be used: {error}") from error
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path}
+        return {"path": self.path, "most": self._most}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.path = state["path"]
-        self._start()
+        self.__init__(**state)  # type: ignore[misc]
 
-    def get(self, keys: Sequence[Hashable], k: int) -> dict[Hashable, RowOfHits]:
-        """The hits of those keys that are kept whole; one whose bytes were changed counts as not kept."""
-        key_of = {_digest(key): key for key in keys}
-        found = {}
-        with self._lock:
-            for name, checksum, rows, scores in self._select(list(key_of), k):
-                if zlib.crc32(rows + scores) == checksum and len(rows) == len(scores) == 4 * k:
-                    found[key_of[name]] = np.frombuffer(rows, "<i4"), np.frombuffer(scores, "<f4")
-        return found
+    def get(self, keys: Sequence[bytes], k: int) -> tuple[list[bytes], Hits]:
+        """Which keys are kept whole, and their hits; one whose bytes were changed counts as not kept."""
+        prefix, width = _prefix(k), CHECKSUM + 8 * k
+        with self._transaction() as (transaction, hits, _, _):
+            found = transaction.cursor(hits).getmulti([prefix + key for key in keys])
+            names = [bytes(place[len(prefix) :]) for place, record in found if len(record) == width]
+            data = b"".join([record for _, record in found if len(record) == width])  # lent by LMDB until here
+        data_QW = np.frombuffer(data, np.uint8).reshape(len(names), width)
+        whole_Q = _checksums(names, data_QW[:, CHECKSUM:]) == data_QW[:, :CHECKSUM].copy().view("<u8")[:, 0]
+        if not whole_Q.all():
+            names, data_QW = [names[row] for row in np.flatnonzero(whole_Q)], data_QW[whole_Q]
+        scores_at = CHECKSUM + 4 * k
+        return names, Hits(data_QW[:, CHECKSUM:scores_at].view("<i4"), data_QW[:, scores_at:].view("<f4"))
 
-    def put(self, hits: Mapping[Hashable, RowOfHits], k: int) -> None:
-        """Keeps hits; those of a key that is there are replaced."""
-        lines = []
-        for key, (rows_K, scores_K) in hits.items():
-            rows, scores = rows_K.astype("<i4").tobytes(), scores_K.astype("<f4").tobytes()
-            lines.append((k, _digest(key), zlib.crc32(rows + scores), rows, scores))
-        with self._lock, self._connect() as connection:
-            connection.executemany("INSERT OR REPLACE INTO hits VALUES (?, ?, ?, ?, ?)", lines)
+    def keys(self, names: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The keys of the queries whose digests are known; one that was changed is the key of nothing."""
+        with self._transaction() as (transaction, _, table, _):
+            found = transaction.cursor(table).getmulti(names)
+            return {bytes(name): bytes(key) for name, key in found if len(key) == DIGEST}
 
-    def _select(self, names: list[bytes], k: int) -> Iterator[tuple[bytes, int, bytes, bytes]]:
-        for first in range(0, len(names), AT_A_TIME):
-            some = names[first : first + AT_A_TIME]
-            marks = ", ".join("?" * len(some))
-            command = f"SELECT query, checksum, rows, scores FROM hits WHERE k = ? AND query IN ({marks})"
-            yield from self._connect().execute(command, (k, *some))
+    def put(self, keys: Sequence[bytes], names: Sequence[bytes], hits: Hits) -> None:
+        """Keeps hits of shape (len(keys), k), each found for the query with the digest `names[i]`."""
+        k = hits.rows_QK.shape[1]
+        rows_QW, scores_QW = hits.rows_QK.astype("<i4").view(np.uint8), hits.scores_QK.astype("<f4").view(np.uint8)
+        data_QW = np.hstack([rows_QW, scores_QW])
+        records_QW = np.hstack([_checksums(keys, data_QW).astype("<u8")[:, None].view(np.uint8), data_QW])
+        at_a_time = max(1, self._most // SHARE // (8 * k + 4096))
+        for first in range(0, len(keys), at_a_time):
+            some = slice(first, first + at_a_time)
+            self._put(keys[some], names[some], [record.tobytes() for record in records_QW[some]], _prefix(k))
 
-    def _connect(self) -> sqlite3.Connection:
-        """This process's connection: one that was carried through a fork would damage the file."""
-        if self._open is None or self._open[0] != os.getpid():
-            self._open = os.getpid(), _connection(self.path)
-        return self._open[1]
+    def _put(self, keys: Sequence[bytes], names: Sequence[bytes], records: Sequence[bytes], prefix: bytes) -> None:
+        with self._transaction(write=True) as (transaction, hits, table, order):
+            transaction.cursor(hits).putmulti(zip([prefix + key for key in keys], records, strict=True))
+            others = [(name, key) for name, key in zip(names, keys, strict=True) if name != key]
+            transaction.cursor(table).putmulti(others)
+            turns = transaction.cursor(order)
+            last = int.from_bytes(turns.key()) if turns.last() else 0
+            turns.put((last + 1).to_bytes(8), prefix + b"".join([*keys, *names]))
+            while turns.first() and int.from_bytes(turns.key()) <= last and self._used(transaction) > self._most:
+                self._remove(transaction, bytes(turns.value()))
+                turns.delete()
+        self._environment.fill_up()
+
+    def _used(self, transaction: Any) -> int:
+        """Bytes of all pages in use."""
+        stats = [transaction.stat(table) for table in self._environment.tables]
+        return int(sum(s["psize"] * (s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"]) for s in stats))
+
+    def _remove(self, transaction: Any, written: bytes) -> None:
+        hits, table, _ = self._environment.tables
+        prefix, digests = written[:4], [written[at : at + DIGEST] for at in range(4, len(written), DIGEST)]
+        for key in digests[: len(digests) // 2]:
+            transaction.delete(prefix + key, db=hits)
+        for name in digests[len(digests) // 2 :]:
+            transaction.delete(name, db=table)
+
+    @contextmanager
+    def _transaction(self, *, write: bool = False) -> Iterator[tuple[Any, Any, Any, Any]]:
+        import lmdb
+
+        try:
+            with self._environment.begin(write=write) as transaction:
+                yield transaction, *self._environment.tables
+        except _damage() as error:
+            raise OSError(f"it is damaged, delete it: {error}") from error
+        except lmdb.Error as error:
+            raise OSError(str(error)) from error
 
 
-def _connection(path: Path) -> sqlite3.Connection:
-    from filelock import FileLock
+class _Environment:
+    """A file of LMDB as this process has it open; it may be open only once, so all that use it share this."""
 
-    connection = sqlite3.connect(path, timeout=WAIT, check_same_thread=False)
-    # Two processes that switch a new file to its log at once do not wait for each other by themselves.
-    with FileLock(f"{path}.lock"):
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last hits, and damages nothing
-        with connection:
-            connection.execute(_SCHEMA)
-    return connection
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._lmdb: Any = None
+        self._open()
+
+    def _open(self) -> None:
+        import lmdb
+
+        self._process = os.getpid()
+        # Every commit waits for its pages, and not for the note that makes them the last ones: a power cut may lose
+        # the last hits, and damages nothing.
+        self._lmdb = lmdb.open(
+            str(self._path),
+            subdir=False,
+            map_size=ADDRESSES,
+            max_dbs=len(TABLES),
+            max_readers=READERS,
+            metasync=False,
+        )
+        try:
+            self._lmdb.reader_check()  # removes readers that were killed: they would keep old pages
+            self.fill_up()
+            self.tables = [self._lmdb.open_db(name) for name in TABLES]
+            with self._lmdb.begin() as transaction:
+                for table in self.tables:  # the pages that are read on the way to any other
+                    transaction.cursor(table).last()
+        except BaseException:  # what is not closed could not be opened again
+            self._lmdb.close()
+            raise
+
+    def __del__(self) -> None:
+        if self._lmdb is not None:
+            self._lmdb.close()
+
+    def begin(self, *, write: bool) -> Any:
+        """A transaction, which lends what it reads while it lasts; after a fork the first one opens the file anew."""
+        if self._process != os.getpid():
+            with self._lock:
+                if self._process != os.getpid():
+                    self._lmdb.close()
+                    self._open()
+        return self._lmdb.begin(write=write, buffers=True)
+
+    def fill_up(self) -> None:
+        """Makes the file as long as it says it is: to read beyond its end would kill the process.
+
+        It can be shorter because LMDB does not write the last pages where nothing stands in them.
+        """
+        if self._path.stat().st_size < self._bytes():
+            with self._path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), self._bytes() - 1, 1)  # cannot cut off what another process wrote
+
+    def _bytes(self) -> int:
+        return int((self._lmdb.info()["last_pgno"] + 1) * self._lmdb.stat()["psize"])
 
 
-def _digest(key: Hashable) -> bytes:
-    """A name for a key of any length; raises `ValueError` for one that has no place on disk."""
-    try:
-        text = json.dumps(key, allow_nan=False)
-    except TypeError as error:
-        raise ValueError(f"a query is kept on disk as text or a tuple of numbers, not as {key!r}: {error}") from error
-    return hashlib.sha256(text.encode()).digest()
+def _damage() -> tuple[type[Exception], ...]:
+    """LMDB's errors that say that the content of a file is wrong."""
+    import lmdb
+
+    return (
+        lmdb.InvalidError,
+        lmdb.CorruptedError,
+        lmdb.PageNotFoundError,
+        lmdb.VersionMismatchError,
+        lmdb.BadTxnError,
+    )
+
+
+_environments: weakref.WeakValueDictionary[Path, _Environment] = weakref.WeakValueDictionary()
+_environments_lock = threading.Lock()
+
+
+def _environment(path: Path) -> _Environment:
+    with _environments_lock:
+        known = _environments.get(path.resolve())
+        if known is None:
+            known = _environments[path.resolve()] = _Environment(path)
+        return known
+
+
+def check_libraries() -> list[str]:
+    """What must be installed first."""
+    missing = [name for name in ("lmdb", "xxhash") if find_spec(name) is None]
+    return [f"disk: needs the library {name}. Install it with: pip install 'recr1[cache]'" for name in missing]
+
+
+def digests(queries: Iterable[Hashable]) -> list[bytes]:
+    """A name for each query, of any length; raises `ValueError` for one that has no place on disk."""
+    from xxhash import xxh3_128_digest
+
+    def of_other(query: Hashable) -> bytes:
+        try:
+            text = json.dumps(query, allow_nan=False)
+        except TypeError as error:
+            what = f"a query is kept on disk as text or a tuple of numbers, not as {query!r}"
+            raise ValueError(f"{what}: {error}") from error
+        return xxh3_128_digest(text.encode(), seed=1)  # another name than the same signs as text
+
+    return [
+        xxh3_128_digest(query.encode("utf-8", "surrogatepass")) if isinstance(query, str) else of_other(query)
+        for query in queries
+    ]
+
+
+def _checksums(keys: Sequence[bytes], data_QW: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """A checksum (Q,) of each row and of the key that it belongs to."""
+    from xxhash import xxh3_64_intdigest
+
+    sums_Q = np.fromiter(map(xxh3_64_intdigest, data_QW), np.uint64, len(data_QW))
+    sums_Q ^= np.frombuffer(b"".join(keys), "<u8")[:: DIGEST // CHECKSUM]
+    return sums_Q
+
+
+def _prefix(k: int) -> bytes:
+    return k.to_bytes(4)

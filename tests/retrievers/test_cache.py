@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import pickle
-import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -17,6 +17,9 @@ from retrievers import BUILTIN, Catalog, Hits
 from retrievers.bm25 import BM25
 from retrievers.cache import Cached
 from retrievers.nested import build_nested
+
+pytest.importorskip("lmdb", reason="pip install 'recr1[cache]'")
+pytest.importorskip("xxhash", reason="pip install 'recr1[cache]'")
 
 CATALOG = Catalog([f"i{row}" for row in range(50)], [f"word{row % 7} item{row} red" for row in range(50)])
 TITLES = ["red tent", "blue tent", "cup of tea", "red cup", "tents"]
@@ -30,8 +33,13 @@ class Counting:
     def __init__(self, catalog: Catalog, *, sorts: bool = False, wrong: bool = False) -> None:
         self._inner, self._wrong = BM25(catalog, backend="numpy"), wrong
         self.calls: list[tuple[list[str], int]] = []
+        self.normalised: list[str] = []
         if sorts:
-            self.normal_query = lambda query: tuple(sorted(query.split()))
+            self.normal_query = self._sorted
+
+    def _sorted(self, query):
+        self.normalised.append(query)
+        return tuple(sorted(query.split()))
 
     def search(self, queries, k):
         self.calls.append((list(queries), k))
@@ -54,9 +62,9 @@ class Histories:
         return Hits(rows, np.where(rows >= 0, 1, -np.inf).astype(np.float32))
 
 
-def cached(tmp_path=None, type="Counting", memory=1000, **options):
+def cached(tmp_path=None, type="Counting", memory=1000, disk_mb=64, **options):
     spec = {"type": f"{__name__}:{type}", **options}
-    return Cached(CATALOG, retriever=spec, memory=memory, disk=str(tmp_path) if tmp_path else None)
+    return Cached(CATALOG, retriever=spec, memory=memory, disk=str(tmp_path) if tmp_path else None, disk_mb=disk_mb)
 
 
 def assert_same(hits, expected):
@@ -228,7 +236,7 @@ def test_another_index_has_another_file(tmp_path):
     other = cached(tmp_path, sorts=True)
     other.search(["red"], 2)
     assert len(other._inner.calls) == 1
-    assert len(list(tmp_path.glob("hits-*.sqlite"))) == 2
+    assert len(list(tmp_path.glob("hits-*.lmdb"))) == 2
 
 
 def test_odd_queries_are_kept_apart_on_disk(tmp_path):
@@ -239,24 +247,61 @@ def test_odd_queries_are_kept_apart_on_disk(tmp_path):
     assert again._inner.calls == []
 
 
-def test_an_entry_whose_bytes_were_changed_is_searched_again(tmp_path):
-    first = cached(tmp_path)
-    expected = first.search(["red", "item3"], 2)
-    with sqlite3.connect(first._file.path) as connection:
-        connection.execute("UPDATE hits SET rows = zeroblob(8) WHERE rowid = 1")
-    connection.close()
+def test_a_query_that_is_known_on_disk_is_not_brought_into_its_normal_form_again(tmp_path):
+    cached(tmp_path, sorts=True).search(["red item3", "item4"], 2)
+    again = cached(tmp_path, sorts=True)
+    again.search(["red item3", "item3 red", "item5"], 2)
+    assert again._inner.normalised == ["item3 red", "item5"]
+    assert again._inner.calls == [(["item5"], 2)]
+
+
+def changed(file, change):
+    """Lets `change` have all hits of a file, by place."""
+    with file._transaction(write=True) as (transaction, hits, _, _):
+        records = {bytes(place): bytes(record) for place, record in transaction.cursor(hits)}
+        for place, record in change(records).items():
+            transaction.put(place, record, db=hits)
+
+
+@pytest.mark.parametrize("at", [0, 8, -1])
+def test_hits_whose_bytes_were_changed_are_searched_again(tmp_path, at):
+    def flip(records):
+        place, record = next(iter(records.items()))
+        flipped = bytearray(record)
+        flipped[at] ^= 1
+        return {place: bytes(flipped)}
+
+    expected = cached(tmp_path).search(["red", "item3"], 2)
     again = cached(tmp_path)
+    changed(again._file, flip)
     assert_same(again.search(["red", "item3"], 2), expected)
     assert len(again._inner.calls[0][0]) == 1
+    third = cached(tmp_path)
+    assert_same(third.search(["red", "item3"], 2), expected)
+    assert third._inner.calls == []  # they were written again
 
 
-def test_a_damaged_file_is_refused_with_what_to_do(tmp_path):
-    path = cached(tmp_path)._file.path
-    for file in tmp_path.glob("*.sqlite-*"):
-        file.unlink()
-    path.write_bytes(b"not a database" * 1000)
+def test_hits_that_stand_in_the_place_of_others_are_searched_again(tmp_path):
+    expected = cached(tmp_path).search(["red", "item3"], 2)
+    again = cached(tmp_path)
+    changed(again._file, lambda records: dict(zip(records, reversed(records.values()), strict=True)))
+    assert_same(again.search(["red", "item3"], 2), expected)
+    assert again._inner.calls == [(["red", "item3"], 2)]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: b"not a database" * 1000, lambda data: data[:10_000], lambda data: data[:1000]]
+)
+def test_a_damaged_file_is_refused_with_what_to_do(tmp_path, damage):
+    first = cached(tmp_path)
+    first.search(QUERIES, 50)
+    path = first._file.path
+    del first
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match=rf"^disk: {path} is damaged \(.*\): delete it"):
         cached(tmp_path)
+    path.unlink()
+    cached(tmp_path).search(QUERIES, 50)
 
 
 def test_a_folder_that_cannot_be_made_is_refused_by_name(tmp_path):
@@ -265,15 +310,63 @@ def test_a_folder_that_cannot_be_made_is_refused_by_name(tmp_path):
         cached(tmp_path / "file" / "inside")
 
 
-def test_a_file_that_fails_later_costs_a_warning_and_no_hits(tmp_path, caplog):
+def test_a_file_that_breaks_later_costs_a_warning_and_no_hits(tmp_path, caplog):
     retriever, expected = cached(tmp_path, memory=0), BM25(CATALOG, backend="numpy").search(QUERIES, 3)
-    retriever._file._connect().execute("DROP TABLE hits")
+    with retriever._file._transaction(write=True) as (transaction, hits, _, _):
+        transaction.drop(hits)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             assert_same(retriever.search(QUERIES, 3), expected)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "is no longer used (no such table: hits): searching without it" in caplog.text
+    assert "is no longer used (mdb_cursor_open: Invalid argument): searching without it" in caplog.text
     assert len(retriever._inner.calls) == 3
+
+
+def run(program, tmp_path):
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+
+FULL = """
+import logging, resource, sys
+from tests.retrievers.test_cache import BM25, CATALOG, QUERIES, assert_same, cached
+logging.basicConfig(level=logging.WARNING)
+retriever, expected = cached(sys.argv[1], memory=0), BM25(CATALOG, backend="numpy").search(QUERIES, 40)
+resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+for _ in range(3):
+    assert_same(retriever.search(QUERIES, 40), expected)
+assert len(retriever._inner.calls) == 3
+"""
+
+
+def test_a_disk_without_room_costs_a_warning_and_no_hits(tmp_path):
+    done = run(FULL, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("is no longer used") == 1
+    assert "(mdb_txn_commit: " in done.stderr
+    again = cached(tmp_path)  # what could not be written whole did not damage the file
+    assert_same(again.search(QUERIES, 40), BM25(CATALOG, backend="numpy").search(QUERIES, 40))
+
+
+def test_past_the_limit_the_oldest_hits_make_room(tmp_path):
+    retriever, plain = cached(tmp_path, memory=0, disk_mb=1), BM25(CATALOG, backend="numpy")
+    batches = [[f"item{number % 50} x{number}" for number in range(first, first + 20)] for first in range(0, 400, 20)]
+    for batch in batches:
+        retriever.search(batch, 1000)  # 8 kB a query, 3.2 MB in all
+    assert retriever._file.path.stat().st_size < 2 * 2**20
+    retriever._inner.calls.clear()
+    for batch in (batches[-1], batches[0]):
+        assert_same(retriever.search(batch, 1000), plain.search(batch, 1000))
+    assert retriever._inner.calls == [(batches[0], 1000)]
+
+
+def test_a_batch_larger_than_the_limit_is_answered_and_kept_in_part(tmp_path):
+    retriever, plain = cached(tmp_path, memory=0, disk_mb=1), BM25(CATALOG, backend="numpy")
+    batch = [f"item{number % 50} x{number}" for number in range(300)]
+    for _ in range(2):
+        assert_same(retriever.search(batch, 1000), plain.search(batch, 1000))
+    assert retriever._file.path.stat().st_size < 2 * 2**20
+    assert 0 < len(retriever._inner.calls[1][0]) < 300
 
 
 def test_a_query_that_has_no_place_on_disk_is_refused(tmp_path):
@@ -298,6 +391,52 @@ def test_several_processes_fill_one_file(tmp_path):
     again = cached(tmp_path)
     again.search([f"item{number}" for number in range(30)], 5)
     assert again._inner.calls == []
+
+
+KILLED = """
+import sys
+from tests.retrievers.test_cache import cached
+retriever = cached(sys.argv[1])
+for number in range(10**6):
+    retriever.search([f"item{number % 50} y{number}", f"word{number % 7} y{number}"], 50)
+    print(number, flush=True)
+"""
+
+
+def test_a_writer_that_is_killed_leaves_a_file_that_can_be_used(tmp_path):
+    plain = BM25(CATALOG, backend="numpy")
+    for _ in range(3):
+        writer = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        while int(writer.stdout.readline()) < 30:
+            pass
+        time.sleep(0.01)
+        writer.kill()
+        written = 30 + len(writer.communicate()[0].split())
+        again = cached(tmp_path)
+        queries = [f"item{number % 50} y{number}" for number in range(written)]
+        assert_same(again.search(queries, 50), plain.search(queries, 50))
+        assert again._inner.calls == []
+
+
+FORKS = """
+import os, sys
+from tests.retrievers.test_cache import BM25, CATALOG, QUERIES, assert_same, cached
+retriever, plain = cached(sys.argv[1], memory=0), BM25(CATALOG, backend="numpy")
+retriever.search(QUERIES[:10], 5)
+child = os.fork()
+part = QUERIES[:20] if child else QUERIES[10:]
+for _ in range(20):
+    assert_same(retriever.search(part, 5), plain.search(part, 5))
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+    assert_same(retriever.search(QUERIES, 5), plain.search(QUERIES, 5))
+    assert retriever.stats["hit_rate"] == 1
+"""
+
+
+def test_a_file_that_was_open_before_a_fork_serves_both(tmp_path):
+    done = run(FORKS, tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def test_threads_share_memory_and_file(tmp_path):
@@ -329,6 +468,10 @@ def test_a_pickled_one_takes_its_file_along_and_not_its_memory(tmp_path):
     [
         ({"memory": -1}, "memory: must be 0 or more queries, got -1"),
         ({"memory": 0}, "memory: 0 without a folder as disk keeps nothing"),
+        (
+            {"disk": "somewhere", "disk_mb": 0},
+            "disk_mb: must be 1 megabyte or more, got 0; to keep none, leave `disk` out",
+        ),
         ({"retriever": {"type": "bm52"}}, r"retriever\.type: no 'bm52' here; did you mean 'bm25'\?"),
         ({"retriever": {"type": "bm25", "k1": -1}}, "retriever: k1: must be 0 or more"),
     ],
