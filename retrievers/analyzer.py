@@ -8,7 +8,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache
+from importlib.util import find_spec
 from math import isfinite
+from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 from retrievers.base import Catalog, Query
@@ -148,11 +151,12 @@ def _ranges(points: list[int]) -> str:
 
 @cache
 def _stopword_lists() -> Mapping[str, tuple[str, ...]]:
-    from bm25s import stopwords
-
+    """Lists of the library bm25s by name, from their file alone: the library loads numba and scipy."""
+    found = find_spec("bm25s")
+    assert found is not None and found.submodule_search_locations
     lists = {
         attribute.removeprefix("STOPWORDS_").lower(): words
-        for attribute, words in vars(stopwords).items()
+        for attribute, words in run_path(str(Path(found.submodule_search_locations[0]) / "stopwords.py")).items()
         if attribute.startswith("STOPWORDS_")
     }
     lists["english"], lists["english_plus"] = lists.pop("en"), lists.pop("en_plus")
