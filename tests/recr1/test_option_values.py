@@ -82,7 +82,7 @@ BAD = {
         },
         "dense": {size: [0, -1, 1] for size in SIZES},
         "hybrid": {"rrf_k": [-1, NAN], "depth": [0], "weights": [[1], [1, 0], [1, NAN]], "parts": [[{"type": "bm25"}]]},
-        "cached": {"memory": [-1, 0]},
+        "cached": {"memory": [-1, 0], "disk_mb": [0, -1]},
         "service": {"url": ["host"], "timeout": [0, NAN], "attempts": [0]},
         "rerank": {"depth": [0, -1]},
     },
