@@ -100,9 +100,11 @@ def _add_overrides(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    _add_recipe(parser)
+    text = "a YAML file, a name that 'recr1 ls' lists, or the folder of a run to go on with"
+    parser.add_argument("recipe", metavar="RECIPE", help=text)
     _add_overrides(parser)
-    parser.add_argument("--out", metavar="DIR", help="the run folder (default: a new one under runs/)")
+    text = "the run folder (default: a new one under runs/); an unfinished run of the same recipe goes on"
+    parser.add_argument("--out", metavar="DIR", help=text)
 
 
 def _add_eval(parser: argparse.ArgumentParser) -> None:

@@ -12,28 +12,40 @@ from pathlib import Path
 
 from recr1.build import build
 from recr1.env import Environment, open_environment
-from recr1.errors import MissingLibrary, UserError
+from recr1.errors import MissingLibrary, RunError, UserError
 from recr1.recipe import Recipe, find_recipe, load_recipe
 from recr1.runs import Run
 from recr1.trainers import Trainer
+from recr1.trainers.checkpoints import Checkpoints
 from retrievers.fingerprint import retriever_fingerprint
 
 
 def train(name: str, overrides: Sequence[str] = (), *, out: str | None = None) -> int:
-    """Train as the recipe says; raises `UserError` for what the user can put right, before anything heavy loads."""
-    path = find_recipe(name)
+    """Train as the recipe says, or go on with a run that is not finished.
+
+    Args:
+        name: A recipe, or the folder of a run to go on with.
+        overrides: Values in place of the recipe's; none for a run, which goes on with its own.
+        out: The run folder. One that holds an unfinished run of the same recipe is gone on with.
+
+    Raises:
+        UserError: For what the user can put right, before anything heavy loads.
+    """
+    held = Path(name) if Path(name).is_dir() else None
+    path = _recipe_of(held, overrides, out) if held else find_recipe(name)
     recipe = load_recipe(path, overrides)
     if recipe.trainer is None:
         raise UserError(
             f"{path}: trainer: missing: the recipe only evaluates; add one, such as {{type: grpo, steps: 100}}"
         )
     trainer: Trainer = build("trainer", recipe.trainer)
-    folder = Path(out) if out else _new_folder(path.stem)
-    if _is_first_process():
+    folder = held or (Path(out) if out else _new_folder(path.stem))
+    resumes = _is_first_process() and _holds_unfinished(folder, recipe)
+    if _is_first_process() and not resumes:
         Run.prepare(folder)
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
     env.task.needs(recipe.evaluate.split)
-    run = _create_run(recipe, env, folder)
+    run = _open_run(recipe, env, folder, resumes=resumes)
     if threading.current_thread() is threading.main_thread():
         # What a scheduler sends before it takes the machine back: the same as Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -46,9 +58,11 @@ def train(name: str, overrides: Sequence[str] = (), *, out: str | None = None) -
     except KeyboardInterrupt:
         run.finish("interrupted")
         _say(run, f"interrupted: what was learned so far is in {run.policy_path}")
+        _say_how_to_go_on(run)
         raise
     except BaseException as error:
         run.finish("failed", error=f"{type(error).__name__}: {error}")
+        _say_how_to_go_on(run)
         raise
     run.finish("finished")
     _draw(run)
@@ -57,7 +71,32 @@ def train(name: str, overrides: Sequence[str] = (), *, out: str | None = None) -
     return 0
 
 
-def _create_run(recipe: Recipe, env: Environment, out: Path) -> Run:
+def _recipe_of(folder: Path, overrides: Sequence[str], out: str | None) -> Path:
+    """The recipe of a run to go on with, which nothing may change."""
+    path = Run.open(folder).path / "recipe.yaml"
+    if overrides or out:
+        given = overrides[0] if overrides else f"--out {out}"
+        raise UserError(f"{folder} is a run and goes on as it began, without {given!r}; start another from {path}")
+    return path
+
+
+def _holds_unfinished(folder: Path, recipe: Recipe) -> bool:
+    """Whether a folder holds a run to go on with; raises `RunError` for one that is finished or of another recipe."""
+    if not (folder / "run.json").exists():
+        return False
+    run = Run.open(folder)
+    run.check_unfinished()
+    held, wanted = load_recipe(folder / "recipe.yaml").to_dict(), recipe.to_dict()
+    other = [name for name in {**held, **wanted} if held.get(name) != wanted.get(name)]
+    if other:
+        raise RunError(
+            f"{folder} already holds a run, of a recipe with another {', '.join(other)}: choose another folder, or "
+            f"go on with that run: recr1 train {folder}"
+        )
+    return True
+
+
+def _open_run(recipe: Recipe, env: Environment, out: Path, *, resumes: bool) -> Run:
     """The run folder, claimed by the first process; the others hold it without writing."""
     if not _is_first_process():
         return Run(out, writer=False)
@@ -65,8 +104,12 @@ def _create_run(recipe: Recipe, env: Environment, out: Path) -> Run:
         "seed": recipe.seed,
         "catalog": env.task.catalog.fingerprint,
         "retriever": retriever_fingerprint(recipe.retriever.to_dict(), env.task.catalog, env.retriever),
+        "world_size": int(os.environ.get("WORLD_SIZE", "1")),
     }
-    return Run.create(out, recipe.to_dict(), facts, loggers=[build("logger", part) for part in recipe.log])
+    loggers = [build("logger", part) for part in recipe.log]
+    if resumes:
+        return Run.resume(out, facts, loggers=loggers)
+    return Run.create(out, recipe.to_dict(), facts, loggers=loggers)
 
 
 def _is_first_process() -> bool:
@@ -92,6 +135,12 @@ def _say(run: Run, line: str) -> None:
     if run.writer:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
+
+
+def _say_how_to_go_on(run: Run) -> None:
+    saved = Checkpoints(run.path / "checkpoints").newest()
+    if saved:
+        _say(run, f"the state after step {saved[0]} is saved; go on with: recr1 train {run.path}")
 
 
 def _draw(run: Run) -> None:

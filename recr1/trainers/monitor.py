@@ -12,7 +12,10 @@ from recr1.env import Environment
 from recr1.evaluate import Evaluator
 from recr1.policies import Policy
 from recr1.runs import Run
+from recr1.trainers.interrupts import Interrupts
+from recr1.trainers.ranks import Ranks
 from recr1.trainers.view import View
+from retrievers.remote import RemoteError
 
 RENAMED = {"step_time": "time/step", "completions/mean_length": "completions/tokens"}
 """TRL's names for what the log calls otherwise."""
@@ -24,7 +27,7 @@ class Validator:
     """Evaluates the policy in training on the recipe's validation needs, with the code that `recr1 eval` runs."""
 
     def __init__(self, policy: Policy, env: Environment, spec: EvaluationSpec, seed: int) -> None:
-        self.policy, self.every = policy, spec.every
+        self.policy, self.every, self.split = policy, spec.every, spec.split
         self._evaluator = Evaluator(env, spec.split, spec.measures, limit=spec.needs, seed=seed)
 
     def due(self, step: int, last: int) -> bool:
@@ -39,9 +42,23 @@ class Validator:
 class Monitor:
     """Takes what TRL logs after each step, adds validation, and shows both."""
 
-    def __init__(self, run: Run, steps: int, validator: Validator) -> None:
+    def __init__(
+        self, run: Run, steps: int, validator: Validator, ranks: Ranks, interrupts: Interrupts, *, lenient: bool
+    ) -> None:
+        """Bind what is watched.
+
+        Args:
+            run: Where numbers go.
+            steps: The number of the last step.
+            validator: Measures the policy.
+            ranks: The processes of this launch.
+            interrupts: Whether somebody wants the run to stop.
+            lenient: Whether a validation to which the retriever has no answer is left out, and ends nothing.
+        """
         self.run, self.steps, self.validator = run, steps, validator
         self.view = View(steps, quiet=not run.writer)
+        self.stopped = False
+        self._ranks, self._interrupts, self._lenient = ranks, interrupts, lenient
         self._trainer: Any = None
         self._ended: int | None = None
 
@@ -64,7 +81,7 @@ class Monitor:
 
         class Callback(TrainerCallback):  # type: ignore[misc]
             def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                monitor.validate(state.global_step)
+                monitor.begin(state.global_step)
 
             def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **_: Any) -> None:
                 monitor.log(state.global_step, logs)
@@ -72,6 +89,8 @@ class Monitor:
             def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 # TRL logs after this; validation waits for it, so that the lines of a step stay in order.
                 monitor._ended = state.global_step
+                if monitor._ranks.any(monitor._interrupts.asked):
+                    monitor.stopped = control.should_save = control.should_training_stop = True
 
         return Callback()
 
@@ -90,13 +109,33 @@ class Monitor:
             if self.validator.due(step, self.steps):
                 self.validate(step)
 
+    def begin(self, step: int) -> None:
+        """Validate before the first step, and after a step that was logged and not validated before it stopped."""
+        self.view.begin(step)
+        split = self.validator.split
+        logged = self.run.read_metrics() if step and self.run.writer else []
+        done = any(line["step"] == step and any(name.startswith(f"eval/{split}/") for name in line) for line in logged)
+        if self._ranks.any(self.run.writer and not done and self.validator.due(step, self.steps)):
+            self.validate(step)
+        self._trainer.mark()
+
     def validate(self, step: int) -> None:
         """Evaluate on every rank with the whole weights at hand, log on one."""
         start = time.perf_counter()
-        with _whole_weights(self._trainer):
-            numbers = self.validator()
-        self.run.log(step, {**numbers, "time/validation": time.perf_counter() - start})
-        self.view.validated(step, numbers)
+        with _whole_weights(self._trainer), self._ranks.together():
+            numbers = self._numbers(step)
+        if numbers:
+            self.run.log(step, {**numbers, "time/validation": time.perf_counter() - start})
+            self.view.validated(step, numbers)
+
+    def _numbers(self, step: int) -> dict[str, float]:
+        try:
+            return self.validator()
+        except RemoteError as error:
+            if not self._lenient:
+                raise
+            self.view.say(f"no validation after {step} steps: {error}")
+            return {}
 
 
 def _whole_weights(trainer: Any) -> Any:

@@ -19,6 +19,7 @@ class View:
         self._bar: Any = None
         self._began = 0.0
         self._measure = ""
+        self._first = 0
 
     def start(self) -> None:
         """Open the view."""
@@ -38,12 +39,23 @@ class View:
         if self._progress is not None:
             self._progress.stop()
 
+    def begin(self, step: int) -> None:
+        """Say how many steps are done already: the time left is reckoned from those that follow."""
+        self._first, self._began = step, time.perf_counter()
+        if step:
+            self.say(f"going on after step {step}")
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        if not self.quiet:
+            self.console.print(text, soft_wrap=True)
+
     def step(self, step: int, numbers: Mapping[str, float]) -> None:
         """The numbers of a training step."""
         if self.quiet:
             return
         text = _numbers(numbers)
-        left = _clock((time.perf_counter() - self._began) / step * (self.steps - step))
+        left = _clock((time.perf_counter() - self._began) / (step - self._first) * (self.steps - step))
         if self._progress is not None:
             self._progress.update(self._bar, completed=step, numbers=f"{text}  {self._measure}", left=f"{left} left")
         elif step == 1 or step % PLAIN_EVERY == 0 or step == self.steps:

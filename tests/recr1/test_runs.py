@@ -158,11 +158,11 @@ def test_a_full_disk_leaves_the_last_state_whole(run, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("recr1.runs.os.fsync", full)
+    monkeypatch.setattr("recr1.runs.files.os.fsync", full)
     with pytest.raises(RunError, match="cannot be written: No space left on device"):
         run.finish("finished")
     assert Run.open(run.path).facts()["status"] == "running"
-    assert sorted(path.name for path in run.path.iterdir()) == ["metrics.jsonl", "recipe.yaml", "run.json"]
+    assert sorted(path.name for path in run.path.iterdir()) == [".lock", "metrics.jsonl", "recipe.yaml", "run.json"]
 
 
 def test_every_log_reaches_every_logger(tmp_path):

@@ -12,24 +12,20 @@
 from __future__ import annotations
 
 import json
-import math
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import numpy as np
-
 from recr1 import plots, yaml12
 from recr1.errors import RunError, UserError
 from recr1.provenance import surroundings
-from rewards.base import Search
+from recr1.runs.files import append_lines, keep_lines, read_lines, read_text, write_text, writing
+from recr1.runs.records import number_or_none, rollout_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from filelock import BaseFileLock
 
     from recr1.env import Step
     from recr1.loggers import Logger
@@ -51,7 +47,9 @@ class Run:
     def __init__(self, path: Path, *, writer: bool, loggers: Sequence[Logger] = ()) -> None:
         """Bind a folder; use `Run.create` or `Run.open`."""
         self.path, self.writer, self.loggers = path, writer, tuple(loggers) if writer else ()
-        self._start = monotonic()
+        self._start, self._before = monotonic(), 0.0
+        self.resumed = False
+        self._lock: BaseFileLock | None = None
 
     @classmethod
     def create(
@@ -81,8 +79,75 @@ class Run:
             with writing(run.path):
                 write_text(run.path / "recipe.yaml", yaml12.write(dict(recipe)))
             run.update(status="running", started=_now(), ended=None, **{**surroundings(), **facts})
-            run._start_loggers(recipe)
+            try:
+                run._start_loggers(recipe)
+            except UserError:
+                run._give_back()
+                raise
         return run
+
+    @classmethod
+    def resume(
+        cls, path: str | Path, facts: Mapping[str, Any], *, writer: bool = True, loggers: Sequence[Logger] = ()
+    ) -> Run:
+        """Go on with a run that is not finished, with the recipe that it began with, and start its loggers.
+
+        Args:
+            path: The folder.
+            facts: What must be as it was when the run began: seed, fingerprints, number of processes.
+            writer: Whether this process writes.
+            loggers: Services that get every log as well.
+
+        Raises:
+            RunError: When there is no run, it is finished, another process trains it, or a fact is not as it was.
+        """
+        run = cls.open(path)
+        run.writer, run.loggers, run.resumed = writer, tuple(loggers) if writer else (), True
+        held = run.facts()
+        run.check_unfinished(held)
+        changed = [name for name in facts if name in held and held[name] != facts[name]]
+        if changed:
+            was, now = (", ".join(f"{name} {source[name]}" for name in changed) for source in (held, facts))
+            raise RunError(f"{run.path} cannot go on: it began with {was}, and here it is {now}")
+        if writer:
+            run._hold()
+            lines = run.read_metrics()
+            run._before = float(lines[-1]["time"]) if lines else 0.0
+            again = {"at": _now(), "status": held["status"], **surroundings()}
+            run.update(status="running", ended=None, error=None, resumed=[*held.get("resumed", []), again])
+            run._start_loggers(run.recipe())
+        return run
+
+    def check_unfinished(self, facts: Mapping[str, Any] | None = None) -> None:
+        """Raises `RunError` for a run that is finished: there is nothing to go on with."""
+        if (facts or self.facts())["status"] == "finished":
+            raise RunError(
+                f"{self.path} already holds a run, which is finished: choose another folder, or see what it learned: "
+                f"recr1 eval {self.path}"
+            )
+
+    def rewind(self, step: int) -> None:
+        """Forget what was logged after a step, where the run goes on from; -1 for all of it."""
+        if self.writer:
+            with writing(self.path):
+                for name in ("metrics.jsonl", "rollouts.jsonl"):
+                    keep_lines(self.path / name, lambda record: record["step"] <= step)
+            self.update(resumed_after=max(step, 0))
+
+    def _hold(self) -> None:
+        """Let no other process train this run while this one lives; the system lets go when it dies."""
+        from filelock import FileLock, Timeout
+
+        self._lock = FileLock(self.path / ".lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(f"{self.path} is being trained by another process") from None
+
+    def _release(self) -> None:
+        if self._lock:
+            self._lock.release()
+            (self.path / ".lock").unlink(missing_ok=True)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -113,21 +178,22 @@ class Run:
                 (self.path / "metrics.jsonl").open("x").close()
             except FileExistsError:
                 raise _taken(self.path, "metrics.jsonl") from None
+            self._hold()
 
     def _start_loggers(self, recipe: Mapping[str, Any]) -> None:
-        try:
-            for logger in self.loggers:
-                logger.start(self.path, recipe)
-        except UserError:
-            # Nothing has run yet: give the folder back, so that the corrected launch can use it.
-            for name in _MARKS:
-                (self.path / name).unlink(missing_ok=True)
-            raise
+        for logger in self.loggers:
+            logger.start(self.path, recipe)
+
+    def _give_back(self) -> None:
+        """Nothing has run yet: let the corrected launch use the folder."""
+        self._release()
+        for name in _MARKS:
+            (self.path / name).unlink(missing_ok=True)
 
     def facts(self) -> dict[str, Any]:
         """The content of `run.json`; raises `RunError` when it is missing or unreadable."""
         try:
-            facts = json.loads(self._read("run.json"))
+            facts = json.loads(read_text(self.path / "run.json"))
         except json.JSONDecodeError as error:
             raise RunError(f"{self.path / 'run.json'} is not JSON: {error}") from error
         if not isinstance(facts, dict) or "status" not in facts:
@@ -136,7 +202,7 @@ class Run:
 
     def recipe(self) -> dict[str, Any]:
         """The resolved recipe; raises `RunError` when it is missing or unreadable."""
-        document = yaml12.read(self._read("recipe.yaml"))
+        document = yaml12.read(read_text(self.path / "recipe.yaml"))
         if document.problems or not isinstance(document.value, dict):
             line, what = document.problems[0] if document.problems else (1, "it holds no mapping")
             raise RunError(f"{self.path / 'recipe.yaml'}:{line}: {what}")
@@ -167,15 +233,21 @@ class Run:
         if reserved := [name for name in _RESERVED if name in metrics]:
             raise ValueError(f"metric name {reserved[0]!r} is taken: metrics.jsonl uses it for itself")
         numbers = {name: float(value) for name, value in metrics.items()}
-        plain = {name: _number(value) for name, value in numbers.items()}
-        self._append("metrics.jsonl", [{"step": step, "time": round(monotonic() - self._start, 3), **plain}])
+        plain = {name: number_or_none(value) for name, value in numbers.items()}
+        seconds = round(self._before + monotonic() - self._start, 3)
+        with writing(self.path):
+            append_lines(self.path / "metrics.jsonl", [{"step": step, "time": seconds, **plain}])
         for logger in self.loggers:
             logger.log(step, numbers)
 
     def log_rollouts(self, step: int, result: Step) -> None:
         """Append every rollout of a step to `rollouts.jsonl`: what was written, what it meant, found and earned."""
         if self.writer:
-            self._append("rollouts.jsonl", [_rollout(step, result, row) for row in range(len(result.batch))])
+            with writing(self.path):
+                append_lines(
+                    self.path / "rollouts.jsonl",
+                    [rollout_record(step, result, row) for row in range(len(result.batch))],
+                )
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of `metrics.jsonl`, in order. A torn last line, left by a killed run, is dropped.
@@ -183,18 +255,20 @@ class Run:
         Raises:
             RunError: When the file is missing, or any other line is broken.
         """
-        return self._read_lines("metrics.jsonl")
+        return read_lines(self.path / "metrics.jsonl")
 
     def read_rollouts(self) -> list[dict[str, Any]]:
         """The lines of `rollouts.jsonl`, under the rules of `read_metrics`."""
-        return self._read_lines("rollouts.jsonl")
+        return read_lines(self.path / "rollouts.jsonl")
 
     def finish(self, status: Status, **facts: Any) -> None:
         """Close the run as "finished", "interrupted" or "failed", with more facts, and close its loggers."""
         if self.writer:
-            self.update(status=status, ended=_now(), seconds=round(monotonic() - self._start, 3), **facts)
+            seconds = round(self._before + monotonic() - self._start, 3)
+            self.update(status=status, ended=_now(), seconds=seconds, **facts)
             for logger in self.loggers:
                 logger.finish(status)
+            self._release()
 
     def plot(self) -> Path:
         """Draw the reward curve from `metrics.jsonl`; returns the picture's path. Raises `MissingLibrary`."""
@@ -204,75 +278,9 @@ class Run:
             plots.reward_curve(self.read_metrics(), out, title=f"Run {self.path.resolve().name}")
         return out
 
-    def _append(self, name: str, records: Sequence[Mapping[str, Any]]) -> None:
-        text = "".join(json.dumps(record) + "\n" for record in records)
-        with writing(self.path), (self.path / name).open("a", encoding="utf-8") as file:
-            file.write(text)
-
-    def _read(self, name: str) -> str:
-        try:
-            return (self.path / name).read_text(encoding="utf-8")
-        except FileNotFoundError as error:
-            raise RunError(f"{self.path} is no run folder: it holds no {name}") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise RunError(f"{self.path / name} cannot be read: {error}") from error
-
-    def _read_lines(self, name: str) -> list[dict[str, Any]]:
-        *lines, _torn = self._read(name).split("\n")
-        records = []
-        for number, line in enumerate(lines, start=1):
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                raise RunError(f"{self.path / name}:{number}: a broken line: {error}") from error
-        return records
-
-
-def _rollout(step: int, result: Step, row: int) -> dict[str, Any]:
-    rollout = result.batch.rollouts[row]
-    action = rollout.action
-    relevant_K = result.batch.graded.grades_BK[row] > 0
-    return {
-        "step": step,
-        "need": rollout.need.id,
-        "completion": rollout.completion,
-        **({"query": action.query} if isinstance(action, Search) else {"invalid": action.reason}),
-        "outcome": result.outcomes[row],
-        "parts": {name: _number(values[row]) for name, values in result.parts.items()},
-        "reward": _number(result.rewards[row]),
-        "first_relevant": int(np.argmax(relevant_K)) + 1 if relevant_K.any() else None,
-    }
-
-
-def _number(value: float) -> float | None:
-    """For JSON, which has no word for a number that is not there."""
-    return float(value) if math.isfinite(value) else None
-
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file, or replace it, in one move, so that a reader, or a crash, never meets half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Says which folder it was when the disk is full or the folder cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror or error} (choose another folder)") from error
 
 
 def _taken(folder: Path, held: str) -> RunError:

@@ -1,0 +1,73 @@
+"""Files of a run folder: replaced in one move, appended line by line, cut back after a crash."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from recr1.errors import RunError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, or replace it, in one move, so that a reader, or a crash, never meets half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Says which folder it was when the disk is full or the folder cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror or error} (choose another folder)") from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a run's file; raises `RunError` when it is missing or unreadable."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise RunError(f"{path.parent} is no run folder: it holds no {path.name}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read: {error}") from error
+
+
+def append_lines(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Add a line of JSON for each record."""
+    text = "".join(json.dumps(record) + "\n" for record in records)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a file, in order. A torn last line, left by a killed run, is dropped.
+
+    Raises `RunError` when the file is missing, or any other line is broken.
+    """
+    *lines, _torn = read_text(path).split("\n")
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise RunError(f"{path}:{number}: a broken line: {error}") from error
+    return records
+
+
+def keep_lines(path: Path, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
+    """Leave out the records that are not wanted, and a torn last line."""
+    if path.exists():
+        kept = [record for record in read_lines(path) if wanted(record)]
+        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

@@ -1,0 +1,247 @@
+"""Training with the rewards of the environment, on a trainer of TRL: what GRPO and its relatives share.
+
+A subclass names TRL's trainer and its config; which loss, clipping and scaling, TRL's own keys say.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from recr1.build import EvaluationSpec, Part, build
+from recr1.env import Environment
+from recr1.errors import MissingLibrary, UserError
+from recr1.options import check_options, did_you_mean
+from recr1.runs import Run
+from recr1.trainers.checkpoints import Checkpoints, resumable
+from recr1.trainers.failures import FailureBudget
+from recr1.trainers.interrupts import Interrupts
+from recr1.trainers.ranks import Ranks
+from recr1.trainers.reward import RewardFunction, training_data
+from recr1.trainers.trl_options import trl_options
+
+if TYPE_CHECKING:
+    from recr1.trainers.monitor import Monitor
+
+SAVES = 10
+"""Checkpoints of a run that does not say `trl.save_steps`."""
+KEPT = 2
+"""How many of them are kept at a time, where `trl.save_total_limit` does not say."""
+
+OURS = {
+    "output_dir": "say `--out DIR` on the command line",
+    "max_steps": "set trainer.steps",
+    "num_train_epochs": "set trainer.steps",
+    "seed": "set seed at the top of the recipe",
+    "max_completion_length": "set policy.max_new_tokens, which evaluation uses too",
+    "report_to": "add a part to `log:` at the top of the recipe, such as {type: wandb}",
+    "reward_weights": "give each reward of the recipe its weight",
+    "eval_strategy": "set evaluate.every",
+    "eval_steps": "set evaluate.every",
+    "eval_on_start": "validation before the first step is always made",
+    "trust_remote_code": "set policy.trust_remote_code",
+    "model_init_kwargs": "set the options of policy",
+    "logging_steps": "every step is logged",
+    "logging_strategy": "every step is logged",
+    "remove_unused_columns": "the needs of a batch are found by a column",
+    "disable_tqdm": "the progress view is recr1's own",
+}
+"""TRL's keys that a recipe says elsewhere, or not at all, and where."""
+
+
+class Online:
+    """Samples completions of the policy, and makes those that earn more than others more likely.
+
+    Args:
+        steps: optimizer steps.
+        trl: keys of TRL's config, as they are: num_generations, learning_rate, beta, use_vllm, ...
+        rollouts_every: steps between two records of all rollouts in `rollouts.jsonl`; 0 for none.
+        failure_budget: share of the last 1,000 rollouts that may be without a reward because the retriever had no
+            answer to their query, after all its attempts. Past it, or when a whole batch is without, the run saves its
+            state and stops.
+    """
+
+    name: ClassVar[str]
+    config: ClassVar[str]
+    """The name of TRL's config class."""
+    trainer: ClassVar[str]
+    """The name of TRL's trainer class."""
+
+    def __init__(
+        self,
+        *,
+        steps: int,
+        trl: dict[str, Any] | None = None,
+        rollouts_every: int = 10,
+        failure_budget: float = 0.0,
+    ) -> None:
+        given = {"steps": steps, "trl": trl or {}, "rollouts_every": rollouts_every, "failure_budget": failure_budget}
+        problems = self.check_options(given)
+        if problems:
+            raise UserError(problems[0])
+        _require_libraries(self.name)
+        self.steps, self.trl = steps, dict(trl or {})
+        self.rollouts_every, self.failure_budget = rollouts_every, failure_budget
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> list[str]:
+        """Problems that show before anything is loaded; `trl` keys are looked up in the source of the installed TRL."""
+        problems = []
+        if options.get("steps", 1) < 1:
+            problems.append(f"steps: must be at least 1, got {options['steps']}")
+        if options.get("rollouts_every", 0) < 0:
+            problems.append(f"rollouts_every: must be 0 (never) or more, got {options['rollouts_every']}")
+        if not 0 <= options.get("failure_budget", 0) < 1:
+            problems.append(f"failure_budget: must be a share from 0 to below 1, got {options['failure_budget']}")
+        keys = options.get("trl") or {}
+        problems += [f"trl.{key}: not here: {OURS[key]}" for key in keys if key in OURS]
+        known = {name: option for name, option in trl_options(cls.config).items() if name not in OURS}
+        for key in keys if known else ():
+            if key not in known and key not in OURS:
+                problems.append(f"trl.{key}: {cls.config} has no such field{did_you_mean(key, known)}")
+        typed = {key: value for key, value in keys.items() if key in known}
+        optional = {key: option for key, option in known.items() if key in typed}
+        problems += [f"{problem.path}: {problem.what}" for problem in check_options(optional, typed, "trl", cls.config)]
+        return problems
+
+    def train(self, policy: Part, env: Environment, run: Run, *, seed: int, evaluation: EvaluationSpec) -> Path:
+        """Train the policy and save it; returns the folder of the trained policy.
+
+        A run that was resumed goes on from its newest checkpoint. Ctrl-C or SIGTERM ends it after the step, with a
+        checkpoint, and raises `KeyboardInterrupt`. An error of the retriever or of a reward saves a checkpoint of the
+        state before that step, and passes through. Either way the policy so far is saved too.
+        """
+        from recr1.policies.transformers import save
+
+        trl, transformers = _libraries()
+        transformers.set_seed(seed)
+        learner = build("policy", policy)
+        if not hasattr(learner, "model"):
+            raise UserError(
+                f"policy.type: {policy.type!r} cannot be trained by {self.name}: it has no weights; use transformers"
+            )
+        checkpoints = self._checkpoints(run)
+        start = checkpoints.newest()
+        if run.resumed:
+            run.rewind(start[0] if start else -1)
+        loop = self._loop(trl, learner, env, run, seed, evaluation)
+        loop.trainer.checkpoints = checkpoints
+        loop.trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
+        sharded = loop.trainer.is_deepspeed_enabled or loop.trainer.is_fsdp_enabled
+        try:
+            loop.run(start)
+            if sharded:  # every rank has a part to give, which ranks that were interrupted cannot do
+                loop.trainer.save_model(str(run.policy_path))
+        finally:
+            if run.writer and not sharded:
+                save(loop.trainer.accelerator.unwrap_model(loop.trainer.model), learner.tokenizer, run.policy_path)
+        if run.writer and not {"save_steps", "save_total_limit"} & set(self.trl):
+            checkpoints.remove()  # they were there to go on from
+        return run.policy_path
+
+    def _checkpoints(self, run: Run) -> Checkpoints:
+        checkpoints = Checkpoints(run.path / "checkpoints", self.trl.get("save_total_limit", KEPT))
+        if run.writer:
+            checkpoints.clean()
+        return checkpoints
+
+    def _loop(self, trl: Any, learner: Any, env: Environment, run: Run, seed: int, evaluation: EvaluationSpec) -> Loop:
+        from recr1.trainers.monitor import Monitor, Validator
+
+        ranks, interrupts = Ranks(), Interrupts(quiet=not run.writer)
+        validator = Validator(learner, env, evaluation, seed)
+        monitor = Monitor(run, self.steps, validator, ranks, interrupts, lenient=self.failure_budget > 0)
+        reward = RewardFunction(env, run, ranks, FailureBudget(self.failure_budget), rollouts_every=self.rollouts_every)
+        trainer = resumable(self._trainer_class(trl))(
+            model=learner.model,
+            reward_funcs=reward,
+            args=self._arguments(trl, run, seed, learner),
+            train_dataset=training_data(env),
+            processing_class=learner.tokenizer,
+            callbacks=[monitor.callback()],
+        )
+        monitor.attach(trainer)
+        return Loop(trainer, ranks, monitor, interrupts, self.steps)
+
+    def _trainer_class(self, trl: Any) -> Any:
+        return getattr(trl, self.trainer)
+
+    def _arguments(self, trl: Any, run: Run, seed: int, learner: Any) -> Any:
+        import torch
+
+        defaults: dict[str, Any] = {"save_strategy": "steps", "save_steps": max(1, self.steps // SAVES)}
+        if not torch.cuda.is_available():
+            # TRL's defaults are made for GPUs: half precision and recomputation cost time on a CPU and give nothing.
+            defaults |= {
+                "use_cpu": True,
+                "bf16": False,
+                "gradient_checkpointing": False,
+                "dataloader_pin_memory": False,
+            }
+        own = {
+            "output_dir": str(run.path / "checkpoints"),
+            "max_steps": self.steps,
+            "seed": seed,
+            "max_completion_length": learner.max_new_tokens,
+            "report_to": "none",
+            "logging_steps": 1,
+            "disable_tqdm": True,
+        }
+        try:
+            return getattr(trl, self.config)(**{**defaults, **self.trl, **own})
+        except ValueError as error:
+            raise UserError(f"trainer.trl: {error}") from error
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A trainer of TRL with all that is around it, ready to run."""
+
+    trainer: Any
+    ranks: Ranks
+    monitor: Monitor
+    interrupts: Interrupts
+    steps: int
+
+    def run(self, start: tuple[int, Path] | None) -> None:
+        """Train from a checkpoint, or from the beginning, to the last step; or save the state and raise."""
+        with self.monitor, self.interrupts.heeded():
+            if start and start[0] >= self.steps:  # killed between its last step and its end
+                self.trainer._load_from_checkpoint(str(start[1]))
+                return
+            try:
+                self.trainer.train(resume_from_checkpoint=str(start[1]) if start else None)
+            except Exception:
+                if self.ranks.failed:
+                    self.trainer.save_moment()
+                raise
+        if self.monitor.stopped:
+            raise KeyboardInterrupt
+
+
+def _require_libraries(name: str) -> None:
+    """Say at once what is not installed, before data or a model is opened; nothing is imported."""
+    for library in ("torch", "transformers", "datasets", "accelerate", "trl"):
+        if find_spec(library) is None:
+            raise MissingLibrary(library, "train", f"trainer.type: {name}")
+
+
+def _libraries() -> tuple[Any, Any]:
+    import transformers
+    import trl
+
+    # TRL still says "gradient_checkpointing" where transformers has a new word: nothing that a user could change.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    # A reward that is absent is no mistake here, and outcome/retriever_error counts it.
+    for module in ("grpo_trainer", "rloo_trainer"):
+        logging.getLogger(f"trl.trainer.{module}").addFilter(_is_news)
+    return trl, transformers
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return "All reward functions returned None" not in record.getMessage()

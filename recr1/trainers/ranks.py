@@ -1,0 +1,48 @@
+"""What the processes of one launch agree on: none goes on where another has stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class RankError(RuntimeError):
+    """Another process of the launch failed: which one, and how."""
+
+
+class Ranks:
+    """The processes of this launch; `failed` once one of them raised within `together`."""
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What one rank raises in here is raised on all: itself where it happened, `RankError` elsewhere.
+
+        Every rank must come here at the same point.
+        """
+        failure: Exception | None = None
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is: the other ranks must not wait for this one
+            failure = error
+        reasons = _gathered(None if failure is None else f"{type(failure).__name__}: {failure}")
+        self.failed = self.failed or any(reason is not None for reason in reasons)
+        if failure is not None:
+            raise failure
+        for rank, reason in enumerate(reasons):
+            if reason is not None:
+                raise RankError(f"rank {rank} failed: {reason}")
+
+    def any(self, here: object) -> bool:
+        """Whether it is so on any rank; every rank must ask at the same point."""
+        return any(_gathered(bool(here)))
+
+
+def _gathered(value: Any) -> list[Any]:
+    from accelerate.utils import gather_object
+
+    gathered: list[Any] = gather_object([value])
+    return gathered
