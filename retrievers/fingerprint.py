@@ -16,7 +16,7 @@ from retrievers.base import Catalog, Retriever
 
 SEARCH_LIBRARIES = (
     *("recr1", "numpy", "bm25s", "rank-bm25", "PyStemmer", "pyserini"),
-    *("torch", "transformers", "sentence-transformers", "faiss-cpu"),
+    *("torch", "transformers", "sentence-transformers", "faiss-cpu", "milvus-lite"),
 )
 """Libraries that can change a ranking."""
 

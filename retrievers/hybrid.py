@@ -104,6 +104,11 @@ class Hybrid:
         return None if self._depth == self._items else self._depth
 
     @property
+    def matches_everything(self) -> bool:
+        """Whether some part finds something for any query."""
+        return any(getattr(part, "matches_everything", False) for part in self._parts)
+
+    @property
     def capabilities(self) -> frozenset[str]:
         """What every part understands, written alike: one that took operators for words would spoil the fusion."""
         return frozenset(self.syntax)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from retrievers.base import Catalog, Floats, Hits, Query
 from retrievers.encoders import BUILTIN, Encoder
@@ -13,16 +13,23 @@ from retrievers.line import Line
 from retrievers.milvus_client import Connection, NotLoaded, connection_problems, is_embedded
 from retrievers.milvus_collection import Index, Making, load, repeats, their_place
 from retrievers.nested import build_nested
-from retrievers.remote import Answer, Passing, Refused, line_problems, require, search_remotely, sendable
+from retrievers.remote import Answer, Passing, Refused, line_problems, require, search_in_batches, sendable
 from retrievers.store import Store
 from retrievers.topk import check_k
 from retrievers.vectors import embed, on_grid
 
 LIMIT = 16_384
 """The most items that Milvus hands out in a search."""
+TOGETHER = 64
+"""Queries in a request; at 100,000 items a request costs as much as searching some tens of them."""
+HITS_A_REQUEST = 2**16
+"""As many at most, so that an answer stays far below what gRPC lets through."""
 METRICS = ("IP", "COSINE", "L2")
 BOUNDS = ("ef", "search_list", "reorder_k")
 """Those of Milvus' search params that no search may go deeper than."""
+
+Found: TypeAlias = list[tuple[Any, float]]
+"""Values of the field that holds ids, each with its score, best first."""
 
 
 class Milvus:
@@ -36,8 +43,9 @@ class Milvus:
     with all items, so that scores are exact up to the last bits of a 32-bit number; others may miss items. Equal scores
     stand in the order of rows, also where they are cut. Items of one text are written once, and found together.
 
-    A search is one request for each query, several at a time; queries are embedded here, together. What fails in a way
-    that may pass is tried again, then raised as `RemoteError`. Searching is safe from several threads.
+    Queries are embedded here, together, and asked up to 64 in a request, several requests at a time. What fails in a
+    way that may pass is tried again; then the queries of that request have no answer. Searching is safe from several
+    threads.
 
     Args:
         catalog: What is searched.
@@ -151,36 +159,49 @@ class Milvus:
             raise ValueError(f"k is {k}, and Milvus hands out {self.max_k} items at most")
         texts = list(dict.fromkeys(text for query in queries if (text := sendable(query, self._max_chars))))
         vectors = dict(zip(texts, on_grid(self._encoder.encode_queries(texts)), strict=True))
-        return search_remotely(
-            self._line, self._catalog, queries, k, lambda text: self._ask(vectors[text], k), max_chars=self._max_chars
+        return search_in_batches(
+            self._line,
+            self._catalog,
+            queries,
+            k,
+            lambda asked: self._ask([vectors[text] for text in asked], k),
+            max_chars=self._max_chars,
+            size=max(1, min(TOGETHER, HITS_A_REQUEST // k)),
         )
 
     # Searching.
 
-    def _ask(self, vector: Floats, k: int) -> Answer:
-        hits = self._hits(vector, k) if vector.any() else []
-        return [(item, score) for value, score in hits for item in self._items(value)]
+    def _ask(self, vectors: Sequence[Floats], k: int) -> list[Answer]:
+        """What Milvus finds for each vector; nothing for one of zeros, which is near to nothing."""
+        deepest = min([LIMIT, *(int(self._search_params[name]) for name in BOUNDS if name in self._search_params)])
+        depth = max(k, min(k + 1, deepest))
+        asked = [place for place, vector in enumerate(vectors) if vector.any()]
+        answers: list[Answer] = [()] * len(vectors)
+        for place, found in zip(asked, self._nearest([vectors[place] for place in asked], depth), strict=True):
+            whole = self._with_ties(vectors[place], found, k, deepest)
+            answers[place] = [(item, score) for value, score in whole for item in self._items(value)]
+        return answers
 
-    def _hits(self, vector: Floats, k: int) -> list[tuple[Any, float]]:
+    def _with_ties(self, vector: Floats, found: Found, k: int, deepest: int) -> Found:
         """The k nearest or more, best first: with those that tie with the k-th, as far as Milvus goes.
 
         Milvus cuts anywhere between equal ones, so it is asked for one more, and deeper while that one ties too.
         """
-        deepest = min([LIMIT, *(int(self._search_params[name]) for name in BOUNDS if name in self._search_params)])
         depth = max(k, min(k + 1, deepest))
-        while True:
-            found = self._nearest(vector, depth)
-            if len(found) < depth or depth >= deepest or found[-1][1] < found[k - 1][1]:
-                return found
+        while len(found) >= depth and depth < deepest and found[-1][1] >= found[k - 1][1]:
             depth = min(2 * depth, deepest)
+            (found,) = self._nearest([vector], depth)
+        return found
 
-    def _nearest(self, vector: Floats, depth: int) -> list[tuple[Any, float]]:
+    def _nearest(self, vectors: Sequence[Floats], depth: int) -> list[Found]:
+        if not vectors:
+            return []
         place = self._place
         try:
             with self._connection.calling() as client:
                 answers = client.search(
                     place.collection,
-                    [vector],
+                    list(vectors),
                     anns_field=place.vector_field,
                     limit=depth,
                     output_fields=[place.id_field],
@@ -190,10 +211,10 @@ class Milvus:
         except NotLoaded:  # released by somebody, or the engine was started again
             load(self._connection, place)
             raise
-        if len(answers) != 1:
-            raise Passing(f"it answered {len(answers)} queries instead of one")
+        if len(answers) != len(vectors):
+            raise Passing(f"it answered {len(answers)} queries instead of {len(vectors)}")
         sign = -1 if place.metric_type == "L2" else 1
-        return [(hit["entity"][place.id_field], sign * hit["distance"]) for hit in answers[0]]
+        return [[(hit["entity"][place.id_field], sign * hit["distance"]) for hit in hits] for hits in answers]
 
     def _items(self, value: Any) -> list[str]:
         """The items that a hit stands for: with one of ours, all of its text."""

@@ -82,16 +82,33 @@ def search_remotely(
     Raises `ValueError` for a query that is not text or a k below 1, `Unanswered` where questions outlived their
     attempts, with the hits of the others, and `RemoteError` as `hits_of` does.
     """
+    return search_in_batches(line, catalog, queries, k, lambda texts: [ask(texts[0])], max_chars=max_chars, size=1)
+
+
+def search_in_batches(
+    line: Line,
+    catalog: Catalog,
+    queries: Sequence[Query],
+    k: int,
+    ask: Callable[[Sequence[str]], Sequence[Answer]],
+    *,
+    max_chars: int,
+    size: int,
+) -> Hits:
+    """As `search_remotely`, for an engine that takes up to `size` queries in a question: they share its fault, too."""
     check_k(k)
     texts = [sendable(query, max_chars) for query in queries]
     asked = [place for place, text in enumerate(texts) if text]
+    batches = [asked[first : first + size] for first in range(0, len(asked), size)]
     answers: list[Answer] = [()] * len(texts)
     faults: dict[int, RemoteError] = {}
-    for place, answer in zip(asked, line.ask_each(ask, [texts[place] for place in asked]), strict=True):
+    given = line.ask_each(lambda places: ask([texts[place] for place in places]), batches)
+    for places, answer in zip(batches, given, strict=True):
         if isinstance(answer, RemoteError):
-            faults[place] = answer
+            faults |= dict.fromkeys(places, answer)
         else:
-            answers[place] = answer
+            for place, own in zip(places, answer, strict=True):
+                answers[place] = own
     hits = hits_of(line, catalog, answers, k)
     if faults:
         raise Unanswered(hits, faults)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,8 +46,9 @@ class Rerank:
         depth: int = 100,
         field: str = "texts",
     ) -> None:
-        if depth < 1:
-            raise ValueError(f"depth: must be at least 1, got {depth}")
+        problems = self.check_options({"depth": depth})
+        if problems:
+            raise ValueError(problems[0])
         self._texts = catalog.column(field)
         self._depth = min(depth, len(catalog))
         self._retriever: Retriever = build_nested(retriever, BUILTIN, catalog, path="retriever")
@@ -57,11 +58,22 @@ class Rerank:
             )
         self._scorer: Scorer = build_nested(scorer, scorers.BUILTIN, path="scorer")
 
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]:
+        """What is wrong with the options, before anything is built."""
+        depth = options.get("depth", 1)
+        return [] if depth >= 1 else [f"depth: must be at least 1, got {depth}"]
+
     @property
     def max_k(self) -> int | None:
         """The most items that a search can ask for, which is the retriever's; None for any number."""
         deepest: int | None = getattr(self._retriever, "max_k", None)
         return deepest
+
+    @property
+    def matches_everything(self) -> bool:
+        """Whether the retriever finds something for any query."""
+        return bool(getattr(self._retriever, "matches_everything", False))
 
     @property
     def capabilities(self) -> frozenset[str]:

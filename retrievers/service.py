@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CATALOG, RETRIEVER, STATS = "x-recr1-catalog", "x-recr1-retriever", "x-recr1-stats"
 """Headers: the fingerprints of the catalog and of the retriever, and what the retriever counts."""
 
-TOLD = ("catalog", "retriever", "capabilities", "syntax", "max_k", "max_bytes")
+TOLD = ("catalog", "retriever", "capabilities", "syntax", "max_k", "matches_everything", "max_bytes")
 """What a client must know of a service."""
 
 COOLDOWN = 30.0
@@ -115,6 +115,11 @@ class Service:
     def syntax(self) -> dict[str, str]:
         """How it wants that written."""
         return dict(self._info["syntax"])
+
+    @property
+    def matches_everything(self) -> bool:
+        """Whether the retriever in the service finds something for any query."""
+        return bool(self._info["matches_everything"])
 
     @property
     def max_k(self) -> int | None:

@@ -128,6 +128,7 @@ class SearchService:
             "capabilities": sorted(capabilities_of(served.retriever)),
             "syntax": syntax_of(served.retriever),
             "max_k": getattr(served.retriever, "max_k", None),
+            "matches_everything": bool(getattr(served.retriever, "matches_everything", False)),
             "max_bytes": self._limits.bytes,
         }
 

@@ -23,6 +23,7 @@ from retrievers.remote import (
     hits_of,
     line_problems,
     require,
+    search_in_batches,
     search_remotely,
     sendable,
 )
@@ -157,6 +158,22 @@ def test_a_search_carries_the_answers_that_it_has():
     assert list(caught.value.faults) == [1]
     again = pickle.loads(pickle.dumps(caught.value))
     assert str(again) == str(caught.value) and again.hits.rows_QK.tolist() == caught.value.hits.rows_QK.tolist()
+
+
+def test_queries_of_one_question_share_its_fault_and_others_have_their_answers():
+    asked = []
+
+    def ask(texts):
+        asked.append(list(texts))
+        if "lost" in texts:
+            raise Refused("not these")
+        return [[("a", float(len(text)))] for text in texts]
+
+    with pytest.raises(Unanswered, match="not these") as caught:
+        search_in_batches(line(), CATALOG, ["one", "", "lost", "three", "four"], 1, ask, max_chars=9, size=2)
+    assert sorted(asked) == [["one", "lost"], ["three", "four"]]
+    assert list(caught.value.faults) == [0, 2]
+    assert caught.value.hits.scores_QK[[3, 4], 0].tolist() == [5, 4]
 
 
 def test_an_engine_that_asks_for_quiet_gets_it_from_every_thread():

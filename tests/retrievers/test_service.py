@@ -138,6 +138,7 @@ def test_searches_that_come_together_are_one_search_of_the_retriever(start):
 def test_a_client_and_a_service_tell_what_the_retriever_declares(moody):
     asks = client(moody)
     assert (asks.capabilities, asks.syntax, asks.max_k) == (frozenset(), {}, None)
+    assert not asks.matches_everything
     asks.search(["lamp"], 1)
     assert asks.stats["searches"] >= 1
     assert asks.fingerprint == moody.get("/info").json()["retriever"]

@@ -88,3 +88,12 @@ def test_faults_of_several_queries_are_one_error_that_counts_them(catalog):
     error = answered(Moody(catalog))
     assert "2 of the search's 5 queries have no answer" in str(error)
     assert all(isinstance(fault, RemoteError) for fault in error.faults.values())
+
+
+def test_whoever_stands_around_a_retriever_that_finds_something_for_anything_says_so(catalog):
+    dense = {"type": "dense", "encoder": {"type": "hashing"}}
+    scorer = {"type": "tests.retrievers.test_unanswered:Words"}
+    for inner, says in ((dense, True), ({"type": "bm25"}, False)):
+        assert Rerank(catalog, retriever=inner, scorer=scorer).matches_everything is says
+        assert Hybrid(catalog, parts=[{"type": "bm25"}, inner]).matches_everything is says
+        assert Cached(catalog, retriever=inner).matches_everything is says
