@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from recr1.errors import UserError
 
-class RankError(RuntimeError):
-    """Another process of the launch failed: which one, and how."""
+
+class RankError(UserError):
+    """Another process of the launch failed: which one, and how. That one shows where."""
 
 
 class Ranks:

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from retrievers.bm25 import BM25
+from retrievers.remote import RemoteError
 from tests.retrievers.service_contracts import needs_service
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -200,3 +202,56 @@ def address(server):
     """Where a service answers, once its index is there."""
     first, _ = server.stdout.readline(), server.stdout.readline()
     return re.search(r"http://127\.0\.0\.1:\d+", first)[0]
+
+
+class FailsOnRankOne:
+    """BM25 whose sixth search on rank 1 finds no engine, while a file says so."""
+
+    def __init__(self, catalog, *, while_there: str) -> None:
+        self.inner, self.flag, self.calls = BM25(catalog), Path(while_there), 0
+
+    def search(self, queries, k):
+        self.calls += 1
+        if os.environ["RANK"] == "1" and self.calls == 6 and self.flag.exists():
+            raise RemoteError("engine", "http://there", 3, "no connection")
+        return self.inner.search(queries, k)
+
+
+def launch_two(*arguments):
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "recr1", "train"]
+    return subprocess.run(
+        [*command, *map(str, arguments)],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_what_stops_one_rank_stops_all_with_the_reason_and_all_go_on_together(recipe, tmp_path):
+    flag = tmp_path / "flag"
+    retriever = f"{{type: 'tests.recr1.test_cli_resume:FailsOnRankOne', while_there: '{flag}'}}"
+    own = tmp_path / "two.yaml"
+    own.write_text(recipe.read_text().replace("{type: bm25}", retriever).replace(f"steps: {STEPS}", "steps: 8"))
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    done = launch_two(own, "--out", whole)
+    assert done.returncode == 0, done.stderr
+    flag.touch()
+    failed = launch_two(own, "--out", out)
+    assert failed.returncode != 0
+    facts = json.loads((out / "run.json").read_text())
+    assert facts["status"] == "failed"
+    assert (
+        facts["error"]
+        == "RankError: rank 1 failed: RemoteError: engine at http://there, after 3 attempts: no connection"
+    )
+    assert f"go on with: recr1 train {out}" in failed.stdout
+    alone = train(out)
+    assert "it began with world_size 2, and here it is world_size 1" in alone.communicate(timeout=60)[1]
+    flag.unlink()
+    again = launch_two(out)
+    assert again.returncode == 0, again.stderr
+    same(whole, out)
