@@ -103,6 +103,24 @@ def test_sums_of_the_same_parts_tie_in_whatever_order_they_were_added(backend):
 
 
 @BACKENDS
+@pytest.mark.parametrize("k", [1, 7, 500, 2000])
+def test_the_best_are_found_wherever_they_stand(backend, k):
+    """Scores that rise, that fall and that tie along the rows of more items than are collected at a time."""
+    rising = ["red " + "word " * (40 - row // 50) for row in range(2000)]
+    for texts, best in ((rising, 1950), (rising[::-1], 0), (["red shoe"] * 2000, 0)):
+        rows, scores = BM25(catalog_of(*texts), backend=backend).search(["red"], k)
+        assert rows[0, 0] == best
+        assert sorted(zip(-scores[0], rows[0], strict=True)) == list(zip(-scores[0], rows[0], strict=True))
+        assert set(rows[0].tolist()) == set(np.argsort(-by_row(texts, backend), kind="stable")[:k].tolist())
+
+
+def by_row(texts, backend):
+    """The score of each item, from a search for all of them."""
+    rows, scores = BM25(catalog_of(*texts), backend=backend).search(["red"], len(texts))
+    return scores[0][np.argsort(rows[0])]
+
+
+@BACKENDS
 def test_a_query_that_matches_nothing_finds_nothing(backend):
     assert (BM25(SHOES, backend=backend).search(["", "unheard", "?!"], 2).rows_QK == -1).all()
 
