@@ -76,8 +76,21 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
+LAUNCH = "launch/"
+"""The folder of accelerate's configurations, beside the recipes."""
+
+
 def shipped_recipes() -> dict[str, Path]:
     """The recipes that come with the package: name ("toy/echo") -> file, in the order of their names."""
+    return {name: path for name, path in _shipped().items() if not name.startswith(LAUNCH)}
+
+
+def shipped_launch_configs() -> dict[str, Path]:
+    """The configurations for `accelerate launch` that come with the package: name ("launch/ddp") -> file."""
+    return {name: path for name, path in _shipped().items() if name.startswith(LAUNCH)}
+
+
+def _shipped() -> dict[str, Path]:
     home = Path(__file__).resolve().parent
     folder = next((f for f in (home / "recipes", home.parent / "recipes") if f.is_dir()), home)
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}

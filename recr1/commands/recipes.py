@@ -10,12 +10,12 @@ from pathlib import Path
 from recr1.build import KINDS, builtin, find_class
 from recr1.errors import UserError
 from recr1.options import options_of
-from recr1.recipe import find_recipe, shipped_recipes
+from recr1.recipe import find_recipe, shipped_launch_configs, shipped_recipes
 
 
 def list_recipes() -> int:
-    """Print the name of each shipped recipe and the first line of its header."""
-    shipped = shipped_recipes()
+    """Print each shipped recipe, and each configuration to launch one: its name and the first line of its header."""
+    shipped = shipped_recipes() | shipped_launch_configs()
     width = max(map(len, shipped), default=0)
     sys.stdout.writelines(f"{name:<{width}}  {_headline(path)}\n" for name, path in shipped.items())
     return 0
@@ -30,8 +30,11 @@ def list_parts() -> int:
 
 
 def copy_recipe(name: str, destination: str) -> int:
-    """Copy a recipe to a new file, or into a folder under its own name; raises `UserError` where a file is already."""
-    source = find_recipe(name)
+    """Copy a recipe, or a configuration to launch one, to a new file, or into a folder under its own name.
+
+    Raises `UserError` where a file is already.
+    """
+    source = shipped_launch_configs().get(name) or find_recipe(name)
     target = Path(destination)
     if target.is_dir() or destination.endswith("/"):
         target /= source.name

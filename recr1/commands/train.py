@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from recr1.build import build
+from recr1.commands.launch import check_processes
 from recr1.env import Environment, open_environment
 from recr1.errors import MissingLibrary, RunError, UserError
 from recr1.recipe import Recipe, find_recipe, load_recipe
@@ -31,6 +32,7 @@ def train(name: str, overrides: Sequence[str] = (), *, out: str | None = None) -
     Raises:
         UserError: For what the user can put right, before anything heavy loads.
     """
+    check_processes()
     held = Path(name) if Path(name).is_dir() else None
     path = _recipe_of(held, overrides, out) if held else find_recipe(name)
     recipe = load_recipe(path, overrides)

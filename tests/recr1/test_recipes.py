@@ -9,7 +9,9 @@ import pytest
 from recr1.recipe import load_recipe, shipped_recipes
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes"
-RECIPES = sorted(path for path in FOLDER.rglob("*") if path.suffix in (".yaml", ".yml"))
+FILES = sorted(path for path in FOLDER.rglob("*") if path.suffix in (".yaml", ".yml"))
+LAUNCH = [path for path in FILES if path.parent.name == "launch"]
+RECIPES = [path for path in FILES if path not in LAUNCH]
 
 
 def header(path: Path) -> list[str]:
