@@ -1,0 +1,118 @@
+"""PPO with a critic on TRL's `GRPOTrainer`: its generation, its clipped loss, and advantages for each token.
+
+Proximal Policy Optimization (Schulman et al. 2017, arXiv 1707.06347): a critic learns what reward is to be expected at
+each token, and the policy makes tokens after which more came than that more likely. The formulas are in `gae.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from recr1.errors import UserError
+from recr1.runs import Run
+from recr1.trainers.actor_critic import Settings, WithCritic
+from recr1.trainers.critic import Kind
+from recr1.trainers.online import Online
+
+GROUPS = "PPO compares with its critic, not with a group"
+OBJECTIVES = ("grpo", "bnpo", "dr_grpo", "dapo")
+"""TRL's losses that clip as PPO does; they differ in how tokens and completions are weighed."""
+
+NOT_OURS = {
+    "scale_rewards": f"{GROUPS}; see trainer.whiten",
+    "multi_objective_aggregation": f"{GROUPS}; give each reward of the recipe its weight",
+    "fp16": "values do not fit into its range; use bf16",
+}
+"""TRL's keys that mean nothing to PPO, and why."""
+
+
+class PPO(Online):
+    """Proximal policy optimization with a critic.
+
+    Args:
+        steps: optimizer steps.
+        trl: keys of TRL's `GRPOConfig`, as they are: learning_rate, epsilon, num_iterations, beta, use_vllm, ... One
+            more value is good: `num_generations: 1`.
+        rollouts_every: steps between two records of all rollouts in `rollouts.jsonl`; 0 for none.
+        failure_budget: share of the last 1,000 rollouts that may be without a reward because the retriever had no
+            answer to their query, after all its attempts. Past it, or when a whole batch is without, the run saves its
+            state and stops.
+        critic: "model", a second model that begins as a copy of the policy; or "head", a linear map of the policy's own
+            hidden states, which costs no memory.
+        critic_learning_rate: of the critic's weights; it moves over the run as the policy's does.
+        gamma: what a reward is worth one token earlier.
+        gae_lambda: 1 pays tokens for what really came after them, 0 for what the critic expects after them.
+        value_clip: how far a value may move, at its own profit, from what it was when the batch was generated; null for
+            any.
+        value_weight: of the critic's loss in what moves the policy's own hidden states; for "head" only.
+        whiten: give the advantages of a batch of completions mean 0 and standard deviation 1.
+        kl: where the distance to the starting policy counts, `trl.beta` times: in the "loss", as in GRPO, or in the
+            "reward" of each token, as in the first PPO of language models.
+    """
+
+    name: ClassVar[str] = "ppo"
+    config: ClassVar[str] = "GRPOConfig"
+    trainer: ClassVar[str] = "GRPOTrainer"
+
+    def __init__(
+        self,
+        *,
+        steps: int,
+        trl: dict[str, Any] | None = None,
+        rollouts_every: int = 10,
+        failure_budget: float = 0.0,
+        critic: Kind = "model",
+        critic_learning_rate: float = 1e-5,
+        gamma: float = 1.0,
+        gae_lambda: float = 0.95,
+        value_clip: float | None = 0.2,
+        value_weight: float = 0.1,
+        whiten: bool = True,
+        kl: Literal["loss", "reward"] = "loss",
+    ) -> None:
+        super().__init__(steps=steps, trl=trl, rollouts_every=rollouts_every, failure_budget=failure_budget)
+        self.settings = Settings(critic, critic_learning_rate, gamma, gae_lambda, value_clip, value_weight, whiten, kl)
+        problems = self.check_options(vars(self.settings))
+        if problems:
+            raise UserError(problems[0])
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> list[str]:
+        """Problems that show before anything is loaded."""
+        keys = options.get("trl") or {}
+        alone = {**options, "trl": {key: value for key, value in keys.items() if key not in NOT_OURS}}
+        problems = super().check_options(alone)
+        problems += [f"trl.{key}: not here: {NOT_OURS[key]}" for key in keys if key in NOT_OURS]
+        if keys.get("loss_type", "dapo") not in OBJECTIVES:
+            known = ", ".join(OBJECTIVES)
+            problems.append(f"trl.loss_type: {keys['loss_type']!r} does not clip as PPO does; use one of {known}")
+        if keys.get("importance_sampling_level", "token") != "token":
+            problems.append("trl.importance_sampling_level: PPO has an advantage for each token; use token")
+        problems += [f"{name}: must be from 0 to 1, got {options[name]}" for name in _outside_one(options)]
+        if options.get("critic_learning_rate", 1) <= 0:
+            problems.append(f"critic_learning_rate: must be above 0, got {options['critic_learning_rate']}")
+        if (options.get("value_clip") or 1) < 0 or options.get("value_clip") == 0:
+            problems.append(f"value_clip: must be above 0, or null for none, got {options['value_clip']}")
+        if options.get("value_weight", 0) < 0:
+            problems.append(
+                f"value_weight: must be 0 (values move their head alone) or more, got {options['value_weight']}"
+            )
+        return problems
+
+    def _trainer_class(self, trl: Any) -> Any:
+        base = super()._trainer_class(trl)
+        return type("PPOTrainer", (WithCritic, base), {"settings": self.settings, "_name": "PPO"})
+
+    def _arguments(self, trl: Any, run: Run, seed: int, learner: Any) -> Any:
+        if self.trl.get("num_generations") != 1:
+            return super()._arguments(trl, run, seed, learner)
+        # TRL's trainer can sample each need once; its config does not know that this is no GRPO.
+        given, self.trl = self.trl, {**self.trl, "num_generations": 2}
+        args = super()._arguments(trl, run, seed, learner)
+        self.trl, args.num_generations = given, 1
+        return args
+
+
+def _outside_one(options: Mapping[str, Any]) -> list[str]:
+    return [name for name in ("gamma", "gae_lambda") if not 0 <= options.get(name, 1) <= 1]
