@@ -2,7 +2,10 @@
 
 from recr1.trainers.base import Trainer
 
-BUILTIN = {"grpo": "recr1.trainers.grpo:GRPO"}
+BUILTIN = {
+    "grpo": "recr1.trainers.grpo:GRPO",
+    "ppo": "recr1.trainers.ppo:PPO",
+}
 """Trainers by the name that a recipe uses; the classes are imported when they are asked for."""
 
 __all__ = ["BUILTIN", "Trainer"]
