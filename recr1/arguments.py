@@ -79,6 +79,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     _add_eval(add("eval", "Evaluate the policy of a recipe or a run folder, or another one in its place."))
     _add_check(add("check", "Say everything that is wrong with a recipe, without loading a model."))
     _add_doctor(add("doctor", "Find faults of data, retriever and reward before a GPU is paid for them."))
+    _add_headroom(add("headroom", "Sample the starting policy, and say what can be learned before any training."))
     _add_search(add("search", "Search the catalog of a recipe as its retriever does."))
     _add_serve(add("serve-retriever", "Hold the index of a recipe for every process that asks."))
     _add_store(add("store", "List the indexes and embeddings that are kept on disk, and remove old ones."))
@@ -134,6 +135,22 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
     sample = "items, needs or queries that a check looks at, at most (default: 200)"
     parser.add_argument("--sample", metavar="N", type=_at_least(10), default=200, help=sample)
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
+
+
+def _add_headroom(parser: argparse.ArgumentParser) -> None:
+    _add_recipe(parser)
+    _add_overrides(parser)
+    parser.add_argument("--split", metavar="S", default="train", help="whose needs (default: train)")
+    needs = "at most so many needs, the first ones (default: 200)"
+    parser.add_argument("--needs", metavar="N", type=_at_least(1), default=200, help=needs)
+    samples = "completions per need (default: 32)"
+    parser.add_argument("--samples", metavar="N", type=_at_least(2), default=32, help=samples)
+    solved = "share of the need's ceiling with which a completion solves it (default: 0.5)"
+    parser.add_argument("--solved", metavar="X", type=_share, default=0.5, help=solved)
+    depth = "how deep the first relevant item is looked for (default: 1000)"
+    parser.add_argument("--depth", metavar="K", type=_at_least(1), default=1000, help=depth)
+    parser.add_argument("--out", metavar="DIR", help="write tables and numbers there")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
@@ -203,3 +220,10 @@ def _above_zero(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or float(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
     return float(text)
+
+
+def _share(text: str) -> float:
+    value = _above_zero(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share above 0 and up to 1")
+    return value

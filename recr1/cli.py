@@ -121,6 +121,22 @@ def _doctor(args: argparse.Namespace) -> int:
     return doctor(args.recipe, args.overrides, step_seconds=args.step, sample=args.sample, as_json=args.json)
 
 
+def _headroom(args: argparse.Namespace) -> int:
+    from recr1.commands.headroom import headroom
+
+    return headroom(
+        args.recipe,
+        args.overrides,
+        split=args.split,
+        needs=args.needs,
+        samples=args.samples,
+        solved=args.solved,
+        depth=args.depth,
+        out=args.out,
+        as_json=args.json,
+    )
+
+
 def _search(args: argparse.Namespace) -> int:
     from recr1.commands.search import search
 
@@ -165,6 +181,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "eval": _eval,
     "check": _check,
     "doctor": _doctor,
+    "headroom": _headroom,
     "search": _search,
     "serve-retriever": _serve_retriever,
     "store": _store,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recr1.build import Part, build
+from recr1.commands.bar import Bar
 from recr1.commands.swap import open_retrievers, read_retrievers, show_swap, spell_part, write_swap
 from recr1.env import open_environment
 from recr1.errors import RunError
@@ -17,8 +18,6 @@ from recr1.recipe import Recipe, find_recipe, load_recipe
 from recr1.runs import Run, write_text, writing
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from recr1.evaluate import Swap
 
 UNTRAINED, TRAINED = "untrained", "trained"
@@ -46,7 +45,7 @@ def evaluate(
     others = read_retrievers(retrievers, recipe.retriever)
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
     opened = open_retrievers(others, env)
-    with _Bar(quiet=as_json) as bar:
+    with Bar(quiet=as_json) as bar:
         evaluator = Evaluator(
             env,
             split or recipe.evaluate.split,
@@ -88,7 +87,7 @@ def _policies(recipe: Recipe, folder: Path | None, named: str | None) -> Mapping
     return {UNTRAINED: recipe.policy, TRAINED: Part(recipe.policy.type, {**options, "model": str(trained)})}
 
 
-def _evaluated(evaluator: Evaluator, name: str, part: Part, samples: int, bar: _Bar) -> Evaluation:
+def _evaluated(evaluator: Evaluator, name: str, part: Part, samples: int, bar: Bar) -> Evaluation:
     bar.begin(name, len(evaluator.needs))
     policy = build("policy", part)
     return evaluator(policy, samples=samples, name=name)
@@ -137,34 +136,3 @@ def _show(done: Sequence[Evaluation], swapped: Swap | None, home: Path | None) -
         show_swap(swapped, console)
     if home:
         console.print(f"written to {home}", soft_wrap=True)
-
-
-class _Bar:
-    """Progress on standard error, in a terminal alone: standard output belongs to the results."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._progress: Progress | None = None
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> _Bar:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        console = Console(stderr=True)
-        if console.is_terminal and not self._quiet:
-            self._progress = Progress(console=console, transient=True)
-            self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._progress:
-            self._progress.stop()
-
-    def begin(self, name: str, total: int) -> None:
-        if self._progress:
-            self._task = self._progress.add_task(name, total=total)
-
-    def advance(self, done: int, total: int) -> None:
-        if self._progress and self._task is not None:
-            self._progress.update(self._task, completed=done, total=total)

@@ -1,0 +1,190 @@
+"""Headroom for people: four tables, what they say in plain words, and the files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from recr1.evaluate import Table
+from recr1.evaluate.report import cell
+from recr1.headroom.headroom import REACH, Headroom
+from recr1.runs import write_text, writing
+
+MANY = 0.5
+"""A share of needs, or of groups, that is worth a word of advice."""
+SOME = 0.1
+"""A share of completions that is."""
+
+
+def tables(headroom: Headroom) -> list[Table]:
+    """What is reached, how often needs are solved, what groups would be like, and where relevant items stand."""
+    return [_reached(headroom), _solved(headroom), _groups(headroom), _ranks(headroom)]
+
+
+def _reached(headroom: Headroom) -> Table:
+    summary, samples = headroom.summary, headroom.evaluation.samples
+    labels = {"floor": "floor", "mean": "mean", "best": f"best of {samples}", "ceiling": "ceiling"}
+    rows = [
+        [
+            label,
+            *(cell(bounds[row]) for bounds in summary["measures"].values()),
+            cell(summary["reward"][row]) if row in summary["reward"] else "",
+        ]
+        for row, label in labels.items()
+    ]
+    title = f"{summary['policy']} on {summary['split']}: {summary['needs']} needs, {samples} samples each"
+    note = f"Means over needs with {summary['settings']['level']:.0%} bootstrap intervals. mean: of all completions."
+    return Table(title, ["", *summary["measures"], "reward"], rows, [note])
+
+
+def _solved(headroom: Headroom) -> Table:
+    solved, samples = headroom.summary["solved"], headroom.evaluation.samples
+    said = {
+        "always": f"by all {samples}",
+        "sometimes": f"by 1 to {samples - 1}",
+        "never": "by none",
+    }
+    rows = [[name, meaning, _share(solved[name])] for name, meaning in said.items()]
+    note = f"A completion solves its need with at least {solved['at']:g} of the need's ceiling in {headroom.measure}."
+    return Table("Needs that are solved", ["", "completions", "share of needs"], rows, [note])
+
+
+def _groups(headroom: Headroom) -> Table:
+    summary = headroom.summary
+    own = summary["settings"]["group"]
+    rows = [
+        [f"{size}{' (the recipe)' if str(own) == size else ''}", _share(group["flat"]), cell(group["best"])]
+        for size, group in summary["groups"].items()
+    ]
+    note = (
+        "no spread: the expected share of groups whose rewards are all the same, which teach nothing. Counted over all "
+        "groups that the samples hold."
+    )
+    return Table("Groups", ["completions", "no spread", f"best {headroom.measure}"], rows, [note])
+
+
+def _ranks(headroom: Headroom) -> Table:
+    rows = [
+        [_place(row, headroom.depth), f"{row['completions']:.1%}", f"{row['needs']:.1%}"]
+        for row in headroom.summary["ranks"]
+    ]
+    header = ["rank", "share of completions", "share of needs, their best completion"]
+    return Table("The first relevant item", header, rows)
+
+
+def _place(row: dict[str, Any], depth: int) -> str:
+    if row["from"] is None:
+        return f"not in {depth}"
+    return str(row["to"]) if row["from"] == row["to"] else f"{row['from']}-{row['to']}"
+
+
+def _share(numbers: dict[str, float]) -> str:
+    return "{mean:.1%}\n[{low:.1%}-{high:.1%}]".format(**numbers)
+
+
+def verdicts(headroom: Headroom) -> list[str]:
+    """What the numbers mean, a sentence or two each."""
+    parts = (_gain(headroom), _never(headroom), _always(headroom), _flat(headroom), _deep(headroom), _faults(headroom))
+    return [sentence for part in parts for sentence in part]
+
+
+def _gain(headroom: Headroom) -> Iterator[str]:
+    measure, samples = headroom.measure, headroom.evaluation.samples
+    floor, mean, best, ceiling = (
+        headroom.summary["measures"][measure][row]["mean"] for row in ("floor", "mean", "best", "ceiling")
+    )
+    yield (
+        f"{measure} is {mean:.3f} on average and {best:.3f} with the best of {samples} samples: {best - mean:+.3f} is "
+        f"there to be learned from what the policy writes already, and another {max(ceiling - best, 0):.3f} to the "
+        "ceiling needs queries that it does not write yet."
+    )
+    if best < floor:
+        yield (
+            f"Even the best of {samples} samples is below the floor of {floor:.3f}: the raw need is a better query "
+            "than what the policy writes. Begin with a warm start, or with another prompt or model."
+        )
+
+
+def _never(headroom: Headroom) -> Iterator[str]:
+    solved, samples = headroom.summary["solved"], headroom.evaluation.samples
+    never = solved["never"]["mean"]
+    if never:
+        advice = (
+            "most needs give no example of success to learn from: warm-start the policy, or pay for less (a deeper or "
+            "smoother measure)"
+            if never >= MANY
+            else "they are learned, if at all, from needs like them"
+        )
+        yield f"{never:.0%} of needs are never solved in {samples} samples: {advice}."
+    if solved["unsolvable"]:
+        yield (
+            f"{solved['unsolvable']:.0%} of needs have a ceiling of 0: not even queries made from their answer key "
+            "find anything relevant. See `recr1 doctor`."
+        )
+
+
+def _always(headroom: Headroom) -> Iterator[str]:
+    always = headroom.summary["solved"]["always"]["mean"]
+    if always:
+        advice = ": harder needs would teach more" if always >= MANY else ""
+        yield f"{always:.0%} of needs are always solved, and have little left to teach{advice}."
+
+
+def _flat(headroom: Headroom) -> Iterator[str]:
+    groups, own = headroom.summary["groups"], headroom.options.group
+    if own and str(own) not in groups:
+        yield f"The recipe's groups of {own} need at least {own} samples to be counted: say --samples {own}."
+    elif own:
+        flat, largest = groups[str(own)]["flat"]["mean"], list(groups)[-1]
+        more = (
+            f" (groups of {largest}: {groups[largest]['flat']['mean']:.0%})"
+            if int(largest) > own and flat > SOME
+            else ""
+        )
+        advice = ": replace such groups (`trainer.resample`) or sample larger ones" if flat >= MANY else ""
+        yield f"{flat:.0%} of the recipe's groups of {own} would have no spread and teach nothing{more}{advice}."
+
+
+def _deep(headroom: Headroom) -> Iterator[str]:
+    depth = headroom.summary["depth"]
+    now, suggested, group, paid = depth["now"], depth["suggested"], depth["group"], depth["groups"]
+    if suggested is None:
+        yield f"No completion found anything relevant in {headroom.depth} items: no depth of the reward helps."
+        return
+    here = f"The rewards look at {now} items, within which {paid[str(now)]:.0%} of groups of {group} find something"
+    if suggested > now:
+        yield (
+            f"{here} relevant; within {suggested} it is {paid[str(suggested)]:.0%}. A reward of depth k = {suggested} "
+            f"would pay {REACH:.0%} of the groups that any depth up to {headroom.depth} pays."
+        )
+    else:
+        yield f"{here} relevant: that is deep enough (k = {suggested} would do)."
+
+
+def _faults(headroom: Headroom) -> Iterator[str]:
+    summary = headroom.summary
+    if summary["invalid"] >= SOME:
+        reason, share = max(summary["invalid_reasons"].items(), key=lambda item: item[1])
+        yield (
+            f"{summary['invalid']:.0%} of completions are no query, most often '{reason}' ({share:.0%}): a simpler "
+            "format or a warm start saves the steps in which training would only learn the format."
+        )
+    if summary["no_hits"] >= SOME:
+        yield f"{summary['no_hits']:.0%} of completions are a query that matches nothing."
+
+
+def write(headroom: Headroom, folder: str | Path) -> Path:
+    """Write `headroom.json` (every number), `headroom.md` and `per_need.jsonl` into a folder and return it.
+
+    Raises `RunError` when it cannot be written.
+    """
+    out = Path(folder)
+    said = "\n".join(f"- {line}" for line in verdicts(headroom))
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / "headroom.json", json.dumps(headroom.summary, indent=2) + "\n")
+        write_text(out / "headroom.md", "\n".join([*(table.markdown() for table in tables(headroom)), f"{said}\n"]))
+        write_text(out / "per_need.jsonl", "".join(json.dumps(line) + "\n" for line in headroom.per_need()))
+    return out
