@@ -5,6 +5,7 @@ from recr1.trainers.base import Trainer
 BUILTIN = {
     "grpo": "recr1.trainers.grpo:GRPO",
     "ppo": "recr1.trainers.ppo:PPO",
+    "rloo": "recr1.trainers.rloo:RLOO",
 }
 """Trainers by the name that a recipe uses; the classes are imported when they are asked for."""
 

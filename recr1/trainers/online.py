@@ -6,6 +6,7 @@ A subclass names TRL's trainer and its config; which loss, clipping and scaling,
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,8 +23,10 @@ from recr1.trainers.checkpoints import Checkpoints, resumable
 from recr1.trainers.failures import FailureBudget
 from recr1.trainers.interrupts import Interrupts
 from recr1.trainers.ranks import Ranks
+from recr1.trainers.resample import TOLERANCE, resampling
 from recr1.trainers.reward import RewardFunction, training_data
 from recr1.trainers.trl_options import trl_options
+from recr1.trainers.truncation import truncation_watch
 
 if TYPE_CHECKING:
     from recr1.trainers.monitor import Monitor
@@ -64,6 +67,9 @@ class Online:
         failure_budget: share of the last 1,000 rollouts that may be without a reward because the retriever had no
             answer to their query, after all its attempts. Past it, or when a whole batch is without, the run saves its
             state and stops.
+        resample: rounds in which groups whose rewards are all the same are replaced by those of other needs, generated
+            and rewarded in the same step; 0 for none.
+        resample_tolerance: the spread of a group's rewards up to which they are the same.
     """
 
     name: ClassVar[str]
@@ -79,14 +85,17 @@ class Online:
         trl: dict[str, Any] | None = None,
         rollouts_every: int = 10,
         failure_budget: float = 0.0,
+        resample: int = 0,
+        resample_tolerance: float = TOLERANCE,
     ) -> None:
         given = {"steps": steps, "trl": trl or {}, "rollouts_every": rollouts_every, "failure_budget": failure_budget}
-        problems = self.check_options(given)
+        problems = self.check_options({**given, "resample": resample, "resample_tolerance": resample_tolerance})
         if problems:
             raise UserError(problems[0])
         _require_libraries(self.name)
         self.steps, self.trl = steps, dict(trl or {})
         self.rollouts_every, self.failure_budget = rollouts_every, failure_budget
+        self.resample, self.resample_tolerance = resample, resample_tolerance
 
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> list[str]:
@@ -98,6 +107,10 @@ class Online:
             problems.append(f"rollouts_every: must be 0 (never) or more, got {options['rollouts_every']}")
         if not 0 <= options.get("failure_budget", 0) < 1:
             problems.append(f"failure_budget: must be a share from 0 to below 1, got {options['failure_budget']}")
+        if options.get("resample", 0) < 0:
+            problems.append(f"resample: must be 0 (never) or a number of rounds, got {options['resample']}")
+        if not 0 <= options.get("resample_tolerance", 0) < math.inf:
+            problems.append(f"resample_tolerance: must be 0 or more, got {options['resample_tolerance']}")
         keys = options.get("trl") or {}
         problems += [f"trl.{key}: not here: {OURS[key]}" for key in keys if key in OURS]
         known = {name: option for name, option in trl_options(cls.config).items() if name not in OURS}
@@ -163,13 +176,21 @@ class Online:
             args=self._arguments(trl, run, seed, learner),
             train_dataset=training_data(env),
             processing_class=learner.tokenizer,
-            callbacks=[monitor.callback()],
+            callbacks=[monitor.callback(), *self._watches(monitor, learner)],
         )
         monitor.attach(trainer)
         return Loop(trainer, ranks, monitor, interrupts, self.steps)
 
+    def _watches(self, monitor: Monitor, learner: Any) -> list[Any]:
+        if not self.trl.get("mask_truncated_completions"):
+            return []
+        return [truncation_watch(monitor.view.say, learner.max_new_tokens)]
+
     def _trainer_class(self, trl: Any) -> Any:
-        return getattr(trl, self.trainer)
+        trainer_class = getattr(trl, self.trainer)
+        if not self.resample:
+            return trainer_class
+        return resampling(trainer_class, self.resample, self.resample_tolerance)
 
     def _arguments(self, trl: Any, run: Run, seed: int, learner: Any) -> Any:
         import torch

@@ -1,0 +1,183 @@
+"""Groups that teach nothing make room for others before the update: DAPO's dynamic sampling (arXiv 2503.14476).
+
+Where all completions of a need earn the same, no advantage is left, and the group only dilutes the batch. Such groups
+are replaced by those of fresh needs, generated and rewarded in the same step, for a bounded number of rounds.
+
+TRL generates, rewards and computes advantages in one method, `_generate_and_score_completions`. The rounds run before
+it; it then finds the completions and rewards of the batch that they left ready, and goes on as with any other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+TOLERANCE = 1e-6
+"""Spread of the rewards of a group up to which they are the same, where a recipe does not say."""
+
+
+@dataclass
+class Rollouts:
+    """Completions with their rewards, in rows: those of this process, but for `rewards`."""
+
+    inputs: list[dict[str, Any]]
+    """The rows of the training data, one for each completion."""
+    generated: tuple[Any, ...]
+    """What TRL's `_generate` gave."""
+    rewards: Any
+    """A tensor (N, 1) with the rows of all processes, in the order of their ranks; NaN where there is no reward."""
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Each row's input and its entries of the lists in `generated`."""
+        return list(zip(self.inputs, *(part for part in self.generated if self._by_row(part)), strict=True))
+
+    def replace(self, row: int, values: Sequence[Any]) -> None:
+        """Put what `rows` gave of another row in the place of this one."""
+        self.inputs[row] = values[0]
+        lists = [part for part in self.generated if self._by_row(part)]
+        for part, value in zip(lists, values[1:], strict=True):
+            part[row] = value
+
+    def _by_row(self, part: Any) -> bool:
+        return isinstance(part, list) and len(part) == len(self.inputs)
+
+
+def flat_groups(rewards_N: Sequence[float], size: int, tolerance: float) -> list[int]:
+    """The numbers of the groups, `size` rewards each, from which nothing can be learned.
+
+    Those whose rewards lie no further apart than the tolerance, and those with fewer than two rewards (NaN is none).
+    """
+    flat = []
+    for group, start in enumerate(range(0, len(rewards_N), size)):
+        there = [reward for reward in rewards_N[start : start + size] if math.isfinite(reward)]
+        if len(there) < 2 or max(there) - min(there) <= tolerance:
+            flat.append(group)
+    return flat
+
+
+_Trainer: Any = object
+"""Stands for the class of TRL that comes behind `Resampling`; it is not imported before it is used."""
+
+
+class Resampling(_Trainer):  # type: ignore[misc]
+    """What is laid before a trainer of TRL that learns from groups."""
+
+    resample_rounds: int
+    resample_tolerance: float
+    _ready: Rollouts | None = None
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Any:
+        if self.model.training:
+            self._ready = self._sampled(list(inputs))
+            inputs = self._ready.inputs
+        try:
+            output = super()._generate_and_score_completions(inputs)
+        finally:
+            self._ready = None
+        if self.model.training:
+            self._metrics["train"]["reward"][-1] = self._fair_reward
+        return output
+
+    def _generate(self, prompts: list[Any]) -> Any:
+        return super()._generate(prompts) if self._ready is None else self._ready.generated
+
+    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids: Any) -> Any:
+        if self._ready is not None:
+            return self._ready.rewards
+        return super()._calculate_rewards(inputs, prompts, completions, completion_ids)
+
+    def _sampled(self, inputs: list[dict[str, Any]]) -> Rollouts:
+        """The batch after the last round; every process takes the same number of rounds."""
+        batch = self._rollouts(inputs)
+        self._fair_reward = batch.rewards[:, 0].nanmean().item()
+        logged = _Logged(self)
+        seen = set(_gathered([row["need_id"] for row in inputs]))
+        groups = len(batch.rewards) // self.num_generations
+        replaced = rounds = 0
+        while rounds < self.resample_rounds and (flat := self._flat(batch)):
+            fresh = self._draw(len(flat), seen, rounds)
+            if not fresh:
+                break
+            rounds += 1
+            replaced += self._replace(batch, flat, self._rollouts(fresh))
+        logged.keep(self)
+        self._metrics["train"]["resampled"].append(replaced / groups)
+        self._metrics["train"]["resampled/rounds"].append(rounds)
+        return batch
+
+    def _rollouts(self, inputs: list[dict[str, Any]]) -> Rollouts:
+        prompts = [row["prompt"] for row in inputs]
+        generated = self._generate(prompts)
+        # TRL's GRPO puts a mask of tools between token ids and texts; RLOO has no tools.
+        completion_ids, completions = generated[1], generated[2 if len(generated) == 3 else 3]
+        return Rollouts(inputs, generated, self._calculate_rewards(inputs, prompts, completions, completion_ids))
+
+    def _flat(self, batch: Rollouts) -> list[int]:
+        return flat_groups(batch.rewards[:, 0].tolist(), self.num_generations, self.resample_tolerance)
+
+    def _draw(self, count: int, seen: set[str], round_: int) -> list[dict[str, Any]]:
+        """This process's rows of fresh groups, `count` or a few more over all processes; fewer where needs run out.
+
+        The draw hangs on nothing but the seed and the place in training, which a checkpoint keeps: all processes draw
+        the same, and a run that goes on draws what it would have drawn.
+        """
+        data, processes = self.train_dataset, self.accelerator.num_processes
+        share = processes // math.gcd(self.num_generations, processes)  # groups that split evenly over the processes
+        wanted = math.ceil(count / share) * share
+        random = Random(f"recr1 resample {self.args.seed} {self._step} {round_}")
+        drawn = random.sample(range(len(data)), min(len(data), wanted + len(seen)))
+        rows = [row for row in map(data.__getitem__, drawn) if row["need_id"] not in seen][:wanted]
+        rows = rows[: len(rows) // share * share]
+        seen.update(row["need_id"] for row in rows)
+        each = [row for row in rows for _ in range(self.num_generations)]
+        size = len(each) // processes
+        return each[self.accelerator.process_index * size :][:size]
+
+    def _replace(self, batch: Rollouts, flat: Sequence[int], fresh: Rollouts) -> int:
+        """Put the fresh groups that teach something in the places of flat ones; returns how many there were."""
+        useless = set(self._flat(fresh))
+        useful = [group for group in range(len(fresh.rewards) // self.num_generations) if group not in useless]
+        pairs = list(zip(flat, useful, strict=False))
+        rows = _gathered(fresh.rows()) if pairs else []
+        own = len(batch.inputs)
+        first = self.accelerator.process_index * own
+        for old, new in pairs:
+            for member in range(self.num_generations):
+                here, there = old * self.num_generations + member, new * self.num_generations + member
+                batch.rewards[here] = fresh.rewards[there]
+                if first <= here < first + own:
+                    batch.replace(here - first, rows[there])
+        return len(pairs)
+
+
+class _Logged:
+    """The numbers after the first round, which is a fair sample of needs: later rounds add their time, and no more."""
+
+    def __init__(self, trainer: Any) -> None:
+        self._own = {name: len(values) for name, values in trainer._metrics["train"].items()}
+        self._rewards = {name: list(values) for name, values in trainer._pending_metrics.items()}
+
+    def keep(self, trainer: Any) -> None:
+        for name, length in self._own.items():
+            del trainer._metrics["train"][name][length:]
+        pending = dict(trainer._pending_metrics)
+        trainer._pending_metrics.clear()
+        for name, values in self._rewards.items():
+            trainer._pending_metrics[name] += [sum(pending[name])] if name.startswith("time/") else values
+
+
+def resampling(trainer_class: Any, rounds: int, tolerance: float) -> Any:
+    """TRL's trainer class with up to so many rounds in which flat groups are replaced."""
+    options = {"resample_rounds": rounds, "resample_tolerance": tolerance}
+    return type(trainer_class.__name__, (Resampling, trainer_class), options)
+
+
+def _gathered(rows: list[Any]) -> list[Any]:
+    """The rows of all processes, in the order of their ranks."""
+    from accelerate.utils import gather_object
+
+    gathered: list[Any] = gather_object(rows)
+    return gathered
