@@ -44,6 +44,7 @@ class WithCritic(_Trainer):  # type: ignore[misc]
 
     settings: Settings
     beta: float
+    _places: Any = None  # set by SharedPrompts
 
     def __init__(self, *, model: Any, **given: Any) -> None:
         self.critic = Critic(model, self.settings.critic, self.settings.value_weight)
@@ -95,7 +96,7 @@ class WithCritic(_Trainer):  # type: ignore[misc]
                     if needed:
                         logps.append(self._logps(part))
                 with self.accelerator.autocast():
-                    values.append(self.critic.values(part, heard))
+                    values.append(self.critic.values(part, heard, self._places))
         return torch.cat(values), batch.get("old_per_token_logps", torch.cat(logps) if logps else None)
 
     def _logps(self, part: dict[str, Any]) -> Any:
@@ -117,7 +118,7 @@ class WithCritic(_Trainer):  # type: ignore[misc]
         with self.critic.listening() as heard, self._beta_of_loss():
             loss = super()._compute_loss(model, inputs)
         with self.accelerator.autocast():
-            values_BT = self.critic.values(inputs, heard)
+            values_BT = self.critic.values(inputs, heard, self._places)
         value_loss = self._value_loss(values_BT, inputs)
         return loss + value_loss - value_loss.detach()  # its gradient alone: "loss" in the log is the policy's
 

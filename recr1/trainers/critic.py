@@ -62,23 +62,25 @@ class Critic:
         finally:
             hook.remove()
 
-    def values(self, batch: dict[str, Any], heard: list[Any]) -> Any:
+    def values(self, batch: dict[str, Any], heard: list[Any], places: Any = None) -> Any:
         """What is expected before each token of the completions (B, T), in float32.
 
         Args:
             batch: `prompt_ids`, `prompt_mask`, `completion_ids` and `completion_mask`, as TRL has them.
             heard: What `listening` collected while the policy read the same batch.
+            places: The rows and places of what was heard where each token was foreseen (both to (B, T)); None where the
+                policy read the batch as TRL lays it out.
         """
         import torch
 
-        hidden = heard[-1] if self.kind == "head" else self._own_hidden(batch)
-        length = batch["completion_ids"].shape[1]
-        hidden = hidden[:, -length - 1 : -1].float()
         if self.kind == "head":
+            hidden = _foreseeing(heard[-1], batch) if places is None else heard[-1][places]
             held = hidden.detach()
             hidden = held + self.value_weight * (hidden - held) if self.value_weight else held
+        else:
+            hidden = _foreseeing(self._own_hidden(batch), batch)
         with torch.autocast(hidden.device.type, enabled=False):  # errors of values are small numbers
-            return self.head(hidden).squeeze(-1)
+            return self.head(hidden.float()).squeeze(-1)
 
     def _own_hidden(self, batch: dict[str, Any]) -> Any:
         import torch
@@ -145,6 +147,12 @@ def trunk_of(policy: Any) -> Any:
     """The part of a causal language model below its output layer, within its adapters where it has some."""
     causal = policy.get_base_model() if hasattr(policy, "peft_config") else policy
     return causal.base_model
+
+
+def _foreseeing(hidden: Any, batch: dict[str, Any]) -> Any:
+    """The hidden states (B, T, H) in the places before the tokens of completions, which say what comes."""
+    length = batch["completion_ids"].shape[1]
+    return hidden[:, -length - 1 : -1]
 
 
 def _copied_trunk(policy: Any) -> Any:

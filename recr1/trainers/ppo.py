@@ -38,8 +38,8 @@ class PPO(Online):
         failure_budget: share of the last 1,000 rollouts that may be without a reward because the retriever had no
             answer to their query, after all its attempts. Past it, or when a whole batch is without, the run saves its
             state and stops.
-        critic: "model", a second model that begins as a copy of the policy; or "head", a linear map of the policy's own
-            hidden states, which costs no memory.
+        critic: "head", a linear map of the policy's own hidden states, which costs no memory; or "model", a second one
+            that begins as a copy of the policy.
         critic_learning_rate: of the critic's weights; it moves over the run as the policy's does.
         gamma: what a reward is worth one token earlier.
         gae_lambda: 1 pays tokens for what really came after them, 0 for what the critic expects after them.
@@ -62,7 +62,7 @@ class PPO(Online):
         trl: dict[str, Any] | None = None,
         rollouts_every: int = 10,
         failure_budget: float = 0.0,
-        critic: Kind = "model",
+        critic: Kind = "head",
         critic_learning_rate: float = 1e-5,
         gamma: float = 1.0,
         gae_lambda: float = 0.95,

@@ -41,6 +41,9 @@ class Packed(NamedTuple):
 class SharedPrompts(_Trainer):  # type: ignore[misc]
     """What is laid before a trainer of TRL whose batches hold whole groups."""
 
+    _places: tuple[Tensor, Tensor] | None = None
+    """Where the last pass has what it says of each token of completions: rows (B, 1) and places in them (B, T)."""
+
     def _get_per_token_logps_and_entropies(  # noqa: PLR0917 - TRL's signature
         self,
         model: Any,
@@ -55,6 +58,7 @@ class SharedPrompts(_Trainer):  # type: ignore[misc]
         import torch
 
         size = batch_size or len(input_ids)
+        self._places = None
         if compute_aux_loss or any(value is not None for value in more.values()):
             whole: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, compute_aux_loss, **more
@@ -74,9 +78,10 @@ class SharedPrompts(_Trainer):  # type: ignore[misc]
                 )
             # What is said of a token stands in the place before it.
             places = packed.starts[:, None] - 1 + torch.arange(logits_to_keep, device=input_ids.device)
-            logps.append(outputs.log_probs[packed.rows[:, None], places])
+            self._places = (packed.rows[:, None], places)
+            logps.append(outputs.log_probs[self._places])
             if compute_entropy:
-                entropies.append(outputs.entropy[packed.rows[:, None], places])
+                entropies.append(outputs.entropy[self._places])
         return torch.cat(logps), torch.cat(entropies) if compute_entropy else None, None
 
 
