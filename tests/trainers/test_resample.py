@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -229,3 +234,30 @@ def test_a_run_that_stops_between_two_rounds_goes_on_as_if_it_had_not(tmp_path, 
     again = Run.resume(run.path, {})
     go(again, random_model, env=environment(every=2), **options)
     same(whole, again)
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_same_rounds_and_keep_the_same_groups(tmp_path, random_model):
+    """Six rows a process, of groups of four: the second group has two rows on each."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    done = subprocess.run(
+        [*launch, "-m", "tests.trainers.resample_ranks", random_model, tmp_path],
+        cwd=Path(__file__).resolve().parents[2],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert [len(needs) for needs in first["sampled"]] == [len(needs) for needs in second["sampled"]]
+    assert len(first["kept"]) == 3 < len(first["sampled"]) - 2  # the validations search too, and some steps had rounds
+    pays = Scripted().pays
+    for one, other in zip(first["kept"], second["kept"], strict=True):
+        assert one["rewards"] == other["rewards"]
+        needs, texts = one["needs"] + other["needs"], one["texts"] + other["texts"]
+        assert needs == [need for need in needs[::GROUP] for _ in range(GROUP)] and len(set(needs)) == 3
+        earned = [vowels(text) * pays(need) for need, text in zip(needs, texts, strict=True)]
+        assert one["rewards"] == pytest.approx(earned, abs=1e-6)
