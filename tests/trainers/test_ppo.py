@@ -44,10 +44,10 @@ def environment(*rewards, **faults):
     return env
 
 
-def go(run, env, model, *, trl=None, steps=4, policy=None, cls=PPO, **options):
+def go(run, env, model, *, trl=None, steps=4, policy=None, cls=PPO, evaluation=VALIDATION, **options):
     part = Part("transformers", {"model": str(model), "max_new_tokens": 6, **(policy or {})})
     trainer = cls(steps=steps, trl={**TRL, **(trl or {})}, rollouts_every=1, critic_learning_rate=1e-2, **options)
-    trainer.train(part, env, run, seed=3, evaluation=VALIDATION)
+    trainer.train(part, env, run, seed=3, evaluation=evaluation)
     run.finish("finished")
     return trainer if cls is Watched else run
 
@@ -65,12 +65,14 @@ def play(folder, words, table, *, tokens, steps, **options):
     model = make_speaker(folder / "speaker", words)
     env = environment(Part("tests.trainers.arms:Pays", {"table": table}))
     trl = {"per_device_train_batch_size": 32, "learning_rate": 2e-2, "lr_scheduler_type": "constant"}
-    return go(new(folder / "run"), env, model, trl=trl, steps=steps, policy={"max_new_tokens": tokens}, **options)
+    trl["save_strategy"] = "no"
+    options |= {"steps": steps, "evaluation": EvaluationSpec(split="validation", measures=("nDCG@10",), every=steps)}
+    return go(new(folder / "run"), env, model, trl=trl, policy={"max_new_tokens": tokens}, **options)
 
 
 @pytest.mark.parametrize("critic", ["model", pytest.param("head", marks=pytest.mark.slow)])
 def test_a_bandit_finds_the_arm_that_pays_most(tmp_path, critic):
-    run = play(tmp_path, ["up", "down", "left"], {"left": 1.0, "up": 0.5}, tokens=1, steps=25, critic=critic)
+    run = play(tmp_path, ["up", "down", "left"], {"left": 1.0, "up": 0.5}, tokens=1, steps=20, critic=critic)
     assert curve(run, "eval/validation/reward")[-1] == 1
     assert np.mean(curve(run, "train/reward")[-5:]) > 0.95
     assert np.mean(curve(run, "train/value/mean")[-5:]) == pytest.approx(1, abs=0.15)
@@ -83,7 +85,7 @@ def test_a_chain_is_walked_to_its_end_past_a_smaller_reward_on_the_way(tmp_path,
     At the optimum the three tokens are worth .25, .5 and 1 with gamma .5: .583 on average, and the critic knows.
     """
     options = {"gamma": 0.5, "critic": critic}
-    run = play(tmp_path, ["up", "down"], {"up up": 1.0, "down": 0.3}, tokens=3, steps=60, **options)
+    run = play(tmp_path, ["up", "down"], {"up up": 1.0, "down": 0.3}, tokens=3, steps=45, **options)
     assert curve(run, "eval/validation/reward")[-1] == 1
     assert np.mean(curve(run, "train/reward")[-5:]) > 0.95
     assert np.mean(curve(run, "train/value/mean")[-5:]) == pytest.approx(0.583, abs=0.12)
@@ -182,6 +184,11 @@ def test_no_group_has_a_say_in_an_advantage(tmp_path, random_model):
     assert "train/frac_reward_zero_std" not in run.read_metrics()[1]
 
 
+def test_a_batch_of_more_needs_than_there_are_is_refused(tmp_path, random_model):
+    with pytest.raises(UserError, match=r"a batch takes 16 needs, and there are 12 for training; lower trl.per_device"):
+        go(new(tmp_path / "run"), environment(), random_model, trl={"num_generations": 1})
+
+
 def test_every_number_of_the_critic_is_described(tmp_path, random_model):
     run = go(new(tmp_path / "run"), environment(), random_model, steps=1)
     logged = {name for line in run.read_metrics() for name in line}
@@ -193,7 +200,7 @@ def test_every_number_of_the_critic_is_described(tmp_path, random_model):
 
 def test_a_need_may_be_sampled_once(tmp_path, random_model):
     trl = {"num_generations": 1, "per_device_train_batch_size": 6}
-    run = go(new(tmp_path / "run"), environment(), random_model, trl=trl, steps=2)
+    run = go(new(tmp_path / "run"), environment(), random_model, trl=trl, steps=1)
     needs = [line["need"] for line in run.read_rollouts() if line["step"] == 1]
     assert len(needs) == len(set(needs)) == 6
 
