@@ -6,12 +6,14 @@ Log-probabilities come from rows that hold a prompt and, behind it, the completi
 
 Each completion sees the prompt and itself alone, and its positions go on from the prompt's, so that every token has the
 log-probability that it has in a row of its own, up to rounding. With prompts of P tokens and G completions of T, a
-group costs about P + G * T tokens in place of G * (P + T).
+group costs about P + G * T tokens in place of G * (P + T). Generation reads each prompt once too, and copies its keys
+and values for each completion.
 """
 
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -43,6 +45,15 @@ class SharedPrompts(_Trainer):  # type: ignore[misc]
 
     _places: tuple[Tensor, Tensor] | None = None
     """Where the last pass has what it says of each token of completions: rows (B, 1) and places in them (B, T)."""
+
+    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+        model = self.accelerator.unwrap_model(self.model)
+        generate = model.generate
+        model.generate = partial(generate_from_shared, model, generate)
+        try:
+            return super()._generate_single_turn(*args, **kwargs)
+        finally:
+            del model.generate  # the class has one
 
     def _get_per_token_logps_and_entropies(  # noqa: PLR0917 - TRL's signature
         self,
@@ -104,6 +115,46 @@ def can_share(model: Any) -> bool:
     looks_back = set(kinds) == {"full_attention"} if kinds else not getattr(config, "sliding_window", None)
     masked = getattr(config, "_attn_implementation", None) == "sdpa"
     return masked and looks_back and "position_ids" in inspect.signature(base.forward).parameters
+
+
+def generate_from_shared(
+    model: Any, generate: Any, *, input_ids: Tensor, attention_mask: Tensor, generation_config: Any
+) -> Tensor:
+    """What `generate` gives for these prompts, after each different one was read once.
+
+    Args:
+        model: What reads them.
+        generate: The model's own method.
+        input_ids: (B, P), padded at the left.
+        attention_mask: (B, P), 1 where there is a token.
+        generation_config: Of the method.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    read = input_ids.shape[1] - 1  # the last token is read by `generate`, which wants one to begin with
+    cache = None
+    if read:
+        both, rows = torch.unique(torch.cat([input_ids, attention_mask], 1), dim=0, return_inverse=True)
+        ids, mask = both[:, :read], both[:, read + 1 : 2 * read + 1]
+        positions = (mask.cumsum(1) - 1).masked_fill(mask == 0, 1)  # as `generate` numbers them
+        cache = DynamicCache(config=model.config)
+        model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        cache.batch_select_indices(rows)
+    completed: Tensor = generate(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        generation_config=generation_config,
+        past_key_values=cache,
+    )
+    return completed
 
 
 def pack(input_ids: Tensor, attention_mask: Tensor, completion: int) -> Packed:

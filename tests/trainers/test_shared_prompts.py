@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recr1.trainers.shared_prompts import can_share, pack
+from recr1.trainers.shared_prompts import can_share, generate_from_shared, pack
 
 torch = pytest.importorskip("torch", reason="pip install 'recr1[train]'")
 transformers = pytest.importorskip("transformers", reason="pip install 'recr1[train]'")
@@ -97,3 +97,20 @@ def test_models_that_look_back_so_far_only_have_rows_of_their_own():
     assert not can_share(model_of(window))
     mixed = transformers.Gemma3TextConfig(**SIZES, sliding_window=8)
     assert not can_share(model_of(mixed))
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3"])
+@pytest.mark.parametrize("before", [1, 5])
+def test_what_is_generated_is_what_is_generated_from_a_row_for_each(name, before):
+    model = model_of(CONFIGS[name]())
+    ids, mask = batch([4, 2, 4], before, 0)
+    config = transformers.GenerationConfig(
+        max_new_tokens=6, do_sample=True, top_k=0, top_p=1.0, pad_token_id=0, eos_token_id=49, bos_token_id=0
+    )
+    arguments = {"input_ids": ids, "attention_mask": mask, "generation_config": config}
+    found = []
+    for generate in (model.generate, lambda **given: generate_from_shared(model, model.generate, **given)):
+        torch.manual_seed(0)
+        with torch.no_grad():
+            found.append(generate(**arguments))
+    assert found[0].tolist() == found[1].tolist()
