@@ -24,9 +24,7 @@ class Watched(GRPO):
                 batch = super()._sampled(inputs)
                 texts = [completion[0]["content"] for completion in batch.generated[3]]
                 needs = [row["need_id"] for row in batch.inputs]
-                KEPT.append(
-                    {"needs": needs, "texts": texts, "rewards": batch.rewards[:, 0].tolist(), "tokens": lengths}
-                )
+                KEPT.append({"needs": needs, "texts": texts, "rewards": batch.rewards[:, 0].tolist()})
                 return batch
 
         return Recording
