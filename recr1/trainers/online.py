@@ -20,11 +20,13 @@ from recr1.errors import MissingLibrary, UserError
 from recr1.options import check_options, did_you_mean
 from recr1.runs import Run
 from recr1.trainers.checkpoints import Checkpoints, resumable
+from recr1.trainers.curriculum import RATE, UNIFORM, Curriculum, curricular, curriculum_problems, settings_of
 from recr1.trainers.failures import FailureBudget
 from recr1.trainers.interrupts import Interrupts
 from recr1.trainers.ranks import Ranks
 from recr1.trainers.resample import TOLERANCE, resampling
 from recr1.trainers.reward import RewardFunction, training_data
+from recr1.trainers.shared_prompts import sharing
 from recr1.trainers.trl_options import trl_options
 from recr1.trainers.truncation import truncation_watch
 
@@ -70,6 +72,11 @@ class Online:
         resample: rounds in which groups whose rewards are all the same are replaced by those of other needs, generated
             and rewarded in the same step; 0 for none.
         resample_tolerance: the spread of a group's rewards up to which they are the same.
+        curriculum: "learnability" draws those needs more often whose completions differ most in what they earn, by what
+            their last groups earned; "none" draws all alike.
+        curriculum_uniform: share of the draws in which all needs are alike, so that each is seen again.
+        curriculum_rate: how far the last group of a need moves what is known of it; 1 forgets all before.
+        curriculum_start: the folder that `recr1 headroom --out` wrote, to know needs before training.
     """
 
     name: ClassVar[str]
@@ -87,15 +94,22 @@ class Online:
         failure_budget: float = 0.0,
         resample: int = 0,
         resample_tolerance: float = TOLERANCE,
+        curriculum: Curriculum = "none",
+        curriculum_uniform: float = UNIFORM,
+        curriculum_rate: float = RATE,
+        curriculum_start: str | None = None,
     ) -> None:
         given = {"steps": steps, "trl": trl or {}, "rollouts_every": rollouts_every, "failure_budget": failure_budget}
-        problems = self.check_options({**given, "resample": resample, "resample_tolerance": resample_tolerance})
+        given |= {"resample": resample, "resample_tolerance": resample_tolerance, "curriculum_start": curriculum_start}
+        given |= {"curriculum_uniform": curriculum_uniform, "curriculum_rate": curriculum_rate}
+        problems = self.check_options(given)
         if problems:
             raise UserError(problems[0])
         _require_libraries(self.name)
         self.steps, self.trl = steps, dict(trl or {})
         self.rollouts_every, self.failure_budget = rollouts_every, failure_budget
         self.resample, self.resample_tolerance = resample, resample_tolerance
+        self.curriculum = settings_of(curriculum, curriculum_uniform, curriculum_rate, curriculum_start)
 
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> list[str]:
@@ -111,6 +125,7 @@ class Online:
             problems.append(f"resample: must be 0 (never) or a number of rounds, got {options['resample']}")
         if not 0 <= options.get("resample_tolerance", 0) < math.inf:
             problems.append(f"resample_tolerance: must be 0 or more, got {options['resample_tolerance']}")
+        problems += curriculum_problems(options)
         keys = options.get("trl") or {}
         problems += [f"trl.{key}: not here: {OURS[key]}" for key in keys if key in OURS]
         known = {name: option for name, option in trl_options(cls.config).items() if name not in OURS}
@@ -170,7 +185,7 @@ class Online:
         validator = Validator(learner, env, evaluation, seed)
         monitor = Monitor(run, self.steps, validator, ranks, interrupts, lenient=self.failure_budget > 0)
         reward = RewardFunction(env, run, ranks, FailureBudget(self.failure_budget), rollouts_every=self.rollouts_every)
-        trainer = resumable(self._trainer_class(trl))(
+        trainer = resumable(sharing(self._trainer_class(trl), learner.model))(
             model=learner.model,
             reward_funcs=reward,
             args=self._arguments(trl, run, seed, learner),
@@ -188,6 +203,8 @@ class Online:
 
     def _trainer_class(self, trl: Any) -> Any:
         trainer_class = getattr(trl, self.trainer)
+        if self.curriculum:
+            trainer_class = curricular(trainer_class, self.curriculum)
         if not self.resample:
             return trainer_class
         return resampling(trainer_class, self.resample, self.resample_tolerance)
@@ -208,7 +225,7 @@ class Online:
             "output_dir": str(run.path / "checkpoints"),
             "max_steps": self.steps,
             "seed": seed,
-            "max_completion_length": learner.max_new_tokens,
+            **self._lengths(learner),
             "report_to": "none",
             "logging_steps": 1,
             "disable_tqdm": True,
@@ -217,6 +234,10 @@ class Online:
             return getattr(trl, self.config)(**{**defaults, **self.trl, **own})
         except ValueError as error:
             raise UserError(f"trainer.trl: {error}") from error
+
+    def _lengths(self, learner: Any) -> dict[str, Any]:
+        """The keys of TRL's config that follow from the policy."""
+        return {"max_completion_length": learner.max_new_tokens}
 
 
 @dataclass(frozen=True)
