@@ -51,6 +51,7 @@ KINDS: Mapping[str, Kind] = {
     "format": Kind("recr1.formats", ("render", "parse"), light=True),
     "policy": Kind("recr1.policies", ("generate",)),
     "trainer": Kind("recr1.trainers", ("train",)),
+    "pairs": Kind("recr1.trainers.pairs", ("pairs",)),
     "logger": Kind("recr1.loggers", ()),
 }
 

@@ -62,6 +62,9 @@ class Format(Protocol):
 
     A format whose prompt depends on the engine also has `with_syntax(syntax) -> Format`. An environment calls it with
     what its retriever understands: capability -> how to write it, empty for words alone (`retrievers.capabilities`).
+
+    A format in which a policy can be shown how to answer also has `write(query) -> str`, the completion that `parse`
+    understands as a search for the query. It raises `ValueError` for a query that no completion can ask for.
     """
 
     def render(self, need: Need) -> Chat:
@@ -109,12 +112,23 @@ class _Prompted:
         """The `Search` that the completion asks for, or `Invalid`."""
         return self._read(completion) if isinstance(completion, str) else Invalid("completion is not text")
 
+    def write(self, query: str) -> str:
+        """The completion that asks for a query, in its one spelling; raises `ValueError` where none does."""
+        completion = self._written(_spelled(query))
+        action = self.parse(completion)
+        if isinstance(action, Invalid):
+            raise ValueError(f"no answer in this format asks for {query!r}: {action.reason}")
+        return completion
+
     def _read(self, completion: str) -> Action:
         raise NotImplementedError
 
+    def _written(self, query: str) -> str:
+        raise NotImplementedError
+
     def _search(self, query: str) -> Action:
-        """A query in its one spelling (single blanks, nothing that cannot be encoded), if there is one left."""
-        query = " ".join(_STRAY.sub(" ", query).split())
+        """A query in its one spelling, if there is one left."""
+        query = _spelled(query)
         if not query:
             return Invalid("empty query")
         return Search(query) if len(query) <= self.max_chars else Invalid("query too long")
@@ -137,6 +151,9 @@ class Plain(_Prompted):
     def _read(self, completion: str) -> Action:
         return self._search(completion)
 
+    def _written(self, query: str) -> str:
+        return query
+
 
 class Tag(_Prompted):
     """The query stands in `<query>...</query>`, exactly once; any text before and after is free (to reason in).
@@ -152,6 +169,9 @@ class Tag(_Prompted):
     def _read(self, completion: str) -> Action:
         inside = _between(completion, QUERY_TAGS)
         return inside if isinstance(inside, Invalid) else self._search(inside)
+
+    def _written(self, query: str) -> str:
+        return query.join(QUERY_TAGS)
 
 
 class JsonAnswer(_Prompted):
@@ -187,6 +207,16 @@ class JsonAnswer(_Prompted):
         answer = _between("<think>" + completion if self.think_opened else completion, ANSWER_TAGS)
         query = answer if isinstance(answer, Invalid) else _query_of(answer)
         return query if isinstance(query, Invalid) else self._search(query)
+
+    def _written(self, query: str) -> str:
+        # No reasoning: a pair has none to show.
+        answer = json.dumps({"query": query}, ensure_ascii=False)
+        return f"{'' if self.think_opened else '<think>'}</think>\n<answer>{answer}</answer>"
+
+
+def _spelled(query: str) -> str:
+    """The one spelling of a query: single blanks, nothing that cannot be encoded."""
+    return " ".join(_STRAY.sub(" ", query).split())
 
 
 def _between(text: str, tags: Sequence[str]) -> str | Invalid:

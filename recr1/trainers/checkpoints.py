@@ -89,6 +89,10 @@ class Resumable(_Trainer):  # type: ignore[misc]
     checkpoints: Checkpoints
     _moment: Moment | None = None
     _epochs_before = 0
+    # Of a trainer that generates nothing; others set their own.
+    _step = 0
+    _buffered_inputs: Any = None
+    _total_train_tokens = 0
 
     def train(self, resume_from_checkpoint: str | None = None, **more: Any) -> Any:
         """Train, from a checkpoint where one is given."""
@@ -137,7 +141,12 @@ class Resumable(_Trainer):  # type: ignore[misc]
         import torch
 
         waiting = self._buffered_inputs if self._step % self._generate_every else None
-        state = {"micro": self._step, "generated": waiting, "reference": self._moving_reference()}
+        state = {
+            "micro": self._step,
+            "generated": waiting,
+            "reference": self._moving_reference(),
+            "tokens": self._total_train_tokens,
+        }
         torch.save(state, folder / OURS.format(rank=self.args.process_index))
 
     def _moving_reference(self) -> Any:
@@ -146,7 +155,7 @@ class Resumable(_Trainer):  # type: ignore[misc]
 
     @property
     def _generate_every(self) -> int:
-        return int(self.args.steps_per_generation * getattr(self, "num_iterations", 1))
+        return int(getattr(self.args, "steps_per_generation", 1) * getattr(self, "num_iterations", 1))
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         import torch
@@ -157,6 +166,7 @@ class Resumable(_Trainer):  # type: ignore[misc]
         file = Path(checkpoint) / OURS.format(rank=self.args.process_index)
         state = torch.load(file, map_location=self.args.device, weights_only=True)
         self._step, self._buffered_inputs = state["micro"], state["generated"]
+        self._total_train_tokens = state["tokens"]
         if state["reference"] is not None:
             self.accelerator.unwrap_model(self.ref_model).load_state_dict(state["reference"])
 

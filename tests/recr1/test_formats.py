@@ -233,3 +233,53 @@ def test_three_thousand_hostile_completions_each_get_an_action():
     for completion in completions(random.Random(0), 3_000):
         for form in FORMATS:
             assert_is_an_action(form.parse(completion))
+
+
+# write
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda f: type(f).__name__)
+def test_what_is_written_is_read_as_the_query_in_its_one_spelling(form):
+    rng = random.Random(5)
+    written = 0
+    for query in [*completions(rng, 400), *completions(rng, 400), 'say "so" {need} \\ \n naïve']:
+        try:
+            completion = form.write(query)
+        except ValueError as error:
+            assert str(error).startswith("no answer in this format asks for ")
+            continue
+        written += 1
+        assert form.parse(completion) == Plain().parse(query)
+        assert form.write(form.parse(completion).query) == completion
+    assert written > 20
+
+
+@pytest.mark.parametrize(
+    ("form", "completion"),
+    zip(
+        FORMATS,
+        [
+            "oak table",
+            "<query>oak table</query>",
+            '<think></think>\n<answer>{"query": "oak table"}</answer>',
+            '</think>\n<answer>{"query": "oak table"}</answer>',
+        ],
+        strict=True,
+    ),
+)
+def test_a_query_is_written_as_the_prompt_asks_for_it(form, completion):
+    assert form.write(" oak\n table ") == completion
+
+
+@pytest.mark.parametrize(
+    ("form", "query", "reason"),
+    [
+        (Plain(), " \n", "empty query"),
+        (Tag(), "a </query> b", "more than one </query> tag"),
+        (JsonAnswer(), "<answer>", "more than one <answer> tag"),
+        (Tag(max_chars=3), "abcd", "query too long"),
+    ],
+)
+def test_a_query_that_no_answer_asks_for_is_refused(form, query, reason):
+    with pytest.raises(ValueError, match=f"no answer in this format asks for .*: {reason}"):
+        form.write(query)

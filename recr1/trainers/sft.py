@@ -1,0 +1,111 @@
+"""Supervised fine-tuning on TRL's `SFTTrainer`: a policy is shown needs with good answers, and makes those more likely.
+
+The loss of a batch is the mean, over the tokens of its answers and their ends, of minus their log-probability given all
+that comes before; the tokens of prompts have none. Prompt and answer are put together as generation does it, so that
+what is learned is what is asked for later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from recr1.build import EvaluationSpec, Part, build, find_class
+from recr1.env import Environment
+from recr1.errors import UserError
+from recr1.options import options_of
+from recr1.runs import Run
+from recr1.trainers.checkpoints import resumable
+from recr1.trainers.failures import FailureBudget
+from recr1.trainers.interrupts import Interrupts
+from recr1.trainers.online import Loop, Online
+from recr1.trainers.pairs import Pair, Pairs
+from recr1.trainers.ranks import Ranks
+from recr1.trainers.tokens import IGNORED, example
+
+AS_GENERATED = "prompt and answer are put together as generation does it"
+NOT_OURS = {
+    **dict.fromkeys(("max_length", "truncation_mode"), "nothing is cut; an answer has policy.max_new_tokens"),
+    **dict.fromkeys(("packing", "packing_strategy", "eval_packing"), "each pair is a row of its own"),
+    **dict.fromkeys(("completion_only_loss", "assistant_only_loss"), "the loss is that of the answer alone"),
+    **dict.fromkeys(("dataset_text_field", "dataset_kwargs", "dataset_num_proc"), "set trainer.pairs"),
+    **dict.fromkeys(("eos_token", "pad_token", "chat_template_path"), AS_GENERATED),
+    "shuffle_dataset": "the data is in another order in each epoch already",
+}
+"""TRL's keys that mean nothing here, and why."""
+
+
+class SFT(Online):
+    """Supervised fine-tuning, on pairs of a file or on the best of what the policy writes itself.
+
+    Args:
+        steps: optimizer steps.
+        pairs: where the pairs come from: {type: file, path: pairs.tsv}, {type: sampled, per_need: 8}, or your own.
+        trl: keys of TRL's `SFTConfig`, as they are: learning_rate, per_device_train_batch_size, loss_type, ...
+        failure_budget: share of the last 1,000 rollouts that may be without a reward because the retriever had no
+            answer to their query, where pairs are sampled. Above 0, a validation without an answer is left out.
+    """
+
+    name: ClassVar[str] = "sft"
+    config: ClassVar[str] = "SFTConfig"
+    trainer: ClassVar[str] = "SFTTrainer"
+
+    def __init__(
+        self, *, steps: int, pairs: dict[str, Any], trl: dict[str, Any] | None = None, failure_budget: float = 0.0
+    ) -> None:
+        super().__init__(steps=steps, trl=trl, failure_budget=failure_budget)
+        self.pairs: Pairs = build("pairs", pairs, path="trainer.pairs")
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> list[str]:
+        """Problems that show before anything is loaded."""
+        keys = options.get("trl") or {}
+        alone = {**options, "trl": {key: value for key, value in keys.items() if key not in NOT_OURS}}
+        return super().check_options(alone) + [
+            f"trl.{key}: not here: {NOT_OURS[key]}" for key in keys if key in NOT_OURS
+        ]
+
+    def train(self, policy: Part, env: Environment, run: Run, *, seed: int, evaluation: EvaluationSpec) -> Path:
+        """Train the policy and save it, as every trainer does; returns the folder of the trained policy."""
+        if "seed" in options_of(find_class("policy", policy.type)):  # what is sampled follows the seed of the run
+            policy = Part(policy.type, {"seed": seed, **policy.options})
+        return super().train(policy, env, run, seed=seed, evaluation=evaluation)
+
+    def _loop(self, trl: Any, learner: Any, env: Environment, run: Run, seed: int, evaluation: EvaluationSpec) -> Loop:
+        from datasets import Dataset
+
+        from recr1.trainers.monitor import Monitor, Validator
+
+        ranks, interrupts = Ranks(), Interrupts(quiet=not run.writer)
+        args = self._arguments(trl, run, seed, learner)  # from here on the ranks know each other
+        pairs = self.pairs.pairs(env, learner, run, ranks, FailureBudget(self.failure_budget))
+        data = Dataset.from_list(examples(learner, env, pairs))
+        validator = Validator(learner, env, evaluation, seed)
+        monitor = Monitor(run, self.steps, validator, ranks, interrupts, lenient=self.failure_budget > 0)
+        trainer = resumable(self._trainer_class(trl))(
+            model=learner.model,
+            args=args,
+            train_dataset=data,
+            processing_class=learner.tokenizer,
+            callbacks=[monitor.callback()],
+        )
+        monitor.attach(trainer)
+        return Loop(trainer, ranks, monitor, interrupts, self.steps)
+
+    def _lengths(self, learner: Any) -> dict[str, Any]:
+        return {"max_length": None, "dataset_kwargs": {"skip_prepare_dataset": True}}
+
+
+def examples(learner: Any, env: Environment, pairs: Sequence[Pair]) -> list[dict[str, list[int]]]:
+    """Each pair in tokens; raises `UserError` where the policy may not write an answer that long."""
+    prompts = env.prompts([pair.need for pair in pairs])
+    rows = [example(learner.tokenizer, prompt, pair.completion) for prompt, pair in zip(prompts, pairs, strict=True)]
+    lengths = [sum(label != IGNORED for label in row["labels"]) for row in rows]
+    longest = max(range(len(rows)), key=lengths.__getitem__)
+    if lengths[longest] > learner.max_new_tokens:
+        raise UserError(
+            f"{pairs[longest].place}: the answer has {lengths[longest]} tokens, and policy.max_new_tokens is "
+            f"{learner.max_new_tokens}: set that to {lengths[longest]} or more"
+        )
+    return rows
