@@ -125,6 +125,9 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     _add_recipe(parser)
     _add_overrides(parser)
     parser.add_argument("--data", action="store_true", help="open the task too, and count its items and needs")
+    memory = "estimate the memory of training, from the model's config alone, and say whether it fits here"
+    parser.add_argument("--memory", action="store_true", help=memory)
+    parser.add_argument("--gpu-gb", metavar="N", type=_above_zero, help="a GPU of N GB in place of what is here")
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:

@@ -112,7 +112,7 @@ def _eval(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from recr1.commands.check import check
 
-    return check(args.recipe, args.overrides, data=args.data)
+    return check(args.recipe, args.overrides, data=args.data, memory=args.memory, gpu_gb=args.gpu_gb)
 
 
 def _doctor(args: argparse.Namespace) -> int:

@@ -15,13 +15,27 @@ if TYPE_CHECKING:
     from recr1.tasks.base import Task
 
 
-def check(recipe: str, overrides: Sequence[str] = (), *, data: bool = False) -> int:
-    """Validate a recipe, and with `data` its task; raises `UserError` with all that is wrong."""
+def check(
+    recipe: str,
+    overrides: Sequence[str] = (),
+    *,
+    data: bool = False,
+    memory: bool = False,
+    gpu_gb: float | None = None,
+) -> int:
+    """Validate a recipe, with `data` its task, and with `memory` estimate what training needs.
+
+    Raises `UserError` with all that is wrong.
+    """
     path = find_recipe(recipe)
     loaded = load_recipe(path, overrides)
     sys.stdout.write(f"{path}: the recipe is fine\n")
     if data:
         sys.stdout.write(_described(loaded))
+    if memory or gpu_gb is not None:
+        from recr1.commands.memory import memory as estimated
+
+        sys.stdout.write(estimated(loaded, gpu_gb))
     return 0
 
 

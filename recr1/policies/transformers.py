@@ -52,7 +52,7 @@ class Transformers:
         self.max_new_tokens, self.temperature, self.batch_size = max_new_tokens, temperature, batch_size
         self._next_seed = seed
         path = str(shipped_model(model) or model)
-        self.tokenizer = _load_tokenizer(path, trust_remote_code=trust_remote_code)
+        self.tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
         if dtype == "auto" and not (lora_rank and _gpu()):
             dtype = "float32"
         self.model = _load_model(path, dtype, trust_remote_code=trust_remote_code)
@@ -134,7 +134,8 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _load_tokenizer(path: str, *, trust_remote_code: bool) -> Any:
+def load_tokenizer(path: str, *, trust_remote_code: bool) -> Any:
+    """The tokenizer of a folder or hub name, with a pad token and a chat template whatever it came with."""
     transformers = _transformers()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
