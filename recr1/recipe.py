@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recr1 import yaml12
-from recr1.build import EvaluationSpec, Part, build, check_part, placed
+from recr1.build import EvaluationSpec, Part, build, check_part, find_class, placed
 from recr1.errors import RecipeError, UserError
 from recr1.options import Problem, check_options, convert, did_you_mean, options_of
 from recr1.tasks.base import SPLITS
@@ -30,13 +30,20 @@ class Recipe:
     rewards: tuple[tuple[Part, float], ...]
     """Each reward with its weight; weight 0 logs a reward without training on it."""
     policy: Part
-    trainer: Part | None = None
+    stages: tuple[Part, ...] = ()
+    """The trainers, one after the other: each goes on with the policy of the one before."""
     evaluate: EvaluationSpec = field(default_factory=EvaluationSpec)
     log: tuple[Part, ...] = ()
     """Services that get the numbers besides the run folder."""
 
+    @property
+    def trainer(self) -> Part | None:
+        """The trainer that the policy comes from in the end; None for a recipe that only evaluates."""
+        return self.stages[-1] if self.stages else None
+
     def to_dict(self) -> dict[str, Any]:
         """The mapping that a recipe file holds, of plain YAML values."""
+        stages = [part.to_dict() for part in self.stages]
         rewards = [{**part.to_dict(), "weight": weight} for part, weight in self.rewards]
         whole = {
             "seed": self.seed,
@@ -45,7 +52,7 @@ class Recipe:
             "k": self.k,
             "rewards": rewards,
             "policy": self.policy.to_dict(),
-            "trainer": self.trainer.to_dict() if self.trainer else None,
+            "trainer": stages[0] if len(stages) == 1 else stages,
             "evaluate": self.evaluate.to_dict(),
             "log": [part.to_dict() for part in self.log],
         }
@@ -191,13 +198,13 @@ class _Check:
         k = self._integer("k", None, least=1, most=2**31 - 1)
         rewards = self._rewards(k)
         policy = self._part("policy")
-        trainer = self._part("trainer") if "trainer" in self.raw else None
+        stages = self._stages()
         evaluate = self._evaluate(k)
         log = [self._checked("logger", spec, path) for path, spec in self._items("log")]
         if self.problems or not (task and retriever and policy):
             return None
         loggers = tuple(part for part in log if part)
-        return Recipe(seed, task, retriever, k, tuple(rewards), policy, trainer, evaluate, loggers)
+        return Recipe(seed, task, retriever, k, tuple(rewards), policy, stages, evaluate, loggers)
 
     def _integer(self, name: str, default: int | None, *, least: int, most: int) -> int:
         value = self.raw.get(name, default)
@@ -212,6 +219,28 @@ class _Check:
             self.problems.append(Problem(name, f"missing: a recipe needs {name}: {{type: ...}}"))
             return None
         return self._checked(name, self.raw[name], name)
+
+    def _stages(self) -> tuple[Part, ...]:
+        """The trainers: none, the one that is written, or those of a list."""
+        written = self.raw.get("trainer")
+        if not isinstance(written, list):
+            part = self._part("trainer") if written is not None else None
+            return (part,) if part else ()
+        if not written:
+            self.problems.append(Problem("trainer", "an empty list: name a trainer, or leave the key out to evaluate"))
+        parts = [self._checked("trainer", spec, path) for path, spec in self._items("trainer")]
+        if len(parts) > 1:
+            self._hands_on(self.raw.get("policy"))
+        return tuple(part for part in parts if part)
+
+    def _hands_on(self, policy: object) -> None:
+        """A stage after the first starts from a folder, which the policy must be able to."""
+        name = policy.get("type") if isinstance(policy, dict) else None
+        if not isinstance(name, str) or check_part("policy", policy, "policy"):
+            return  # that is said of the policy already
+        if "model" not in options_of(find_class("policy", name)):
+            what = f"stages need a policy that starts from a folder, and {name!r} has no option 'model'"
+            self.problems.append(Problem("trainer", f"{what}: use {{type: transformers, ...}}"))
 
     def _checked(self, kind: str, spec: Any, path: str) -> Part | None:
         problems = check_part(kind, spec, path)

@@ -8,16 +8,17 @@ import sys
 import threading
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
-from recr1.build import build
+from recr1.build import Part, build
 from recr1.commands.launch import check_processes
 from recr1.env import Environment, open_environment
 from recr1.errors import MissingLibrary, RunError, UserError
 from recr1.recipe import Recipe, find_recipe, load_recipe
 from recr1.runs import Run
 from recr1.trainers import Trainer
-from recr1.trainers.checkpoints import Checkpoints
+from recr1.trainers.stages import last_saved_step, policy_so_far, train_stages
 from retrievers.fingerprint import retriever_fingerprint
 
 
@@ -36,11 +37,11 @@ def train(name: str, overrides: Sequence[str] = (), *, out: str | None = None) -
     held = Path(name) if Path(name).is_dir() else None
     path = _recipe_of(held, overrides, out) if held else find_recipe(name)
     recipe = load_recipe(path, overrides)
-    if recipe.trainer is None:
+    if not recipe.stages:
         raise UserError(
             f"{path}: trainer: missing: the recipe only evaluates; add one, such as {{type: grpo, steps: 100}}"
         )
-    trainer: Trainer = build("trainer", recipe.trainer)
+    stages = _built(recipe)
     folder = held or (Path(out) if out else _new_folder(path.stem))
     resumes = _is_first_process() and _holds_unfinished(folder, recipe)
     if _is_first_process() and not resumes:
@@ -56,10 +57,10 @@ def train(name: str, overrides: Sequence[str] = (), *, out: str | None = None) -
         f"{path}: {len(env.task.catalog)} items, {len(env.task.needs('train'))} training needs; run folder {run.path}",
     )
     try:
-        trainer.train(recipe.policy, env, run, seed=recipe.seed, evaluation=recipe.evaluate)
+        _train(stages, recipe, env, run)
     except KeyboardInterrupt:
         run.finish("interrupted")
-        _say(run, f"interrupted: what was learned so far is in {run.policy_path}")
+        _say(run, f"interrupted: what was learned so far is in {policy_so_far(run)}")
         _say_how_to_go_on(run)
         raise
     except BaseException as error:
@@ -71,6 +72,20 @@ def train(name: str, overrides: Sequence[str] = (), *, out: str | None = None) -
     _say(run, f"the trained policy is in {run.policy_path}, the reward curve in {run.path / 'plots' / 'reward.png'}")
     _say(run, f"compare it on held-out needs: recr1 eval {run.path} --split test")
     return 0
+
+
+def _built(recipe: Recipe) -> list[tuple[Part, Trainer]]:
+    """The trainers of all stages, each with its part: what is wrong with the last shows before the first begins."""
+    paths = ["trainer"] if len(recipe.stages) == 1 else [f"trainer.{place}" for place in range(len(recipe.stages))]
+    return [(part, build("trainer", part, path=path)) for path, part in zip(paths, recipe.stages, strict=True)]
+
+
+def _train(stages: Sequence[tuple[Part, Trainer]], recipe: Recipe, env: Environment, run: Run) -> None:
+    seed, evaluation = recipe.seed, recipe.evaluate
+    if len(stages) == 1:
+        stages[0][1].train(recipe.policy, env, run, seed=seed, evaluation=evaluation)
+        return
+    train_stages(stages, recipe.policy, env, run, seed=seed, evaluation=evaluation, say=partial(_say, run))
 
 
 def _recipe_of(folder: Path, overrides: Sequence[str], out: str | None) -> Path:
@@ -140,9 +155,9 @@ def _say(run: Run, line: str) -> None:
 
 
 def _say_how_to_go_on(run: Run) -> None:
-    saved = Checkpoints(run.path / "checkpoints").newest()
-    if saved:
-        _say(run, f"the state after step {saved[0]} is saved; go on with: recr1 train {run.path}")
+    saved = last_saved_step(run)
+    if saved is not None:
+        _say(run, f"the state after step {saved} is saved; go on with: recr1 train {run.path}")
 
 
 def _draw(run: Run) -> None:

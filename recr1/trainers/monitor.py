@@ -110,10 +110,13 @@ class Monitor:
                 self.validate(step)
 
     def begin(self, step: int) -> None:
-        """Validate before the first step, and after a step that was logged and not validated before it stopped."""
+        """Validate before the first step, and after a step that was logged and not validated before it stopped.
+
+        A later stage of a run begins where the one before it was validated last, and is not validated again.
+        """
         self.view.begin(step)
         split = self.validator.split
-        logged = self.run.read_metrics() if step and self.run.writer else []
+        logged = self.run.read_metrics() if self.run.writer else []
         done = any(line["step"] == step and any(name.startswith(f"eval/{split}/") for name in line) for line in logged)
         if self._ranks.any(self.run.writer and not done and self.validator.due(step, self.steps)):
             self.validate(step)

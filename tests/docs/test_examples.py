@@ -84,7 +84,7 @@ def test_parts_in_yaml_blocks_are_sound(block, monkeypatch):
     if "bad.yaml" in block.info:
         return  # its mistakes are shown with their messages, see below
     kinds = {"rewards": "reward"}
-    specs = [(key, spec) for key, value in document.value.items() for spec in (value if key in kinds else [value])]
+    specs = [(key, spec) for key, value in document.value.items() for spec in (value if isinstance(value, list) else [value])]
     for key, spec in specs:
         bare = {name: value for name, value in spec.items() if name != "weight"}
         assert check_part(kinds.get(key, key), bare, key) == []

@@ -1,0 +1,154 @@
+"""Training in stages: each goes on with the policy that the one before it left."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recr1.build import EvaluationSpec, Part
+from recr1.env import Environment
+from recr1.runs import Run, writing
+from recr1.trainers.base import Trainer
+from recr1.trainers.checkpoints import Checkpoints
+
+if TYPE_CHECKING:
+    from recr1.env import Step
+
+FOLDER = "stages"
+"""Where, in a run folder, each stage has a folder of its own."""
+
+
+class Stage(Run):
+    """A stage of a run, as its trainer sees it: a run whose steps begin at 0.
+
+    Numbers and rollouts go into the files of the whole run, with steps that go on from the stage before. Checkpoints,
+    and what else a trainer keeps, are in a folder of the stage; and so is its policy, but for that of the last one.
+    """
+
+    def __init__(self, whole: Run, name: str, *, first: int, last: bool, resumed: bool) -> None:
+        """Bind a stage of `whole` that begins after its step `first`."""
+        super().__init__(whole.path / FOLDER / name, writer=whole.writer)
+        self._whole, self._first, self._is_last, self.resumed = whole, first, last, resumed
+        if self.writer:
+            with writing(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def policy_path(self) -> Path:
+        """Where the policy of this stage is saved."""
+        return self._whole.policy_path if self._is_last else self.path / "policy"
+
+    def facts(self) -> dict[str, Any]:
+        """What `run.json` holds of the whole run."""
+        return self._whole.facts()
+
+    def recipe(self) -> dict[str, Any]:
+        """The recipe of the whole run."""
+        return self._whole.recipe()
+
+    def update(self, **facts: Any) -> None:
+        """Add to `run.json`."""
+        self._whole.update(**facts)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log a step of this stage under its number in the whole run."""
+        self._whole.log(self._first + step, metrics)
+
+    def log_rollouts(self, step: int, result: Step) -> None:
+        """Record the rollouts of a step of this stage under its number in the whole run."""
+        self._whole.log_rollouts(self._first + step, result)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of this stage, and that of its start, with its own numbers of steps."""
+        return self._own(self._whole.read_metrics())
+
+    def read_rollouts(self) -> list[dict[str, Any]]:
+        """The rollouts of this stage, with its own numbers of steps."""
+        return self._own(self._whole.read_rollouts())
+
+    def rewind(self, step: int) -> None:
+        """Forget what was logged after a step of this stage; what was logged before the stage stays."""
+        # A stage that has no checkpoint begins anew: where another came before it, that one's last validation stays.
+        self._whole.rewind(self._first + max(step, 0) if self._first else step)
+
+    def _own(self, lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        return [{**line, "step": line["step"] - self._first} for line in lines if line["step"] >= self._first]
+
+
+def train_stages(
+    stages: Sequence[tuple[Part, Trainer]],
+    policy: Part,
+    env: Environment,
+    run: Run,
+    *,
+    seed: int,
+    evaluation: EvaluationSpec,
+    say: Callable[[str], None],
+) -> None:
+    """Train the stages that a run has not finished yet, each on the policy of the one before.
+
+    Args:
+        stages: each trainer with the part that it was built from.
+        policy: what the first stage starts from.
+        env: prompts, rewards and validation needs.
+        run: the run, which keeps a record of finished stages under `stages` in `run.json`.
+        seed: of every stage.
+        evaluation: what to measure on which needs, and how often.
+        say: shows a line.
+    """
+    done = finished_stages(run)
+    resumed = run.resumed
+    for number, (part, trainer) in enumerate(stages):
+        name = f"{number + 1}-{part.type.rpartition(':')[2]}"
+        if number < len(done):
+            policy = _from(policy, run.path / FOLDER / name / "policy")
+            continue
+        last = number + 1 == len(stages)
+        first = done[-1]["last_step"] if done else 0
+        say(f"stage {number + 1} of {len(stages)}: {part.type}")
+        stage = Stage(run, name, first=first, last=last, resumed=resumed)
+        saved = trainer.train(policy, env, stage, seed=seed, evaluation=evaluation)
+        done.append({"type": part.type, "last_step": _last_step(run, first)})
+        run.update(stages=done)
+        _wait()
+        policy, resumed = _from(policy, saved), False
+        gc.collect()  # a trainer and its model hold each other: two stages need not fit into memory at once
+
+
+def finished_stages(run: Run) -> list[dict[str, Any]]:
+    """The stages that a run has finished: the type and the last step of each."""
+    return list(run.facts().get("stages", [])) if (run.path / "run.json").exists() else []
+
+
+def last_saved_step(run: Run) -> int | None:
+    """The last step that a run can go on from, in the numbers of the whole run; None where there is none."""
+    done = finished_stages(run)
+    first = int(done[-1]["last_step"]) if done else None
+    homes = [run.path, *sorted((run.path / FOLDER).glob(f"{len(done) + 1}-*"))]
+    saved = [newest[0] for home in homes if (newest := Checkpoints(home / "checkpoints").newest())]
+    return (first or 0) + saved[-1] if saved else first
+
+
+def policy_so_far(run: Run) -> Path:
+    """Where the policy is that was saved last: the run's own, or that of a stage before the last one."""
+    of_stages = sorted((run.path / FOLDER).glob("*/policy"))
+    return of_stages[-1] if of_stages and not run.policy_path.exists() else run.policy_path
+
+
+def _from(policy: Part, folder: Path) -> Part:
+    """The same policy with the weights of a folder."""
+    return Part(policy.type, {**policy.options, "model": str(folder)})
+
+
+def _last_step(run: Run, first: int) -> int:
+    """The step that the next stage goes on from; only the process that writes has the numbers."""
+    return max((int(line["step"]) for line in run.read_metrics()), default=first) if run.writer else first
+
+
+def _wait() -> None:
+    """Let no process read a policy before it is written."""
+    from accelerate import PartialState
+
+    PartialState().wait_for_everyone()
