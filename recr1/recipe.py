@@ -12,6 +12,7 @@ from recr1 import yaml12
 from recr1.build import EvaluationSpec, Part, build, check_part, find_class, placed
 from recr1.errors import RecipeError, UserError
 from recr1.options import Problem, check_options, convert, did_you_mean, options_of
+from recr1.places import Places
 from recr1.tasks.base import SPLITS
 
 SECTIONS = ("seed", "task", "retriever", "k", "rewards", "policy", "trainer", "evaluate", "log")
@@ -70,7 +71,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = find_recipe(source)
     document = yaml12.read(_text(path))
-    places = _Places(path, document.lines)
+    places = Places(path, document.lines)
     lines = [f"{path}:{line}: {what}" for line, what in document.problems]
     if not isinstance(document.value, dict):
         raise RecipeError(lines or [f"{path}: a recipe is a mapping with the keys {', '.join(SECTIONS)}"], path)
@@ -125,58 +126,6 @@ def _text(path: Path) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         what = f"byte 0x{content[error.start]:02x} is not UTF-8: save the file in that encoding"
         raise RecipeError([f"{path}:{line}: {what}"], path) from error
-
-
-class _Places:
-    """Where each path of a recipe was said: a line of the file, or an override."""
-
-    def __init__(self, file: Path, lines: Mapping[str, int]) -> None:
-        self._file = file
-        self._said = {path: f"{file}:{line}" for path, line in lines.items()}
-
-    def of(self, path: str) -> str:
-        """The place of a path, or of the section around it."""
-        while path not in self._said and "." in path:
-            path = path.rpartition(".")[0]
-        return self._said.get(path, str(self._file))
-
-    def apply(self, raw: dict[str, Any], override: str) -> Problem | None:
-        """Put `section.key=value` into the recipe; says what is wrong with it, or None."""
-        path, equals, text = override.partition("=")
-        document = yaml12.read(text)
-        said = f"override '{override}'"
-        self._said[path] = said
-        if not equals or not all(path.split(".")):
-            return Problem(path, "an override is section.key=value, such as retriever.k1=1.2")
-        if document.problems:
-            return Problem(path, f"the value is {document.problems[0][1]} (quote it?)")
-        *outer, last = path.split(".")
-        node: Any = raw
-        for depth, key in enumerate([*outer, last]):
-            here = ".".join(outer[:depth])
-            problem = _enter(node, key, here)
-            if problem:
-                return Problem(path, problem)
-            place = int(key) if isinstance(node, list) else key
-            if depth < len(outer):
-                if isinstance(node, dict) and node.get(key) is None:
-                    node[key] = {}
-                    self._said[f"{here}.{key}" if here else key] = said
-                node = node[place]
-        node[place] = document.value
-        self._said = {p: s for p, s in self._said.items() if not p.startswith(f"{path}.")}
-        return None
-
-
-def _enter(node: object, key: str, here: str) -> str:
-    """Why `key` cannot be set in the value of the path `here`, or an empty text."""
-    if isinstance(node, list):
-        if not key.isdecimal() or int(key) >= len(node):
-            items = ", ".join(f"{here}.{place}" for place in range(len(node))) or "none"
-            return f"'{here}' is a list, whose items are: {items}"
-    elif not isinstance(node, dict):
-        return f"'{here}' is {node!r}, which has no keys"
-    return ""
 
 
 class _Check:
