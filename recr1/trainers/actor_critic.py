@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from recr1.errors import UserError
 from recr1.trainers.critic import Critic, CriticOptimizer, Kind
 from recr1.trainers.gae import explained_variance, gae, moments, token_rewards, value_losses, whitened
 
@@ -50,12 +49,6 @@ class WithCritic(_Trainer):  # type: ignore[misc]
     def __init__(self, *, model: Any, **given: Any) -> None:
         self.critic = Critic(model, self.settings.critic, self.settings.value_weight)
         super().__init__(model=model, **given)
-        needs, there = self.args.generation_batch_size // self.num_generations, len(self.train_dataset)
-        if there < needs:  # TRL drops a batch that is not full, and would end without a step
-            raise UserError(
-                f"trainer: a batch takes {needs} needs, and there are {there} for training; lower "
-                "trl.per_device_train_batch_size or trl.gradient_accumulation_steps, or raise trl.num_generations"
-            )
         self.critic.place(self.accelerator.device, recompute=self.args.gradient_checkpointing)
         self.critic_optimizer = CriticOptimizer(self.critic, self.args, self.settings.critic_learning_rate)
 

@@ -9,7 +9,6 @@ import logging
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,6 +22,7 @@ from recr1.trainers.checkpoints import Checkpoints, resumable
 from recr1.trainers.curriculum import RATE, UNIFORM, Curriculum, curricular, curriculum_problems, settings_of
 from recr1.trainers.failures import FailureBudget
 from recr1.trainers.interrupts import Interrupts
+from recr1.trainers.loop import Loop, check_batch
 from recr1.trainers.ranks import Ranks
 from recr1.trainers.resample import TOLERANCE, resampling
 from recr1.trainers.reward import RewardFunction, training_data
@@ -193,6 +193,7 @@ class Online:
             processing_class=learner.tokenizer,
             callbacks=[monitor.callback(), *self._watches(monitor, learner)],
         )
+        check_batch(trainer)
         monitor.attach(trainer)
         return Loop(trainer, ranks, monitor, interrupts, self.steps)
 
@@ -238,32 +239,6 @@ class Online:
     def _lengths(self, learner: Any) -> dict[str, Any]:
         """The keys of TRL's config that follow from the policy."""
         return {"max_completion_length": learner.max_new_tokens}
-
-
-@dataclass(frozen=True)
-class Loop:
-    """A trainer of TRL with all that is around it, ready to run."""
-
-    trainer: Any
-    ranks: Ranks
-    monitor: Monitor
-    interrupts: Interrupts
-    steps: int
-
-    def run(self, start: tuple[int, Path] | None) -> None:
-        """Train from a checkpoint, or from the beginning, to the last step; or save the state and raise."""
-        with self.monitor, self.interrupts.heeded():
-            if start and start[0] >= self.steps:  # killed between its last step and its end
-                self.trainer._load_from_checkpoint(str(start[1]))
-                return
-            try:
-                self.trainer.train(resume_from_checkpoint=str(start[1]) if start else None)
-            except Exception:
-                if self.ranks.failed:
-                    self.trainer.save_moment()
-                raise
-        if self.monitor.stopped:
-            raise KeyboardInterrupt
 
 
 def _require_libraries(name: str) -> None:

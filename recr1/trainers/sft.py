@@ -19,7 +19,8 @@ from recr1.runs import Run
 from recr1.trainers.checkpoints import resumable
 from recr1.trainers.failures import FailureBudget
 from recr1.trainers.interrupts import Interrupts
-from recr1.trainers.online import Loop, Online
+from recr1.trainers.loop import Loop
+from recr1.trainers.online import Online
 from recr1.trainers.pairs import Pair, Pairs
 from recr1.trainers.ranks import Ranks
 from recr1.trainers.tokens import IGNORED, example

@@ -103,6 +103,12 @@ def test_a_batch_that_trl_refuses_is_the_users_mistake(tmp_path, env, random_mod
         train(tmp_path / "run", env, random_model, trl={"num_generations": 3, "per_device_train_batch_size": 16})
 
 
+def test_a_batch_of_more_needs_than_there_are_is_refused_because_it_would_train_on_nothing(tmp_path, env, random_model):
+    there = len(env.task.needs("train"))
+    with pytest.raises(UserError, match=rf"a batch takes {2 * there} needs, and there are {there} for training"):
+        train(tmp_path / "run", env, random_model, trl={"num_generations": 2, "per_device_train_batch_size": 4 * there})
+
+
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers(tmp_path, env, random_model):
     runs = [train(tmp_path / name, env, random_model, seed=3) for name in ("first", "second")]

@@ -1,0 +1,54 @@
+"""A trainer of TRL, run to its last step, or stopped so that it can go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recr1.errors import UserError
+from recr1.trainers.interrupts import Interrupts
+from recr1.trainers.ranks import Ranks
+
+if TYPE_CHECKING:
+    from recr1.trainers.monitor import Monitor
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A trainer of TRL with all that is around it, ready to run."""
+
+    trainer: Any
+    ranks: Ranks
+    monitor: Monitor
+    interrupts: Interrupts
+    steps: int
+
+    def run(self, start: tuple[int, Path] | None) -> None:
+        """Train from a checkpoint, or from the beginning, to the last step; or save the state and raise."""
+        with self.monitor, self.interrupts.heeded():
+            if start and start[0] >= self.steps:  # killed between its last step and its end
+                self.trainer._load_from_checkpoint(str(start[1]))
+                self.monitor.begin(start[0])
+                return
+            try:
+                self.trainer.train(resume_from_checkpoint=str(start[1]) if start else None)
+            except Exception:
+                if self.ranks.failed:
+                    self.trainer.save_moment()
+                raise
+        if self.monitor.stopped:
+            raise KeyboardInterrupt
+
+
+def check_batch(trainer: Any) -> None:
+    """Raises `UserError` for a batch of more needs than there are: TRL drops one that is not full, and all would be."""
+    generates = getattr(trainer, "num_generations", None)
+    if generates is None:  # it trains on pairs that are there already
+        return
+    needs, there = trainer.args.generation_batch_size // generates, len(trainer.train_dataset)
+    if there < needs:
+        raise UserError(
+            f"trainer: a batch takes {needs} needs, and there are {there} for training; lower "
+            "trl.per_device_train_batch_size or trl.gradient_accumulation_steps, or raise trl.num_generations"
+        )
