@@ -260,7 +260,7 @@ def test_the_sizes_of_groups_and_batches_are_the_recipes():
     )
     assert (patient.group, patient.batch) == (4, 128)
     explicit = ["trainer.trl.steps_per_generation=2", "task.items=200", "task.train=20"]
-    assert open_patient(load_recipe("quickstart", explicit)).batch == 64
+    assert open_patient(load_recipe("quickstart", explicit)).batch == 256
 
 
 def test_a_clean_bill_is_status_0_and_lines(capsys):

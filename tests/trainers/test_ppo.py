@@ -78,7 +78,8 @@ def test_a_bandit_finds_the_arm_that_pays_most(tmp_path, critic):
     assert np.mean(curve(run, "train/value/mean")[-5:]) == pytest.approx(1, abs=0.15)
 
 
-@pytest.mark.parametrize("critic", ["head", pytest.param("model", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("critic", ["head", "model"])
 def test_a_chain_is_walked_to_its_end_past_a_smaller_reward_on_the_way(tmp_path, critic):
     """Who says "up up" and ends earns 1, who says "down" and ends .3; random ones earn .14.
 
@@ -131,7 +132,8 @@ def test_a_run_that_stopped_goes_on_with_its_critic_to_the_last_bit(tmp_path, ra
     assert min(curve(whole, "train/value/grad_norm")) > 0
 
 
-@pytest.mark.parametrize("critic", ["model", pytest.param("head", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("critic", ["model", "head"])
 def test_two_ways_to_split_a_batch_give_one_trajectory(tmp_path, random_model, critic):
     whole = go(new(tmp_path / "whole"), environment(), random_model, critic=critic)
     split = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4}

@@ -163,6 +163,7 @@ def test_the_numbers_of_a_step_are_those_of_its_first_round(tmp_path, random_mod
     assert line["train/reward/scripted"] == pytest.approx(rewards[:4].mean(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_without_flat_groups_nothing_changes(tmp_path, random_model):
     whole, other = fresh_run(tmp_path / "whole"), fresh_run(tmp_path / "other")
     go(whole, random_model, env=environment(every=1), steps=3)
@@ -215,7 +216,7 @@ def test_a_bad_option_is_named(options, message):
 @pytest.mark.parametrize(
     ("kind", "search"),
     [
-        pytest.param(GRPO, 8, id="grpo"),
+        pytest.param(GRPO, 8, id="grpo", marks=pytest.mark.slow),
         pytest.param(RLOO, 8, id="rloo", marks=pytest.mark.slow),
         pytest.param(GRPO, 9, id="another round", marks=pytest.mark.slow),
     ],
