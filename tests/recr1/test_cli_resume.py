@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from safetensors.numpy import load_file
 
 from retrievers.bm25 import BM25
 from retrievers.remote import RemoteError
+from tests.processes import begin
 from tests.retrievers.service_contracts import needs_service
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,17 +55,7 @@ def whole(recipe, tmp_path_factory):
 
 
 def recr1(*arguments):
-    # A shell lets its background jobs ignore Ctrl-C, and they hand that on: begin as a terminal would.
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    return subprocess.Popen(
-        [sys.executable, "-m", "recr1", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=heed,  # noqa: PLW1509
-    )
+    return begin([sys.executable, "-m", "recr1", *arguments])
 
 
 def train(*arguments):

@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 
 import pytest
+
+from tests.processes import begin
 
 TOY = """\
 seed: 0
@@ -140,9 +141,7 @@ def test_eval_of_a_folder_without_a_run_is_refused(tmp_path):
 def test_ctrl_c_keeps_what_was_learned_and_leaves_a_folder_that_loads(recipe, tmp_path, stop):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "recr1", "train", str(recipe), "trainer.steps=100000", "--out", str(out)]
-    # A shell lets its background jobs ignore Ctrl-C, and they hand that on: begin as a terminal would.
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed)  # noqa: PLW1509
+    process = begin(command)
     try:
         deadline = time.monotonic() + 120
         while not (out / "rollouts.jsonl").exists():

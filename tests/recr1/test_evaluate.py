@@ -347,7 +347,8 @@ def test_long_titles_are_cut_to_the_width(env):
     assert max(map(len, (line for line in body if "RR@3" not in line))) == 24
 
 
-def test_an_evaluation_asks_again_and_is_of_all_its_needs_or_none(world):
+def test_an_evaluation_asks_again_and_is_of_all_its_needs_or_none():
+    world = World()
     patient = Lossy(world.catalog, {"green tea": 2})
     whole = evaluate(Echo(), Environment(world, Overlap(world.catalog), [], 4), "train", ["nDCG@4"])
     found = evaluate(Echo(), Environment(world, patient, [], 4), "train", ["nDCG@4"])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from retrievers.jvm import HEAP, Java, find_jar, find_java
+from tests.processes import begin
 from tests.retrievers.lucene_contracts import needs_java
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,14 +125,12 @@ assert lucene.search(["red"], 1).rows_QK.tolist() == [[0]]
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, "KeyboardInterrupt"), (signal.SIGTERM, "")])
 def test_signals_go_to_python(number, status):
     code = f"{SEARCH}\nimport time\nprint('ready', flush=True)\ntime.sleep(30)"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
-    )
+    process = begin([sys.executable, "-c", code])
     assert process.stdout.readline() == "ready\n", process.stderr.read()
-    begin = time.monotonic()
+    sent = time.monotonic()
     process.send_signal(number)
     _, errors = process.communicate(timeout=20)
-    assert time.monotonic() - begin < 15
+    assert time.monotonic() - sent < 15
     assert process.returncode == -number
     assert errors.endswith(f"{status}\n" if status else "")
 

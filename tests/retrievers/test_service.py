@@ -5,12 +5,10 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
-import os
 import pickle
 import re
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -28,6 +26,7 @@ from retrievers.bm25 import BM25
 from retrievers.cache import Cached
 from retrievers.remote import RemoteError, Unanswered
 from retrievers.service import Service
+from tests.processes import begin
 from tests.retrievers.service_contracts import needs_service
 
 httpx = pytest.importorskip("httpx", reason="pip install 'recr1[service]'")
@@ -44,9 +43,7 @@ class Process:
 
     def __init__(self, *arguments: str, port: int = 0, wait: bool = True, **env: str) -> None:
         command = [sys.executable, "-m", "recr1", "serve-retriever", "toy/echo", "--port", str(port), *arguments]
-        self.process = subprocess.Popen(
-            command, stdout=-1, stderr=-1, text=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", **env}
-        )
+        self.process = begin(command, **env)
         self.url = ""
         lines = 2 if wait else 1
         for line in [self.process.stdout.readline() for _ in range(lines)]:
