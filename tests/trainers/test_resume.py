@@ -90,19 +90,20 @@ def stopped(folder, model, env, **options):
 SPLIT = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "steps_per_generation": 4}
 
 
-@pytest.mark.parametrize(
-    ("trl", "search"),
-    [
-        pytest.param({}, 7, id="in the second epoch"),
-        pytest.param({**SPLIT, "num_iterations": 2}, 6, id="one generation for several steps", marks=pytest.mark.slow),
-        pytest.param(
-            {"beta": 0.1, "sync_ref_model": True, "ref_model_sync_steps": 1},
-            5,
-            id="a reference that moves",
-            marks=pytest.mark.slow,
-        ),
-    ],
-)
+CASES = [
+    pytest.param({}, 7, id="in the second epoch"),
+    pytest.param({**SPLIT, "num_iterations": 2}, 6, id="one generation for several steps", marks=pytest.mark.slow),
+    pytest.param(
+        {"beta": 0.1, "sync_ref_model": True, "ref_model_sync_steps": 1},
+        5,
+        id="a reference that moves",
+        marks=pytest.mark.slow,
+    ),
+]
+"""Options, and the number of the search in which the engine goes away."""
+
+
+@pytest.mark.parametrize(("trl", "search"), CASES)
 def test_a_run_whose_engine_came_back_is_the_run_whose_engine_never_left(tmp_path, random_model, trl, search):
     trl = {**TRL, "save_strategy": "no", **trl}  # the one checkpoint is that of the failure
     whole = go(Run.create(tmp_path / "whole", {"seed": 3}, {}), environment(), random_model, trl=trl)

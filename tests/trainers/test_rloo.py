@@ -10,11 +10,10 @@ from recr1.runs import Run
 from recr1.trainers.checkpoints import Checkpoints
 from recr1.trainers.rloo import RLOO
 from retrievers.remote import RemoteError, Unanswered, without_answer
-from tests.trainers.test_resume import FAULT, environment, same
+from tests.trainers.test_resume import CASES, FAULT, SPLIT, environment, same
 
 TRL = {"num_generations": 4, "per_device_train_batch_size": 16, "learning_rate": 1e-2}
 VALIDATION = EvaluationSpec(split="validation", measures=("nDCG@10",), every=2)
-SPLIT = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "steps_per_generation": 4}
 
 
 class Watched(RLOO):
@@ -95,19 +94,7 @@ def test_the_reference_is_the_policy_at_the_start(tmp_path, random_model):
     assert distance[-1] > 1e-6
 
 
-@pytest.mark.parametrize(
-    ("trl", "search"),
-    [
-        pytest.param({}, 7, id="in the second epoch"),
-        pytest.param({**SPLIT, "num_iterations": 2}, 6, id="one generation for several steps", marks=pytest.mark.slow),
-        pytest.param(
-            {"beta": 0.1, "sync_ref_model": True, "ref_model_sync_steps": 1},
-            5,
-            id="a reference that moves",
-            marks=pytest.mark.slow,
-        ),
-    ],
-)
+@pytest.mark.parametrize(("trl", "search"), CASES)
 def test_a_run_whose_engine_came_back_is_the_run_whose_engine_never_left(tmp_path, random_model, trl, search):
     trl = {**TRL, "save_strategy": "no", **trl}
     whole = fresh_run(tmp_path / "whole")
