@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from recr1.errors import UserError
 from recr1.runs import Run
 from recr1.trainers.actor_critic import Settings, WithCritic
 from recr1.trainers.critic import Kind
@@ -19,12 +18,12 @@ GROUPS = "PPO compares with its critic, not with a group"
 OBJECTIVES = ("grpo", "bnpo", "dr_grpo", "dapo")
 """TRL's losses that clip as PPO does; they differ in how tokens and completions are weighed."""
 
-NOT_OURS = {
+MEANINGLESS = {
     "scale_rewards": f"{GROUPS}; see trainer.whiten",
     "multi_objective_aggregation": f"{GROUPS}; give each reward of the recipe its weight",
     "fp16": "values do not fit into its range; use bf16",
 }
-"""TRL's keys that mean nothing to PPO, and why."""
+"""Keys of `GRPOConfig` that mean nothing to PPO, and why."""
 
 
 class PPO(Online):
@@ -54,6 +53,7 @@ class PPO(Online):
     name: ClassVar[str] = "ppo"
     config: ClassVar[str] = "GRPOConfig"
     trainer: ClassVar[str] = "GRPOTrainer"
+    meaningless: ClassVar[Mapping[str, str]] = MEANINGLESS
 
     def __init__(
         self,
@@ -73,17 +73,13 @@ class PPO(Online):
     ) -> None:
         super().__init__(steps=steps, trl=trl, rollouts_every=rollouts_every, failure_budget=failure_budget)
         self.settings = Settings(critic, critic_learning_rate, gamma, gae_lambda, value_clip, value_weight, whiten, kl)
-        problems = self.check_options(vars(self.settings))
-        if problems:
-            raise UserError(problems[0])
+        self._check(vars(self.settings))
 
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> list[str]:
         """Problems that show before anything is loaded."""
         keys = options.get("trl") or {}
-        alone = {**options, "trl": {key: value for key, value in keys.items() if key not in NOT_OURS}}
-        problems = super().check_options(alone)
-        problems += [f"trl.{key}: not here: {NOT_OURS[key]}" for key in keys if key in NOT_OURS]
+        problems = super().check_options(options)
         if keys.get("loss_type", "dapo") not in OBJECTIVES:
             known = ", ".join(OBJECTIVES)
             problems.append(f"trl.loss_type: {keys['loss_type']!r} does not clip as PPO does; use one of {known}")

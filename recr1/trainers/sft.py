@@ -16,17 +16,14 @@ from recr1.env import Environment
 from recr1.errors import UserError
 from recr1.options import options_of
 from recr1.runs import Run
-from recr1.trainers.checkpoints import resumable
 from recr1.trainers.failures import FailureBudget
-from recr1.trainers.interrupts import Interrupts
-from recr1.trainers.loop import Loop
-from recr1.trainers.online import Online
+from recr1.trainers.on_trl import OnTRL
 from recr1.trainers.pairs import Pair, Pairs
 from recr1.trainers.ranks import Ranks
 from recr1.trainers.tokens import IGNORED, example
 
 AS_GENERATED = "prompt and answer are put together as generation does it"
-NOT_OURS = {
+MEANINGLESS = {
     **dict.fromkeys(("max_length", "truncation_mode"), "nothing is cut; an answer has policy.max_new_tokens"),
     **dict.fromkeys(("packing", "packing_strategy", "eval_packing"), "each pair is a row of its own"),
     **dict.fromkeys(("completion_only_loss", "assistant_only_loss"), "the loss is that of the answer alone"),
@@ -34,10 +31,10 @@ NOT_OURS = {
     **dict.fromkeys(("eos_token", "pad_token", "chat_template_path"), AS_GENERATED),
     "shuffle_dataset": "the data is in another order in each epoch already",
 }
-"""TRL's keys that mean nothing here, and why."""
+"""Keys of `SFTConfig` that mean nothing here, and why."""
 
 
-class SFT(Online):
+class SFT(OnTRL):
     """Supervised fine-tuning, on pairs of a file or on the best of what the policy writes itself.
 
     Args:
@@ -51,6 +48,7 @@ class SFT(Online):
     name: ClassVar[str] = "sft"
     config: ClassVar[str] = "SFTConfig"
     trainer: ClassVar[str] = "SFTTrainer"
+    meaningless: ClassVar[Mapping[str, str]] = MEANINGLESS
 
     def __init__(
         self, *, steps: int, pairs: dict[str, Any], trl: dict[str, Any] | None = None, failure_budget: float = 0.0
@@ -58,41 +56,17 @@ class SFT(Online):
         super().__init__(steps=steps, trl=trl, failure_budget=failure_budget)
         self.pairs: Pairs = build("pairs", pairs, path="trainer.pairs")
 
-    @classmethod
-    def check_options(cls, options: Mapping[str, Any]) -> list[str]:
-        """Problems that show before anything is loaded."""
-        keys = options.get("trl") or {}
-        alone = {**options, "trl": {key: value for key, value in keys.items() if key not in NOT_OURS}}
-        return super().check_options(alone) + [
-            f"trl.{key}: not here: {NOT_OURS[key]}" for key in keys if key in NOT_OURS
-        ]
-
     def train(self, policy: Part, env: Environment, run: Run, *, seed: int, evaluation: EvaluationSpec) -> Path:
         """Train the policy and save it, as every trainer does; returns the folder of the trained policy."""
         if "seed" in options_of(find_class("policy", policy.type)):  # what is sampled follows the seed of the run
             policy = Part(policy.type, {"seed": seed, **policy.options})
         return super().train(policy, env, run, seed=seed, evaluation=evaluation)
 
-    def _loop(self, trl: Any, learner: Any, env: Environment, run: Run, seed: int, evaluation: EvaluationSpec) -> Loop:
+    def _material(self, learner: Any, env: Environment, run: Run, ranks: Ranks) -> dict[str, Any]:
         from datasets import Dataset
 
-        from recr1.trainers.monitor import Monitor, Validator
-
-        ranks, interrupts = Ranks(), Interrupts(quiet=not run.writer)
-        args = self._arguments(trl, run, seed, learner)  # from here on the ranks know each other
         pairs = self.pairs.pairs(env, learner, run, ranks, FailureBudget(self.failure_budget))
-        data = Dataset.from_list(examples(learner, env, pairs))
-        validator = Validator(learner, env, evaluation, seed)
-        monitor = Monitor(run, self.steps, validator, ranks, interrupts, lenient=self.failure_budget > 0)
-        trainer = resumable(self._trainer_class(trl))(
-            model=learner.model,
-            args=args,
-            train_dataset=data,
-            processing_class=learner.tokenizer,
-            callbacks=[monitor.callback()],
-        )
-        monitor.attach(trainer)
-        return Loop(trainer, ranks, monitor, interrupts, self.steps)
+        return {"train_dataset": Dataset.from_list(examples(learner, env, pairs))}
 
     def _lengths(self, learner: Any) -> dict[str, Any]:
         return {"max_length": None, "dataset_kwargs": {"skip_prepare_dataset": True}}

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from recr1.trainers.grpo import GRPO
-from recr1.trainers.online import OURS
+from recr1.trainers.on_trl import OURS
 from recr1.trainers.trl_options import trl_options
 
 
