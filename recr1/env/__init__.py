@@ -2,6 +2,16 @@
 
 from recr1.env.contract import ContractError
 from recr1.env.environment import Environment, chat_with, open_environment
-from recr1.env.step import Outcome, Step, metrics, words
+from recr1.env.step import Outcome, Step, metrics, repeated, words
 
-__all__ = ["ContractError", "Environment", "Outcome", "Step", "chat_with", "metrics", "open_environment", "words"]
+__all__ = [
+    "ContractError",
+    "Environment",
+    "Outcome",
+    "Step",
+    "chat_with",
+    "metrics",
+    "open_environment",
+    "repeated",
+    "words",
+]

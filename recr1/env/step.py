@@ -52,7 +52,8 @@ def metrics(step: Step) -> dict[str, float]:
 
     - `reward`: mean weighted reward, which is shaped by the recipe's weights; `reward/<name>`: mean of each part alone.
       Both are over the rollouts that have a reward, and NaN where none has.
-    - `query/words`: mean words per valid query; `query/unique`: distinct valid queries per valid query. 0 without any.
+    - `query/words`: mean words per valid query; `query/unique`: distinct valid queries per valid query;
+      `query/repeated`: share of their words that stood in the same query before. 0 without any.
     - `outcome/ok`, `outcome/no_hits`, `outcome/invalid`, `outcome/retriever_error`: shares of completions that found
       something, were a query that matched nothing, were no query, and have no reward because the retriever gave no
       answer; they add up to 1. `invalid/<reason>`: share of each reason that occurred.
@@ -69,6 +70,7 @@ def metrics(step: Step) -> dict[str, float]:
         **{f"reward/{name}": _mean(values) for name, values in step.parts.items()},
         "query/words": sum(map(words, queries)) / max(len(queries), 1),
         "query/unique": len(set(queries)) / max(len(queries), 1),
+        "query/repeated": sum(map(repeated, queries)) / max(sum(map(words, queries)), 1),
         **shares,
         **{f"invalid/{reason}": count / size for reason, count in sorted(reasons.items())},
         **{f"retriever/{name}": float(value) for name, value in step.retriever.items()},
@@ -83,6 +85,13 @@ def words(query: Query) -> int:
     if isinstance(query, str):
         return len(query.split())
     return len(query) if isinstance(query, tuple) else 1
+
+
+def repeated(query: Query) -> int:
+    """How many of its words a query has said before: 2 of "red red red lamp"; of a history, its items."""
+    if isinstance(query, str):
+        return words(query) - len(set(query.lower().split()))
+    return len(query) - len(set(query)) if isinstance(query, tuple) else 0
 
 
 def _mean(values_B: Floats) -> float:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from recr1.env import ContractError, Environment, Step, chat_with, words
 from recr1.errors import UserError
 from recr1.evaluate.references import AGAIN, CHUNK, Progress, References, find_references
-from recr1.evaluate.stats import LEVEL, PERMUTATIONS, RESAMPLES, Doubles, bootstrap_interval, compare
+from recr1.evaluate.stats import LEVEL, PERMUTATIONS, RESAMPLES, Doubles, bootstrap_interval, compare, standard_error
 from recr1.policies.base import Policy
 from recr1.provenance import surroundings
 from retrievers.base import Floats, Hits
@@ -87,9 +87,9 @@ class Evaluation:
     def metrics(self) -> dict[str, float]:
         """The means for a log, under stable names.
 
-        `eval/<split>/<measure>` is the policy's true measure, with its `/floor` and `/ceiling`; `eval/<split>/reward`
-        is the weighted reward; `eval/<split>/query/words`, `.../outcome/invalid` and `.../outcome/no_hits` are as in a
-        training step.
+        `eval/<split>/<measure>` is the policy's true measure, with its `/floor` and `/ceiling`, and the `/stderr` of
+        that mean over needs; `eval/<split>/reward` is the weighted reward; `eval/<split>/query/words`,
+        `.../outcome/invalid` and `.../outcome/no_hits` are as in a training step.
         """
         under, behaviour = f"eval/{self.split}", self.behaviour()
         logged = {}
@@ -97,6 +97,7 @@ class Evaluation:
             logged[f"{under}/{measure}"] = float(self.per_need(measure).mean())
             logged[f"{under}/{measure}/floor"] = float(self.references.floor[measure].mean(dtype=np.float64))
             logged[f"{under}/{measure}/ceiling"] = float(self.references.ceiling[measure].mean(dtype=np.float64))
+            logged[f"{under}/{measure}/stderr"] = standard_error(self.per_need(measure))
         return logged | {
             f"{under}/reward": float(self.rewards.mean()),
             f"{under}/query/words": behaviour["query_words"],

@@ -60,6 +60,12 @@ def bootstrap_interval(
     return Interval(float(values.mean()), float(low), float(high))
 
 
+def standard_error(values_N: NDArray[np.floating]) -> float:
+    """Of the mean of N values: their standard deviation (over N - 1) by the square root of N; NaN of a single value."""
+    values = _checked(values_N)
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+
+
 def randomisation_test(differences_N: NDArray[np.floating], *, seed: int, permutations: int = PERMUTATIONS) -> float:
     """Two-sided p that the mean of N paired differences is 0, by flipping their signs at random.
 

@@ -63,14 +63,13 @@ class View:
 
     def validated(self, step: int, numbers: Mapping[str, float]) -> None:
         """The numbers of a validation."""
-        found = [(name, value) for name, value in numbers.items() if name.startswith("eval/")]
-        if self.quiet or not found:
+        main = next((name for name in numbers if name.startswith("eval/")), None)
+        if self.quiet or main is None:
             return
-        main = [(name, value) for name, value in found if not name.endswith(("/floor", "/ceiling"))]
-        marks = {name.rsplit("/", 1)[1]: value for name, value in found if name.startswith(f"{main[0][0]}/")}
-        split, measure = main[0][0].split("/", 2)[1:]
-        self._measure = f"{split} {measure} {main[0][1]:.3f}"
-        around = "".join(f"  {name} {value:.3f}" for name, value in marks.items())
+        split, measure = main.split("/", 2)[1:]
+        self._measure = f"{split} {measure} {numbers[main]:.3f}"
+        marks = [mark for mark in ("floor", "ceiling") if f"{main}/{mark}" in numbers]
+        around = "".join(f"  {mark} {numbers[f'{main}/{mark}']:.3f}" for mark in marks)
         self.console.print(f"[bold]{self._measure}[/bold] after {step} steps{around}", soft_wrap=True)
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from recr1.env import ContractError, Environment, chat_with, metrics, words
+from recr1.env import ContractError, Environment, chat_with, metrics, repeated, words
 from recr1.errors import DataError, UserError
 from recr1.formats import Plain, Tag
 from retrievers.base import Hits
@@ -334,9 +334,16 @@ def test_metrics_say_what_happened(world):
     assert step.seconds["total"] >= step.seconds["search"] + step.seconds["rewards"]
 
 
+def test_the_share_of_repeated_words_is_over_all_words_of_valid_queries(world):
+    step = run(make(world), ["n1", "n1", "n2", "n3"], ["[red red Red mug]", "[tea]", "[green tea]", "red red red"])
+    assert metrics(step)["query/repeated"] == 2 / (4 + 1 + 2)
+    assert metrics(run(make(world), ["n1"], ["nothing valid"]))["query/repeated"] == 0
+    assert (repeated((7, 7, 3)), repeated(()), repeated(7)) == (1, 0, 0)
+
+
 def test_the_names_of_metrics_are_stable(world):
     assert list(metrics(run(make(world), ["n1"], ["[mug]"]))) == [
-        *("reward", "reward/P@1", "reward/valid", "query/words", "query/unique"),
+        *("reward", "reward/P@1", "reward/valid", "query/words", "query/unique", "query/repeated"),
         *("outcome/ok", "outcome/no_hits", "outcome/invalid", "outcome/retriever_error"),
         *("time/search", "time/rewards", "time/environment"),
     ]

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 
-from recr1.evaluate.stats import bootstrap_interval, compare, randomisation_test
+from recr1.evaluate.stats import bootstrap_interval, compare, randomisation_test, standard_error
 
 
 def test_the_interval_surrounds_the_mean_and_is_seeded():
@@ -98,3 +99,9 @@ def test_a_comparison_counts_wins_ties_and_losses():
 def test_a_comparison_needs_the_same_needs():
     with pytest.raises(ValueError, match="2 needs with 3"):
         compare(np.zeros(2), np.zeros(3), seed=0)
+
+
+def test_the_standard_error_of_a_mean_is_that_of_the_hand_and_unknown_for_one_value():
+    assert standard_error(np.array([1.0, 0.0, 0.0])) == pytest.approx(1 / 3)
+    assert standard_error(np.full(5, 0.25)) == 0
+    assert math.isnan(standard_error(np.array([0.5])))
