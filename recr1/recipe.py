@@ -148,6 +148,7 @@ class _Check:
         rewards = self._rewards(k)
         policy = self._part("policy")
         stages = self._stages()
+        self._can_be_trained(policy, stages)
         evaluate = self._evaluate(k)
         log = [self._checked("logger", spec, path) for path, spec in self._items("log")]
         if self.problems or not (task and retriever and policy):
@@ -190,6 +191,15 @@ class _Check:
         if "model" not in options_of(find_class("policy", name)):
             what = f"stages need a policy that starts from a folder, and {name!r} has no option 'model'"
             self.problems.append(Problem("trainer", f"{what}: use {{type: transformers, ...}}"))
+
+    def _can_be_trained(self, policy: Part | None, stages: Sequence[Part]) -> None:
+        """A policy may have options that are good for evaluation alone; its class knows."""
+        if policy is None or not stages:
+            return
+        cls = find_class("policy", policy.type)
+        if checker := getattr(cls, "check_training", None):
+            known = options_of(cls)
+            self.problems += [placed(remark, known, "policy") for remark in checker(policy.options)]
 
     def _checked(self, kind: str, spec: Any, path: str) -> Part | None:
         problems = check_part(kind, spec, path)

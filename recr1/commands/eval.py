@@ -14,6 +14,7 @@ from recr1.commands.swap import open_retrievers, read_retrievers, show_swap, spe
 from recr1.env import open_environment
 from recr1.errors import RunError
 from recr1.evaluate import Evaluation, Evaluator, compare, examples, examples_text, swap, table, write
+from recr1.policies.adapters import OPTIONS as ADAPTER_OPTIONS
 from recr1.recipe import Recipe, find_recipe, load_recipe
 from recr1.runs import Run, write_text, writing
 
@@ -83,7 +84,7 @@ def _policies(recipe: Recipe, folder: Path | None, named: str | None) -> Mapping
     if not (trained / "config.json").is_file():
         raise RunError(f"{folder} holds no trained policy yet ({trained} is missing): finish the run first")
     # An adapter was merged when the policy was saved: what is in the folder is the whole model.
-    options = {name: value for name, value in recipe.policy.options.items() if not name.startswith("lora_")}
+    options = {name: value for name, value in recipe.policy.options.items() if name not in ADAPTER_OPTIONS}
     return {UNTRAINED: recipe.policy, TRAINED: Part(recipe.policy.type, {**options, "model": str(trained)})}
 
 

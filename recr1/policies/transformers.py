@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from recr1.assets import shipped_model
 from recr1.errors import MissingLibrary, UserError
+from recr1.policies.adapters import (
+    Adapter,
+    adapter_problems,
+    in_four_bits,
+    is_adapted,
+    keep_layout,
+    merged,
+    require_libraries,
+    save_adapter,
+)
+from recr1.policies.tokenizers import complete
 from rewards.base import Chat
-
-FALLBACK_CHAT_TEMPLATE = "{% for message in messages %}{{ message.content }}\n{% endfor %}"
-"""For tokenizers without a chat template (base models): the messages, one after the other, each with a line end."""
 
 
 class Transformers:
@@ -23,6 +31,10 @@ class Transformers:
         model: a folder, a hub name, or the name of a shipped model.
         lora_rank: above 0, training changes a LoRA adapter of this rank instead of all weights.
         lora_alpha: the adapter's scale; default: twice the rank.
+        lora_dropout: share of an adapter's inputs that are dropped in training, where completions are sampled too.
+        lora_targets: names of the linear layers that get an adapter, such as q_proj; default: all but the output.
+        use_dora: let the adapter learn the length of each row of a weight beside its direction (DoRA).
+        load_in_4bit: keep the loaded weights in 4 bits (QLoRA, with lora_rank); needs the library bitsandbytes.
         dtype: of the weights; "auto" is float32, because small steps are lost in half precision (on a GPU the trainer
             computes in bf16 all the same), but the checkpoint's own for the frozen weights below an adapter on a GPU.
         trust_remote_code: run code that comes with the checkpoint. Off: a model is data until you say otherwise.
@@ -38,6 +50,10 @@ class Transformers:
         model: str,
         lora_rank: int = 0,
         lora_alpha: int | None = None,
+        lora_dropout: float = 0.0,
+        lora_targets: list[str] | None = None,
+        use_dora: bool = False,
+        load_in_4bit: bool = False,
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
         trust_remote_code: bool = False,
         max_new_tokens: int = 128,
@@ -45,26 +61,30 @@ class Transformers:
         batch_size: int = 64,
         seed: int = 0,
     ) -> None:
-        given = {"model": model, "lora_rank": lora_rank, "max_new_tokens": max_new_tokens}
-        problems = self.check_options({**given, "temperature": temperature, "batch_size": batch_size})
+        given = {"model": model, "max_new_tokens": max_new_tokens, "temperature": temperature, "batch_size": batch_size}
+        given |= {"lora_rank": lora_rank, "lora_alpha": lora_alpha, "lora_dropout": lora_dropout, "use_dora": use_dora}
+        problems = self.check_options(
+            {**given, "lora_targets": lora_targets, "load_in_4bit": load_in_4bit, "dtype": dtype}
+        )
         if problems:
             raise UserError(problems[0])
+        require_libraries(adapter=lora_rank > 0, in_4bit=load_in_4bit)
         self.max_new_tokens, self.temperature, self.batch_size = max_new_tokens, temperature, batch_size
         self._next_seed = seed
         path = str(shipped_model(model) or model)
         self.tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
-        if dtype == "auto" and not (lora_rank and _gpu()):
+        if dtype == "auto" and not ((lora_rank or load_in_4bit) and _gpu()):
             dtype = "float32"
-        self.model = _load_model(path, dtype, trust_remote_code=trust_remote_code)
+        self.model = _load_model(path, dtype, in_4bit=load_in_4bit, trust_remote_code=trust_remote_code)
+        self._ends = ends_of(self.model, self.tokenizer)
         if lora_rank:
-            self.model = _with_lora(self.model, lora_rank, lora_alpha or 2 * lora_rank)
+            adapter = Adapter(lora_rank, lora_alpha or 2 * lora_rank, lora_dropout, lora_targets, use_dora)
+            self.model = adapter.on(self.model)
 
     @staticmethod
     def check_options(options: dict[str, Any]) -> list[str]:
         """Problems that show before anything is loaded."""
-        problems = []
-        if options.get("lora_rank", 0) < 0:
-            problems.append(f"lora_rank: must be 0 (train all weights) or more, got {options['lora_rank']}")
+        problems = adapter_problems(options)
         if options.get("max_new_tokens", 1) < 1:
             problems.append(f"max_new_tokens: must be at least 1, got {options['max_new_tokens']}")
         if options.get("batch_size", 1) < 1:
@@ -76,6 +96,13 @@ class Transformers:
         if looks_local and not Path(model).expanduser().is_dir():
             problems.append(f"model: there is no folder {model!r}; give a folder, a hub name or a shipped model")
         return problems
+
+    @staticmethod
+    def check_training(options: Mapping[str, Any]) -> list[str]:
+        """Problems of a policy that is to be trained, beside those of any."""
+        if options.get("load_in_4bit") and not options.get("lora_rank"):
+            return ["load_in_4bit: weights of 4 bits cannot be trained themselves; set lora_rank, such as 16"]
+        return []
 
     def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
         """Completions of each chat: one greedy completion when n is 0, n samples otherwise."""
@@ -117,6 +144,7 @@ class Transformers:
                 max_new_tokens=self.max_new_tokens,
                 num_return_sequences=n or 1,
                 pad_token_id=self.tokenizer.pad_token_id,
+                eos_token_id=self._ends,
                 use_cache=True,
                 **sampling,
             )
@@ -126,37 +154,57 @@ class Transformers:
         return [texts[row * per_chat : (row + 1) * per_chat] for row in range(len(chats))]
 
 
-def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write a policy in plain Hugging Face format; an adapter is merged into the weights first, for good."""
-    if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
+def save(model: Any, tokenizer: Any, folder: Path, adapter: Path | None = None) -> None:
+    """Write a policy in plain Hugging Face format; an adapter is merged into the weights first, for good.
+
+    Args:
+        model: the policy, with or without an adapter.
+        tokenizer: its own.
+        folder: where the whole policy goes.
+        adapter: where the adapter alone goes, if there is one; None for nowhere.
+    """
+    if is_adapted(model):
+        if adapter is not None:
+            save_adapter(model, adapter)
+        model = merged(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
 def load_tokenizer(path: str, *, trust_remote_code: bool) -> Any:
-    """The tokenizer of a folder or hub name, with a pad token and a chat template whatever it came with."""
+    """The tokenizer of a folder or hub name, with what it lacks for chats; see `recr1.policies.tokenizers`."""
     transformers = _transformers()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         raise UserError(f"policy.model: cannot load the tokenizer of {path!r}: {error}") from error
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    if tokenizer.chat_template is None:
-        tokenizer.chat_template = FALLBACK_CHAT_TEMPLATE
-    return tokenizer
+    return complete(tokenizer, path)
 
 
-def _load_model(path: str, dtype: str, *, trust_remote_code: bool) -> Any:
+def ends_of(model: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end a completion, as TRL takes them: the tokenizer's, and those that the model declares."""
+    declared = model.generation_config.eos_token_id
+    listed = declared if isinstance(declared, list) else [] if declared is None else [declared]
+    return listed if tokenizer.eos_token_id in listed else [tokenizer.eos_token_id, *listed]
+
+
+def _load_model(path: str, dtype: str, *, in_4bit: bool, trust_remote_code: bool) -> Any:
     transformers = _transformers()
+    device = _gpu() or "cpu"
+    given = _four_bits(dtype, device) if in_4bit else {"dtype": dtype}
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, trust_remote_code=trust_remote_code
-        )
+        model = transformers.AutoModelForCausalLM.from_pretrained(path, trust_remote_code=trust_remote_code, **given)
     except (OSError, ValueError) as error:
         raise UserError(f"policy.model: cannot load {path!r}: {error}") from error
-    return model.to(_gpu() or "cpu")
+    return keep_layout(model) if in_4bit else model.to(device)
+
+
+def _four_bits(dtype: str, device: str) -> dict[str, Any]:
+    """How to load weights in 4 bits, onto their device at once; what stays whole is in the type of computing."""
+    import torch
+
+    computing = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
+    return {"dtype": computing, "quantization_config": in_four_bits(computing), "device_map": {"": device}}
 
 
 def _gpu() -> str | None:
@@ -164,15 +212,6 @@ def _gpu() -> str | None:
     import torch
 
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else None
-
-
-def _with_lora(model: Any, rank: int, alpha: int) -> Any:
-    try:
-        import peft
-    except ImportError as error:
-        raise MissingLibrary("peft", "train", "policy.lora_rank") from error
-    config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
-    return peft.get_peft_model(model, config)
 
 
 def _transformers() -> Any:

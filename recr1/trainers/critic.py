@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
-from recr1.errors import UserError
+from recr1.policies.adapters import is_adapted, is_quantized
 
 Kind: TypeAlias = Literal["head", "model"]
 
@@ -145,7 +145,7 @@ class CriticOptimizer:
 
 def trunk_of(policy: Any) -> Any:
     """The part of a causal language model below its output layer, within its adapters where it has some."""
-    causal = policy.get_base_model() if hasattr(policy, "peft_config") else policy
+    causal = policy.get_base_model() if is_adapted(policy) else policy
     return causal.base_model
 
 
@@ -158,11 +158,11 @@ def _foreseeing(hidden: Any, batch: dict[str, Any]) -> Any:
 def _copied_trunk(policy: Any) -> Any:
     import torch
 
-    if getattr(policy, "is_quantized", False) or getattr(policy, "quantization_method", None):
-        raise UserError("trainer.critic: model: a quantized policy cannot be copied and trained; use head")
     whole = copy.deepcopy(policy)
-    if hasattr(whole, "peft_config"):
+    if is_adapted(whole):
         whole = whole.unload()
+    if is_quantized(whole):
+        whole = whole.dequantize()  # four bits are no weights to learn
     trunk = whole.base_model.float().requires_grad_(requires_grad=True)
     for module in trunk.modules():
         if isinstance(module, torch.nn.Dropout):

@@ -7,7 +7,8 @@ import pytest
 from recr1.assets import shipped_model
 from recr1.build import build, check_part
 from recr1.errors import UserError
-from recr1.policies.transformers import FALLBACK_CHAT_TEMPLATE, Transformers, save
+from recr1.policies.tokenizers import FALLBACK_CHAT_TEMPLATE
+from recr1.policies.transformers import Transformers, save
 
 CHATS = [[{"role": "user", "content": text}] for text in ("a red sofa", "something to nap on, in wool", "a fan")]
 

@@ -1,0 +1,158 @@
+"""Adapters: few new weights beside frozen ones, in one precision or in four bits, and how they become one model again.
+
+LoRA (Hu et al. 2021, arXiv 2106.09685) adds to the weight of a linear layer a product of two thin matrices. DoRA (Liu
+et al. 2024, arXiv 2402.09353) also learns the length of each of its rows. QLoRA (Dettmers et al. 2023, arXiv
+2305.14314) keeps the frozen weights in four bits.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from recr1.errors import MissingLibrary, UserError
+
+OUTPUT = "lm_head"
+"""The layer that no adapter is put on: TRL reads its weight directly, and an adapter would never be trained."""
+
+OPTIONS = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "use_dora", "load_in_4bit")
+"""The options of a policy that say how it is trained, and nothing of the policy that is saved."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter, by the options of a policy."""
+
+    rank: int
+    alpha: int
+    dropout: float
+    targets: Sequence[str] | None
+    """Names of linear layers; None for all but the output."""
+    dora: bool
+
+    def on(self, model: Any) -> Any:
+        """The model with a fresh adapter, which changes nothing yet; raises `UserError` for layers it does not have."""
+        import peft
+
+        self._check_targets(model)
+        config = peft.LoraConfig(
+            r=self.rank,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=list(self.targets) if self.targets else "all-linear",
+            use_dora=self.dora,
+            task_type="CAUSAL_LM",
+        )
+        return peft.get_peft_model(model, config)
+
+    def _check_targets(self, model: Any) -> None:
+        import torch
+
+        linear = {
+            name.rpartition(".")[2]
+            for name, module in model.named_modules()
+            if isinstance(module, torch.nn.Linear) and module is not model.get_output_embeddings()
+        }
+        absent = [name for name in self.targets or () if name not in linear]
+        if absent:
+            raise UserError(
+                f"policy.lora_targets: the model has no linear layers {absent[0]!r}; it has {', '.join(sorted(linear))}"
+            )
+
+
+def adapter_problems(options: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the options of an adapter, and of four bits, before anything is loaded."""
+    rank, problems = options.get("lora_rank", 0), []
+    if rank < 0:
+        problems.append(f"lora_rank: must be 0 (train all weights) or more, got {rank}")
+    alpha = options.get("lora_alpha")
+    if alpha is not None and alpha < 1:
+        problems.append(f"lora_alpha: must be at least 1, or null for twice the rank, got {alpha}")
+    if not 0 <= options.get("lora_dropout", 0) < 1:
+        problems.append(f"lora_dropout: must be a share from 0 to below 1, got {options['lora_dropout']}")
+    problems += _target_problems(options.get("lora_targets"))
+    if rank == 0:
+        given = [name for name in ("lora_alpha", "lora_dropout", "lora_targets", "use_dora") if options.get(name)]
+        problems += [f"{name}: says nothing without an adapter; set lora_rank" for name in given]
+    if options.get("load_in_4bit") and options.get("dtype") == "float16":
+        problems.append("dtype: float16 is too narrow to compute with weights of 4 bits; use bfloat16 or float32")
+    return problems
+
+
+def _target_problems(targets: Sequence[str] | None) -> list[str]:
+    if targets is not None and not targets:
+        return ["lora_targets: an empty list; name linear layers such as q_proj, or leave it out for all"]
+    if OUTPUT in (targets or ()):
+        return [f"lora_targets: {OUTPUT} cannot have an adapter, because TRL reads its weight alone; leave it out"]
+    return []
+
+
+def require_libraries(*, adapter: bool, in_4bit: bool) -> None:
+    """Say at once what is not installed; nothing is imported."""
+    if adapter and find_spec("peft") is None:
+        raise MissingLibrary("peft", "train", "policy.lora_rank")
+    if in_4bit and find_spec("bitsandbytes") is None:
+        raise MissingLibrary("bitsandbytes", "qlora", "policy.load_in_4bit")
+
+
+def in_four_bits(dtype: Any) -> Any:
+    """How transformers loads weights in 4 bits: as normal floats, with their scales quantized too, as QLoRA does.
+
+    Args:
+        dtype: A torch type to compute in.
+    """
+    import transformers
+
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
+def keep_layout(model: Any) -> Any:
+    """The model with its weights of 4 bits in the one order that everything reads.
+
+    On a CPU with AVX512-BF16 bitsandbytes would put them into another at the first forward pass in evaluation, and what
+    reads them itself after that, as DoRA and `dequantize` do, would get numbers that are none (seen with 0.50.2).
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
+def is_adapted(model: Any) -> bool:
+    """Whether a model has an adapter."""
+    return hasattr(model, "peft_config")
+
+
+def is_quantized(model: Any) -> bool:
+    """Whether the weights, or those below an adapter, are in 4 bits."""
+    return bool(getattr(model, "is_loaded_in_4bit", False))
+
+
+def save_adapter(model: Any, folder: Path) -> None:
+    """Write the adapter alone, as peft reads it."""
+    # What else is in there is the reference, a copy of the adapter as it was at the start.
+    model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
+
+
+def merged(model: Any) -> Any:
+    """A plain model that computes what the adapted one does; the adapted one is gone.
+
+    Weights of 4 bits are taken out of them first, because a sum that went back into 4 bits would be another one.
+    """
+    if not is_quantized(model):
+        return model.merge_and_unload()
+    import peft
+
+    config, trained = model.peft_config["default"], peft.get_peft_model_state_dict(model)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*rounding errors.*")
+        plain = model.unload().dequantize()
+    adapted = peft.get_peft_model(plain, config)
+    peft.set_peft_model_state_dict(adapted, trained)
+    return adapted.merge_and_unload()
