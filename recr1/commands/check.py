@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from recr1.build import build
+from recr1.commands.libraries import missing_libraries
 from recr1.errors import DataError, UserError
 from recr1.recipe import Recipe, find_recipe, load_recipe
 from recr1.tasks.base import SPLITS
@@ -30,6 +31,8 @@ def check(
     path = find_recipe(recipe)
     loaded = load_recipe(path, overrides)
     sys.stdout.write(f"{path}: the recipe is fine\n")
+    for missing in missing_libraries(loaded):
+        sys.stdout.write(f"not on this machine: {missing}\n")
     if data:
         sys.stdout.write(_described(loaded))
     if memory or gpu_gb is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from recr1.build import Part, build
 from recr1.commands.launch import check_processes
+from recr1.commands.libraries import missing_libraries
 from recr1.env import Environment, open_environment
 from recr1.errors import MissingLibrary, RunError, UserError
 from recr1.recipe import Recipe, find_recipe, load_recipe
@@ -42,6 +43,8 @@ def train(name: str, overrides: Sequence[str] = (), *, out: str | None = None) -
             f"{path}: trainer: missing: the recipe only evaluates; add one, such as {{type: grpo, steps: 100}}"
         )
     stages = _built(recipe)
+    for missing in missing_libraries(recipe):
+        raise missing
     folder = held or (Path(out) if out else _new_folder(path.stem))
     resumes = _is_first_process() and _holds_unfinished(folder, recipe)
     if _is_first_process() and not resumes:

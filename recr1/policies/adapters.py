@@ -91,12 +91,12 @@ def _target_problems(targets: Sequence[str] | None) -> list[str]:
     return []
 
 
-def require_libraries(*, adapter: bool, in_4bit: bool) -> None:
-    """Say at once what is not installed; nothing is imported."""
-    if adapter and find_spec("peft") is None:
-        raise MissingLibrary("peft", "train", "policy.lora_rank")
-    if in_4bit and find_spec("bitsandbytes") is None:
-        raise MissingLibrary("bitsandbytes", "qlora", "policy.load_in_4bit")
+def missing_libraries(options: Mapping[str, Any]) -> list[MissingLibrary]:
+    """What the options of an adapter, and of four bits, need that is not installed; nothing is imported."""
+    needed = {"peft": ("train", "policy.lora_rank")} if options.get("lora_rank") else {}
+    if options.get("load_in_4bit"):
+        needed["bitsandbytes"] = ("qlora", "policy.load_in_4bit")
+    return [MissingLibrary(name, *why) for name, why in needed.items() if find_spec(name) is None]
 
 
 def in_four_bits(dtype: Any) -> Any:

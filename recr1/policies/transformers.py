@@ -17,7 +17,7 @@ from recr1.policies.adapters import (
     is_adapted,
     keep_layout,
     merged,
-    require_libraries,
+    missing_libraries,
     save_adapter,
 )
 from recr1.policies.tokenizers import complete
@@ -68,7 +68,8 @@ class Transformers:
         )
         if problems:
             raise UserError(problems[0])
-        require_libraries(adapter=lora_rank > 0, in_4bit=load_in_4bit)
+        for missing in missing_libraries({"lora_rank": lora_rank, "load_in_4bit": load_in_4bit}):
+            raise missing
         self.max_new_tokens, self.temperature, self.batch_size = max_new_tokens, temperature, batch_size
         self._next_seed = seed
         path = str(shipped_model(model) or model)
@@ -103,6 +104,11 @@ class Transformers:
         if options.get("load_in_4bit") and not options.get("lora_rank"):
             return ["load_in_4bit: weights of 4 bits cannot be trained themselves; set lora_rank, such as 16"]
         return []
+
+    @staticmethod
+    def missing_libraries(options: Mapping[str, Any]) -> list[MissingLibrary]:
+        """What options need that is not installed; nothing is imported."""
+        return missing_libraries(options)
 
     def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
         """Completions of each chat: one greedy completion when n is 0, n samples otherwise."""
@@ -169,6 +175,22 @@ def save(model: Any, tokenizer: Any, folder: Path, adapter: Path | None = None) 
         model = merged(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def save_merged(adapter: Path, tokenizer: Any, folder: Path, *, dtype: Any) -> None:
+    """Write the whole policy that a saved adapter makes with the model that it says it belongs to.
+
+    Args:
+        adapter: a folder that peft wrote.
+        tokenizer: of the policy.
+        folder: where the whole policy goes.
+        dtype: the torch type of its weights.
+    """
+    import peft
+
+    base = peft.PeftConfig.from_pretrained(adapter).base_model_name_or_path
+    plain = _transformers().AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    save(peft.PeftModel.from_pretrained(plain, adapter), tokenizer, folder)
 
 
 def load_tokenizer(path: str, *, trust_remote_code: bool) -> Any:

@@ -28,6 +28,8 @@ from recr1.trainers.trl_options import trl_options
 if TYPE_CHECKING:
     from recr1.trainers.monitor import Monitor
 
+LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "trl")
+"""What every trainer needs."""
 SAVES = 10
 """Checkpoints of a run that does not say `trl.save_steps`."""
 KEPT = 2
@@ -74,7 +76,8 @@ class OnTRL(ABC):
 
     def __init__(self, *, steps: int, trl: dict[str, Any] | None = None, failure_budget: float = 0.0) -> None:
         self._check({"steps": steps, "trl": trl or {}, "failure_budget": failure_budget})
-        _require_libraries(self.name)
+        for missing in self.missing_libraries({"trl": trl or {}}):
+            raise missing
         self.steps, self.trl, self.failure_budget = steps, dict(trl or {}), failure_budget
 
     def _check(self, options: Mapping[str, Any]) -> None:
@@ -101,6 +104,14 @@ class OnTRL(ABC):
         optional = {key: option for key, option in known.items() if key in typed}
         problems += [f"{problem.path}: {problem.what}" for problem in check_options(optional, typed, "trl", cls.config)]
         return problems
+
+    @classmethod
+    def missing_libraries(cls, options: Mapping[str, Any]) -> list[MissingLibrary]:
+        """What is not installed, before data or a model is opened; nothing is imported."""
+        needed = dict.fromkeys(LIBRARIES, ("train", f"trainer.type: {cls.name}"))
+        if (options.get("trl") or {}).get("use_vllm"):
+            needed["vllm"] = ("vllm", "trainer.trl.use_vllm")
+        return [MissingLibrary(name, *why) for name, why in needed.items() if find_spec(name) is None]
 
     def train(self, policy: Part, env: Environment, run: Run, *, seed: int, evaluation: EvaluationSpec) -> Path:
         """Train the policy and save it; returns the folder of the trained policy.
@@ -129,10 +140,11 @@ class OnTRL(ABC):
         try:
             loop.run(start)
             if sharded:  # every rank has a part to give, which ranks that were interrupted cannot do
-                loop.trainer.save_model(str(run.policy_path))
+                _save_sharded(loop.trainer, learner, run)
         finally:
             if run.writer and not sharded:
-                save(loop.trainer.accelerator.unwrap_model(loop.trainer.model), learner.tokenizer, run.policy_path)
+                whole = loop.trainer.accelerator.unwrap_model(loop.trainer.model)
+                save(whole, learner.tokenizer, run.policy_path, _adapter_path(run))
         if run.writer and not {"save_steps", "save_total_limit"} & set(self.trl):
             checkpoints.remove()  # they were there to go on from
         return run.policy_path
@@ -208,11 +220,21 @@ class OnTRL(ABC):
             raise UserError(f"trainer.trl: {error}") from error
 
 
-def _require_libraries(name: str) -> None:
-    """Say at once what is not installed, before data or a model is opened; nothing is imported."""
-    for library in ("torch", "transformers", "datasets", "accelerate", "trl"):
-        if find_spec(library) is None:
-            raise MissingLibrary(library, "train", f"trainer.type: {name}")
+def _adapter_path(run: Run) -> Path:
+    return run.policy_path.with_name("adapter")
+
+
+def _save_sharded(trainer: Any, learner: Any, run: Run) -> None:
+    """Save weights that are in pieces; of a policy with an adapter, TRL saves the adapter, and one rank merges it."""
+    from recr1.policies.adapters import is_adapted
+    from recr1.policies.transformers import save_merged
+
+    if not is_adapted(learner.model):
+        trainer.save_model(str(run.policy_path))
+        return
+    trainer.save_model(str(_adapter_path(run)))
+    if run.writer:
+        save_merged(_adapter_path(run), learner.tokenizer, run.policy_path, dtype=learner.model.dtype)
 
 
 def _libraries() -> tuple[Any, Any]:
