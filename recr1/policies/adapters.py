@@ -134,6 +134,18 @@ def is_quantized(model: Any) -> bool:
     return bool(getattr(model, "is_loaded_in_4bit", False))
 
 
+def learn_in_full_precision(model: Any) -> None:
+    """Put the adapter above 4-bit weights back into float32, after TRL's trainers made it bfloat16.
+
+    They follow the paper, whose learning rates were high; a step of 1e-5 is mostly lost in bfloat16. And a run that
+    goes on gets its adapter from peft, in float32, whatever it was before.
+    """
+    if is_adapted(model) and is_quantized(model):
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.data = weight.data.float()
+
+
 def save_adapter(model: Any, folder: Path) -> None:
     """Write the adapter alone, as peft reads it."""
     # What else is in there is the reference, a copy of the adapter as it was at the start.
