@@ -1,7 +1,8 @@
 """Groups that teach nothing make room for others before the update: DAPO's dynamic sampling (arXiv 2503.14476).
 
 Where all completions of a need earn the same, no advantage is left, and the group only dilutes the batch. Such groups
-are replaced by those of fresh needs, generated and rewarded in the same step, for a bounded number of rounds.
+are replaced by those of fresh needs, generated and rewarded in the same step, for a bounded number of rounds. Fresh
+needs are drawn as those of the batch are: by the curriculum where there is one, all alike otherwise.
 
 TRL generates, rewards and computes advantages in one method, `_generate_and_score_completions`. The rounds run before
 it; it then finds the completions and rewards of the batch that they left ready, and goes on as with any other.
@@ -121,20 +122,29 @@ class Resampling(_Trainer):  # type: ignore[misc]
     def _draw(self, count: int, seen: set[str], round_: int) -> list[dict[str, Any]]:
         """This process's rows of fresh groups, `count` or a few more over all processes; fewer where needs run out.
 
-        The draw hangs on nothing but the seed and the place in training, which a checkpoint keeps: all processes draw
-        the same, and a run that goes on draws what it would have drawn.
+        The draw hangs on nothing but the seed, the place in training and what a curriculum knows, which a checkpoint
+        keeps: all processes draw the same, and a run that goes on draws what it would have drawn.
         """
         data, processes = self.train_dataset, self.accelerator.num_processes
         share = processes // math.gcd(self.num_generations, processes)  # groups that split evenly over the processes
         wanted = math.ceil(count / share) * share
-        random = Random(f"recr1 resample {self.args.seed} {self._step} {round_}")
-        drawn = random.sample(range(len(data)), min(len(data), wanted + len(seen)))
+        drawn = self._fresh_places(min(len(data), wanted + len(seen)), round_)
         rows = [row for row in map(data.__getitem__, drawn) if row["need_id"] not in seen][:wanted]
         rows = rows[: len(rows) // share * share]
         seen.update(row["need_id"] for row in rows)
-        each = [row for row in rows for _ in range(self.num_generations)]
+        # The mark says that these are no batch of their own; the reward function reads it, as it does `need_id`.
+        each = [{**row, "replacement": True} for row in rows for _ in range(self.num_generations)]
         size = len(each) // processes
         return each[self.accelerator.process_index * size :][:size]
+
+    def _fresh_places(self, count: int, round_: int) -> list[int]:
+        """So many different places in the training data, in the order in which they were drawn."""
+        curriculum = getattr(self, "known", None)  # of `Curricular`, where it comes behind this class
+        if curriculum is not None:
+            places: list[int] = curriculum.draw(count, [self.args.seed, self._step, round_])
+            return places
+        random = Random(f"recr1 resample {self.args.seed} {self._step} {round_}")
+        return random.sample(range(len(self.train_dataset)), count)
 
     def _replace(self, batch: Rollouts, flat: Sequence[int], fresh: Rollouts) -> int:
         """Put the fresh groups that teach something in the places of flat ones; returns how many there were."""

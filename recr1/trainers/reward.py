@@ -33,11 +33,12 @@ class RewardFunction:
         need_id: Sequence[str],
         log_metric: Callable[[str, float], None],
         trainer_state: Any,
+        replacement: Sequence[bool] = (False,),
         **_columns: Any,
     ) -> list[float | None]:
-        """The rewards of a batch."""
+        """The rewards of a batch; `replacement` where its groups only come in for others of a batch that is there."""
         with self._ranks.together():
-            step = self._step(prompts, completions, need_id)
+            step = self._step(prompts, completions, need_id, alone=not replacement[0])
         for name, value in metrics(step).items():
             if name != "reward" and math.isfinite(value):  # TRL logs the total under this name itself
                 log_metric(name, value)
@@ -46,13 +47,15 @@ class RewardFunction:
             self._run.log_rollouts(number, step)
         return [float(value) if math.isfinite(value) else None for value in step.rewards]
 
-    def _step(self, prompts: Sequence[Chat], completions: Sequence[Any], need_id: Sequence[str]) -> Step:
+    def _step(
+        self, prompts: Sequence[Chat], completions: Sequence[Any], need_id: Sequence[str], *, alone: bool
+    ) -> Step:
         needs = [self._env.need(name) for name in need_id]
         chats = [
             chat_with(prompt, completion[0]["content"]) for prompt, completion in zip(prompts, completions, strict=True)
         ]
         step = self._env.step(needs, chats)
-        self._budget.spend(step)
+        self._budget.spend(step, alone=alone)
         return step
 
 

@@ -106,7 +106,7 @@ class SampledPairs:
         each = [need for _, need in needs for _ in range(self.per_need)]
         chats = [chat_with(prompt, text) for prompt, texts in zip(prompts, answers, strict=True) for text in texts]
         step = env.step(each, chats)
-        budget.spend(step)
+        budget.spend(step, alone=False)
         found = []
         for order, (place, need) in enumerate(needs):
             rows = range(order * self.per_need, (order + 1) * self.per_need)

@@ -146,6 +146,24 @@ def test_a_run_that_goes_on_draws_what_it_would_have_drawn(tmp_path, random_mode
     same(whole, go(Run.resume(tmp_path / "run", {}), environment(), random_model, trl=trl))
 
 
+def test_fresh_needs_of_a_round_are_drawn_by_the_curriculum_too(tmp_path, random_model):
+    """Of 120 needs a start knows ten that pay: the others have a hundredth of the draws."""
+    task = Part("shop", {"items": 200, "train": 120, "validation": 4, "test": 4})
+    env = open_environment(
+        task, Part("bm25"), [(Part("tests.trainers.test_resample:Scripted", {"gain": 0.0}), 1.0)], 10
+    )
+    names = [need.id for need in env.task.needs("train")]
+    hard = names[60:70]
+    lines = [{"need": name, "rewards": [1, 0] if name in hard else [0, 0]} for name in names]
+    (tmp_path / "per_need.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run = Run.create(tmp_path / "run", {"seed": 3}, {})
+    start = {"curriculum_start": str(tmp_path), "curriculum_uniform": 0.01}
+    go(run, env, random_model, steps=1, resample=1, **start)
+    first, fresh = drawn(run, 1)[:16:4], drawn(run, 1)[16::4]
+    assert len(fresh) == 4 and not set(first) & set(fresh)
+    assert len(set(first + fresh) & set(hard)) >= 7
+
+
 @pytest.mark.slow
 def test_with_resampling_the_rounds_teach_too_and_are_exact(tmp_path, random_model):
     whole = go(Run.create(tmp_path / "whole", {"seed": 3}, {}), environment(), random_model, resample=2)

@@ -19,7 +19,7 @@ from recr1.runs import Run
 from recr1.trainers.grpo import GRPO
 from recr1.trainers.resample import Rollouts, flat_groups
 from recr1.trainers.rloo import RLOO
-from retrievers.remote import RemoteError
+from retrievers.remote import RemoteError, Unanswered, without_answer
 from tests.trainers.test_resume import FAULT, Failing, same
 
 GROUP = 4
@@ -198,6 +198,48 @@ def test_rounds_end_when_no_need_is_left(tmp_path, random_model):
     go(run, random_model, env=env, steps=1, resample=100)
     names, _ = groups(run.read_rollouts())
     assert sorted(names) == sorted(need.id for need in env.task.needs("train"))
+
+
+class Missing:
+    """A healthy retriever without an answer to any query in the searches of these numbers."""
+
+    def __init__(self, healthy, *numbers):
+        self.healthy, self.numbers, self.calls = healthy, numbers, 0
+
+    def search(self, queries, k):
+        self.calls += 1
+        hits = self.healthy.search(queries, k)
+        if self.calls not in self.numbers:
+            return hits
+        lost = range(len(queries))
+        raise Unanswered(without_answer(hits, list(lost)), dict.fromkeys(lost, FAULT))
+
+
+# Searches: references, the first validation, the batch of the step, its rounds.
+BATCH, ROUND = 3, 4
+
+
+def test_a_round_without_any_answer_is_for_the_budget_and_stops_nothing(tmp_path, random_model):
+    run, env = fresh_run(tmp_path / "run"), environment()
+    env.retriever = Missing(env.retriever, ROUND)
+    go(run, random_model, env=env, steps=1, resample=1, failure_budget=0.1)
+    _, rewards = groups(run.read_rollouts()[:16])
+    missing = flat_of(rewards).sum()
+    lost = [line["reward"] for line in run.read_rollouts()[16:]]
+    assert lost == [None] * GROUP * missing and missing > 0
+    assert curve(run, "train/resampled") == [0] and curve(run, "train/resampled/rounds") == [1]
+
+
+@pytest.mark.parametrize(
+    ("search", "budget"), [(BATCH, 0.1), (ROUND, 0.0)], ids=["the batch itself", "a round without a budget"]
+)
+def test_a_batch_without_any_answer_stops_a_run_and_so_does_a_round_past_the_budget(
+    tmp_path, random_model, search, budget
+):
+    env = environment()
+    env.retriever = Missing(env.retriever, search)
+    with pytest.raises(RemoteError, match=r"\d+ of the last \d+ rollouts have no reward"):
+        go(fresh_run(tmp_path / "run"), random_model, env=env, steps=1, resample=1, failure_budget=budget)
 
 
 @pytest.mark.parametrize(
