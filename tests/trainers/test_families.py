@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from recr1.build import EvaluationSpec, Part
 from recr1.policies.transformers import Transformers
 from recr1.trainers.grpo import GRPO
+from recr1.trainers.ppo import PPO
 from tests.trainers.families import CONFIGS, make
-from tests.trainers.test_ppo import PPO, TRL, VALIDATION, Part, curve, environment, new
+from tests.trainers.test_ppo import TRL, curve, environment, new
 
+LAST = EvaluationSpec(split="validation", measures=("nDCG@10",), every=2, keep="last")
 pytestmark = pytest.mark.slow
 
 
@@ -33,7 +36,7 @@ def go(folder, model, trainer, *, policy=None, trl=None, **options):
     run = new(folder)
     part = Part("transformers", {"model": str(model), "max_new_tokens": 6, **(policy or {})})
     watched = Watched(steps=2, trl={**TRL, **(trl or {})}, **options)
-    watched.train(part, environment(), run, seed=3, evaluation=VALIDATION)
+    watched.train(part, environment(), run, seed=3, evaluation=LAST)
     run.finish("finished")
     return run, watched.loop
 
@@ -68,9 +71,15 @@ def test_ppo_trains_it_and_its_critic(tmp_path, model_of, family, critic):
 
 @pytest.mark.parametrize("family", CONFIGS)
 def test_what_is_saved_says_what_was_trained(tmp_path, model_of, family):
-    run, loop = go(tmp_path / "run", model_of(family), GRPO)
-    chats = [[{"role": "user", "content": text}] for text in ("a red sofa", "something to nap on, in wool", "a fan")]
+    run, loop = go(tmp_path / "run", model_of(family), GRPO, trl={"learning_rate": 0.1})
+    assert_saved_as_validated(run, loop)
+
+
+def assert_saved_as_validated(run, loop):
+    """What was measured of the policy in training at its end is measured of the saved one, and was not at its start."""
+    first, last = [line for line in run.read_metrics() if "eval/validation/reward" in line]
     validator = loop.monitor.validator
-    assert Transformers(model=str(run.policy_path), max_new_tokens=6).generate(chats, 0) == validator.policy.generate(
-        chats, 0
-    )
+    validator.policy = Transformers(model=str(run.policy_path), max_new_tokens=6)
+    again = validator()
+    assert {name: last[name] for name in again} == again
+    assert {name: first[name] for name in again} != again
