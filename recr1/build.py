@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import os
 import re
 import reprlib
@@ -24,8 +25,9 @@ import sys
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from recr1.alarms import AlarmSpec
 from recr1.errors import RecipeError, UserError
 from recr1.options import Option, Problem, check_options, convert, did_you_mean, options_of
 
@@ -83,6 +85,14 @@ class EvaluationSpec:
     """Trainer steps between two evaluations."""
     needs: int | None = None
     """At most so many needs of the split, the first ones; None for all."""
+    keep: Literal["best", "last"] = "best"
+    """Which policy a run leaves: that with the highest first measure in a validation, or that of the last step."""
+    patience: int | None = None
+    """Validations in a row without a gain after which training ends; None for never."""
+    min_gain: float = 0.0
+    """How much the first measure must rise for it to be a gain."""
+    alarm: AlarmSpec = field(default_factory=AlarmSpec)
+    """When training has collapsed."""
 
     def __post_init__(self) -> None:
         if not self.measures:
@@ -91,10 +101,26 @@ class EvaluationSpec:
             raise ValueError(f"every: must be at least 1 step, got {self.every}")
         if self.needs is not None and self.needs < 1:
             raise ValueError(f"needs: must be at least 1, or null for all, got {self.needs}")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"patience: must be at least 1 validation, or null for never, got {self.patience}")
+        if not 0 <= self.min_gain < math.inf:
+            raise ValueError(f"min_gain: must be 0 or more, got {self.min_gain}")
+
+    def training_problem(self) -> str | None:
+        """What is wrong with training by this section: the needs of the test choose no policy, and end no training."""
+        if self.split != "test":
+            return None
+        remedies = {
+            "keep: last": self.keep == "best",
+            "patience: null": self.patience is not None,
+            "alarm.action: warn": self.alarm.action == "stop",
+        }
+        needed = " and ".join(remedy for remedy, deciding in remedies.items() if deciding)
+        return f"split: 'test' would choose the policy that is kept; use validation, or {needed}" if needed else None
 
     def to_dict(self) -> dict[str, Any]:
         """The mapping that a recipe holds."""
-        return {"split": self.split, "measures": list(self.measures), "every": self.every, "needs": self.needs}
+        return {**vars(self), "measures": list(self.measures), "alarm": self.alarm.to_dict()}
 
 
 def builtin(kind: str) -> Mapping[str, str]:

@@ -30,6 +30,15 @@ class Logger(Protocol):
         ...
 
 
+@runtime_checkable
+class Alerting(Protocol):
+    """What a logger can do besides: tell somebody."""
+
+    def alert(self, title: str, text: str) -> None:
+        """Send a message: a run that collapses, or was stopped."""
+        ...
+
+
 class WandbLogger:
     """Weights & Biases. Its files go into the run folder; `offline` needs neither an account nor a network."""
 
@@ -84,6 +93,11 @@ class WandbLogger:
         """Send the numbers of a step."""
         assert self._run is not None, "log() before start()"
         self._run.log(dict(metrics), step=step)
+
+    def alert(self, title: str, text: str) -> None:
+        """Send a W&B alert, by mail or Slack, as the user's settings there say."""
+        assert self._run is not None, "alert() before start()"
+        self._run.alert(title=title[-63:], text=text, level="WARN")
 
     def finish(self, status: str) -> None:
         """Close the W&B run: anything but "finished" is shown there as a failure."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from recr1 import yaml12
+from recr1.alarms import AlarmSpec
 from recr1.build import EvaluationSpec, Part, build, check_part, find_class, placed
 from recr1.errors import RecipeError, UserError
 from recr1.options import Problem, check_options, convert, did_you_mean, options_of
@@ -17,6 +18,8 @@ from recr1.tasks.base import SPLITS
 
 SECTIONS = ("seed", "task", "retriever", "k", "rewards", "policy", "trainer", "evaluate", "log")
 """The keys of a recipe, in the order in which they are written."""
+
+Filled = TypeVar("Filled")
 
 
 @dataclass(frozen=True)
@@ -247,24 +250,33 @@ class _Check:
 
     def _evaluate(self, k: int) -> EvaluationSpec:
         spec = self.raw.get("evaluate", {})
-        known = options_of(EvaluationSpec)
-        if not isinstance(spec, dict):
-            self.problems.append(Problem("evaluate", f"expected a mapping of {', '.join(known)}, got {spec!r}"))
-            return EvaluationSpec()
-        problems = check_options(known, spec, "evaluate", "evaluate")
-        self.problems += problems
-        wrong = {problem.path for problem in problems}
-        sound = {key: value for key, value in spec.items() if f"evaluate.{key}" not in wrong}
-        try:
-            evaluate = EvaluationSpec(**convert(known, sound))
-        except ValueError as error:
-            self.problems.append(placed(str(error), known, "evaluate"))
-            return EvaluationSpec()
+        plain = {key: value for key, value in spec.items() if key != "alarm"} if isinstance(spec, dict) else spec
+        evaluate = self._filled(EvaluationSpec, plain, "evaluate")
+        if isinstance(spec, dict) and "alarm" in spec:
+            evaluate = replace(evaluate, alarm=self._filled(AlarmSpec, spec["alarm"], "evaluate.alarm"))
         if evaluate.split not in SPLITS:
             what = f"no split {evaluate.split!r}{did_you_mean(evaluate.split, SPLITS)} (splits: {', '.join(SPLITS)})"
             self.problems.append(Problem("evaluate.split", what))
+        if "trainer" in self.raw and (remark := evaluate.training_problem()):
+            self.problems.append(placed(remark, options_of(EvaluationSpec), "evaluate"))
         self._measures(evaluate, k)
         return evaluate
+
+    def _filled(self, cls: type[Filled], spec: object, path: str) -> Filled:
+        """A section that is no part, with what is wrong left at its default."""
+        known = options_of(cls)
+        if not isinstance(spec, dict):
+            self.problems.append(Problem(path, f"expected a mapping of {', '.join(known)}, got {spec!r}"))
+            return cls()
+        problems = check_options(known, spec, path, path)
+        self.problems += problems
+        wrong = {problem.path for problem in problems}
+        sound = {key: value for key, value in spec.items() if f"{path}.{key}" not in wrong}
+        try:
+            return cls(**convert(known, sound))
+        except ValueError as error:
+            self.problems.append(placed(str(error), known, path))
+            return cls()
 
     def _measures(self, evaluate: EvaluationSpec, k: int) -> None:
         from rewards.measures import parse_measure

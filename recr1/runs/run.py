@@ -3,6 +3,7 @@
 - `recipe.yaml`: the resolved recipe; loading it gives an equal recipe
 - `run.json`: status, times, seed, versions, platform, fingerprints
 - `metrics.jsonl`: a line per log, with its step, seconds since the start, and metrics
+- `alerts.jsonl`: a line per sign of a collapse
 - `rollouts.jsonl`: a line per rollout that was logged
 - `policy/`: the policy in Hugging Face format
 - `eval/`: evaluations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from recr1 import plots, yaml12
 from recr1.errors import RunError, UserError
+from recr1.loggers import Alerting, Logger
 from recr1.provenance import surroundings
 from recr1.runs.files import append_lines, keep_lines, read_lines, read_text, write_text, writing
 from recr1.runs.records import number_or_none, rollout_record
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
     from recr1.env import Step
-    from recr1.loggers import Logger
 
 Status: TypeAlias = Literal["running", "finished", "interrupted", "failed"]
 
@@ -130,7 +131,7 @@ class Run:
         """Forget what was logged after a step, where the run goes on from; -1 for all of it."""
         if self.writer:
             with writing(self.path):
-                for name in ("metrics.jsonl", "rollouts.jsonl"):
+                for name in ("metrics.jsonl", "alerts.jsonl", "rollouts.jsonl"):
                     keep_lines(self.path / name, lambda record: record["step"] <= step)
             self.update(resumed_after=max(step, 0))
 
@@ -249,12 +250,22 @@ class Run:
                     [rollout_record(step, result, row) for row in range(len(result.batch))],
                 )
 
-    def read_metrics(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`, in order. A torn last line, left by a killed run, is dropped.
+    def alert(self, step: int, title: str, record: Mapping[str, Any]) -> None:
+        """Append a line to `alerts.jsonl`, and tell every logger that can: the title, and the record's `text`."""
+        if not self.writer:
+            return
+        with writing(self.path):
+            append_lines(self.path / "alerts.jsonl", [{"step": step, **record}])
+        for logger in self.loggers:
+            if isinstance(logger, Alerting):
+                logger.alert(f"{self.path.resolve().name}: {title}", f"step {step}: {record['text']}")
 
-        Raises:
-            RunError: When the file is missing, or any other line is broken.
-        """
+    def in_whole(self, step: int) -> int:
+        """The number of a step in the whole run, of which this may be a stage."""
+        return step
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`, in order; raises `RunError` when it is missing or broken but for a torn end."""
         return read_lines(self.path / "metrics.jsonl")
 
     def read_rollouts(self) -> list[dict[str, Any]]:

@@ -27,10 +27,11 @@ class Checkpoints:
     Args:
         folder: Where they are.
         keep: How many; None for all.
+        beside: A folder that each checkpoint holds as it was at that step, where it is there.
     """
 
-    def __init__(self, folder: Path, keep: int | None = None) -> None:
-        self.folder, self.keep = folder, keep
+    def __init__(self, folder: Path, keep: int | None = None, beside: Path | None = None) -> None:
+        self.folder, self.keep, self.beside = folder, keep, beside
         self.part = folder / ".part"
 
     def steps(self) -> dict[int, Path]:
@@ -46,6 +47,8 @@ class Checkpoints:
     def complete(self, step: int) -> None:
         """Move what was written under `part` to its place, in one move, and prune the oldest."""
         name = f"checkpoint-{step}"
+        if self.beside and self.beside.is_dir():
+            shutil.copytree(self.beside, self.part / name / self.beside.name, copy_function=_link)
         _sync(self.part / name)
         (self.part / name).replace(self.folder / name)
         _sync_folder(self.folder)
@@ -54,6 +57,14 @@ class Checkpoints:
             gone = self.part / old.name
             old.replace(gone)
             shutil.rmtree(gone)
+
+    def bring_back(self, checkpoint: Path | None) -> None:
+        """Make the folder beside them what it was at a checkpoint, or before the first step: not there."""
+        if self.beside is None:
+            return
+        shutil.rmtree(self.beside, ignore_errors=True)
+        if checkpoint and (checkpoint / self.beside.name).is_dir():
+            shutil.copytree(checkpoint / self.beside.name, self.beside, copy_function=_link)
 
     def clean(self) -> None:
         """Remove what a crash left half written."""
@@ -209,6 +220,14 @@ def _random_states() -> dict[str, Any]:
         "cpu": torch.random.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
+
+
+def _link(source: str, target: str) -> None:
+    """The same file under another name, or a copy where the file system has no such links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _sync(folder: Path) -> None:

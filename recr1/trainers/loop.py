@@ -25,20 +25,27 @@ class Loop:
     steps: int
 
     def run(self, start: tuple[int, Path] | None) -> None:
-        """Train from a checkpoint, or from the beginning, to the last step; or save the state and raise."""
+        """Train from a checkpoint, or from the beginning, until it ends; or save the state and raise.
+
+        In the end the weights are those that the recipe keeps, but for a sharded model, which is saved in another way.
+        """
         with self.monitor, self.interrupts.heeded():
-            if start and start[0] >= self.steps:  # killed between its last step and its end
+            if self.monitor.recall(start[0] if start else 0) and start:  # killed between its last step and its end
                 self.trainer._load_from_checkpoint(str(start[1]))
                 self.monitor.begin(start[0])
-                return
-            try:
-                self.trainer.train(resume_from_checkpoint=str(start[1]) if start else None)
-            except Exception:
-                if self.ranks.failed:
-                    self.trainer.save_moment()
-                raise
-        if self.monitor.stopped:
-            raise KeyboardInterrupt
+            else:
+                self._train(start)
+            if self.monitor.stopped:
+                raise KeyboardInterrupt
+            self.monitor.settle()
+
+    def _train(self, start: tuple[int, Path] | None) -> None:
+        try:
+            self.trainer.train(resume_from_checkpoint=str(start[1]) if start else None)
+        except Exception:
+            if self.ranks.failed:
+                self.trainer.save_moment()
+            raise
 
 
 def check_batch(trainer: Any) -> None:

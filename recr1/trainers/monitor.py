@@ -1,17 +1,23 @@
-"""What happens beside the training steps: numbers into the run folder, validation, and the live view."""
+"""What happens beside the training steps: numbers into the run folder, validation, the best policy, the live view."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from recr1.build import EvaluationSpec
 from recr1.env import Environment
+from recr1.errors import UserError
 from recr1.evaluate import Evaluator
 from recr1.policies import Policy
 from recr1.runs import Run
+from recr1.trainers.alarm import Alert
+from recr1.trainers.best import FOLDER, Best, sharded
+from recr1.trainers.course import Course
 from recr1.trainers.interrupts import Interrupts
 from recr1.trainers.ranks import Ranks
 from recr1.trainers.view import View
@@ -27,8 +33,15 @@ class Validator:
     """Evaluates the policy in training on the recipe's validation needs, with the code that `recr1 eval` runs."""
 
     def __init__(self, policy: Policy, env: Environment, spec: EvaluationSpec, seed: int) -> None:
-        self.policy, self.every, self.split = policy, spec.every, spec.split
+        if problem := spec.training_problem():
+            raise UserError(f"evaluate.{problem}")
+        self.policy, self.spec, self.every, self.split = policy, spec, spec.every, spec.split
         self._evaluator = Evaluator(env, spec.split, spec.measures, limit=spec.needs, seed=seed)
+
+    @property
+    def measure(self) -> str:
+        """The name of the measure that decides: the first."""
+        return self._evaluator.measures[0].name
 
     def due(self, step: int, last: int) -> bool:
         """Whether to validate after this step: before the first, every `evaluate.every`, and after the last."""
@@ -58,9 +71,17 @@ class Monitor:
         self.run, self.steps, self.validator = run, steps, validator
         self.view = View(steps, quiet=not run.writer)
         self.stopped = False
+        self.course = Course(validator.spec, validator.measure)
+        self.best = Best(run.path / FOLDER, writer=run.writer)
         self._ranks, self._interrupts, self._lenient = ranks, interrupts, lenient
         self._trainer: Any = None
         self._ended: int | None = None
+        self._at, self._kept = 0, False
+
+    @property
+    def ended(self) -> bool:
+        """Whether training is to end here; every rank must ask at the same point."""
+        return self._ranks.first(self.course.stop is not None)
 
     def attach(self, trainer: Any) -> None:
         """The trainer whose model is validated."""
@@ -85,6 +106,8 @@ class Monitor:
 
             def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **_: Any) -> None:
                 monitor.log(state.global_step, logs)
+                if monitor.ended:
+                    control.should_training_stop = True
 
             def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 # TRL logs after this; validation waits for it, so that the lines of a step stay in order.
@@ -105,31 +128,122 @@ class Monitor:
             self.run.log(step, numbers)
             self.view.step(step, numbers)
         if self._ended is not None:
-            self._ended = None
-            if self.validator.due(step, self.steps):
+            self._ended, self._at = None, step
+            for alert in self.course.take(step, numbers).alerts:
+                self._tell(step, alert)
+            self._look_at_weights(step, numbers)
+            if self.validator.due(step, self.steps) and not self.ended:
                 self.validate(step)
+
+    def recall(self, step: int) -> bool:
+        """Take what is logged up to the step that a run goes on from; whether training had ended there."""
+        for line in self.run.read_metrics() if self.run.writer else []:
+            if line["step"] <= step:
+                self.course.take(line["step"], line)
+        return step >= self.steps or self.ended
 
     def begin(self, step: int) -> None:
         """Validate before the first step, and after a step that was logged and not validated before it stopped.
 
-        A later stage of a run begins where the one before it was validated last, and is not validated again.
+        A later stage of a run begins with the policy that the one before it left, which was validated there.
         """
+        self._at = step
         self.view.begin(step)
-        split = self.validator.split
-        logged = self.run.read_metrics() if self.run.writer else []
-        done = any(line["step"] == step and any(name.startswith(f"eval/{split}/") for name in line) for line in logged)
-        if self._ranks.any(self.run.writer and not done and self.validator.due(step, self.steps)):
+        done = self.course.last is not None and self.course.last.step == step
+        if not self._ranks.first(done) and self.validator.due(step, self.steps):
             self.validate(step)
+        elif step == 0:
+            self._keep()
         self._trainer.mark()
 
     def validate(self, step: int) -> None:
-        """Evaluate on every rank with the whole weights at hand, log on one."""
+        """Evaluate on every rank with the whole weights at hand, log on one, and keep the weights if they are best."""
         start = time.perf_counter()
         with _whole_weights(self._trainer), self._ranks.together():
             numbers = self._numbers(step)
         if numbers:
             self.run.log(step, {**numbers, "time/validation": time.perf_counter() - start})
             self.view.validated(step, numbers)
+        news = self.course.take(step, numbers)
+        for alert in news.alerts:
+            self._tell(step, alert)
+        if self._ranks.first(news.better):
+            self._keep()
+
+    def settle(self) -> None:
+        """End: the weights are those that the recipe keeps, and `run.json` says which, and why there was an end."""
+        course, spec = self.course, self.validator.spec
+        stop = course.stop
+        kept = self._ranks.first(course.best is not None and self._restores)
+        if kept and not sharded(self._trainer):
+            with self._ranks.together():
+                self.best.restore(self._trainer)
+        self._kept = kept
+        if stop and stop.why == "patience" and self._at < self.steps:
+            self.view.say(f"training ends after step {stop.step}: {stop.text}")
+        if kept and course.best and course.best.step != self._at:
+            self.view.say(
+                f"the policy that is kept is that after {course.best.step} steps, with the best {spec.split} "
+                f"{course.measure}: {course.best.value:.3f}"
+            )
+        self.run.update(policy=self._card(kept=kept), stopped=self._stopped())
+
+    def save_pieces(self, folder: Path) -> None:
+        """After the end, save a policy whose weights are sharded, as the trainer does; every rank must call."""
+        if self._kept:
+            with self._ranks.together():
+                self.best.copy_to(folder)
+        else:
+            self._trainer.save_model(str(folder))
+
+    @property
+    def _restores(self) -> bool:
+        stop = self.course.stop
+        return self.validator.spec.keep == "best" or (stop is not None and stop.why == "collapse")
+
+    def _card(self, *, kept: bool) -> dict[str, Any]:
+        """Which policy the run leaves, by which number it was chosen, and on which needs."""
+        course, split = self.course, self.validator.split
+        point = course.best if kept else course.last if course.last and course.last.step == self._at else None
+        return {
+            "keep": "best" if kept else "last",
+            "step": self.run.in_whole(point.step if point else self._at),
+            "measure": course.measure,
+            "value": point.value if point else None,
+            "split": split,
+            "chosen_on": split if kept else None,
+            "validations": course.validations,
+        }
+
+    def _stopped(self) -> dict[str, Any] | None:
+        stop = self.course.stop
+        return {**stop._asdict(), "step": self.run.in_whole(stop.step)} if stop else None
+
+    def _keep(self) -> None:
+        """Keep the weights as they are now, where they may be wanted again."""
+        spec, point = self.validator.spec, self.course.best
+        if spec.keep == "best" or spec.alarm.action == "stop":
+            with self._ranks.together():
+                self.best.save(self._trainer)
+        if point:
+            step = self.run.in_whole(point.step)
+            self.run.update(
+                best={"step": step, "measure": self.course.measure, "value": point.value, "split": spec.split}
+            )
+
+    def _tell(self, step: int, alert: Alert) -> None:
+        title = "stopped" if alert.level == "stop" else "warning"
+        self.run.alert(step, f"{title}: {alert.sign}", alert.record())
+        ending = "; training stops, and the best policy so far is kept" if alert.level == "stop" else ""
+        self.view.warn(f"{title} after step {step}: {alert.text}{ending}")
+
+    def _look_at_weights(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Nothing can be sampled from weights that are not finite: that ends a run before it fails."""
+        if self.validator.spec.alarm.action == "off" or math.isfinite(numbers.get("train/grad_norm", 0.0)):
+            return
+        weights = self._trainer.accelerator.unwrap_model(self._trainer.model).parameters()
+        if self._ranks.any(not all(bool(part.isfinite().all()) for part in weights)):
+            self._tell(step, self.course.broken(step))
 
     def _numbers(self, step: int) -> dict[str, float]:
         try:
@@ -143,7 +257,7 @@ class Monitor:
 
 def _whole_weights(trainer: Any) -> Any:
     """The context in which every rank can generate: sharded weights are gathered, others are there already."""
-    if trainer is None or not (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled):
+    if trainer is None or not sharded(trainer):
         return nullcontext()
     from trl.models.utils import unwrap_model_for_generation
 

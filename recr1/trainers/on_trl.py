@@ -19,6 +19,8 @@ from recr1.env import Environment
 from recr1.errors import MissingLibrary, UserError
 from recr1.options import check_options, did_you_mean
 from recr1.runs import Run
+from recr1.trainers.best import FOLDER as BEST
+from recr1.trainers.best import sharded
 from recr1.trainers.checkpoints import Checkpoints, resumable
 from recr1.trainers.interrupts import Interrupts
 from recr1.trainers.loop import Loop, check_batch
@@ -120,6 +122,7 @@ class OnTRL(ABC):
         checkpoint, and raises `KeyboardInterrupt`. An error of the retriever or of a reward saves a checkpoint of the
         state before that step, and passes through. Either way the policy so far is saved too.
         """
+        from recr1.policies.adapters import learn_in_full_precision
         from recr1.policies.transformers import save
 
         trl, transformers = _libraries()
@@ -133,24 +136,29 @@ class OnTRL(ABC):
         start = checkpoints.newest()
         if run.resumed:
             run.rewind(start[0] if start else -1)
+        if run.writer:
+            checkpoints.bring_back(start[1] if start else None)
         loop = self._loop(trl, learner, env, run, seed, evaluation)
+        learn_in_full_precision(learner.model)
         loop.trainer.checkpoints = checkpoints
         loop.trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
-        sharded = loop.trainer.is_deepspeed_enabled or loop.trainer.is_fsdp_enabled
+        in_pieces = sharded(loop.trainer)
         try:
             loop.run(start)
-            if sharded:  # every rank has a part to give, which ranks that were interrupted cannot do
-                _save_sharded(loop.trainer, learner, run)
+            if in_pieces:  # every rank has a part to give, which ranks that were interrupted cannot do
+                _save_sharded(loop.monitor, learner, run)
         finally:
-            if run.writer and not sharded:
+            if run.writer and not in_pieces:
                 whole = loop.trainer.accelerator.unwrap_model(loop.trainer.model)
                 save(whole, learner.tokenizer, run.policy_path, _adapter_path(run))
         if run.writer and not {"save_steps", "save_total_limit"} & set(self.trl):
             checkpoints.remove()  # they were there to go on from
+        loop.monitor.best.remove()
         return run.policy_path
 
     def _checkpoints(self, run: Run) -> Checkpoints:
-        checkpoints = Checkpoints(run.path / "checkpoints", self.trl.get("save_total_limit", KEPT))
+        limit = self.trl.get("save_total_limit", KEPT)
+        checkpoints = Checkpoints(run.path / "checkpoints", limit, beside=run.path / BEST)
         if run.writer:
             checkpoints.clean()
         return checkpoints
@@ -224,15 +232,15 @@ def _adapter_path(run: Run) -> Path:
     return run.policy_path.with_name("adapter")
 
 
-def _save_sharded(trainer: Any, learner: Any, run: Run) -> None:
+def _save_sharded(monitor: Monitor, learner: Any, run: Run) -> None:
     """Save weights that are in pieces; of a policy with an adapter, TRL saves the adapter, and one rank merges it."""
     from recr1.policies.adapters import is_adapted
     from recr1.policies.transformers import save_merged
 
     if not is_adapted(learner.model):
-        trainer.save_model(str(run.policy_path))
+        monitor.save_pieces(run.policy_path)
         return
-    trainer.save_model(str(_adapter_path(run)))
+    monitor.save_pieces(_adapter_path(run))
     if run.writer:
         save_merged(_adapter_path(run), learner.tokenizer, run.policy_path, dtype=learner.model.dtype)
 

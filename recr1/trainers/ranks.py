@@ -38,6 +38,10 @@ class Ranks:
             if reason is not None:
                 raise RankError(f"rank {rank} failed: {reason}")
 
+    def first(self, here: object) -> bool:
+        """What rank 0 says, which has the log; every rank must ask at the same point."""
+        return bool(_gathered(bool(here))[0])
+
     def any(self, here: object) -> bool:
         """Whether it is so on any rank; every rank must ask at the same point."""
         return any(_gathered(bool(here)))

@@ -27,10 +27,11 @@ class Stage(Run):
     and what else a trainer keeps, are in a folder of the stage; and so is its policy, but for that of the last one.
     """
 
-    def __init__(self, whole: Run, name: str, *, first: int, last: bool, resumed: bool) -> None:
-        """Bind a stage of `whole` that begins after its step `first`."""
+    def __init__(self, whole: Run, name: str, *, first: int, start: int, last: bool, resumed: bool) -> None:
+        """Bind a stage of `whole` that begins after its step `first`, with the policy of its step `start`."""
         super().__init__(whole.path / FOLDER / name, writer=whole.writer)
         self._whole, self._first, self._is_last, self.resumed = whole, first, last, resumed
+        self._start = start
         if self.writer:
             with writing(self.path):
                 self.path.mkdir(parents=True, exist_ok=True)
@@ -56,13 +57,23 @@ class Stage(Run):
         """Log a step of this stage under its number in the whole run."""
         self._whole.log(self._first + step, metrics)
 
+    def alert(self, step: int, title: str, record: Mapping[str, Any]) -> None:
+        """Tell of a step of this stage under its number in the whole run."""
+        self._whole.alert(self._first + step, title, record)
+
+    def in_whole(self, step: int) -> int:
+        """The number of a step of this stage in the whole run."""
+        return self._first + step
+
     def log_rollouts(self, step: int, result: Step) -> None:
         """Record the rollouts of a step of this stage under its number in the whole run."""
         self._whole.log_rollouts(self._first + step, result)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The lines of this stage, and that of its start, with its own numbers of steps."""
-        return self._own(self._whole.read_metrics())
+        """The lines of this stage, and the validation of the policy that it began with, with its own step numbers."""
+        lines = self._whole.read_metrics()
+        before = [line for line in lines if line["step"] == self._start and any(n.startswith("eval/") for n in line)]
+        return [{**line, "step": 0} for line in before] + self._own(lines)
 
     def read_rollouts(self) -> list[dict[str, Any]]:
         """The rollouts of this stage, with its own numbers of steps."""
@@ -74,7 +85,7 @@ class Stage(Run):
         self._whole.rewind(self._first + max(step, 0) if self._first else step)
 
     def _own(self, lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        return [{**line, "step": line["step"] - self._first} for line in lines if line["step"] >= self._first]
+        return [{**line, "step": line["step"] - self._first} for line in lines if line["step"] > self._first]
 
 
 def train_stages(
@@ -108,9 +119,11 @@ def train_stages(
         last = number + 1 == len(stages)
         first = done[-1]["last_step"] if done else 0
         say(f"stage {number + 1} of {len(stages)}: {part.type}")
-        stage = Stage(run, name, first=first, last=last, resumed=resumed)
+        start = done[-1].get("policy_step", first) if done else 0
+        run.update(policy=None)
+        stage = Stage(run, name, first=first, start=start, last=last, resumed=resumed)
         saved = trainer.train(policy, env, stage, seed=seed, evaluation=evaluation)
-        done.append({"type": part.type, "last_step": _last_step(run, first)})
+        done.append({"type": part.type, "last_step": _last_step(run, first), **_policy_step(run)})
         run.update(stages=done)
         _wait()
         policy, resumed = _from(policy, saved), False
@@ -145,6 +158,12 @@ def _from(policy: Part, folder: Path) -> Part:
 def _last_step(run: Run, first: int) -> int:
     """The step that the next stage goes on from; only the process that writes has the numbers."""
     return max((int(line["step"]) for line in run.read_metrics()), default=first) if run.writer else first
+
+
+def _policy_step(run: Run) -> dict[str, Any]:
+    """The step whose policy a stage left, where its trainer says so."""
+    held = run.facts().get("policy") if run.writer else None
+    return {"policy_step": held["step"]} if held else {}
 
 
 def _wait() -> None:

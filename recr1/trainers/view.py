@@ -50,6 +50,11 @@ class View:
         if not self.quiet:
             self.console.print(text, soft_wrap=True)
 
+    def warn(self, text: str) -> None:
+        """A line that is not to be missed."""
+        if not self.quiet:
+            self.console.print(text, style="bold yellow", markup=False, soft_wrap=True)
+
     def step(self, step: int, numbers: Mapping[str, float]) -> None:
         """The numbers of a training step."""
         if self.quiet:

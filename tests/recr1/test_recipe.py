@@ -23,7 +23,7 @@ trainer:
   type: tests.recr1.parts:Climb
   steps: 5
   engine: {rate: 1e-5}
-evaluate: {split: test, measures: [nDCG@10, R@5], every: 7, needs: 20}
+evaluate: {split: train, measures: [nDCG@10, R@5], every: 7, needs: 20}
 """
 
 
@@ -65,7 +65,7 @@ def test_a_recipe_holds_what_the_file_says(write):
     assert recipe.retriever == Part(f"{here}:Scan", {"boost": 2.0})
     assert recipe.rewards == ((Part(f"{here}:Pay"), 0.5), (Part(f"{here}:Pay", {"name": "nDCG@10", "cutoff": 10}), 1.0))
     assert recipe.trainer == Part(f"{here}:Climb", {"steps": 5, "engine": {"rate": 1e-5}})
-    assert recipe.evaluate == EvaluationSpec(split="test", measures=("nDCG@10", "R@5"), every=7, needs=20)
+    assert recipe.evaluate == EvaluationSpec(split="train", measures=("nDCG@10", "R@5"), every=7, needs=20)
     assert recipe.log == ()
 
 
@@ -197,7 +197,7 @@ def test_a_mapping_where_a_list_belongs_is_refused(problems):
 
 def test_a_text_where_the_evaluate_section_belongs_is_refused(problems):
     (found,) = problems(re.sub("(?m)^evaluate:.*", "evaluate: test", GOOD))
-    assert found == "mine.yaml:13: evaluate: expected a mapping of split, measures, every, needs, got 'test'"
+    assert found == "mine.yaml:13: evaluate: expected a mapping of split, measures, every, needs, keep, patience, min_gain, alarm, got 'test'"
 
 
 # --- what does not fit together

@@ -13,7 +13,7 @@ from recr1.trainers.grpo import GRPO
 
 MEASURE = {"type": "measure", "measure": "nDCG@10"}
 TRL = {"num_generations": 4, "per_device_train_batch_size": 16, "learning_rate": 1e-2}
-VALIDATION = EvaluationSpec(split="validation", measures=("nDCG@10",), every=2)
+VALIDATION = EvaluationSpec(split="validation", measures=("nDCG@10",), every=2, keep="last")
 
 
 @pytest.fixture

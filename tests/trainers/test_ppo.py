@@ -19,7 +19,7 @@ from retrievers.remote import RemoteError
 from tests.trainers.arms import make_speaker
 from tests.trainers.test_resume import Failing, same
 
-VALIDATION = EvaluationSpec(split="validation", measures=("nDCG@10",), every=2)
+VALIDATION = EvaluationSpec(split="validation", measures=("nDCG@10",), every=2, keep="last")
 TASK = Part("toy", {"format": {"type": "plain", "prompt": "{need}"}})
 TRL = {"num_generations": 4, "per_device_train_batch_size": 16, "learning_rate": 1e-2}
 SPLIT = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "steps_per_generation": 4}

@@ -13,7 +13,7 @@ from retrievers.remote import RemoteError, Unanswered, without_answer
 from tests.trainers.test_resume import CASES, FAULT, SPLIT, environment, same
 
 TRL = {"num_generations": 4, "per_device_train_batch_size": 16, "learning_rate": 1e-2}
-VALIDATION = EvaluationSpec(split="validation", measures=("nDCG@10",), every=2)
+VALIDATION = EvaluationSpec(split="validation", measures=("nDCG@10",), every=2, keep="last")
 
 
 class Watched(RLOO):

@@ -24,7 +24,7 @@ from retrievers.remote import RemoteError
 from tests.trainers.test_resume import Failing, Vowels
 
 TRL = {"per_device_train_batch_size": 8, "learning_rate": 1e-2, "lr_scheduler_type": "constant"}
-VALIDATION = EvaluationSpec(split="validation", measures=("nDCG@10",), every=2)
+VALIDATION = EvaluationSpec(split="validation", measures=("nDCG@10",), every=2, keep="last")
 QUERIES = ["red sofa", "oak table", "warm lamp", "red lamp", "oak sofa", "warm table"]
 
 

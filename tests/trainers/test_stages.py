@@ -17,7 +17,7 @@ from retrievers.remote import RemoteError
 from tests.recr1.test_cli_resume import finish, reach, same, train
 from tests.trainers.test_resume import Failing, environment, numbers
 
-VALIDATION = EvaluationSpec(split="validation", measures=("nDCG@10",), every=2)
+VALIDATION = EvaluationSpec(split="validation", measures=("nDCG@10",), every=2, keep="last")
 QUERIES = ["red sofa", "oak table", "warm lamp", "red lamp", "oak sofa", "warm table"]
 
 
@@ -58,7 +58,10 @@ def test_steps_go_on_from_stage_to_stage_and_no_validation_is_made_twice(whole):
     assert [line["step"] for line in lines if "eval/validation/nDCG@10" in line] == [0, 2, 3, 5, 6]
     assert ["train/reward" in line for line in lines if "train/loss" in line] == [False] * 3 + [True] * 3
     assert {line["step"] for line in whole.read_rollouts()} == {4, 5, 6}
-    assert finished_stages(whole) == [{"type": "sft", "last_step": 3}, {"type": "grpo", "last_step": 6}]
+    assert finished_stages(whole) == [
+        {"type": "sft", "last_step": 3, "policy_step": 3},
+        {"type": "grpo", "last_step": 6, "policy_step": 6},
+    ]
 
 
 def test_the_last_policy_is_the_runs_and_the_others_are_kept_in_their_stages(whole):
