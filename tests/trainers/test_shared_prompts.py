@@ -22,6 +22,10 @@ SIZES = {
 CONFIGS = {
     "llama": lambda: transformers.LlamaConfig(**SIZES),
     "qwen3": lambda: transformers.Qwen3Config(**SIZES),
+    "qwen3_moe": lambda: transformers.Qwen3MoeConfig(
+        **SIZES, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16
+    ),
+    "mixtral": lambda: transformers.MixtralConfig(**SIZES, num_local_experts=4, num_experts_per_tok=2),
     "gpt2": lambda: transformers.GPT2Config(vocab_size=50, n_embd=16, n_layer=2, n_head=2),
 }
 
@@ -92,14 +96,13 @@ def test_a_prompt_stands_in_one_row_however_many_completions_it_has():
     assert torch.bincount(rows.rows).sort().values.tolist() == [2, 4, 4]
 
 
-def test_models_that_look_back_so_far_only_have_rows_of_their_own():
-    window = transformers.MistralConfig(**SIZES, sliding_window=8)
-    assert not can_share(model_of(window))
-    mixed = transformers.Gemma3TextConfig(**SIZES, sliding_window=8)
-    assert not can_share(model_of(mixed))
+@pytest.mark.parametrize("family", ["Mistral", "Gemma2", "Gemma3Text"])
+def test_models_that_look_back_so_far_only_have_rows_of_their_own(family):
+    config = getattr(transformers, f"{family}Config")(**SIZES, sliding_window=8)
+    assert not can_share(model_of(config))
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen3"])
+@pytest.mark.parametrize("name", ["llama", "qwen3", "qwen3_moe"])
 @pytest.mark.parametrize("before", [1, 5])
 def test_what_is_generated_is_what_is_generated_from_a_row_for_each(name, before):
     model = model_of(CONFIGS[name]())
