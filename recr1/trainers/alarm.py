@@ -49,17 +49,19 @@ class Reading(NamedTuple):
     bad: bool
     clear: bool = True
     """Whether a number on the good side is there for certain."""
+    best: float | None = None
+    """What the number was at its best, where that is what it is compared with."""
 
 
 class Watch:
     """One sign: counts how long it lasts, once it was seen on its good side."""
 
-    def __init__(self, warn_after: int, stop_after: int | None) -> None:
-        """Warn and stop after so many readings in a row; None never stops."""
+    def __init__(self, warn_after: int, stop_after: int | None, *, armed: bool = False) -> None:
+        """Warn and stop after so many readings in a row; None never stops. Armed: it was on its good side already."""
         self.warn_after, self.stop_after = warn_after, stop_after
         self.first: float | None = None
         self.bad = self.good = 0
-        self.armed = self.warned = False
+        self.armed, self.warned = armed, False
 
     def take(self, reading: Reading) -> Literal["warning", "stop"] | None:
         """Count a reading; what follows from it."""
@@ -101,7 +103,8 @@ class Alarm:
         measured = sign in ("floor", "drop")
         lasts = self.spec.validations if measured else self.spec.stop_after
         stops = self.spec.action == "stop" and sign in self.spec.stop_on
-        return Watch(1 if measured else self.spec.warn_after, lasts if stops else None)
+        # What has a best was as good as that.
+        return Watch(1 if measured else self.spec.warn_after, lasts if stops else None, armed=sign == "drop")
 
     def take(self, numbers: Mapping[str, float]) -> list[Alert]:
         """What a line of the log says: that of a training step, or of a validation."""
@@ -122,7 +125,8 @@ class Alarm:
         if sign in ("growth", "floor", "drop"):
             bound += f" puts the bound at {reading.bound:.3g}"
         lasting = f"{watch.bad} {unit} in a row" if watch.bad > 1 else f"1 {unit[:-1]}"
-        text = f"{name} {reading.value:.3g} for {lasting}, {watch.first or 0:.3g} at first ({bound}): {meaning}"
+        was = f"{watch.first or 0:.3g} at first" if reading.best is None else f"{reading.best:.3g} at best"
+        text = f"{name} {reading.value:.3g} for {lasting}, {was} ({bound}): {meaning}"
         return Alert(level, sign, text, {"value": reading.value, "bound": reading.bound, "for": watch.bad})
 
     def _growth(self, numbers: Mapping[str, float], threshold: float) -> Reading | None:
@@ -143,7 +147,7 @@ class Alarm:
             return None
         best = self.best["value"]
         chance = self.spec.certainty * math.hypot(error, self.best.get("error", error))
-        return Reading(value, threshold * best, value < threshold * best and best - value > chance)
+        return Reading(value, threshold * best, value < threshold * best and best - value > chance, best=best)
 
 
 def _valid(numbers: Mapping[str, float]) -> float | None:
