@@ -178,6 +178,8 @@ def curricular(trainer_class: Any, settings: Settings) -> Any:
 def curriculum_problems(options: Mapping[str, Any]) -> list[str]:
     """What is wrong with the options of a curriculum, before anything is loaded."""
     problems = []
+    if options.get("curriculum", "none") != "none" and (options.get("trl") or {}).get("num_generations") == 1:
+        problems.append("curriculum: one completion of a need does not differ: set trl.num_generations to 2 or more")
     for name in ("curriculum_uniform", "curriculum_rate"):
         if not 0 < options.get(name, 1) <= 1:
             problems.append(f"{name}: must be above 0 and up to 1, got {options[name]}")

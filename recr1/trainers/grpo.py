@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from recr1.trainers.online import Online
+from recr1.trainers.groups import Groups
 
 
-class GRPO(Online):
+class GRPO(Groups):
     """Group relative policy optimization.
 
-    The options are those of `Online`; `trl` takes the keys of TRL's `GRPOConfig`, such as num_generations,
+    The options are those of `Groups`; `trl` takes the keys of TRL's `GRPOConfig`, such as num_generations,
     learning_rate, beta, loss_type and use_vllm.
     """
 

@@ -1,8 +1,7 @@
-"""Training on samples of the policy with the rewards of the environment: what GRPO, RLOO and PPO share."""
+"""Training on samples of the policy with the rewards of the environment, whatever is made of those rewards."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ from recr1.trainers.curriculum import RATE, UNIFORM, Curriculum, curricular, cur
 from recr1.trainers.failures import FailureBudget
 from recr1.trainers.on_trl import OnTRL
 from recr1.trainers.ranks import Ranks
-from recr1.trainers.resample import TOLERANCE, resampling
 from recr1.trainers.reward import RewardFunction, training_data
 from recr1.trainers.shared_prompts import sharing
 from recr1.trainers.truncation import truncation_watch
@@ -31,9 +29,6 @@ class Online(OnTRL):
         failure_budget: share of the last 1,000 rollouts that may be without a reward because the retriever had no
             answer to their query, after all its attempts. Past it, or when a whole batch is without, the run saves its
             state and stops.
-        resample: rounds in which groups whose rewards are all the same are replaced by those of other needs, generated
-            and rewarded in the same step; 0 for none.
-        resample_tolerance: the spread of a group's rewards up to which they are the same.
         curriculum: "learnability" draws those needs more often whose completions differ most in what they earn, by what
             their last groups earned; "none" draws all alike.
         curriculum_uniform: share of the draws in which all needs are alike, so that each is seen again.
@@ -48,20 +43,17 @@ class Online(OnTRL):
         trl: dict[str, Any] | None = None,
         rollouts_every: int = 10,
         failure_budget: float = 0.0,
-        resample: int = 0,
-        resample_tolerance: float = TOLERANCE,
         curriculum: Curriculum = "none",
         curriculum_uniform: float = UNIFORM,
         curriculum_rate: float = RATE,
         curriculum_start: str | None = None,
     ) -> None:
         super().__init__(steps=steps, trl=trl, failure_budget=failure_budget)
-        given = {"trl": self.trl, "rollouts_every": rollouts_every, "curriculum_start": curriculum_start}
-        given |= {"resample": resample, "resample_tolerance": resample_tolerance}
+        given = {"trl": self.trl, "rollouts_every": rollouts_every, "curriculum": curriculum}
         given |= {"curriculum_uniform": curriculum_uniform, "curriculum_rate": curriculum_rate}
+        given |= {"curriculum_start": curriculum_start}
         self._check(given)
         self.rollouts_every = rollouts_every
-        self.resample, self.resample_tolerance = resample, resample_tolerance
         self.curriculum = settings_of(curriculum, curriculum_uniform, curriculum_rate, curriculum_start)
 
     @classmethod
@@ -70,10 +62,6 @@ class Online(OnTRL):
         problems = super().check_options(options)
         if options.get("rollouts_every", 0) < 0:
             problems.append(f"rollouts_every: must be 0 (never) or more, got {options['rollouts_every']}")
-        if options.get("resample", 0) < 0:
-            problems.append(f"resample: must be 0 (never) or a number of rounds, got {options['resample']}")
-        if not 0 <= options.get("resample_tolerance", 0) < math.inf:
-            problems.append(f"resample_tolerance: must be 0 or more, got {options['resample_tolerance']}")
         return problems + curriculum_problems(options)
 
     def _material(self, learner: Any, env: Environment, run: Run, ranks: Ranks) -> dict[str, Any]:
@@ -83,11 +71,7 @@ class Online(OnTRL):
 
     def _trainer_class(self, trl: Any) -> Any:
         trainer_class = super()._trainer_class(trl)
-        if self.curriculum:
-            trainer_class = curricular(trainer_class, self.curriculum)
-        if not self.resample:
-            return trainer_class
-        return resampling(trainer_class, self.resample, self.resample_tolerance)
+        return curricular(trainer_class, self.curriculum) if self.curriculum else trainer_class
 
     def _fitted(self, trainer_class: Any, learner: Any) -> Any:
         return sharing(trainer_class, learner.model)

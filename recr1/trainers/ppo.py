@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from recr1.runs import Run
 from recr1.trainers.actor_critic import Settings, WithCritic
 from recr1.trainers.critic import Kind
+from recr1.trainers.curriculum import RATE, UNIFORM, Curriculum
 from recr1.trainers.online import Online
 
 GROUPS = "PPO compares with its critic, not with a group"
@@ -37,6 +38,11 @@ class PPO(Online):
         failure_budget: share of the last 1,000 rollouts that may be without a reward because the retriever had no
             answer to their query, after all its attempts. Past it, or when a whole batch is without, the run saves its
             state and stops.
+        curriculum: "learnability" draws those needs more often whose completions differ most in what they earn, by what
+            their last ones earned; "none" draws all alike. It needs `trl.num_generations` of 2 or more.
+        curriculum_uniform: share of the draws in which all needs are alike, so that each is seen again.
+        curriculum_rate: how far the last completions of a need move what is known of it; 1 forgets all before.
+        curriculum_start: the folder that `recr1 headroom --out` wrote, to know needs before training.
         critic: "head", a linear map of the policy's own hidden states, which costs no memory; or "model", a second one
             that begins as a copy of the policy.
         critic_learning_rate: of the critic's weights; it moves over the run as the policy's does.
@@ -62,6 +68,10 @@ class PPO(Online):
         trl: dict[str, Any] | None = None,
         rollouts_every: int = 10,
         failure_budget: float = 0.0,
+        curriculum: Curriculum = "none",
+        curriculum_uniform: float = UNIFORM,
+        curriculum_rate: float = RATE,
+        curriculum_start: str | None = None,
         critic: Kind = "head",
         critic_learning_rate: float = 1e-5,
         gamma: float = 1.0,
@@ -71,7 +81,16 @@ class PPO(Online):
         whiten: bool = True,
         kl: Literal["loss", "reward"] = "loss",
     ) -> None:
-        super().__init__(steps=steps, trl=trl, rollouts_every=rollouts_every, failure_budget=failure_budget)
+        super().__init__(
+            steps=steps,
+            trl=trl,
+            rollouts_every=rollouts_every,
+            failure_budget=failure_budget,
+            curriculum=curriculum,
+            curriculum_uniform=curriculum_uniform,
+            curriculum_rate=curriculum_rate,
+            curriculum_start=curriculum_start,
+        )
         self.settings = Settings(critic, critic_learning_rate, gamma, gae_lambda, value_clip, value_weight, whiten, kl)
         self._check(vars(self.settings))
 

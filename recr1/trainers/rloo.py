@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from recr1.trainers.online import Online
+from recr1.trainers.groups import Groups
 
 
-class RLOO(Online):
+class RLOO(Groups):
     """REINFORCE with the mean reward of a need's other completions as baseline.
 
-    The options are those of `Online`; `trl` takes the keys of TRL's `RLOOConfig`, such as num_generations,
+    The options are those of `Groups`; `trl` takes the keys of TRL's `RLOOConfig`, such as num_generations,
     learning_rate, beta and normalize_advantages.
     """
 

@@ -17,6 +17,7 @@ from recr1.errors import UserError
 from recr1.runs import Run
 from recr1.trainers.curriculum import Learnability, Settings, settings_of
 from recr1.trainers.grpo import GRPO
+from recr1.trainers.ppo import PPO
 from recr1.trainers.rloo import RLOO
 from retrievers.remote import RemoteError
 from tests.trainers.test_resume import Failing, same
@@ -109,7 +110,10 @@ def drawn(run, step):
     return [line["need"] for line in run.read_rollouts() if line["step"] == step]
 
 
-@pytest.mark.parametrize("trainer", [GRPO, pytest.param(RLOO, marks=pytest.mark.slow)])
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in (RLOO, PPO)]
+
+
+@pytest.mark.parametrize("trainer", [GRPO, *SLOW])
 def test_needs_come_in_groups_and_those_that_pay_come_more_often(tmp_path, random_model, trainer):
     run = go(Run.create(tmp_path / "run", {"seed": 3}, {}), environment(), random_model, trainer=trainer, steps=12)
     for step in range(1, 13):
@@ -129,21 +133,23 @@ SPLIT = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2, "st
 
 
 @pytest.mark.parametrize(
-    ("trl", "search"),
+    ("trainer", "trl", "search"),
     [
-        pytest.param({}, 6, id="a generation a step"),
-        pytest.param(SPLIT, 8, id="two generations a step: the second fails", marks=pytest.mark.slow),
+        pytest.param(GRPO, {}, 6, id="a generation a step"),
+        pytest.param(GRPO, SPLIT, 8, id="two generations a step: the second fails", marks=pytest.mark.slow),
+        pytest.param(PPO, {}, 6, id="ppo", marks=pytest.mark.slow),
     ],
 )
-def test_a_run_that_goes_on_draws_what_it_would_have_drawn(tmp_path, random_model, trl, search):
+def test_a_run_that_goes_on_draws_what_it_would_have_drawn(tmp_path, random_model, trainer, trl, search):
     trl = {**trl, "save_strategy": "no"}  # the one checkpoint is that of the failure
-    whole = go(Run.create(tmp_path / "whole", {"seed": 3}, {}), environment(), random_model, trl=trl)
+    options = {"trainer": trainer, "trl": trl}
+    whole = go(Run.create(tmp_path / "whole", {"seed": 3}, {}), environment(), random_model, **options)
     run = Run.create(tmp_path / "run", {"seed": 3}, {})
     with pytest.raises(RemoteError, match="no connection"):
-        go(run, environment(raised=[search]), random_model, trl=trl)
+        go(run, environment(raised=[search]), random_model, **options)
     run.finish("failed")
     assert 0 < max(line["step"] for line in run.read_metrics()) < 6
-    same(whole, go(Run.resume(tmp_path / "run", {}), environment(), random_model, trl=trl))
+    same(whole, go(Run.resume(tmp_path / "run", {}), environment(), random_model, **options))
 
 
 def test_fresh_needs_of_a_round_are_drawn_by_the_curriculum_too(tmp_path, random_model):
@@ -187,11 +193,16 @@ def test_what_headroom_found_is_known_before_training(tmp_path):
         ({"curriculum_uniform": 0}, "curriculum_uniform: must be above 0 and up to 1, got 0"),
         ({"curriculum_rate": 1.5}, "curriculum_rate: must be above 0 and up to 1, got 1.5"),
         ({"curriculum_start": "nowhere"}, "curriculum_start: there is no nowhere/per_need.jsonl"),
+        (
+            {"curriculum": "learnability", "trl": {"num_generations": 1}},
+            "curriculum: one completion of a need does not differ: set trl.num_generations to 2 or more",
+        ),
     ],
 )
-def test_values_that_mean_nothing_are_refused(options, message):
+@pytest.mark.parametrize("trainer", [GRPO, PPO])
+def test_values_that_mean_nothing_are_refused(trainer, options, message):
     with pytest.raises(UserError, match=message):
-        GRPO(steps=1, **options)
+        trainer(steps=1, **options)
 
 
 def test_a_file_that_is_something_else_is_refused(tmp_path):
