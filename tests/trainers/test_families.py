@@ -56,6 +56,9 @@ def test_grpo_trains_it(tmp_path, model_of, family):
     start = model_of(family)
     run, _ = go(tmp_path / "run", start, GRPO, trl={"beta": 0.01})
     assert_learned(run, start)
+    balance = curve(run, "train/aux_loss")  # of the router
+    assert len(balance) == (2 if "router_aux_loss_coef" in CONFIGS[family][1] else 0)
+    assert np.isfinite(balance).all()
 
 
 @pytest.mark.parametrize("critic", ["head", "model"])
