@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -131,7 +130,7 @@ class Monitor:
             self._ended, self._at = None, step
             for alert in self.course.take(step, numbers).alerts:
                 self._tell(step, alert)
-            self._look_at_weights(step, numbers)
+            self._look_at_weights(step)
             if self.validator.due(step, self.steps) and not self.ended:
                 self.validate(step)
 
@@ -237,9 +236,9 @@ class Monitor:
         ending = "; training stops, and the best policy so far is kept" if alert.level == "stop" else ""
         self.view.warn(f"{title} after step {step}: {alert.text}{ending}")
 
-    def _look_at_weights(self, step: int, numbers: Mapping[str, float]) -> None:
+    def _look_at_weights(self, step: int) -> None:
         """Nothing can be sampled from weights that are not finite: that ends a run before it fails."""
-        if self.validator.spec.alarm.action == "off" or math.isfinite(numbers.get("train/grad_norm", 0.0)):
+        if self.validator.spec.alarm.action == "off":
             return
         weights = self._trainer.accelerator.unwrap_model(self._trainer.model).parameters()
         if self._ranks.any(not all(bool(part.isfinite().all()) for part in weights)):
