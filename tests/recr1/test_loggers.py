@@ -99,3 +99,26 @@ def test_a_failed_run_is_closed_as_a_failure(offline, tmp_path):
     run.finish("failed")
     exits = [r.exit.exit_code for r in closed(tmp_path / "run") if r.WhichOneof("record_type") == "exit"]
     assert exits == [1]
+
+
+def test_an_alert_goes_into_the_run_folder_and_to_the_loggers_that_can_tell(offline, tmp_path):
+    class Quiet:
+        def start(self, run_path, config): ...
+        def log(self, step, metrics): ...
+        def finish(self, status): ...
+
+    run = Run.create(tmp_path / "run", RECIPE, {}, loggers=[Quiet(), WandbLogger(mode="offline")])
+    record = {"level": "warning", "sign": "entropy", "text": "entropy 0.001", "values": {"value": 0.001}}
+    run.alert(7, "warning: entropy", record)
+    run.finish("finished")
+    assert json.loads((tmp_path / "run" / "alerts.jsonl").read_text()) == {"step": 7, **record}
+    (alert,) = [found.alert for found in closed(tmp_path / "run") if found.WhichOneof("record_type") == "alert"]
+    assert (alert.title, alert.text, alert.level) == ("run: warning: entropy", "step 7: entropy 0.001", "WARN")
+
+
+def test_alerts_after_the_step_that_a_run_goes_on_from_are_forgotten(tmp_path):
+    run = Run.create(tmp_path / "run", RECIPE, {})
+    for step in (3, 5):
+        run.alert(step, "warning", {"text": "something"})
+    run.rewind(4)
+    assert [json.loads(line)["step"] for line in (tmp_path / "run" / "alerts.jsonl").open()] == [3]
