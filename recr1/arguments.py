@@ -10,6 +10,9 @@ from typing import NoReturn
 from recr1 import __version__
 from recr1.errors import UserError
 
+SHARDS = ("none", "zero2", "zero3", "fsdp2")
+"""How processes can divide a model, see `recr1.memory.sharding`."""
+
 _EPILOG = """\
 a first look:
   recr1 ls                                   the recipes that come with recr1
@@ -128,6 +131,12 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     memory = "estimate the memory of training, from the model's config alone, and say whether it fits here"
     parser.add_argument("--memory", action="store_true", help=memory)
     parser.add_argument("--gpu-gb", metavar="N", type=_above_zero, help="a GPU of N GB in place of what is here")
+    launch = "the configuration of accelerate that it is launched with, such as launch/zero3"
+    parser.add_argument("--launch", metavar="FILE", help=launch)
+    processes = "how many processes (default: what the configuration says, or one)"
+    parser.add_argument("--processes", metavar="N", type=_at_least(1), help=processes)
+    shard = "what they divide: none, zero2, zero3 or fsdp2 (default: what the configuration says, or none)"
+    parser.add_argument("--shard", metavar="KIND", choices=SHARDS, help=shard)
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:

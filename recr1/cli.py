@@ -112,7 +112,16 @@ def _eval(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from recr1.commands.check import check
 
-    return check(args.recipe, args.overrides, data=args.data, memory=args.memory, gpu_gb=args.gpu_gb)
+    return check(
+        args.recipe,
+        args.overrides,
+        data=args.data,
+        memory=args.memory,
+        gpu_gb=args.gpu_gb,
+        launch=args.launch,
+        processes=args.processes,
+        shard=args.shard,
+    )
 
 
 def _doctor(args: argparse.Namespace) -> int:

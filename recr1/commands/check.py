@@ -23,8 +23,11 @@ def check(
     data: bool = False,
     memory: bool = False,
     gpu_gb: float | None = None,
+    launch: str | None = None,
+    processes: int | None = None,
+    shard: str | None = None,
 ) -> int:
-    """Validate a recipe, with `data` its task, and with `memory` estimate what training needs.
+    """Validate a recipe, with `data` its task, and with `memory`, or what it is about, estimate what training needs.
 
     Raises `UserError` with all that is wrong.
     """
@@ -35,10 +38,11 @@ def check(
         sys.stdout.write(f"not on this machine: {missing}\n")
     if data:
         sys.stdout.write(_described(loaded))
-    if memory or gpu_gb is not None:
+    if memory or any(said is not None for said in (gpu_gb, launch, processes, shard)):
         from recr1.commands.memory import memory as estimated
+        from recr1.memory import sharding_of
 
-        sys.stdout.write(estimated(loaded, gpu_gb))
+        sys.stdout.write(estimated(loaded, gpu_gb, sharding_of(launch, processes, shard)))
     return 0
 
 

@@ -1,0 +1,266 @@
+"""The sum: what one process holds always, and what the hungriest phase of a step needs besides.
+
+docs/launching.md has the same formulas. What is not in them: fragmentation, and what a framework keeps for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil, sqrt
+from typing import NamedTuple
+
+from recr1.memory.load import Load
+from recr1.memory.shape import Shape
+from recr1.memory.sharding import Sharding
+
+GB = 1e9
+RUNTIME = {"cpu": 0.65e9, "cuda": 1.0e9}
+"""Bytes of Python with its libraries, or of a CUDA context with its workspaces."""
+TILE_ROWS, TILE_WORDS = 4096, 32768
+"""TRL never holds all logits of an update: it reads them in tiles of so many tokens by so many words."""
+TILE_COPIES = 8.25
+"""Of 4 bytes, that its backward pass holds of a tile without Triton, which works in place."""
+HEAP, HEAP_SHARE = 0.6e9, 1.5
+"""What a heap on a CPU keeps of blocks that were freed: at most so many bytes, and so much of what a phase needs."""
+FOUR_BITS = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Bytes of a weight in 4 bits, with a scale of a byte for 64 of them, and one of 4 bytes for 256 scales."""
+LIVE, BUCKET = 1e9, 5e8
+"""Weights that ZeRO-3 gathers at a time, and gradients that DeepSpeed sends at a time, where nothing else is said."""
+
+
+class Term(NamedTuple):
+    """Bytes, and what they are."""
+
+    size: float
+    what: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Terms by name: those that are held always, and those of each phase."""
+
+    held: Mapping[str, Term]
+    phases: Mapping[str, Mapping[str, Term]]
+
+    @property
+    def peak(self) -> float:
+        """Bytes at the hungriest moment."""
+        return _total(self.held) + max(map(_total, self.phases.values()))
+
+    @property
+    def phase(self) -> str:
+        """The phase of that moment."""
+        return max(self.phases, key=lambda name: _total(self.phases[name]))
+
+    def size(self, name: str) -> float:
+        """Bytes of a term, wherever it is; 0 for none."""
+        return max(terms[name].size if name in terms else 0.0 for terms in (self.held, *self.phases.values()))
+
+
+def _total(terms: Mapping[str, Term]) -> float:
+    return sum(term.size for term in terms.values())
+
+
+def estimate(shape: Shape, load: Load, sharding: Sharding | None = None, *, there: float = 0) -> Estimate:
+    """What one process needs.
+
+    Args:
+        shape: The model.
+        load: What the recipe does with it.
+        sharding: How processes divide it; None for one process.
+        there: Bytes of memory, of which vLLM in the same process takes its share whatever the model.
+    """
+    launch = sharding or Sharding()
+    gradients = _gradients(load, launch)
+    vllm = Term(load.vllm_share * there, f"{load.vllm_share:.0%} of the GPU, with weights of its own")
+    kept, layer = _activations(shape, load, launch)
+    waits = {"gradients": gradients} if load.accumulates or launch.deepspeed else {}
+    phases = {
+        "while it loads": _loading(shape, load, launch),
+        "while it generates": _generating(shape, load, launch) | ({"vLLM": vllm} if load.vllm_sleeps else {}),
+        "in a validation": _validating(shape, load, launch),
+        "in the update, at the output layer": {**waits, "activations": kept, **_output(shape, load)},
+        "in the update, within the layers": {
+            "gradients": gradients,
+            "activations": kept if load.accumulates or launch.deepspeed else Term(kept.size / shape.layers, kept.what),
+            "one layer": layer,
+        },
+    }
+    if not load.gpu:
+        phases = {name: {**terms, "heap": _heap(terms)} for name, terms in phases.items()}
+    if load.vllm_share and not load.vllm_sleeps:
+        phases = {name: {**terms, "vLLM": vllm} for name, terms in phases.items()}
+    return Estimate(_held(shape, load, launch), phases)
+
+
+def _heap(terms: Mapping[str, Term]) -> Term:
+    return Term(min(HEAP, HEAP_SHARE * _total(terms)), "blocks that are free and not given back")
+
+
+def _held(shape: Shape, load: Load, launch: Sharding) -> dict[str, Term]:
+    each = _each(load, launch)
+    whole = _weights(shape, load, each)
+    frozen = "frozen, " if load.adapter else ""
+    pieces = f" in {launch.of_weights} pieces" if launch.of_weights > 1 else ""
+    kind = "4 bits" if load.in_4bit else f"{each} bytes"
+    held = {
+        "runtime": Term(RUNTIME["cuda" if load.gpu else "cpu"], "Python and its libraries, or a CUDA context"),
+        "weights": Term(whole / launch.of_weights, f"{frozen}{shape.parameters:,} of {kind}{pieces}"),
+        "optimizer": _optimizer(load, launch),
+    }
+    if load.adapter:
+        held["adapter"] = Term(load.trained * load.trained_bytes, f"{load.trained:,} weights that are trained")
+    if _casts(load, launch):
+        held["weights, cast"] = Term(2 * (shape.trunk - shape.embedding), "copies of 2 bytes to compute with")
+    if load.reference:
+        held["reference"] = Term(whole / launch.of_weights, "the starting policy, because beta is not 0")
+    if load.critic:
+        held["critic"] = Term(16 * shape.trunk, "a second model with gradients and optimizer, whole on each process")
+    if launch.processes > 1:
+        held["buckets"] = _buckets(shape, load, launch)
+    return held
+
+
+def _each(load: Load, launch: Sharding) -> int:
+    """Bytes of a weight that is not in 4 bits."""
+    return 2 if launch.deepspeed else load.weight_bytes
+
+
+def _casts(load: Load, launch: Sharding) -> bool:
+    """Whether autocast makes copies in half precision, and keeps them for the length of a pass."""
+    return load.compute_bytes < _each(load, launch) and launch.shard == "none" and not load.adapter
+
+
+def _weights(shape: Shape, load: Load, each: int) -> float:
+    if not load.in_4bit:
+        return shape.parameters * each
+    return shape.matrices * FOUR_BITS + (shape.parameters - shape.matrices) * each
+
+
+def _gradients(load: Load, launch: Sharding) -> Term:
+    each = 4 if launch.deepspeed else load.trained_bytes
+    pieces = f" in {launch.of_gradients} pieces" if launch.of_gradients > 1 else ""
+    return Term(load.trained * each / launch.of_gradients, f"{load.trained:,} of {each} bytes{pieces}")
+
+
+def _optimizer(load: Load, launch: Sharding) -> Term:
+    """Moments, and with DeepSpeed the weights in full precision."""
+    if launch.deepspeed:
+        each = 4 + load.moments * (1 if load.moment_bytes == 1 else 4)
+    else:
+        each = load.moments * load.moment_bytes
+    return Term(load.trained * each / launch.of_gradients, f"{each} bytes for each weight that is trained")
+
+
+def _buckets(shape: Shape, load: Load, launch: Sharding) -> Term:
+    """What processes send to each other, and weights that are gathered for it."""
+    sent = min(load.trained, BUCKET)
+    if launch.shard == "none":
+        return Term(load.trained * load.trained_bytes, "gradients on their way (DDP)")
+    if launch.shard == "zero2":
+        return Term(2 * 2 * sent, "gradients on their way")
+    if launch.shard == "zero3":
+        return Term(2 * min(shape.parameters, LIVE) + 2 * sent, "weights that are gathered, gradients on their way")
+    ends = shape.parameters - shape.trunk + shape.embedding
+    layers = 2 * (shape.trunk - shape.embedding) / shape.layers
+    return Term(2 * load.compute_bytes * (ends + layers), "layers that are gathered, gradients on their way")
+
+
+def _loading(shape: Shape, load: Load, launch: Sharding) -> dict[str, Term]:
+    """Each process loads the whole policy before it is cut in pieces."""
+    if launch.shard == "none":
+        return {}
+    rest = shape.parameters * load.weight_bytes * (1 - 1 / launch.of_weights)
+    return {"weights, whole": Term(rest, "before they are cut in pieces")}
+
+
+def _gathered(shape: Shape, launch: Sharding) -> dict[str, Term]:
+    if launch.shard != "zero3":
+        return {}
+    return {"weights, gathered": Term(2 * shape.parameters, "all of them, to generate with")}
+
+
+def _generating(shape: Shape, load: Load, launch: Sharding) -> dict[str, Term]:
+    if not load.rows or load.vllm_share:
+        return {}
+    return _gathered(shape, launch) | _completing(shape, load, load.rows, load.group, load.sampled)
+
+
+def _validating(shape: Shape, load: Load, launch: Sharding) -> dict[str, Term]:
+    return _gathered(shape, launch) | _completing(shape, load, load.validated, 1, 2)
+
+
+def _completing(shape: Shape, load: Load, rows: int, group: int, copies: int) -> dict[str, Term]:
+    length, prompts = load.prompt + load.new, -(-rows // group)
+    cache = rows * length * 2 * (shape.layers + 1) * shape.keys * load.compute_bytes
+    read = prompts * load.prompt * _passing(shape, load)
+    return {
+        "KV cache": Term(cache, f"{rows} completions of {length} tokens, prompts included"),
+        "prompts": Term(read, f"{prompts} prompts of {load.prompt} tokens that are read at once"),
+        "logits of a token": Term(copies * rows * shape.vocabulary * 4, f"{copies} numbers for each word and row"),
+    }
+
+
+def _passing(shape: Shape, load: Load) -> int:
+    """Bytes of a token on its way through a layer, that no gradient needs."""
+    return 2 * load.weight_bytes * shape.hidden + (3 * shape.inner + shape.hidden) * load.compute_bytes
+
+
+def _activations(shape: Shape, load: Load, launch: Sharding) -> tuple[Term, Term]:
+    """What is kept of all layers for the backward pass, and what that needs within one layer."""
+    tokens = _tokens(load)
+    layer, residual = tokens * saved(shape, load), tokens * shape.hidden * _each(load, launch)
+    through = tokens * _passing(shape, load)
+    how = f"{tokens} tokens of {load.micro} completions"
+    times = 2 if load.critic else 1
+    if load.recompute:
+        return (
+            Term(times * residual * shape.layers, f"{how}, the input of each layer"),
+            Term(layer + through, "made again for its gradients"),
+        )
+    return Term(times * layer * shape.layers, f"{how}, in all layers"), Term(
+        through, "on the way through its gradients"
+    )
+
+
+def _tokens(load: Load) -> int:
+    """Tokens that an update reads at a time, with what rows are filled up with."""
+    if load.group == 1:
+        return load.micro * (load.prompt + load.new)
+    if load.rows <= load.micro:
+        return load.micro // load.group * (load.prompt - 1) + load.micro * (load.new + 1)
+    # TRL deals the completions of a batch to its micro-batches by chance: a prompt's come apart, and the longest row
+    # says how long all are. Two deviations above the mean, as for throws into boxes.
+    prompts = min(load.rows // load.group, load.micro)
+    each = load.micro / prompts
+    return prompts * (load.prompt - 1 + min(load.group, ceil(each + 2 * sqrt(each))) * (load.new + 1))
+
+
+def saved(shape: Shape, load: Load) -> int:
+    """Bytes that autograd keeps of a token in one layer with two norms, attention without weights, and a gated block.
+
+    Inputs of norms are kept in full precision. Where weights are cast, or an adapter reads beside them, each linear
+    layer keeps a copy of its input; else those of the same input share it.
+    """
+    c, hidden = load.compute_bytes, shape.hidden
+    copies = 5 if c < load.weight_bytes or (load.adapter and c == 2) else 2
+    norms = 2 * 4 * hidden + (0 if load.adapter else 2 * load.weight_bytes * hidden)
+    output = shape.queries * c if load.adapter and c == 2 else 0
+    return norms + copies * c * hidden + 4 * c * shape.queries + output + 4 * c * shape.inner
+
+
+def _output(shape: Shape, load: Load) -> dict[str, Term]:
+    """Logits and their gradients, a tile at a time."""
+    tokens = load.micro * load.new if load.gpu else _tokens(load)
+    rows = min(tokens, TILE_ROWS)
+    # Without Triton the tile is of the vocabulary's width in fact: what is beyond is never touched.
+    words = TILE_WORDS if load.gpu else min(shape.vocabulary, TILE_WORDS)
+    tile = rows * words * (load.compute_bytes if load.gpu else 4 * TILE_COPIES)
+    states = tokens * shape.hidden * (4 + 2 * load.compute_bytes) + words * shape.hidden * load.compute_bytes
+    terms = {"logits": Term(tile + states, f"a tile of {rows} tokens by {words:,} words, and its gradients")}
+    if not load.adapter:
+        terms["output layer"] = Term(
+            4 * shape.embedding, f"gradients of {shape.vocabulary:,} words before they are added"
+        )
+    return terms
