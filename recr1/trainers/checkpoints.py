@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from recr1.trainers.ranks import Ranks
+
 OURS = "recr1_{rank}.pt"
 """What each rank keeps beside the files of transformers."""
 
@@ -139,7 +141,7 @@ class Resumable(_Trainer):  # type: ignore[misc]
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         step = self.state.global_step
-        if step in self.checkpoints.steps():
+        if Ranks().first(step in self.checkpoints.steps()):  # others may have a folder of their own, without it
             return
         super()._save_checkpoint(model, trial)
         self._save_ours(self.checkpoints.part / f"checkpoint-{step}")

@@ -30,6 +30,7 @@ class Loop:
         In the end the weights are those that the recipe keeps, but for a sharded model, which is saved in another way.
         """
         with self.monitor, self.interrupts.heeded():
+            self.ranks.same(start[0] if start else 0)
             if self.monitor.recall(start[0] if start else 0) and start:  # killed between its last step and its end
                 self.trainer._load_from_checkpoint(str(start[1]))
                 self.monitor.begin(start[0])

@@ -38,6 +38,16 @@ class Ranks:
             if reason is not None:
                 raise RankError(f"rank {rank} failed: {reason}")
 
+    def same(self, step: int) -> None:
+        """Raises `UserError` on all ranks unless all go on after the same step; every rank must come here."""
+        steps = _gathered(step)
+        other = next((rank for rank, there in enumerate(steps) if there != steps[0]), None)
+        if other is not None:
+            raise UserError(
+                f"rank 0 goes on after step {steps[0]} and rank {other} after step {steps[other]}: they do not see the "
+                "same checkpoints; a run goes on where its folder is on a disk that all nodes share"
+            )
+
     def first(self, here: object) -> bool:
         """What rank 0 says, which has the log; every rank must ask at the same point."""
         return bool(_gathered(bool(here))[0])

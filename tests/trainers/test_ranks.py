@@ -49,8 +49,12 @@ def write(path, model, *, trainer="grpo", group=4, batch=6, accumulated=1, steps
 
 
 def finish(*processes):
-    """The errors of processes, which have ended."""
-    return [process.communicate(timeout=300)[1] for process in processes]
+    """The errors of processes, which have ended; where one has not, none is left behind."""
+    try:
+        return [process.communicate(timeout=300)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
 
 
 def trained(launch, recipe, out):
@@ -123,7 +127,7 @@ def test_each_process_is_paid_for_its_own_rollouts(tmp_path, random_model):
     assert [line["reward"] for line in ranks[0]] != [line["reward"] for line in ranks[1]]
 
 
-def nodes(folder, recipe_or_run, *more, out="run"):
+def nodes(folder, recipe):
     """Two processes, each begun in a folder of its own as on two machines without a common disk, after they ended."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -133,9 +137,8 @@ def nodes(folder, recipe_or_run, *more, out="run"):
         (folder / f"node-{rank}").mkdir(exist_ok=True)
         env = {"RANK": str(rank), "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1"}
         env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
-        out_there = folder / f"node-{rank}" / out
-        given = [out_there] if recipe_or_run is None else [recipe_or_run, "--out", out_there]
-        begun.append(begin([sys.executable, *TRAIN, *given, *more], **env))
+        out = folder / f"node-{rank}" / "run"
+        begun.append(begin([sys.executable, *TRAIN, recipe, "--out", out], **env))
     errors = finish(*begun)
     return [process.returncode for process in begun], errors
 
@@ -151,3 +154,18 @@ def test_no_process_needs_the_folder_of_another(tmp_path, random_model):
     assert np.array_equal(weights(apart / "policy"), weights(common / "policy"))
     other = tmp_path / "node-1" / "run"
     assert not (other / "metrics.jsonl").exists() and not (other / "policy").exists()
+
+
+def test_a_run_whose_checkpoints_not_all_processes_see_does_not_go_on(tmp_path, random_model):
+    flag = tmp_path / "flag"
+    flag.touch()
+    retriever = f"{{type: 'tests.recr1.test_cli_resume:FailsOnRankOne', while_there: '{flag}'}}"
+    recipe = write(tmp_path / "two.yaml", random_model, retriever=retriever)
+    codes, errors = nodes(tmp_path, recipe)
+    assert 0 not in codes
+    assert "rank 1 failed: RemoteError: engine at http://there" in errors[0]
+    flag.unlink()
+    codes, errors = nodes(tmp_path, recipe)
+    assert codes == [2, 2]
+    for said in errors:
+        assert "rank 0 goes on after step 3 and rank 1 after step 0: they do not see the same checkpoints" in said
