@@ -6,8 +6,8 @@
 Pyserini's line makes the calls of its `LuceneSearcher.batch_search` and reads the id and the score of each hit, without
 importing its Python package (which takes seconds and 600 MB more, and is left out of the comparison). Catalog and
 queries are those of retrieval.py. Times are the best of several rounds on the wall clock in which the two take turns.
-Each also runs in a process of its own: ready is from the first call of Java to the first answer, the index built
-before; memory is the most that it held beside the catalog.
+Java is ours there. Each also runs in a process of its own, with Java as it starts it itself: ready is from the first
+call of Java to the first answer, the index built before; memory is the most that it held beside the catalog.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from lucene_engines import open_pyserini
 from retrieval import CUTOFFS, generated
 
-from retrievers import Catalog, jvm
+from retrievers import Catalog
 from retrievers.lucene import Lucene
-from retrievers.lucene_index import Analysis
 
 ROUNDS = 5
 
@@ -38,25 +37,13 @@ def open_ours(catalog: Catalog, store: str, threads: int) -> Search:
     return Lucene(catalog, store=store, threads=threads).search
 
 
-def open_pyserini(_: Catalog, store: str, threads: int) -> Search:
+def open_theirs(catalog: Catalog, store: str, threads: int) -> Search:
     (folder,) = Path(store).glob("lucene-*/")
-    jvm.start()
-    searcher = jvm.java("io.anserini.search.SimpleSearcher")(str(folder), Analysis(True, (), None).analyzer())  # noqa: FBT003
-    searcher.set_bm25(1.2, 0.75)
-
-    def search(queries: Sequence[str], k: int) -> object:
-        texts, names = jvm.java("java.util.ArrayList")(), jvm.java("java.util.ArrayList")()
-        for number, query in enumerate(queries):
-            texts.add(query)
-            names.add(str(number))
-        found: Any = searcher.batch_search(texts, names, k, threads)
-        hits = {entry.getKey(): entry.getValue() for entry in found.entrySet().toArray()}
-        return {name: [(hit.docid, hit.score) for hit in ranked] for name, ranked in hits.items()}
-
-    return search
+    search = open_pyserini(catalog, folder)
+    return lambda queries, k: search(queries, k, threads)
 
 
-ENGINES = {"lucene": open_ours, "pyserini": open_pyserini}
+ENGINES = {"lucene": open_ours, "pyserini": open_theirs}
 
 
 def ready_and_memory(engine: str, items: int, store: str, threads: int) -> tuple[float, float]:

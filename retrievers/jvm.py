@@ -44,6 +44,10 @@ a class and notes in it whose method it is, so that two threads would call the m
 HEAP = "-Xmx1g"
 """Enough for any catalog: an index is memory-mapped, outside of the heap. JAVA_TOOL_OPTIONS may hold another -Xmx."""
 
+COLLECTOR = "-XX:+UseSerialGC"
+"""What a search leaves is small and short-lived: the plainest collector has it away without threads of its own, which
+take cores from ranks and searches, and makes writing a reference cheaper. JAVA_TOOL_OPTIONS may name another."""
+
 
 class Java(NamedTuple):
     """A Java runtime: its folder, and the first number of its version."""
@@ -187,9 +191,11 @@ def _start() -> None:
 
 def _options(version: int) -> list[str]:
     """-Xrs leaves signals to Python, so that Ctrl-C and SIGTERM go on working."""
-    options = ["-Xrs"]
-    if "-Xmx" not in os.environ.get("JAVA_TOOL_OPTIONS", ""):
+    options, chosen = ["-Xrs"], os.environ.get("JAVA_TOOL_OPTIONS", "")
+    if "-Xmx" not in chosen:
         options.append(HEAP)
+    if not re.search(r"-XX:\+Use\w+GC\b", chosen):  # Java does not start with two
+        options.append(COLLECTOR)
     if version >= 23:  # else Java warns of what Lucene does when it closes a file
         options.append("--sun-misc-unsafe-memory-access=allow")
     return options

@@ -102,18 +102,22 @@ class Lucene:
         stops = tuple(sorted(Analyzer(lowercase=lowercase, stopwords=stopwords).stopwords))
         self._catalog, self._options, self._threads = catalog, options, threads
         self._named = _fields_to_name(catalog, fields, names)
-        analysis, learns = Analysis(lowercase, stops, stemmer), rm3_items > 0
+        analysis = Analysis(lowercase, stops, stemmer)
+        phrases, learns = syntax == "lucene", rm3_items > 0
         weights = {lucene_name(name): weight for name, weight in (fields or {"texts": 1.0}).items()}
         jvm.start()
         with jvm.alone:
             analyzer = analysis.analyzer()
-            key = {"catalog": catalog.fingerprint, "fields": names, "analysis": analysis._asdict(), "vectors": learns}
+            key = {"catalog": catalog.fingerprint, "fields": names, "analysis": analysis._asdict()}
+            key |= {"positions": phrases, "vectors": learns}
             key["lucene"] = java("org.apache.lucene.util.Version").LATEST.toString()
-            write = partial(write_index, catalog=catalog, fields=names, analyzer=analyzer, vectors=learns)
+            write = partial(
+                write_index, catalog=catalog, fields=names, analyzer=analyzer, positions=phrases, vectors=learns
+            )
             self._entry = Store(self._temporary() if store is None else store).open("lucene", key, write)
             searcher = open_searcher(self._entry.folder, _similarity(similarity, k1, b, mu))
             ranker = Ranker(searcher, analyzer, weights)
-            self._parser = Parser(ranker, analyzer, weights) if syntax == "lucene" else None
+            self._parser = Parser(ranker, analyzer, weights) if phrases else None
             feedback = Feedback(ranker, searcher, analyzer, rm3_items, rm3_terms, rm3_weight) if learns else None
         self._engine = self._parser or feedback or ranker
 

@@ -60,9 +60,12 @@ def lucene_name(field: str) -> str:
     return DEFAULT_FIELD if field == "texts" else field
 
 
-def write_index(folder: Path, catalog: Catalog, fields: Sequence[str], analyzer: Any, *, vectors: bool) -> None:
-    """Fills a folder with the index of some fields of a catalog; `vectors` keeps the terms of each item, for RM3.
+def write_index(
+    folder: Path, catalog: Catalog, fields: Sequence[str], analyzer: Any, *, positions: bool, vectors: bool
+) -> None:
+    """Fills a folder with the index of some fields of a catalog.
 
+    `positions` keeps where in an item a term stands, for phrases; `vectors` keeps the terms of each item, for RM3.
     One thread adds the items in their order and only neighbours are merged, so that numbers are rows.
     """
     config = java("org.apache.lucene.index.IndexWriterConfig")(analyzer)
@@ -71,7 +74,7 @@ def write_index(folder: Path, catalog: Catalog, fields: Sequence[str], analyzer:
     with closing(_directory(folder)) as directory:
         writer = java("org.apache.lucene.index.IndexWriter")(directory, config)
         try:
-            _add_items(writer, catalog, fields, vectors=vectors)
+            _add_items(writer, catalog, fields, _kind(positions=positions, vectors=vectors))
             writer.forceMerge(1)
             writer.close()
         finally:
@@ -96,7 +99,16 @@ def weight_map(weights: Mapping[str, float]) -> Any:
     return made
 
 
-def _add_items(writer: Any, catalog: Catalog, fields: Sequence[str], *, vectors: bool) -> None:
+def _kind(*, positions: bool, vectors: bool) -> Any:
+    """What is kept of a field."""
+    kind = java("org.apache.lucene.document.FieldType")(java("org.apache.lucene.document.TextField").TYPE_NOT_STORED)
+    if not positions:
+        kind.setIndexOptions(java("org.apache.lucene.index.IndexOptions").DOCS_AND_FREQS)
+    kind.setStoreTermVectors(vectors)
+    return kind
+
+
+def _add_items(writer: Any, catalog: Catalog, fields: Sequence[str], kind: Any) -> None:
     """One document object is filled again and again: making objects would take longer than Lucene does."""
     document = java("org.apache.lucene.document.Document")()
     stored = java("org.apache.lucene.document.StoredField")(ID_FIELD, "")
@@ -105,8 +117,6 @@ def _add_items(writer: Any, catalog: Catalog, fields: Sequence[str], *, vectors:
     )
     document.add(sortable)
     slots = [(stored, catalog.ids)]
-    kind = java("org.apache.lucene.document.FieldType")(java("org.apache.lucene.document.TextField").TYPE_NOT_STORED)
-    kind.setStoreTermVectors(vectors)
     signature = "(Ljava/lang/String;Ljava/lang/CharSequence;Lorg/apache/lucene/index/IndexableFieldType;)V"
     for name in fields:
         slot = java("org.apache.lucene.document.Field")(lucene_name(name), "", kind, signature=signature)

@@ -136,6 +136,19 @@ def test_signals_go_to_python(number, status):
 
 
 @needs_java
+@pytest.mark.parametrize(
+    ("chosen", "collector"),
+    [("", "Copy"), ("-XX:+UseParallelGC", "PS Scavenge"), ("-XX:+UseG1GC -Xmx300m", "G1 Young Generation")],
+)
+def test_the_collector_is_the_plainest_unless_java_tool_options_name_one(chosen, collector):
+    beans = "java('java.lang.management.ManagementFactory').getGarbageCollectorMXBeans().toArray()"
+    code = f"{SEARCH}\nfrom retrievers.jvm import java\nprint([bean.getName() for bean in {beans}])"
+    done = python(code, env={**os.environ, "JAVA_TOOL_OPTIONS": chosen})
+    assert done.returncode == 0, done.stderr
+    assert repr(collector) in done.stdout
+
+
+@needs_java
 def test_the_heap_is_what_java_tool_options_say():
     code = f"{SEARCH}\nfrom retrievers.jvm import java\nprint(java('java.lang.Runtime').getRuntime().maxMemory() >> 20)"
     done = python(code, env={**os.environ, "JAVA_TOOL_OPTIONS": "-Xmx300m"})

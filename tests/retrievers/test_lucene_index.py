@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from retrievers import Catalog
+from retrievers.jvm import java
 from retrievers.lucene import Lucene
 from tests.retrievers.lucene_contracts import STORE, ask, needs_java
 
@@ -72,6 +73,23 @@ def test_the_index_of_another_catalog_is_not_used(tmp_path, warnings):
 def entry_name(folder):
     Lucene(SHOP, store=str(folder / "name"))
     return entry(folder / "name").name
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({}, "DOCS_AND_FREQS"),
+        ({"rm3_items": 3}, "DOCS_AND_FREQS"),
+        ({"syntax": "lucene"}, "DOCS_AND_FREQS_AND_POSITIONS"),
+    ],
+)
+def test_places_of_words_are_kept_where_phrases_can_be_asked_for(tmp_path, options, kept):
+    Lucene(SHOP, store=str(tmp_path), **options)
+    directory = java("org.apache.lucene.store.FSDirectory").open(java("java.nio.file.Paths").get(str(entry(tmp_path))))
+    reader = java("org.apache.lucene.index.DirectoryReader").open(directory)
+    field = java("org.apache.lucene.index.FieldInfos").getMergedFieldInfos(reader).fieldInfo("contents")
+    assert field.getIndexOptions().toString() == kept
+    reader.close()
 
 
 def test_without_a_store_the_index_goes_with_the_retriever(tmp_path, monkeypatch):
