@@ -108,7 +108,7 @@ class Lucene:
         jvm.start()
         with jvm.alone:
             analyzer = analysis.analyzer()
-            key = {"catalog": catalog.fingerprint, "fields": names, "analysis": analysis._asdict()}
+            key: dict[str, Any] = {"catalog": catalog.fingerprint, "fields": names, "analysis": analysis._asdict()}
             key |= {"positions": phrases, "vectors": learns}
             key["lucene"] = java("org.apache.lucene.util.Version").LATEST.toString()
             write = partial(
