@@ -66,11 +66,14 @@ class SampledPairs:
     def pairs(self, env: Environment, policy: Policy, run: Run, ranks: Ranks, budget: FailureBudget) -> list[Pair]:
         """The kept pairs, in the order of the needs; from the run's folder where they are there already."""
         from accelerate import PartialState
-        from accelerate.utils import gather_object
+        from accelerate.utils import broadcast_object_list, gather_object
 
         file, state = run.path / FILE, PartialState()
-        if ranks.any(file.exists()):
-            return _pairs(env, read_lines(file))
+        with ranks.together():
+            there = read_lines(file) if run.writer and file.exists() else None
+        (known,) = broadcast_object_list([there])  # the folder of another rank may be on another machine
+        if known is not None:
+            return _pairs(env, known)
         needs = list(env.task.needs("train"))[: self.needs]
         mine = list(enumerate(needs))[state.process_index :: state.num_processes]
         with ranks.together():
@@ -83,7 +86,6 @@ class SampledPairs:
                 f"{self.at_least:g}: lower at_least, sample more per_need, or teach it from a file first"
             )
         _keep(run, whole, kept)
-        state.wait_for_everyone()  # nobody goes on before it is written
         return _pairs(env, kept)
 
     def _sample(
