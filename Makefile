@@ -60,7 +60,11 @@ golden: $(READY)  ## record tests/golden again; a difference needs a reason in t
 	$(BIN)/pytest -m 'slow or not slow' --golden tests/trainers
 
 policy: $(READY)  ## make the tiny policy that ships with the package again
-	$(BIN)/python -m recr1.assets.make_tiny_shopper recr1/assets/tiny-shopper
+	rm -rf build/policy
+	$(BIN)/python -m recr1.assets.make_tiny_shopper start build/policy/start
+	$(BIN)/recr1 train recipes/tiny_shopper.yaml policy.model=build/policy/start/model \
+		trainer.pairs.path=build/policy/start/pairs.tsv --out build/policy/run
+	$(BIN)/python -m recr1.assets.make_tiny_shopper ship build/policy/run recr1/assets/tiny-shopper
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) site build dist runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

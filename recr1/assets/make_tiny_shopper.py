@@ -1,17 +1,20 @@
-"""Makes `tiny-shopper`, the policy of the quickstart, from nothing: `python -m recr1.assets.make_tiny_shopper OUT`.
+"""Makes what the recipe `tiny_shopper` starts from, and ships what it ends with: the policy of the quickstart.
 
-A Llama-shaped model of about a million parameters learns shopper language and a thesaurus by supervised learning: it
-reads a need and writes, for each thing that is asked for, one of the words that people use for it, all alike. It
-knows what people may mean; it cannot know which of the words a shop prints, because this script imports the language
-of shoppers alone: no catalog, no qrels, no retriever. Seeded; the same machine, versions and threads give the same
-bytes.
+    python -m recr1.assets.make_tiny_shopper start FOLDER     a random policy and pairs to learn from
+    recr1 train tiny_shopper --out RUN                        where FOLDER is ./shopper_start
+    python -m recr1.assets.make_tiny_shopper ship RUN OUT     the trained policy, its weights in bfloat16
+
+A Llama-shaped model of about a million parameters learns shopper language and a thesaurus from pairs: it reads a need
+and writes, for each thing that is asked for, one of the words that people use for it, all alike. It knows what people
+may mean; it cannot know which of the words a shop prints, because this script imports the language of shoppers alone:
+no catalog, no qrels, no retriever. Seeded; the same machine, versions and threads give the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -110,69 +113,50 @@ def make_model(tokenizer: Any, *, width: int, layers: int, heads: int, inner: in
     return model
 
 
-def batches(tokenizer: Any, lexicon: Lexicon, size: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Endless batches of right-padded token ids (B, T); labels are -100 outside the query and its end."""
+def start(folder: Path, *, pairs: int, seed: int) -> None:
+    """Write the random policy, `model` in Hugging Face format, and `pairs.tsv` with so many needs and queries."""
     import torch
 
-    pairs = shopper_pairs(lexicon, seed)
-    while True:
-        rows, starts = [], []
-        for _ in range(size):
-            need, query = next(pairs)
-            prompt = tokenizer(f"{need}{ASK}", add_special_tokens=False)["input_ids"]
-            rows.append(prompt + tokenizer(f"{query}{END}", add_special_tokens=False)["input_ids"])
-            starts.append(len(prompt))
-        longest = max(map(len, rows))
-        ids = torch.tensor([row + [tokenizer.pad_token_id] * (longest - len(row)) for row in rows])
-        places = torch.arange(longest)
-        lengths, begins = torch.tensor([len(row) for row in rows]), torch.tensor(starts)
-        inside = (places >= begins[:, None]) & (places < lengths[:, None])
-        yield {
-            "input_ids": ids,
-            "attention_mask": (places < lengths[:, None]).long(),
-            "labels": torch.where(inside, ids, -100),
-        }
-
-
-def train(model: Any, data: Iterator[dict[str, Any]], steps: int, peak: float) -> None:
-    """Supervised learning with AdamW and a one-cycle learning rate; prints the loss now and then."""
-    import torch
-
-    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, weight_decay=0.01, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=steps, pct_start=0.1)
-    model.train()
-    start = time.perf_counter()
-    for step in range(1, steps + 1):
-        loss = model(**next(data)).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        if step % 50 == 0 or step == steps:
-            print(f"step {step}/{steps}  loss {loss.item():.3f}  {time.perf_counter() - start:.0f} s", flush=True)  # noqa: T201
-
-
-def main() -> None:
-    """Make the tokenizer and the model, train the model, and write both in Hugging Face format, weights in bfloat16."""
-    import torch
-    from transformers.utils import logging
-
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=3500)
-    parser.add_argument("--batch", type=int, default=96)
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    logging.set_verbosity_error()
-    torch.manual_seed(args.seed)
     lexicon = load_lexicon()
     tokenizer = make_tokenizer(lexicon, vocabulary=2048)
+    torch.manual_seed(seed)
     model = make_model(tokenizer, width=128, layers=3, heads=4, inner=320)
-    print(f"{model.num_parameters():,} parameters, {len(tokenizer):,} tokens")  # noqa: T201
-    train(model, batches(tokenizer, lexicon, args.batch, seed=2 + args.seed), args.steps, peak=3e-3)
-    model.to(torch.bfloat16).save_pretrained(args.out)
-    tokenizer.save_pretrained(args.out)
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    with (folder / "pairs.tsv").open("w", encoding="utf-8") as file:
+        file.write("need\tquery\n")
+        file.writelines(f"{need}\t{query}\n" for need, query in islice(shopper_pairs(lexicon, seed=2 + seed), pairs))
+
+
+def ship(run: Path, out: Path) -> None:
+    """Write the trained policy of a run with its weights in bfloat16, which is half of the bytes."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    AutoModelForCausalLM.from_pretrained(run / "policy", dtype=torch.bfloat16).save_pretrained(out)
+    AutoTokenizer.from_pretrained(run / "policy").save_pretrained(out)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Do what the command line says."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    starts = commands.add_parser("start", help="write a random policy and pairs to learn from")
+    starts.add_argument("folder", type=Path)
+    starts.add_argument("--pairs", type=int, default=96_000)
+    starts.add_argument("--seed", type=int, default=0)
+    ships = commands.add_parser("ship", help="write the trained policy of a run, its weights in bfloat16")
+    ships.add_argument("run", type=Path)
+    ships.add_argument("out", type=Path)
+    args = parser.parse_args(arguments)
+    if args.command == "start":
+        start(args.folder, pairs=args.pairs, seed=args.seed)
+    else:
+        ship(args.run, args.out)
 
 
 if __name__ == "__main__":

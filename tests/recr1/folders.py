@@ -38,3 +38,10 @@ def write_split_folder(folder):
     for name, rows in {"train": QRELS[:40], "dev": QRELS[40:50], "test": QRELS[50:]}.items():
         (folder / f"qrels/{name}.tsv").write_text(tsv(rows))
     return folder
+
+
+def write_start(folder):
+    """What the recipe `tiny_shopper` reads in the current folder before anything loads: a model's folder and pairs."""
+    (folder / "shopper_start/model").mkdir(parents=True)
+    (folder / "shopper_start/pairs.tsv").write_text("need\tquery\na red sofa\tred sofa\n")
+    return folder

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.recr1.folders import write_start
+
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = """
 torch transformers trl accelerate datasets peft vllm pyserini jnius sentence_transformers faiss wandb matplotlib pyarrow
@@ -42,8 +44,11 @@ def test_help_loads_neither_numpy_nor_anything_heavy():
     assert loaded_of([*HEAVY, *CHECKING, "numpy"], code) == []
 
 
-def test_checking_every_shipped_recipe_loads_nothing_heavy():
-    code = "from recr1.recipe import load_recipe, shipped_recipes\nfor name in shipped_recipes(): load_recipe(name)"
+def test_checking_every_shipped_recipe_loads_nothing_heavy(tmp_path):
+    code = (
+        f"import os\nos.chdir({str(write_start(tmp_path))!r})\n"
+        "from recr1.recipe import load_recipe, shipped_recipes\nfor name in shipped_recipes(): load_recipe(name)"
+    )
     assert loaded_of(HEAVY, code) == []
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from recr1.recipe import load_recipe, shipped_recipes
+from tests.recr1.folders import write_start
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes"
 FILES = sorted(path for path in FOLDER.rglob("*") if path.suffix in (".yaml", ".yml"))
@@ -25,7 +26,8 @@ def test_every_file_on_disk_is_shipped_under_its_own_name():
 
 
 @pytest.fixture(params=RECIPES, ids=lambda path: path.relative_to(FOLDER).with_suffix("").as_posix())
-def path(request) -> Path:
+def path(request, tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(write_start(tmp_path))
     return request.param
 
 

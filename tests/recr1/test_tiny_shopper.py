@@ -1,0 +1,65 @@
+"""The recipe that makes the policy of the quickstart, from nothing to the folder that ships: the same bytes twice."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from recr1.assets import shipped_model
+from recr1.assets.make_tiny_shopper import start
+from recr1.build import Part
+from recr1.env import open_environment
+from recr1.trainers.pairs import FilePairs
+from tests.processes import begin
+
+RECIPE = Path(__file__).resolve().parents[2] / "recipes/tiny_shopper.yaml"
+FEW = ["trainer.steps=6", "trainer.trl.per_device_train_batch_size=16", "evaluate.every=6"]
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("policy") / "start"
+    start(folder, pairs=80, seed=0)
+    return folder
+
+
+def test_a_start_is_a_random_policy_and_pairs_that_sft_can_read(begun):
+    task = Part("toy", {"format": {"type": "plain", "prompt": "{need}"}})
+    env = open_environment(task, Part("bm25"), [(Part("format"), 1.0)], 10)
+    pairs = FilePairs(path=str(begun / "pairs.tsv")).pairs(env)
+    assert len({pair.need.text for pair in pairs}) == 80
+    assert max(len(pair.completion.split()) for pair in pairs) <= 5
+    config = json.loads((begun / "model/config.json").read_text())
+    shipped = json.loads((shipped_model("tiny-shopper") / "config.json").read_text())
+    assert config.pop("dtype") == "float32" and shipped.pop("dtype") == "bfloat16"
+    assert config == shipped
+
+
+def test_the_tokenizer_that_ships_is_that_of_the_start(begun):
+    ours, shipped = (folder / "tokenizer.json" for folder in (begun / "model", shipped_model("tiny-shopper")))
+    assert ours.read_bytes() == shipped.read_bytes()
+
+
+def recr1(*arguments):
+    process = begin([sys.executable, "-m", *arguments])
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+
+
+@pytest.mark.slow
+def test_the_recipe_gives_the_same_bytes_twice(tmp_path):
+    made = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        recr1("recr1.assets.make_tiny_shopper", "start", folder / "start", "--pairs", "120")
+        parts = [f"policy.model={folder / 'start/model'}", f"trainer.pairs.path={folder / 'start/pairs.tsv'}"]
+        recr1("recr1", "train", RECIPE, *parts, *FEW, "--out", folder / "run")
+        recr1("recr1.assets.make_tiny_shopper", "ship", folder / "run", folder / "shipped")
+        files = [*(folder / "start").rglob("*.*"), *(folder / "shipped").iterdir()]
+        made.append({path.relative_to(folder): path.read_bytes() for path in files if path.is_file()})
+    assert made[0] == made[1] and len(made[0]) > 10
+    names = {path.name for path in (tmp_path / "one/shipped").iterdir()}
+    assert names == {path.name for path in shipped_model("tiny-shopper").iterdir()}
