@@ -19,7 +19,7 @@ from tests.trainers.test_resume import environment
 
 pytestmark = pytest.mark.slow
 
-SHORT = ["evaluate.needs=20", "evaluate.every=2"]
+SHORT = ["evaluate.needs=20", "evaluate.every=2", "evaluate.keep=last"]
 QUICKSTARTS = {
     "quickstart": ["trainer.steps=6", "trainer.rollouts_every=1"],
     "quickstart_ppo": ["trainer.steps=3", "trainer.rollouts_every=1"],
@@ -97,7 +97,7 @@ def online(folder, model, seed, *, shuffle=False, sample=False):
     trl |= {"generation_kwargs": {"do_sample": sample}, "save_strategy": "no"}
     run = Run.create(folder, {"seed": seed}, {})
     part = Part("transformers", {"model": str(model), "max_new_tokens": 6})
-    spec = EvaluationSpec(split="validation", measures=("nDCG@10",), every=2)
+    spec = EvaluationSpec(split="validation", measures=("nDCG@10",), every=2, keep="last")
     PPO(steps=2, trl=trl, rollouts_every=1).train(part, environment(), run, seed=seed, evaluation=spec)
     run.finish("finished")
     return run.read_rollouts(), weights_of(run)
@@ -141,7 +141,7 @@ def test_the_seed_decides_order_and_dropout_of_a_warm_start(tmp_path, random_mod
     def warm(name, model, seed):
         run = Run.create(tmp_path / name, {"seed": seed}, {})
         part = Part("transformers", {"model": str(model), "max_new_tokens": 6})
-        spec = EvaluationSpec(split="validation", measures=("nDCG@10",), every=3)
+        spec = EvaluationSpec(split="validation", measures=("nDCG@10",), every=3, keep="last")
         trainer = SFT(steps=3, pairs={"type": "file", "path": str(pairs)}, trl={"per_device_train_batch_size": 2})
         trainer.train(part, environment(), run, seed=seed, evaluation=spec)
         run.finish("finished")

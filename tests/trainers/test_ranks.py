@@ -38,7 +38,7 @@ trainer:
     learning_rate: 1.0e-2
     beta: 0.1
     save_steps: 2
-evaluate: {{split: validation, measures: [nDCG@10], every: 5}}
+evaluate: {{split: validation, measures: [nDCG@10], every: 5, keep: last}}
 """
 
 
