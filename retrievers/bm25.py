@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from retrievers.analyzer import Analyzer, bm25_problems, field_problems, searched_fields
 from retrievers.base import Catalog, Floats, Hits, Query
-from retrievers.bm25_index import Index, Postings, index_fields
+from retrievers.bm25_bounds import Bounds, bounds_of
+from retrievers.bm25_index import Postings, index_fields
 from retrievers.store import Entry, Store, save_array, save_lines
 from retrievers.topk import NO_KEY, Keys, best_keys, check_k, hits_from_keys
 
@@ -92,12 +93,13 @@ class BM25:
         self._entry: Entry | None = None
         if store is None:
             self._columns_by_field, self._postings = index_fields(self._analyzer, searched, k1, b)
+            self._bounds = bounds_of(self._postings, self._items)
             return
         key = {"catalog": catalog.fingerprint, "fields": fields, "k1": k1, "b": b, **_identity(self._analyzer)}
         self._entry = Store(store).open(
-            "bm25", key, lambda folder: _save(folder, *index_fields(self._analyzer, searched, k1, b))
+            "bm25", key, lambda folder: _save(folder, self._items, *index_fields(self._analyzer, searched, k1, b))
         )
-        self._columns_by_field, self._postings = _opened(self._entry)
+        self._columns_by_field, self._postings, self._bounds = _opened(self._entry)
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
@@ -109,20 +111,23 @@ class BM25:
 
     def __getstate__(self) -> dict[str, Any]:
         """An index that is kept in a store is opened again where the retriever is unpickled, not sent there."""
-        left_out = () if self._entry is None else ("_columns_by_field", "_postings")
+        left_out = () if self._entry is None else ("_columns_by_field", "_postings", "_bounds")
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         if self._entry is not None:
-            self._columns_by_field, self._postings = _opened(self._entry)
+            self._columns_by_field, self._postings, self._bounds = _opened(self._entry)
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
         """Hits of shape (len(queries), k). Raises `ValueError` for a query that is not text or a k below 1."""
         check_k(k)
-        best_keys_of = _best_keys_numba if self._compiled else _best_keys_numpy
-        keys_QK = best_keys_of(self._postings, self._terms(queries), self._items, min(k, self._items))
-        return hits_from_keys(keys_QK, k)
+        terms, most = self._terms(queries), min(k, self._items)
+        if self._compiled:
+            from retrievers.compiled_blocks import best_keys_in_blocks
+
+            return hits_from_keys(best_keys_in_blocks(self._postings, self._bounds, terms, self._items, most), k)
+        return hits_from_keys(_best_keys_numpy(self._postings, terms, self._items, most), k)
 
     def normal_query(self, query: Query) -> tuple[tuple[str, int], ...]:
         """The terms of a query and how often it holds each: queries alike in that have the same hits."""
@@ -149,7 +154,7 @@ def _takes_numba(backend: str, items: int) -> bool:
     if backend == "numpy" or (backend == "auto" and items < NUMBA_PAYS_FROM):
         return False
     try:
-        import retrievers.compiled  # noqa: F401
+        import retrievers.compiled_blocks  # noqa: F401
     except ImportError as error:
         if backend == "auto":
             return False
@@ -164,29 +169,24 @@ def _identity(analyzer: Analyzer) -> dict[str, Any]:
         "lowercase": analyzer.lowercase,
         "stopwords": sorted(analyzer.stopwords),
         "stemmer": analyzer.stemmer,
+        "arrays": [*Postings._fields, *Bounds._fields],
         "versions": [unicodedata.unidata_version, version("PyStemmer")],
     }
 
 
-def _save(folder: Path, columns_by_field: Sequence[dict[str, int]], postings: Postings) -> None:
-    for name, values in postings._asdict().items():
+def _save(folder: Path, items: int, columns_by_field: Sequence[dict[str, int]], postings: Postings) -> None:
+    for name, values in (postings._asdict() | bounds_of(postings, items)._asdict()).items():
         save_array(folder, name, values)
     for field, columns in enumerate(columns_by_field):
         save_lines(folder, f"terms-{field}", list(columns))
     save_array(folder, "fields", np.array(len(columns_by_field)))
 
 
-def _opened(entry: Entry) -> Index:
+def _opened(entry: Entry) -> tuple[list[dict[str, int]], Postings, Bounds]:
     terms_by_field = [entry.lines(f"terms-{field}") for field in range(int(entry.array("fields")))]
     columns_by_field = [dict(zip(terms, range(len(terms)), strict=True)) for terms in terms_by_field]
-    return columns_by_field, Postings(*(entry.array(name) for name in Postings._fields))
-
-
-def _best_keys_numba(postings: Postings, terms: Terms, items: int, k: int) -> Keys:
-    from retrievers.compiled import best_keys_of_postings
-
-    keys: Keys = best_keys_of_postings(postings, terms, items, k)
-    return keys
+    postings = Postings(*(entry.array(name) for name in Postings._fields))
+    return columns_by_field, postings, Bounds(*(entry.array(name) for name in Bounds._fields))
 
 
 def _best_keys_numpy(postings: Postings, terms: Terms, items: int, k: int) -> Keys:

@@ -1,4 +1,8 @@
-"""The numba kernels. The only module that imports numba: it is imported when a retriever wants it, never before."""
+"""Compiled search that reads all postings of a query.
+
+This module and its neighbours `compiled_*.py` alone use numba. They are imported when a retriever wants them, never
+before.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ SPARE = 64
 """Places beside those for 2 k items that are collected before the best are cut out."""
 
 
-def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """A compiled function that lets other threads run; kept on disk between processes where a folder can be written."""
     try:
         return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
@@ -26,15 +30,21 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
 
 
-@_compile
+def inner(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that compiled ones alone call: what Python would need to call it takes time to compile."""
+    return numba.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)  # type: ignore[no-any-return]
+
+
+@inner
 def _add(weights_E: Floats, rows_E: Rows, often: np.float64, sums_N: NDArray[np.float64]) -> None:
     """Adds the postings of one term to the sums."""
     for entry in range(len(rows_E)):
-        sums_N[rows_E[entry]] += often * np.float64(weights_E[entry])
+        # Unsigned, since for what may be negative numba asks whether it counts from the end.
+        sums_N[np.uint32(rows_E[entry])] += often * np.float64(weights_E[entry])
 
 
-@_compile
-def _cut(keys_C: Keys, k: int) -> None:
+@inner
+def cut_out(keys_C: Keys, k: int) -> None:
     """Puts the k largest of different keys in front, in place, the least of them at k - 1: Hoare's quickselect.
 
     numba's own `np.partition` does the same and takes seven seconds to compile.
@@ -60,7 +70,7 @@ def _cut(keys_C: Keys, k: int) -> None:
             break
 
 
-@_compile
+@inner
 def _collect(best_M: Keys, count: int, bar: np.int64, rows_E: Rows, sums_N: NDArray[np.float64]) -> tuple[int, int]:
     """Moves items with keys above the bar from the sums to the best, of which `count` are there, until these are full.
 
@@ -88,7 +98,7 @@ def _collect(best_M: Keys, count: int, bar: np.int64, rows_E: Rows, sums_N: NDAr
     return count, len(rows_E)
 
 
-@_compile
+@inner
 def _keep_best(
     best_M: Keys, count: int, bar: np.int64, rows_E: Rows, sums_N: NDArray[np.float64], k: int
 ) -> tuple[int, np.int64]:
@@ -101,40 +111,27 @@ def _keep_best(
         count, looked_at = _collect(best_M, count, bar, rows_E[done:], sums_N)
         done += looked_at
         if count == len(best_M):
-            _cut(best_M, k)
+            cut_out(best_M, k)
             count, bar = k, best_M[k - 1]
     return count, bar
 
 
-@_compile
-def best_keys_of_postings(postings: Any, terms: Any, items: int, k: int) -> Keys:
-    """The keys (Q, k) of the best items of each query, in any order.
+@inner
+def keys_of_query(
+    postings: Any, columns_T: NDArray[np.int64], times_T: Floats, sums_N: NDArray[np.float64], best_M: Keys, k: int
+) -> Any:
+    """Puts the keys of the k best items, or of all that match, in front of the best; gives their number.
 
-    `postings` and `terms` are the `Postings` of `bm25_index.py` and the `Terms` of `bm25.py`. A query takes time in the
-    number of postings of its terms, however many items there are.
+    The sums must be zero, and are again when it is done.
     """
-    keys_QK = np.full((len(terms.ends) - 1, k), NO_KEY)
-    best_M = np.empty(2 * k + SPARE, np.int64)
-    sums_N = np.zeros(items, np.float64)
-    all_rows = np.arange(items).astype(np.int32)
-    for query in range(len(keys_QK)):
-        columns_T = terms.columns[terms.ends[query] : terms.ends[query + 1]]
-        times_T = terms.times[terms.ends[query] : terms.ends[query + 1]]
-        looked_at = 0
-        for column, often in zip(columns_T, times_T):  # noqa: B905 (numba knows no strict)
-            start, end = postings.ends[column], postings.ends[column + 1]
-            _add(postings.weights[start:end], postings.rows[start:end], often, sums_N)
-            looked_at += end - start
-        count, bar = 0, NO_KEY
-        one_pass = 2 * looked_at > items
-        for column in columns_T:
-            rows_E = all_rows if one_pass else postings.rows[postings.ends[column] : postings.ends[column + 1]]
-            count, bar = _keep_best(best_M, count, bar, rows_E, sums_N, k)
-            if one_pass:
-                break
-        if count > k:
-            _cut(best_M[:count], k)
-            count = k
-        for place in range(count):  # assigning slices takes two seconds to compile
-            keys_QK[query, place] = best_M[place]
-    return keys_QK
+    for column, often in zip(columns_T, times_T):  # noqa: B905 (numba knows no strict)
+        start, end = postings.ends[column], postings.ends[column + 1]
+        _add(postings.weights[start:end], postings.rows[start:end], often, sums_N)
+    count, bar = np.int64(0), NO_KEY  # a plain 0 has a type of its own, and what takes it is compiled twice
+    for column in columns_T:
+        rows_E = postings.rows[postings.ends[column] : postings.ends[column + 1]]
+        count, bar = _keep_best(best_M, count, bar, rows_E, sums_N, k)
+    if count > k:
+        cut_out(best_M[:count], k)
+        count = np.int64(k)
+    return count

@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from retrievers.bm25 import Postings, Terms
-from retrievers.compiled import best_keys_of_postings
+from retrievers.bm25 import Terms
+from retrievers.bm25_bounds import bounds_of
+from retrievers.bm25_index import Postings
+from retrievers.compiled_blocks import best_keys_in_blocks
 from retrievers.testing import check_hits
 from retrievers.topk import best_keys, hits_from_keys, no_hits, topk, topk_of
 
@@ -123,7 +125,7 @@ def test_the_compiled_kernel_picks_the_same_items(levels, k):
     ends = np.searchsorted(queries, np.arange(6))
     postings = Postings(scores_QN[queries, rows], rows.astype(np.int32), ends)
     terms = Terms(np.arange(5), np.ones(5, np.float32), np.arange(6))
-    compiled = best_keys_of_postings(postings, terms, 200, k)
+    compiled = best_keys_in_blocks(postings, bounds_of(postings, 200), terms, 200, k)
     expected = topk(scores_QN, k, scores_QN > 0)
     for ours, theirs in zip(hits_from_keys(compiled, k), expected, strict=True):
         assert np.array_equal(ours, theirs)
