@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypedDict, runtime_chec
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.base import Floats, Hits, Query, Rows
+from retrievers.base import Catalog, Floats, Hits, Query, Rows
 
 
 class Message(TypedDict):
@@ -137,7 +137,8 @@ class Batch:
     """All that a reward may look at; row i of every member belongs to rollout i.
 
     `hits` are (B, K): -1 everywhere for an Invalid action. `raw_hits` are those of searching the raw need's text, and
-    are there only if some reward of the environment declares `needs_raw_hits = True`.
+    are there only if some reward of the environment declares `needs_raw_hits = True`. `catalog` is what was searched;
+    an environment always gives it, a batch made by hand may have none, and a reward that reads it refuses that one.
     """
 
     rollouts: Sequence[Rollout]
@@ -145,6 +146,7 @@ class Batch:
     qrels: Sequence[Qrels]
     raw_hits: Hits | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
+    catalog: Catalog | None = None
 
     def __len__(self) -> int:
         return len(self.rollouts)

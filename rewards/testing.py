@@ -21,7 +21,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from retrievers.base import Floats, Hits, Query, Rows
+from retrievers.base import Catalog, Floats, Hits, Query, Rows
 from rewards.base import Batch, Invalid, Message, Need, Qrels, Reward, Rollout, Search
 
 Cases: TypeAlias = Sequence[tuple[Batch, Sequence[float]]]
@@ -121,6 +121,15 @@ class RewardContract:
         else:
             np.testing.assert_array_equal(self.build()(without), self.build()(batch))
 
+    def test_a_missing_catalog_changes_no_number(self) -> None:
+        """A reward that reads the catalog refuses a batch without one, with a `ValueError`."""
+        batch = self._batch(seed=11)
+        try:
+            without_B = self.build()(replace(batch, catalog=None))
+        except ValueError:
+            return
+        np.testing.assert_array_equal(without_B, self.build()(batch))
+
     def test_hits_too_shallow_for_the_cutoff_are_refused(self) -> None:
         """A number from too few items would bear a false name."""
         cutoff = getattr(self.build(), "cutoff", None)
@@ -145,10 +154,11 @@ def batch_of(
     rows_BK: ArrayLike,
     qrels: Sequence[Mapping[int, int]],
     raw_rows_BK: ArrayLike | None = None,
+    catalog: Catalog | None = None,
 ) -> Batch:
     """A batch written by hand, its arrays read-only; None as a query is an Invalid rollout.
 
-    Rollouts with equal qrels belong to one need. The raw hits are there if `raw_rows_BK` is.
+    Rollouts with equal qrels belong to one need. The raw hits are there if `raw_rows_BK` is, and so is the catalog.
     """
     needs = {key: Need(f"need-{i}", f"what shopper {i} wants") for i, key in enumerate(map(_frozen, qrels))}
     rollouts = []
@@ -158,20 +168,34 @@ def batch_of(
         completion: Message = {"role": "assistant", "content": "" if query is None else str(query)}
         rollouts.append(Rollout(needs[key], (prompt, completion), action))
     raw_hits = None if raw_rows_BK is None else _hits(raw_rows_BK)
-    return Batch(tuple(rollouts), _hits(rows_BK), [Qrels(grades) for grades in qrels], raw_hits)
+    return Batch(tuple(rollouts), _hits(rows_BK), [Qrels(grades) for grades in qrels], raw_hits, catalog=catalog)
 
 
 def random_batch(seed: int, size: int = 24, k: int = 10, group: int = 4) -> Batch:
-    """A batch of `size` rollouts in groups of one need: graded qrels, short and empty rankings, Invalid actions."""
+    """A batch of `size` rollouts in groups of one need: graded qrels, short and empty rankings, Invalid actions.
+
+    Queries are of words of the catalog and of others, and say some of them again. Items have a title and a price.
+    """
     rng = np.random.default_rng(seed)
     catalog = max(60, 2 * k)
     needs = [{int(r): int(rng.integers(-1, 4)) for r in rng.choice(catalog, 30, replace=False)} for _ in range(size)]
     qrels = [{**needs[i // group], i // group: 2} for i in range(size)]  # one positive at least
-    queries = [" ".join(["tent"] * int(rng.integers(1, 25))) if rng.random() < 0.8 else None for _ in range(size)]
+    queries = [_words(i, int(rng.integers(1, 25))) if rng.random() < 0.8 else None for i in range(size)]
     raw_rows_BK = np.stack([_ranking(rng, catalog, k) for _ in range(size)]) if size else np.empty((0, k), np.int32)
     rows_BK = np.stack([_ranking(rng, catalog, k) for _ in range(size)]) if size else np.empty((0, k), np.int32)
     rows_BK[[query is None for query in queries]] = -1
-    return batch_of(queries, rows_BK, qrels, raw_rows_BK[np.arange(size) // group])
+    return batch_of(queries, rows_BK, qrels, raw_rows_BK[np.arange(size) // group], _catalog(catalog))
+
+
+def _words(first: int, count: int) -> str:
+    said = ("tent", "red", "lamp", "what", "zelt", "wants", "light", "shopper")
+    return " ".join(said[(first + place * place) % len(said)] for place in range(count))
+
+
+def _catalog(items: int) -> Catalog:
+    titles = [f"{('red', 'light')[row % 2]} {('tent', 'lamp', 'mug')[row % 3]} {row}" for row in range(items)]
+    prices = [1.5 * row for row in range(items)]
+    return Catalog([f"item-{row:05d}" for row in range(items)], titles, {"title": titles, "price": prices})
 
 
 def invalidated(batch: Batch) -> Batch:

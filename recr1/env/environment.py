@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeAlias
@@ -150,7 +151,8 @@ class Environment:
         search_start = perf_counter()
         hits, raw_hits, faults = self._search_rollouts(rollouts, again)
         searched = perf_counter()
-        batch = Batch(rollouts, hits, [self.task.qrels[need.id] for need in needs], raw_hits)
+        qrels = [self.task.qrels[need.id] for need in needs]
+        batch = Batch(rollouts, hits, qrels, raw_hits, catalog=self.task.catalog)
         parts = self._parts(batch, faults)
         total = np.zeros(len(rollouts), np.float32)
         for reward, weight in self.rewards:
@@ -242,7 +244,8 @@ def _query(action: Action) -> Query | None:
 def _rows_of(batch: Batch, rows: NDArray[np.intp]) -> Batch:
     """Some rollouts of a batch, with all that belongs to them."""
     rollouts, qrels = [batch.rollouts[row] for row in rows], [batch.qrels[row] for row in rows]
-    return Batch(rollouts, batch.hits.of(rows), qrels, batch.raw_hits and batch.raw_hits.of(rows), batch.info)
+    raw_hits = batch.raw_hits and batch.raw_hits.of(rows)
+    return replace(batch, rollouts=rollouts, hits=batch.hits.of(rows), qrels=qrels, raw_hits=raw_hits)
 
 
 def open_environment(task: Part, retriever: Part, rewards: Sequence[tuple[Part, float]], k: int) -> Environment:

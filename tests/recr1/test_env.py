@@ -80,6 +80,22 @@ def test_raw_needs_join_the_same_search_only_when_a_reward_asks(world):
     assert run(make(world), ["n1"], ["[mug]"]).batch.raw_hits is None
 
 
+class Counts:
+    """The items of the catalog."""
+
+    name = "counts"
+
+    def __call__(self, batch):
+        return np.full(len(batch), len(batch.catalog), np.float32)
+
+
+def test_rewards_read_the_catalog_also_where_a_query_has_no_answer(world):
+    env = make(world, rewards=[(Counts(), 1.0)], retriever=Lossy(world.catalog, {"tea": 9}))
+    assert run(env, ["n1", "n1"], ["[red mug]", "[tea]"]).parts["counts"].tolist() == pytest.approx(
+        [6, np.nan], nan_ok=True
+    )
+
+
 class Mean:
     """Pays the mean of what it sees, so that it shows whom it saw."""
 

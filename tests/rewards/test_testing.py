@@ -109,6 +109,11 @@ class DeclaresRawHitsInVain(Wrong):
     needs_raw_hits = True
 
 
+class GuessesACatalog(Wrong):
+    def __call__(self, batch):
+        return super().__call__(batch) + np.float32(len(batch.catalog or ()))
+
+
 class CutoffInVain(Wrong):
     cutoff = 5
 
@@ -134,6 +139,7 @@ class CutoffOfNothing(Wrong):
         (LikesInvalid, "an_invalid_rollout_is_never_paid_more"),
         (ReadsRawHitsUndeclared, "raw_hits_are_read_only_where_declared"),
         (DeclaresRawHitsInVain, "raw_hits_are_read_only_where_declared"),
+        (GuessesACatalog, "a_missing_catalog_changes_no_number"),
         (CutoffInVain, "hits_too_shallow_for_the_cutoff_are_refused"),
         (CutoffOfNothing, "hits_too_shallow_for_the_cutoff_are_refused"),
     ],
