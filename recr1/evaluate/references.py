@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recr1.env import Environment
-from retrievers.base import Catalog, Floats
+from retrievers.base import Catalog, Floats, Rows
 from rewards.base import Graded, Need, Qrels
 from rewards.measures import Measure
 
@@ -47,6 +47,8 @@ class References:
     """Measure name -> (N,)."""
     best_queries: Sequence[str]
     """(N,) the query that reached the ceiling of the first measure."""
+    floor_rows_NK: Rows
+    """(N, k) what the raw need finds."""
 
 
 def find_references(
@@ -56,6 +58,7 @@ def find_references(
     floor: dict[str, list[Floats]] = {measure.name: [] for measure in measures}
     ceiling: dict[str, list[Floats]] = {measure.name: [] for measure in measures}
     best_queries: list[str] = []
+    floor_rows: list[Rows] = []
     for start in range(0, len(needs), CHUNK):
         chunk = needs[start : start + CHUNK]
         # The raw need comes first of each need's queries.
@@ -63,7 +66,9 @@ def find_references(
         starts = np.cumsum([0, *map(len, queries[:-1])])
         flat = [query for of_need in queries for query in of_need]
         qrels = [env.task.qrels[need.id] for need, of_need in zip(chunk, queries, strict=True) for _ in of_need]
-        graded = Graded.join(env.search(flat, again=AGAIN).rows_QK[:, : max(m.cutoff for m in measures)], qrels)
+        rows_QK = env.search(flat, again=AGAIN).rows_QK
+        floor_rows.append(rows_QK[starts])
+        graded = Graded.join(rows_QK[:, : max(m.cutoff for m in measures)], qrels)
         for place, measure in enumerate(measures):
             values = measure.of(graded)
             floor[measure.name].append(values[starts])
@@ -73,7 +78,7 @@ def find_references(
         if progress:
             progress(min(start + CHUNK, len(needs)), len(needs))
     joined = [{name: np.concatenate(parts) for name, parts in bound.items()} for bound in (floor, ceiling)]
-    return References(needs, joined[0], joined[1], best_queries)
+    return References(needs, joined[0], joined[1], best_queries, np.concatenate(floor_rows))
 
 
 def answer_queries(qrels: Qrels, catalog: Catalog) -> list[str]:

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from recr1.evaluate import trec
 from recr1.evaluate.evaluation import Evaluation
+from recr1.evaluate.found import first_items
 from recr1.runs import write_text, writing
-from rewards.base import Search
+from rewards.base import Graded, Search
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -119,11 +122,19 @@ def per_need(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
     """What `per_need.jsonl` holds: the first completion of each need, and with several all of them under "samples"."""
     references = evaluation.references
     policy = {measure: evaluation.per_need(measure) for measure in evaluation.values}
+    catalog, keys = evaluation.env.task.catalog, [evaluation.env.task.qrels[need.id] for need in evaluation.needs]
+    floor = Graded.join(references.floor_rows_NK, keys).grades_BK
     for row, need in enumerate(evaluation.needs):
+        own = row * evaluation.samples
         line = {
             "need": need.id,
             "text": need.text,
             **_sample(evaluation, row, 0),
+            "found": first_items(catalog, evaluation.hits.rows_QK[own], evaluation.graded.grades_BK[own]),
+            "floor": {
+                "relevant_ranks": [int(place) + 1 for place in np.flatnonzero(floor[row] > 0)],
+                "found": first_items(catalog, references.floor_rows_NK[row], floor[row]),
+            },
             "ceiling_query": references.best_queries[row],
             "measures": {
                 measure: {

@@ -258,6 +258,17 @@ def test_the_files_of_an_evaluation_say_the_same(env, tmp_path):
         "completion": "[mug]",
         "query": "mug",
         "relevant_ranks": [1, 2],
+        "found": [
+            {"id": "mug-red", "title": "Red Mug", "relevant": True},
+            {"id": "mug-blue", "title": "Blue Mug", "relevant": True},
+        ],
+        "floor": {
+            "relevant_ranks": [1],
+            "found": [
+                {"id": "mug-red", "title": "Red Mug", "relevant": True},
+                {"id": "pan", "title": "Red Pan", "relevant": False},
+            ],
+        },
         "ceiling_query": "red mug",
         "measures": {
             "nDCG@3": {"policy": 1.0, "floor": pytest.approx(0.826234, abs=1e-5), "ceiling": 1.0},
