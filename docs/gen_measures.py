@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterator
+from dataclasses import fields
 
 import rewards.measures
-from rewards.measures import MEASURES, Measure, parse_measure
+from rewards.measures import CORPUS_MEASURES, MEASURES, Measure, parse_measure
 
 PAGE = """\
 # Measures
 
-<!-- Written by docs/gen_measures.py from rewards/measures.py: change the docstrings there, and run it again. -->
+<!-- Written by docs/gen_measures.py from rewards/measures: change the docstrings there, and run it again. -->
 
 {intro}
 
-| Name | What it is | Formula | trec_eval |
+| Name | What it is | Formula | Elsewhere |
 |---|---|---|---|
 {table}
 
@@ -25,8 +27,27 @@ A name that is not one of these is refused with the nearest right one: `{wrong}`
 
 ## Settings
 
-`nDCG(gain=exp)@10` gains 2^grade - 1 for an item instead of its grade. All others ask only whether an item is relevant,
-and take the least grade that is: `R(rel=2)@100`, `RR(rel=3)@10`. A setting at its default is left out of the name.
+A setting at its default is left out of the name: `RBP(p=0.8)@10` is `RBP@10`.
+
+| Setting | Of | Is |
+|---|---|---|
+{settings}
+
+`nDCG(gain=task)@10` gains what the [`gains` of the task](data.md#gains) say, such as 1.0, 0.1 and 0.01 for the letters E, S
+and C of ESCI. In Python, it is the second argument of `Qrels`.
+
+`nDCG(judged_only=True)@10` is nDCG@10 of the condensed ranking: items that nobody judged are taken out of **all that the
+search returned**, and then the first 10 places are looked at. Such numbers are comparable at the same `k` of the recipe
+alone.
+
+## Of all needs together
+
+Every evaluation also says how the places that a policy fills are spread over the catalog, for the cutoff of its first
+measure. These are no means over needs, so that no interval or test goes with them.
+
+| Name | What it is |
+|---|---|
+{together}
 
 ## Notes
 
@@ -45,7 +66,7 @@ parse_measure("nDCG@3")(rows_BK, qrels_B)  # {ndcg}
 measure_all([parse_measure("R@3"), parse_measure("RR@3")], rows_BK, qrels_B)  # by name, in one pass
 ```
 
-A new measure is one frozen dataclass in `rewards/measures.py` and its place in `MEASURES`.
+A new measure is one frozen dataclass in `rewards/measures` and its place in `MEASURES`.
 """
 
 
@@ -62,6 +83,10 @@ def page() -> str:
         table="\n".join(map(row, MEASURES.values())),
         wrong=wrong,
         refusal=refusal(wrong),
+        settings="\n".join(settings()),
+        together="\n".join(
+            f"| `{symbol}@k` | {' '.join((kind.__doc__ or '').split())} |" for symbol, kind in CORPUS_MEASURES.items()
+        ),
         notes="\n".join(filter(None, map(note, MEASURES.values()))),
         ndcg="[" + ", ".join(f"{value:.3f}" for value in ndcg_B) + "]",
     )
@@ -74,9 +99,30 @@ def described(measure: type[Measure]) -> tuple[str, str, dict[str, str]]:
     return first, " ".join(" ".join(middle).split()), labelled
 
 
+SETTINGS = {
+    "judged_only": "`True` takes out what nobody judged before the ranking is cut",
+    "rel": "the least grade that is relevant",
+    "gain": "what an item gains: `linear` its grade, `exp` 2^grade - 1, `task` what the task says",
+    "p": "the probability of going on to the next place",
+    "alpha": "how much a kind that was seen before loses, from 0 to 1",
+    "field": "the field of the catalog that is read",
+    "head": "the share of the catalog that is no tail",
+}
+
+
+def settings() -> Iterator[str]:
+    """A line a setting, with its default, and the measures that have it."""
+    owners: dict[tuple[str, object], list[str]] = {}
+    for measure in MEASURES.values():
+        for setting in fields(measure)[1:]:
+            owners.setdefault((setting.name, setting.default), []).append(f"`{measure.symbol}`")
+    for (name, default), of in owners.items():
+        yield f"| `{name}={default}` | {', '.join(of)} | {SETTINGS[name]} |"
+
+
 def row(measure: type[Measure]) -> str:
     first, _, labelled = described(measure)
-    return f"| `{measure.symbol}@k` | {first} | {labelled['Formula']} | {labelled['trec_eval']} |"
+    return f"| `{measure.symbol}@k` | {first} | {labelled['Formula']} | {labelled['Elsewhere']} |"
 
 
 def note(measure: type[Measure]) -> str:

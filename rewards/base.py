@@ -29,12 +29,14 @@ class Qrels(Mapping[int, int]):
 
     A read-only mapping that also holds its content as arrays sorted by row (`rows_J`, `grades_J`) and the positive
     grades from best to worst (`ideal_J`), so that a measure binds the key once and scores many rankings with it.
-    Raises `ValueError` for a negative row and `TypeError` for a grade that is not an integer (0.5 must not become 0).
+    `gains` is what the task says that a grade is worth, for the measures that ask for it (`nDCG(gain=task)@10`).
+    Raises `ValueError` for a negative row or a positive grade without a gain, and `TypeError` for a grade that is not
+    an integer (0.5 must not become 0).
     """
 
-    __slots__ = ("_grades", "grades_J", "ideal_J", "rows_J")
+    __slots__ = ("_grades", "gains", "grades_J", "ideal_J", "rows_J")
 
-    def __init__(self, grades: Mapping[int, int]) -> None:
+    def __init__(self, grades: Mapping[int, int], gains: Mapping[int, float] | None = None) -> None:
         self._grades = dict(sorted(grades.items()))
         # Not int32 as other rows: these index, many times over, and numpy would convert them each time.
         self.rows_J = np.fromiter(self._grades.keys(), np.intp, len(self._grades))
@@ -44,6 +46,10 @@ class Qrels(Mapping[int, int]):
             array_J.setflags(write=False)
         if len(self.rows_J) and self.rows_J[0] < 0:
             raise ValueError(f"a judgement of row {self.rows_J[0]}: rows are positions in the catalog, from 0 on")
+        self.gains = gains
+        without = [] if gains is None else sorted({int(grade) for grade in self.ideal_J} - set(gains))
+        if without:
+            raise ValueError(f"grade {without[0]} has no gain: the gains say what {sorted(gains or ())} are worth")
 
     def __getitem__(self, row: int) -> int:
         return self._grades[row]
@@ -63,34 +69,52 @@ class Qrels(Mapping[int, int]):
         return len(self.ideal_J)
 
 
-UNJUDGED = int(np.iinfo(np.int32).min)
-"""The grade of an item that nobody judged, and of a place that holds no item: below every real grade."""
+EMPTY = int(np.iinfo(np.int32).min)
+"""The grade of a place that holds no item: below every other."""
+UNJUDGED = EMPTY + 1
+"""The grade of an item that nobody judged: below every real grade."""
 
 
 class Graded(NamedTuple):
     """Rankings joined with their answer keys, once for all the measures that are read from them.
 
-    `grades_BK[b, k]` is the grade of the item in place k of ranking b, `UNJUDGED` where there is none.
+    `grades_BK[b, k]` is the grade of the item in place k of ranking b: `UNJUDGED` where nobody judged it, `EMPTY` where
+    there is no item. `rows_BK` are the items themselves, and `catalog`, if known, what is known of them.
     """
 
     grades_BK: NDArray[np.int32]
     qrels_B: Sequence[Qrels]
+    rows_BK: Rows
+    catalog: Catalog | None = None
 
     @classmethod
-    def join(cls, rows_BK: Rows, qrels_B: Sequence[Qrels]) -> Graded:
+    def join(cls, rows_BK: Rows, qrels_B: Sequence[Qrels], catalog: Catalog | None = None) -> Graded:
         """Looks every ranked row up in the answer key of its ranking; -1 in `rows_BK` is a place without an item."""
         if rows_BK.ndim != 2 or len(rows_BK) != len(qrels_B):
             raise ValueError(f"rankings of shape {rows_BK.shape} need an answer key each, not {len(qrels_B)} keys")
         # One table of the whole catalog, written and wiped again for each ranking: ten times as fast as a binary
-        # search. It is one longer than the catalog, so that row -1 reads its last place, which stays UNJUDGED.
+        # search. It is one longer than the catalog, so that row -1 reads its last place, which stays EMPTY.
         size = 1 + max([int(rows_BK.max(initial=-1)), *(int(q.rows_J[-1]) for q in qrels_B if len(q))], default=-1)
         grade_of_row = np.full(size + 1, UNJUDGED, np.int32)
+        grade_of_row[-1] = EMPTY
         grades_BK = np.empty(rows_BK.shape, np.int32)
         for rows_K, qrels, grades_K in zip(rows_BK, qrels_B, grades_BK, strict=True):
             grade_of_row[qrels.rows_J] = qrels.grades_J
             grade_of_row.take(rows_K, out=grades_K, mode="wrap")
             grade_of_row[qrels.rows_J] = UNJUDGED
-        return cls(grades_BK, qrels_B)
+        return cls(grades_BK, qrels_B, rows_BK, catalog)
+
+    def cut(self, depth: int) -> Graded:
+        """The first `depth` places."""
+        return self._replace(grades_BK=self.grades_BK[:, :depth], rows_BK=self.rows_BK[:, :depth])
+
+    def condensed(self) -> Graded:
+        """The rankings without the items that nobody judged: the others move up, and the last places become empty."""
+        lost_BK = self.grades_BK == UNJUDGED
+        order_BK = np.argsort(lost_BK, axis=1, kind="stable")
+        grades_BK = np.take_along_axis(np.where(lost_BK, np.int32(EMPTY), self.grades_BK), order_BK, axis=1)
+        rows_BK = np.take_along_axis(np.where(lost_BK, np.int32(-1), self.rows_BK), order_BK, axis=1)
+        return self._replace(grades_BK=grades_BK, rows_BK=rows_BK)
 
 
 @dataclass(frozen=True)
@@ -132,6 +156,17 @@ class Rollout:
         return self.chat[-1]["content"]
 
 
+class Found(NamedTuple):
+    """What one retriever found for B rollouts, and for their raw needs where some reward needs that."""
+
+    hits: Hits
+    raw_hits: Hits | None
+
+    def of(self, places: NDArray[np.integer[Any]]) -> Found:
+        """The same for some of the rollouts."""
+        return Found(self.hits.of(places), None if self.raw_hits is None else self.raw_hits.of(places))
+
+
 @dataclass(frozen=True)
 class Batch:
     """All that a reward may look at; row i of every member belongs to rollout i.
@@ -139,6 +174,8 @@ class Batch:
     `hits` are (B, K): -1 everywhere for an Invalid action. `raw_hits` are those of searching the raw need's text, and
     are there only if some reward of the environment declares `needs_raw_hits = True`. `catalog` is what was searched;
     an environment always gives it, a batch made by hand may have none, and a reward that reads it refuses that one.
+    `elsewhere` is what other retrievers found, by the names under which some reward declares them in its own
+    `elsewhere`. `training_step` is how many steps of training are done, None in evaluation.
     """
 
     rollouts: Sequence[Rollout]
@@ -147,6 +184,8 @@ class Batch:
     raw_hits: Hits | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
     catalog: Catalog | None = None
+    elsewhere: Mapping[str, Found] = field(default_factory=dict)
+    training_step: int | None = None
 
     def __len__(self) -> int:
         return len(self.rollouts)
@@ -154,7 +193,7 @@ class Batch:
     @cached_property
     def graded(self) -> Graded:
         """The hits with their grades; made when a reward first asks, then shared by all that measure this batch."""
-        return Graded.join(self.hits.rows_QK, self.qrels)
+        return Graded.join(self.hits.rows_QK, self.qrels, self.catalog)
 
 
 @runtime_checkable

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from retrievers.base import Floats
-from rewards.base import Batch
+from collections.abc import Mapping
+
+from retrievers.base import Catalog, Floats
+from rewards.base import Batch, Qrels
 from rewards.measures import parse_measure
 
 
@@ -25,9 +27,14 @@ class GainReward:
         self.name = f"gain({self._measure.name})"
         self.cutoff = self._measure.cutoff
 
+    def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
+        """Raises `ValueError` where a task's catalog or answer keys do not say what the measure reads."""
+        self._measure.check_data(catalog, qrels)
+
     def __call__(self, batch: Batch) -> Floats:
         """(B,); raises `ValueError` where the raw hits are missing or either hits are not as deep as the cutoff."""
         if batch.raw_hits is None:
             raise ValueError(f"{self.name} compares with the raw need's hits, and this batch has none: set raw_hits")
-        gains_B: Floats = self._measure.of(batch.graded) - self._measure(batch.raw_hits.rows_QK, batch.qrels)
+        raw_B = self._measure(batch.raw_hits.rows_QK, batch.qrels, batch.catalog)
+        gains_B: Floats = self._measure.of(batch.graded) - raw_B
         return gains_B

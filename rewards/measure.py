@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from retrievers.base import Floats
-from rewards.base import Batch
+from collections.abc import Mapping
+
+from retrievers.base import Catalog, Floats
+from rewards.base import Batch, Qrels
 from rewards.measures import parse_measure
 
 
@@ -19,6 +21,10 @@ class MeasureReward:
         self.name = self._measure.name
         self.cutoff = self._measure.cutoff
 
+    def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
+        """Raises `ValueError` where a task's catalog or answer keys do not say what the measure reads."""
+        self._measure.check_data(catalog, qrels)
+
     def __call__(self, batch: Batch) -> Floats:
-        """(B,); raises `ValueError` where the hits are not as deep as the measure's cutoff."""
+        """(B,); raises `ValueError` where the hits are not as deep as the measure's cutoff, or a field is missing."""
         return self._measure.of(batch.graded)

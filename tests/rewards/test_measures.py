@@ -166,14 +166,16 @@ def test_a_name_near_to_nothing_lists_all(wrong):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("R(min=2)@3", "setting 'min' is unknown; it has: rel"),
-        ("nDCG(rel=2)@3", "setting 'rel' is unknown; it has: gain"),
+        ("R(min=2)@3", "setting 'min' is unknown; it has: judged_only, rel"),
+        ("nDCG(rel=2)@3", "setting 'rel' is unknown; it has: judged_only, gain"),
         ("R(rel=2,rel=3)@3", "setting 'rel' is given twice"),
         ("R()@3", "setting '' is unknown"),
         ("R(rel=0)@3", "rel must be a whole number of at least 1, not 0"),
         ("R(rel=-1)@3", "rel must be a whole number of at least 1, not '-1'"),
+        ("R(rel=True)@3", "rel must be a whole number of at least 1, not True"),
+        ("P(judged_only=1)@3", "judged_only must be True or False, not 1"),
         ("R(rel=two)@3", "rel must be a whole number of at least 1, not 'two'"),
-        ("nDCG(gain=Exp)@3", "gain must be linear or exp, not 'Exp'"),
+        ("nDCG(gain=Exp)@3", "gain must be linear, exp or task, not 'Exp'"),
     ],
 )
 def test_a_wrong_setting_is_refused(wrong, message):

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from rewards.base import UNJUDGED, Batch, Graded, Qrels
+from rewards.base import EMPTY, UNJUDGED, Batch, Graded, Qrels
 from rewards.testing import batch_of
 
 
@@ -64,12 +64,12 @@ def test_a_negative_row_is_refused():
 def test_joining_looks_each_place_up_in_the_key_of_its_ranking():
     rows_BK = np.array([[4, 7, -1], [7, 4, 900]], np.int32)
     graded = Graded.join(rows_BK, [Qrels({4: 2, 5000: 1}), Qrels({7: -1, 900: 0})])
-    assert graded.grades_BK.tolist() == [[2, UNJUDGED, UNJUDGED], [-1, UNJUDGED, 0]]
+    assert graded.grades_BK.tolist() == [[2, UNJUDGED, EMPTY], [-1, UNJUDGED, 0]]
 
 
-def test_places_without_an_item_are_not_judged_whatever_the_last_row_is():
+def test_places_without_an_item_are_empty_whatever_the_last_row_is():
     rows_BK = np.array([[-1, 3, 0]], np.int32)
-    assert Graded.join(rows_BK, [Qrels({0: 1, 3: 2})]).grades_BK.tolist() == [[UNJUDGED, 2, 1]]
+    assert Graded.join(rows_BK, [Qrels({0: 1, 3: 2})]).grades_BK.tolist() == [[EMPTY, 2, 1]]
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 5), (3, 0)])
@@ -99,3 +99,21 @@ def test_a_batch_that_was_read_pickles():
     copy = pickle.loads(pickle.dumps(batch))
     assert isinstance(copy, Batch) and copy.rollouts == batch.rollouts
     np.testing.assert_array_equal(copy.graded.grades_BK, batch.graded.grades_BK)
+
+
+def test_a_condensed_ranking_has_lost_what_nobody_judged_and_is_empty_at_its_end():
+    rows_BK = np.array([[9, 4, 8, 7, -1], [4, 7, -1, -1, -1]], np.int32)
+    graded = Graded.join(rows_BK, [Qrels({4: 2, 7: 0})] * 2).condensed()
+    assert graded.grades_BK.tolist() == [[2, 0, EMPTY, EMPTY, EMPTY]] * 2
+    assert graded.rows_BK.tolist() == [[4, 7, -1, -1, -1]] * 2
+    assert rows_BK[0].tolist() == [9, 4, 8, 7, -1], "the hits are not ours to change"
+
+
+def test_a_positive_grade_without_a_gain_is_refused():
+    assert Qrels({1: 2, 3: 0, 4: -1}, {2: 0.1}).gains == {2: 0.1}
+    with pytest.raises(ValueError, match=r"grade 3 has no gain: the gains say what \[1, 2\] are worth"):
+        Qrels({1: 3}, {1: 0.1, 2: 1.0})
+
+
+def test_gains_travel_with_their_key():
+    assert pickle.loads(pickle.dumps(Qrels({1: 2}, {2: 0.1}))).gains == {2: 0.1}

@@ -1,0 +1,88 @@
+"""What measures and rewards read of a catalog's fields: numbers, labels, popularity. Each is read once a catalog."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrievers.base import Catalog
+
+Doubles = NDArray[np.float64]
+Read = TypeVar("Read")
+
+
+class Labels(NamedTuple):
+    """The labels of each item, by number: most have one, an item may have none or several."""
+
+    of_N: Sequence[tuple[int, ...]]
+    different: int
+    """Different labels in the catalog."""
+
+
+def _once(read: Callable[[Catalog, str], Read]) -> Callable[[Catalog | None, str, str], Read]:
+    """Keep what was read of a catalog as long as the catalog lives; refuse a batch without one."""
+    kept: WeakKeyDictionary[Catalog, dict[str, Read]] = WeakKeyDictionary()
+
+    @wraps(read)
+    def asked(catalog: Catalog | None, field: str, owner: str) -> Read:
+        if catalog is None:
+            raise ValueError(f"{owner} reads the catalog's field {field!r}, and these rankings come without a catalog")
+        if field not in catalog.fields:
+            known = ", ".join(sorted(catalog.fields)) or "none at all"
+            raise ValueError(f"{owner} reads the catalog's field {field!r}, which is not there (fields: {known})")
+        columns = kept.setdefault(catalog, {})
+        if field not in columns:
+            columns[field] = read(catalog, field)
+        return columns[field]
+
+    return asked
+
+
+@_once
+def numbers(catalog: Catalog, field: str) -> Doubles:
+    """(N,) a field as numbers: NaN where an item has none (an empty value), 1 and 0 for true and false.
+
+    Raises `ValueError` for a value that is no finite number, with the item that has it.
+    """
+    values = zip(catalog.fields[field], catalog.ids, strict=True)
+    return np.array([_number(value, field, item) for value, item in values])
+
+
+@_once
+def labels(catalog: Catalog, field: str) -> Labels:
+    """The labels of a field: each different value is one, a list of values several, an empty value none."""
+    numbered: dict[str, int] = {}
+    of_N = []
+    for value in catalog.fields[field]:
+        values = value if isinstance(value, list | tuple) else [value]
+        shown = dict.fromkeys(" ".join(str(one).split()) for one in values if one is not None)
+        of_N.append(tuple(numbered.setdefault(one, len(numbered)) for one in shown if one))
+    return Labels(of_N, len(numbered))
+
+
+@_once
+def percentiles(catalog: Catalog, field: str) -> Doubles:
+    """(N,) the share of the catalog that is strictly less popular, from 0 to below 1; no number is no popularity.
+
+    Ranks and not counts, because counts of sales or clicks are so skewed that a mean is one best seller's.
+    """
+    counts_N = np.nan_to_num(numbers(catalog, field, "popularity"), nan=-np.inf)
+    return np.searchsorted(np.sort(counts_N), counts_N, side="left") / len(counts_N)
+
+
+def _number(value: Any, field: str, item: str) -> float:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return math.nan
+    try:
+        number = float({"true": 1, "false": 0}.get(value.strip().lower(), value) if isinstance(value, str) else value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"field {field!r} of item {item!r} is {value!r}: it must be a number, or empty")
+    return number

@@ -1,0 +1,149 @@
+"""What a measure is, and what every one of them does with its name and its cutoff."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrievers.base import Catalog, Floats, Rows
+from rewards.base import Graded, Qrels
+
+Ints = NDArray[np.int32]
+Indices = NDArray[np.int_]
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measure(ABC):
+    """A number for each of B rankings. Its fields are its settings; `name` prints those that are not at their default.
+
+    A subclass is a frozen dataclass with a `symbol`, a docstring that ends in the lines `Formula: ...` and
+    `Elsewhere: ...` (the documentation prints them), a `_score`, and a place in `MEASURES`.
+    """
+
+    cutoff: int
+
+    symbol: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if type(self.cutoff) is not int or self.cutoff < 1:
+            raise ValueError(f"{self.symbol}@{self.cutoff}: the cutoff must be a whole number of at least 1")
+
+    @property
+    def name(self) -> str:
+        """The name that `parse_measure` turns back into an equal measure."""
+        settings = [f"{f.name}={getattr(self, f.name)}" for f in fields(self)[1:] if getattr(self, f.name) != f.default]
+        return f"{self.symbol}{'(' + ','.join(settings) + ')' if settings else ''}@{self.cutoff}"
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def depth(self) -> int | None:
+        """How many places it looks at: its cutoff, or None for all that a search returned."""
+        return self.cutoff
+
+    def __call__(self, rows_BK: Rows, qrels_B: Sequence[Qrels], catalog: Catalog | None = None) -> Floats:
+        """(B,) float32: this measure of each ranking against its own answer key. Raises as `of` does."""
+        return self.of(Graded.join(rows_BK[..., : self.depth], qrels_B, catalog))
+
+    def of(self, graded: Graded) -> Floats:
+        """(B,) float32 from rankings that are joined already.
+
+        Raises `ValueError` where K is below the cutoff, and where the measure reads what the answer keys or the catalog
+        do not say.
+        """
+        self.check_depth(graded.grades_BK.shape[1])
+        return self._score(self._seen(graded).cut(self.cutoff)).astype(np.float32)
+
+    def check_depth(self, k: int) -> None:
+        """Raises `ValueError` where `k` items per search are too few for the cutoff."""
+        if k < self.cutoff:
+            raise ValueError(f"{self.name} needs k >= {self.cutoff}, and k is {k}: search deeper or measure less deep")
+
+    def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:  # noqa: B027 - most measures read grades alone
+        """Raises `ValueError` where a task's catalog or answer keys do not say what the measure reads."""
+
+    def _seen(self, graded: Graded) -> Graded:
+        return graded
+
+    @abstractmethod
+    def _score(self, graded: Graded) -> Doubles:
+        """(B,) float64 from rankings that are cut at the cutoff; UNJUDGED and EMPTY are below any grade."""
+
+
+@dataclass(frozen=True)
+class Condensable(Measure):
+    """A measure that can leave out what nobody judged, before it cuts at k (Sakai, SIGIR 2007)."""
+
+    judged_only: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.judged_only, bool):
+            raise ValueError(f"{self.symbol}: judged_only must be True or False, not {self.judged_only!r}")
+
+    @property
+    def depth(self) -> int | None:
+        """Its cutoff; None for a condensed ranking, which is filled up from below."""
+        return None if self.judged_only else self.cutoff
+
+    def _seen(self, graded: Graded) -> Graded:
+        return graded.condensed() if self.judged_only else graded
+
+
+@dataclass(frozen=True)
+class Binary(Measure):
+    """A measure that asks of an item only whether it is relevant: whether its grade is at least `rel`."""
+
+    rel: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if type(self.rel) is not int or self.rel < 1:
+            raise ValueError(f"{self.symbol}: rel must be a whole number of at least 1, not {self.rel!r}")
+
+    def _relevant(self, graded: Graded) -> NDArray[np.bool_]:
+        return graded.grades_BK >= self.rel
+
+    def _found(self, graded: Graded) -> Indices:
+        """(B,) how many relevant items stand in the first k places."""
+        return np.asarray(np.count_nonzero(self._relevant(graded), axis=1))
+
+    def _wanted(self, qrels_B: Sequence[Qrels]) -> Ints:
+        """(B,) how many relevant items each need has."""
+        counts = (q.positives if self.rel == 1 else np.count_nonzero(q.ideal_J >= self.rel) for q in qrels_B)
+        return np.fromiter(counts, np.int32, len(qrels_B))
+
+
+def share(part_B: Doubles | Indices, whole_B: Doubles | Ints | Indices) -> Doubles:
+    """`part_B / whole_B`, and 0 where there is nothing to have a share of."""
+    return np.divide(part_B, whole_B, out=np.zeros(len(part_B)), where=whole_B > 0)
+
+
+def places(found_BK: NDArray[np.bool_]) -> tuple[Indices, Indices]:
+    """The list and the place (from 0) of each of the F items that are marked: list by list, best first.
+
+    They are far fewer than the places, and summing them in this order gives a list the same number in any batch.
+    """
+    return np.divmod(np.flatnonzero(found_BK), max(1, found_BK.shape[1]))
+
+
+def nth(sizes_B: Indices) -> Indices:
+    """0, 1, 2 ... for each list in turn, as many as its size: the places of items that stand list by list."""
+    return np.arange(sizes_B.sum()) - np.repeat(np.cumsum(sizes_B) - sizes_B, sizes_B)
+
+
+def as_number(measure: Measure, setting: str, low: float, high: float, *, ends: bool) -> None:
+    """Raises `ValueError` unless a setting is a number between the two, which may be reached if `ends`."""
+    value = getattr(measure, setting)
+    fits = isinstance(value, int | float) and not isinstance(value, bool)
+    if not fits or not (low <= value <= high if ends else low < value < high):
+        reach = f"from {low:g} to {high:g}" if ends else f"above {low:g} and below {high:g}"
+        raise ValueError(f"{measure.symbol}: {setting} must be a number {reach}, not {value!r}")
+    object.__setattr__(measure, setting, float(value))

@@ -1,0 +1,115 @@
+"""From names to measures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+
+from retrievers.base import Catalog, Floats, Rows
+from rewards.base import Graded, Qrels
+from rewards.measures.base import Measure
+from rewards.measures.corpus import CORPUS_MEASURES
+from rewards.measures.diversity import AlphaNDCG, Categories, Entropy, SubtopicRecall
+from rewards.measures.popularity import Popularity, Tail
+from rewards.measures.ranking import NDCG, AveragePrecision, Precision, Recall, ReciprocalRank, Success
+from rewards.measures.unjudged import RBP, Bpref, Judged, RBPResidual
+
+MEASURES: Mapping[str, type[Measure]] = {
+    m.symbol: m
+    for m in (
+        *(NDCG, Recall, ReciprocalRank, AveragePrecision, Precision, Success),
+        *(Judged, Bpref, RBP, RBPResidual),
+        *(AlphaNDCG, SubtopicRecall, Categories, Entropy),
+        *(Popularity, Tail),
+    )
+}
+"""Measures by their symbol, in the order of the documentation."""
+
+_OTHER_NAMES = {
+    "nDCG(gain=exp)": ("ndcgexp", "expndcg", "ndcgburges"),
+    "nDCG": ("ndcgcut", "ndcgat", "dcg"),
+    "R": ("recall", "recallat"),
+    "RR": ("mrr", "reciprank", "reciprocalrank"),
+    "AP": ("map", "mapcut", "averageprecision"),
+    "P": ("precision", "precisionat"),
+    "Success": ("hit", "hits", "hr", "hitrate", "hitratio"),
+    "Judged": ("judgedat", "judgmentrate"),
+    "RBP": ("rankbiasedprecision",),
+    "RBPResidual": ("residual",),
+    "alpha_nDCG": ("alphandcgat", "andcg"),
+    "StRecall": ("subtopicrecall", "strec"),
+    "Categories": ("categorycoverage", "diversity"),
+    "Entropy": ("categoryentropy",),
+    "Popularity": ("avgpop", "averagepopularity", "arp"),
+    "Tail": ("tailshare", "longtail", "aplt"),
+}
+"""What other tools call them, lower case and letters only: for "did you mean" alone."""
+
+
+def parse_measure(name: str) -> Measure:
+    """The measure of a name such as nDCG@10, nDCG(gain=exp)@10 or R(rel=2)@100.
+
+    Raises `ValueError` for any other spelling, with the nearest right one and all that there are.
+    """
+    match = re.fullmatch(r"([A-Za-z_]+)(?:\(([^()]*)\))?@([1-9][0-9]*)", name)
+    kind = MEASURES.get(match[1]) if match else None
+    if match is None or kind is None:
+        if match and match[1] in CORPUS_MEASURES:
+            raise ValueError(f"{name} is a measure of all needs together: every evaluation has it, without being asked")
+        known = f"The measures are {'@k, '.join(MEASURES)}@k, for any whole k >= 1"
+        raise ValueError(f"no measure {name!r}{_suggestion(name)} {known}; as in nDCG(gain=exp)@10 or R(rel=2)@10")
+    return kind(int(match[3]), **_settings(kind, match[2]))
+
+
+def measure_all(
+    measures: Iterable[Measure], rows_BK: Rows, qrels_B: Sequence[Qrels], catalog: Catalog | None = None
+) -> dict[str, Floats]:
+    """Each measure's name with its (B,) numbers; the rankings are joined with their answer keys once for all."""
+    measures = list(measures)
+    graded = Graded.join(rows_BK[:, : deepest(measures)], qrels_B, catalog)
+    return {m.name: m.of(graded) for m in measures}
+
+
+def deepest(measures: Iterable[Measure]) -> int | None:
+    """How many places measures look at; None for all that were searched."""
+    depths = [m.depth for m in measures]
+    return None if None in depths else max((depth for depth in depths if depth is not None), default=0)
+
+
+def check_data(measures: Iterable[Measure], catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
+    """Raises `ValueError` where a task's catalog or answer keys do not say what one of the measures reads."""
+    for measure in measures:
+        measure.check_data(catalog, qrels)
+
+
+def _settings(kind: type[Measure], text: str | None) -> dict[str, int | float | bool | str]:
+    settings, known = dict[str, int | float | bool | str](), [field.name for field in fields(kind)[1:]]
+    for part in text.split(",") if text is not None else ():
+        option, _, value = (side.strip() for side in part.partition("="))
+        if option not in known or option in settings:
+            problem = "is given twice" if option in settings else f"is unknown; it has: {', '.join(known)}"
+            raise ValueError(f"{kind.symbol}({text}): setting {option!r} {problem}")
+        settings[option] = _value(value)
+    return settings
+
+
+def _value(text: str) -> int | float | bool | str:
+    if text in ("True", "False"):
+        return text == "True"
+    if re.fullmatch("[0-9]+", text):
+        return int(text)
+    return float(text) if re.fullmatch(r"[0-9]*\.?[0-9]+(e-?[0-9]+)?", text) else text
+
+
+def _suggestion(name: str) -> str:
+    spellings = {"".join(re.findall("[a-z]", s.lower())): s for s in MEASURES}
+    spellings |= {other: symbol for symbol, others in _OTHER_NAMES.items() for other in others}
+    head, brackets, digits = re.match(r"([^(@0-9]*)(\([^()]*\))?[^0-9]*([0-9]*)", name).groups("")  # type: ignore[union-attr]
+    near = get_close_matches("".join(re.findall("[a-z]", head.lower())), spellings, n=1, cutoff=0.7)
+    if not near:
+        return "."
+    symbol, cutoff = spellings[near[0]], int(digits or 0)
+    why = "" if cutoff else " A cutoff of at least 1 is part of the name."
+    return f"; did you mean '{symbol}{'' if symbol.endswith(')') else brackets}@{cutoff or 10}'?{why}"
