@@ -109,8 +109,11 @@ class Graded(NamedTuple):
         return self._replace(grades_BK=self.grades_BK[:, :depth], rows_BK=self.rows_BK[:, :depth])
 
     def condensed(self) -> Graded:
-        """The rankings without the items that nobody judged: the others move up, and the last places become empty."""
-        lost_BK = self.grades_BK == UNJUDGED
+        """The rankings without the items that nobody judged: the others move up, and the last places become empty.
+
+        A negative grade counts as not judged here, as in trec_eval.
+        """
+        lost_BK = self.grades_BK < 0
         order_BK = np.argsort(lost_BK, axis=1, kind="stable")
         grades_BK = np.take_along_axis(np.where(lost_BK, np.int32(EMPTY), self.grades_BK), order_BK, axis=1)
         rows_BK = np.take_along_axis(np.where(lost_BK, np.int32(-1), self.rows_BK), order_BK, axis=1)

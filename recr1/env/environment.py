@@ -94,6 +94,16 @@ class Environment:
                     f"reward '{reward.name}' looks at {cutoff} items, but a search returns k={self.k}: "
                     f"set k to {cutoff} or more, or lower the cutoff"
                 )
+            self._check_data(reward)
+
+    def _check_data(self, reward: Reward) -> None:
+        """Whether the catalog and the answer keys say what a reward reads, before anything is trained."""
+        check = getattr(reward, "check_data", None)
+        if check:
+            try:
+                check(self.task.catalog, self.task.qrels)
+            except ValueError as error:
+                raise UserError(f"reward '{reward.name}' does not fit this task: {error}") from error
 
     def with_format(self, answer_format: Format) -> Environment:
         """The same task, retriever, rewards and k behind another prompt and parser."""

@@ -20,7 +20,7 @@ from recr1.provenance import surroundings
 from retrievers.base import Floats, Hits
 from retrievers.remote import Unanswered
 from rewards.base import Action, Graded, Invalid, Need, Search
-from rewards.measures import Measure, parse_measure
+from rewards.measures import CORPUS_MEASURES, Measure, check_data, parse_measure
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,17 @@ class Evaluation:
     def graded(self) -> Graded:
         """The hits with their grades, one row a completion."""
         qrels = [self.env.task.qrels[need.id] for need in self.needs for _ in range(self.samples)]
-        return Graded.join(self.hits.rows_QK, qrels)
+        return Graded.join(self.hits.rows_QK, qrels, self.env.task.catalog)
+
+    @cached_property
+    def exposure(self) -> dict[str, dict[str, float]]:
+        """How evenly items are shown, by policy and raw needs: Gini@k and Coverage@k, k the first measure's cutoff."""
+        cutoff, items = parse_measure(next(iter(self.values))).cutoff, len(self.env.task.catalog)
+        shown = {"floor": self.references.floor_rows_NK, "policy": self.hits.rows_QK}
+        return {
+            measure.name: {system: measure(rows_NK, items) for system, rows_NK in shown.items()}
+            for measure in (kind(cutoff) for kind in CORPUS_MEASURES.values())
+        }
 
     def relevant_ranks(self, need: int, sample: int = 0) -> list[int]:
         """The places, from 1 on, where a completion's query found relevant items."""
@@ -88,8 +98,9 @@ class Evaluation:
         """The means for a log, under stable names.
 
         `eval/<split>/<measure>` is the policy's true measure, with its `/floor` and `/ceiling`, and the `/stderr` of
-        that mean over needs; `eval/<split>/reward` is the weighted reward; `eval/<split>/query/words`,
-        `.../outcome/invalid` and `.../outcome/no_hits` are as in a training step.
+        that mean over needs; `eval/<split>/Gini@k` and `.../Coverage@k` say how evenly items are shown, with
+        their `/floor`; `eval/<split>/reward` is the weighted reward; `eval/<split>/query/words`, `.../outcome/invalid`
+        and `.../outcome/no_hits` are as in a training step.
         """
         under, behaviour = f"eval/{self.split}", self.behaviour()
         logged = {}
@@ -98,6 +109,9 @@ class Evaluation:
             logged[f"{under}/{measure}/floor"] = float(self.references.floor[measure].mean(dtype=np.float64))
             logged[f"{under}/{measure}/ceiling"] = float(self.references.ceiling[measure].mean(dtype=np.float64))
             logged[f"{under}/{measure}/stderr"] = standard_error(self.per_need(measure))
+        for measure, systems in self.exposure.items():
+            logged[f"{under}/{measure}"] = systems["policy"]
+            logged[f"{under}/{measure}/floor"] = systems["floor"]
         return logged | {
             f"{under}/reward": float(self.rewards.mean()),
             f"{under}/query/words": behaviour["query_words"],
@@ -115,6 +129,7 @@ class Evaluation:
             "samples": 0 if self.greedy else self.samples,
             "k": self.env.k,
             "measures": {measure: self._measured(measure) for measure in self.values},
+            "exposure": self.exposure,
             "reward": float(self.rewards.mean()) if self.env.rewards else None,
             **self.behaviour(),
             "settings": {
@@ -165,10 +180,10 @@ class Evaluator:
             progress: Called with the needs done and all needs, for each policy.
 
         Raises:
-            UserError: For a split without needs, an unknown measure or one that looks deeper than k.
+            UserError: For a split without needs, an unknown measure, or one that looks deeper than k or at what the data lacks.
         """
         self.env, self.split, self.seed, self._progress = env, split, seed, progress
-        self.measures = _parse(measures, env.k)
+        self.measures = _parse(measures, env)
         self.needs = env.task.needs(split)[:limit]
         if not self.needs:
             raise UserError(f"there is nothing to evaluate on: split '{split}' (limit {limit}) has no needs")
@@ -246,13 +261,14 @@ def _complete(step: Step) -> Step:
     return step
 
 
-def _parse(names: Sequence[str], k: int) -> list[Measure]:
+def _parse(names: Sequence[str], env: Environment) -> list[Measure]:
     if not names:
         raise UserError("an evaluation needs at least one measure, such as nDCG@10")
     try:
         measures = [parse_measure(name) for name in dict.fromkeys(names)]
         for measure in measures:
-            measure.check_depth(k)
+            measure.check_depth(env.k)
+        check_data(measures, env.task.catalog, env.task.qrels)
     except ValueError as error:
         raise UserError(str(error)) from error
     return measures

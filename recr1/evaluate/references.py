@@ -23,7 +23,7 @@ import numpy as np
 from recr1.env import Environment
 from retrievers.base import Catalog, Floats, Rows
 from rewards.base import Graded, Need, Qrels
-from rewards.measures import Measure
+from rewards.measures import Measure, deepest
 
 BEST_ITEMS, TEXT_WORDS = 5, 64
 CHUNK = 128
@@ -68,7 +68,7 @@ def find_references(
         qrels = [env.task.qrels[need.id] for need, of_need in zip(chunk, queries, strict=True) for _ in of_need]
         rows_QK = env.search(flat, again=AGAIN).rows_QK
         floor_rows.append(rows_QK[starts])
-        graded = Graded.join(rows_QK[:, : max(m.cutoff for m in measures)], qrels)
+        graded = Graded.join(rows_QK[:, : deepest(measures)], qrels, env.task.catalog)
         for place, measure in enumerate(measures):
             values = measure.of(graded)
             floor[measure.name].append(values[starts])

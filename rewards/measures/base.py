@@ -79,7 +79,10 @@ class Measure(ABC):
 
 @dataclass(frozen=True)
 class Condensable(Measure):
-    """A measure that can leave out what nobody judged, before it cuts at k (Sakai, SIGIR 2007)."""
+    """A measure that can leave out what nobody judged, before it cuts at k (Sakai, SIGIR 2007).
+
+    There, a negative grade counts as not judged, as in trec_eval.
+    """
 
     judged_only: bool = False
 

@@ -39,7 +39,8 @@ class AlphaNDCG(Labelled, Binary):
     """nDCG that pays less for each further relevant item of the same kind, as a share of the best ranking's.
 
     A kind that was seen n times before in the ranking pays (1 - alpha)^n. Only relevant items pay, and those without
-    a kind do not. The best ranking is found greedily, from all relevant items of the need (Clarke et al., SIGIR 2008).
+    a kind do not. The best ranking is found greedily, from all relevant items of the need (Clarke et al., SIGIR 2008); of
+    items that would pay the same, it takes the lower catalog row, ndeval the last id.
 
     Formula: sum over places i <= k of (sum over the kinds of a relevant item of (1 - alpha)^(times seen above)) / log2(i + 1), divided by the same sum for the best ranking
     Elsewhere: ndeval alpha-nDCG@k, with the kinds of relevant items as subtopics
