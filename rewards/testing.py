@@ -13,7 +13,7 @@ pytest collects the class. Only numpy is needed here, so that rewards outside th
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from typing import TypeAlias
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from retrievers.base import Catalog, Floats, Hits, Query, Rows
-from rewards.base import Batch, Invalid, Message, Need, Qrels, Reward, Rollout, Search
+from rewards.base import Batch, Found, Invalid, Message, Need, Qrels, Reward, Rollout, Search
 
 Cases: TypeAlias = Sequence[tuple[Batch, Sequence[float]]]
 """Batches with the rewards that they must get."""
@@ -62,8 +62,7 @@ class RewardContract:
     def test_nothing_found(self) -> None:
         """Queries that match nothing are paid a number as well."""
         batch = self._batch(seed=2)
-        nothing = Hits(np.full_like(batch.hits.rows_QK, -1), np.full_like(batch.hits.scores_QK, -np.inf))
-        self._check_numbers(self.build()(replace(batch, hits=nothing)), len(batch))
+        self._check_numbers(self.build()(_with_rows(batch, lambda rows_BK: np.full_like(rows_BK, -1))), len(batch))
 
     def test_the_batch_is_left_as_it_is(self) -> None:
         """Other rewards read the same batch."""
@@ -121,6 +120,17 @@ class RewardContract:
         else:
             np.testing.assert_array_equal(self.build()(without), self.build()(batch))
 
+    def test_other_retrievers_are_read_only_where_declared(self) -> None:
+        """The environment searches others only for rewards that name them in `elsewhere`."""
+        declared = getattr(self.build(), "elsewhere", {})
+        batch = self._batch(seed=12)
+        if declared:
+            without = replace(batch, elsewhere={})
+            _assert_refused(self.build(), without, "elsewhere is declared, and a batch without it was accepted")
+        else:
+            more = replace(batch, elsewhere={"other": Found(batch.hits, batch.raw_hits)})
+            np.testing.assert_array_equal(self.build()(more), self.build()(batch))
+
     def test_a_missing_catalog_changes_no_number(self) -> None:
         """A reward that reads the catalog refuses a batch without one, with a `ValueError`."""
         batch = self._batch(seed=11)
@@ -135,11 +145,13 @@ class RewardContract:
         cutoff = getattr(self.build(), "cutoff", None)
         if cutoff is not None:
             assert isinstance(cutoff, int) and cutoff >= 1, f"cutoff must be a whole number from 1 on, not {cutoff!r}"
-            shallow = random_batch(seed=10, size=4, k=cutoff - 1)
+            shallow = random_batch(seed=10, size=4, k=cutoff - 1, elsewhere=getattr(self.build(), "elsewhere", ()))
             _assert_refused(self.build(), shallow, f"cutoff is {cutoff}, and hits of depth {cutoff - 1} were accepted")
 
     def _batch(self, seed: int, size: int = 24) -> Batch:
-        return random_batch(seed=seed, size=size, k=max(10, getattr(self.build(), "cutoff", 0)))
+        reward = self.build()
+        k, elsewhere = max(10, getattr(reward, "cutoff", 0)), getattr(reward, "elsewhere", ())
+        return random_batch(seed=seed, size=size, k=k, elsewhere=elsewhere)
 
     @staticmethod
     def _check_numbers(rewards_B: Floats, size: int) -> None:
@@ -155,10 +167,12 @@ def batch_of(
     qrels: Sequence[Mapping[int, int]],
     raw_rows_BK: ArrayLike | None = None,
     catalog: Catalog | None = None,
+    elsewhere: Mapping[str, ArrayLike] | None = None,
 ) -> Batch:
     """A batch written by hand, its arrays read-only; None as a query is an Invalid rollout.
 
     Rollouts with equal qrels belong to one need. The raw hits are there if `raw_rows_BK` is, and so is the catalog.
+    `elsewhere` are the rows that other retrievers found.
     """
     needs = {key: Need(f"need-{i}", f"what shopper {i} wants") for i, key in enumerate(map(_frozen, qrels))}
     rollouts = []
@@ -168,10 +182,12 @@ def batch_of(
         completion: Message = {"role": "assistant", "content": "" if query is None else str(query)}
         rollouts.append(Rollout(needs[key], (prompt, completion), action))
     raw_hits = None if raw_rows_BK is None else _hits(raw_rows_BK)
-    return Batch(tuple(rollouts), _hits(rows_BK), [Qrels(grades) for grades in qrels], raw_hits, catalog=catalog)
+    others = {name: Found(_hits(rows), None) for name, rows in (elsewhere or {}).items()}
+    answers = [Qrels(grades) for grades in qrels]
+    return Batch(tuple(rollouts), _hits(rows_BK), answers, raw_hits, catalog=catalog, elsewhere=others)
 
 
-def random_batch(seed: int, size: int = 24, k: int = 10, group: int = 4) -> Batch:
+def random_batch(seed: int, size: int = 24, k: int = 10, group: int = 4, elsewhere: Iterable[str] = ()) -> Batch:
     """A batch of `size` rollouts in groups of one need: graded qrels, short and empty rankings, Invalid actions.
 
     Queries are of words of the catalog and of others, and say some of them again. Items have a title and a price.
@@ -184,7 +200,18 @@ def random_batch(seed: int, size: int = 24, k: int = 10, group: int = 4) -> Batc
     raw_rows_BK = np.stack([_ranking(rng, catalog, k) for _ in range(size)]) if size else np.empty((0, k), np.int32)
     rows_BK = np.stack([_ranking(rng, catalog, k) for _ in range(size)]) if size else np.empty((0, k), np.int32)
     rows_BK[[query is None for query in queries]] = -1
-    return batch_of(queries, rows_BK, qrels, raw_rows_BK[np.arange(size) // group], _catalog(catalog))
+    batch = batch_of(queries, rows_BK, qrels, raw_rows_BK[np.arange(size) // group], _catalog(catalog))
+    # Other retrievers rank the same items in another order, and those that the raw need found as the first one does.
+    return replace(batch, elsewhere={name: Found(_hits(_turned(rows_BK)), batch.raw_hits) for name in elsewhere})
+
+
+def _turned(rows_BK: Rows) -> Rows:
+    """Each ranking from its last item to its first."""
+    turned_BK = np.full_like(rows_BK, -1)
+    for rows_K, turned_K in zip(rows_BK, turned_BK, strict=True):
+        found = rows_K[rows_K >= 0]
+        turned_K[: len(found)] = found[::-1]
+    return turned_BK
 
 
 def _words(first: int, count: int) -> str:
@@ -201,14 +228,23 @@ def _catalog(items: int) -> Catalog:
 def invalidated(batch: Batch) -> Batch:
     """The same needs, had the policy written nothing that could be read."""
     rollouts = tuple(replace(rollout, action=Invalid("no query")) for rollout in batch.rollouts)
-    return replace(batch, rollouts=rollouts, hits=_hits(np.full_like(batch.hits.rows_QK, -1)))
+    return replace(_with_rows(batch, lambda rows_BK: np.full_like(rows_BK, -1)), rollouts=rollouts)
 
 
 def reordered(batch: Batch, order_B: NDArray[np.int_]) -> Batch:
     """Rollout i of the answer is rollout `order_B[i]` of the batch."""
-    raw_hits = None if batch.raw_hits is None else _hits(batch.raw_hits.rows_QK[order_B])
+    (hits, raw_hits), elsewhere = Found(batch.hits, batch.raw_hits).of(order_B), batch.elsewhere
+    others = {name: found.of(order_B) for name, found in elsewhere.items()}
     rollouts, qrels = [batch.rollouts[i] for i in order_B.tolist()], [batch.qrels[i] for i in order_B.tolist()]
-    return replace(batch, rollouts=rollouts, hits=_hits(batch.hits.rows_QK[order_B]), qrels=qrels, raw_hits=raw_hits)
+    return replace(batch, rollouts=rollouts, qrels=qrels, hits=hits, raw_hits=raw_hits, elsewhere=others)
+
+
+def _with_rows(batch: Batch, change: Callable[[Rows], Rows]) -> Batch:
+    """The batch with other rows in what every retriever found for its queries."""
+    elsewhere = {
+        name: found._replace(hits=_hits(change(found.hits.rows_QK))) for name, found in batch.elsewhere.items()
+    }
+    return replace(batch, hits=_hits(change(batch.hits.rows_QK)), elsewhere=elsewhere)
 
 
 def _hits(rows_BK: ArrayLike) -> Hits:

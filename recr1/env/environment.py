@@ -11,27 +11,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from time import perf_counter
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recr1.build import Part, build
-from recr1.env.contract import checked_hits, checked_reward
+from recr1.env.asking import Faults, ask
+from recr1.env.contract import checked_reward
 from recr1.env.step import Step
 from recr1.errors import DataError, UserError
 from recr1.tasks.base import SPLITS
 from retrievers.base import Floats, Hits, Query, Retriever
 from retrievers.capabilities import syntax_of
-from retrievers.remote import RemoteError, Unanswered
-from rewards.base import Action, Batch, Chat, Message, Need, Reward, Rollout, Search
+from retrievers.remote import Unanswered
+from rewards.base import Action, Batch, Chat, Found, Message, Need, Reward, Rollout, Search
 
 if TYPE_CHECKING:
     from recr1.formats import Format
     from recr1.tasks.base import Task
-
-Faults: TypeAlias = Mapping[int, RemoteError]
-"""Places of queries, or rows of rollouts, without an answer, and why."""
 
 
 def chat_with(prompt: Chat, completion: str) -> list[Message]:
@@ -42,7 +40,8 @@ def chat_with(prompt: Chat, completion: str) -> list[Message]:
 class Environment:
     """Hands out prompts and turns completions into rewards.
 
-    Each step makes exactly one search, over the unique queries of the batch, and none when no completion is a query.
+    Each step makes exactly one search, over the unique queries of the batch, and none when no completion is a query;
+    and one more of each other retriever that some reward declares in `elsewhere`.
     What the retriever and the rewards return is checked: `ContractError` names the one that broke its interface, and an
     error that they raise passes through untouched; but for `Unanswered`, which leaves some rollouts without a reward.
     None of these ever becomes a number.
@@ -56,6 +55,8 @@ class Environment:
         rewards: Sequence[tuple[Reward, float]],
         k: int,
         answer_format: Format | None = None,
+        *,
+        elsewhere: Mapping[str, Retriever] | None = None,
     ) -> None:
         """Check that the parts fit.
 
@@ -65,6 +66,7 @@ class Environment:
             rewards: Each with its weight; weight 0 logs a reward without training on it. Empty for evaluation alone.
             k: Items per search; at least the `cutoff` of every reward that declares one.
             answer_format: Prompt and parser in place of the task's own.
+            elsewhere: Other retrievers that rewards ask for by these names, where they are built already.
 
         Raises:
             UserError: For k below 1 or a cutoff or above the retriever's `max_k`, a repeated reward name, or a weight
@@ -72,14 +74,26 @@ class Environment:
         """
         if k < 1:
             raise UserError(f"k is {k}: a search needs at least one item")
-        deepest = getattr(retriever, "max_k", None)
-        if deepest is not None and k > deepest:
-            raise UserError(f"k is {k}, and retriever {type(retriever).__name__} finds at most {deepest} items")
         self.task, self.retriever, self.k = task, retriever, k
         self.rewards = tuple(rewards)
-        self.format: Format = _fitted(answer_format or task.format, retriever)
+        self.elsewhere = self._opened(elsewhere or {})
+        for one in (retriever, *self.elsewhere.values()):
+            deepest = getattr(one, "max_k", None)
+            if deepest is not None and k > deepest:
+                raise UserError(f"k is {k}, and retriever {type(one).__name__} finds at most {deepest} items")
+        self.format: Format = _fitted(answer_format or task.format, [retriever, *self.elsewhere.values()])
         self._needs_raw_hits = any(getattr(reward, "needs_raw_hits", False) for reward, _ in self.rewards)
         self._check_rewards()
+
+    def _opened(self, built: Mapping[str, Retriever]) -> dict[str, Retriever]:
+        """The other retrievers that rewards declare in `elsewhere`, each once, on the task's catalog."""
+        opened: dict[str, Retriever] = {}
+        for reward, _ in self.rewards:
+            for name, spec in getattr(reward, "elsewhere", {}).items():
+                known = {**built, **opened}
+                path = f"retrievers of reward '{reward.name}'"
+                opened[name] = known[name] if name in known else build("retriever", spec, self.task.catalog, path=path)
+        return opened
 
     def _check_rewards(self) -> None:
         for name, count in Counter(reward.name for reward, _ in self.rewards).items():
@@ -107,11 +121,11 @@ class Environment:
 
     def with_format(self, answer_format: Format) -> Environment:
         """The same task, retriever, rewards and k behind another prompt and parser."""
-        return Environment(self.task, self.retriever, self.rewards, self.k, answer_format)
+        return Environment(self.task, self.retriever, self.rewards, self.k, answer_format, elsewhere=self.elsewhere)
 
     def with_retriever(self, retriever: Retriever) -> Environment:
         """The same task, rewards and k on another engine, with the prompts as they are here."""
-        other = Environment(self.task, retriever, self.rewards, self.k)
+        other = Environment(self.task, retriever, self.rewards, self.k, elsewhere=self.elsewhere)
         other.format = self.format
         return other
 
@@ -139,7 +153,9 @@ class Environment:
         """What the policy reads, one chat a need."""
         return [self.format.render(need) for need in needs]
 
-    def step(self, needs: Sequence[Need], chats: Sequence[Chat], *, again: int = 0) -> Step:
+    def step(
+        self, needs: Sequence[Need], chats: Sequence[Chat], *, again: int = 0, training_step: int | None = None
+    ) -> Step:
         """Parse, search once, reward. Row i of everything belongs to `chats[i]`, which answers `needs[i]`.
 
         A rollout to whose query the retriever has no answer (it raised `Unanswered`) has no reward: NaN in `parts` and
@@ -149,6 +165,7 @@ class Environment:
             needs: (B,) what each chat was about.
             chats: (B,) prompts, each with the policy's completion as its last message.
             again: How often queries without an answer are asked once more.
+            training_step: How many steps of training are done, for rewards that move with them; None in evaluation.
 
         Raises:
             ContractError: When the retriever or a reward returns something of the wrong shape, type or range.
@@ -159,10 +176,18 @@ class Environment:
             raise ValueError(f"{len(needs)} needs for {len(chats)} chats: step() wants one need per chat")
         rollouts = [self._rollout(need, chat) for need, chat in zip(needs, chats, strict=True)]
         search_start = perf_counter()
-        hits, raw_hits, faults = self._search_rollouts(rollouts, again)
+        (hits, raw_hits), elsewhere, faults = self._search_rollouts(rollouts, again)
         searched = perf_counter()
         qrels = [self.task.qrels[need.id] for need in needs]
-        batch = Batch(rollouts, hits, qrels, raw_hits, catalog=self.task.catalog)
+        batch = Batch(
+            rollouts,
+            hits,
+            qrels,
+            raw_hits,
+            catalog=self.task.catalog,
+            elsewhere=elsewhere,
+            training_step=training_step,
+        )
         parts = self._parts(batch, faults)
         total = np.zeros(len(rollouts), np.float32)
         for reward, weight in self.rewards:
@@ -177,15 +202,24 @@ class Environment:
             raise ValueError(f"the chat of need '{need.id}' does not end with the assistant's completion")
         return Rollout(need, chat, self.format.parse(chat[-1]["content"]))
 
-    def _search_rollouts(self, rollouts: Sequence[Rollout], again: int) -> tuple[Hits, Hits | None, Faults]:
+    def _search_rollouts(self, rollouts: Sequence[Rollout], again: int) -> tuple[Found, dict[str, Found], Faults]:
+        """What the retriever found, what each other one did, and the rollouts to which one of them has no answer."""
+        found, faults = self._search_with(self.retriever, rollouts, again)
+        elsewhere: dict[str, Found] = {}
+        for name, retriever in self.elsewhere.items():
+            elsewhere[name], others = self._search_with(retriever, rollouts, again)
+            faults = {**others, **faults}
+        return found, elsewhere, dict(sorted(faults.items()))
+
+    def _search_with(self, retriever: Retriever, rollouts: Sequence[Rollout], again: int) -> tuple[Found, Faults]:
         queries = [_query(rollout.action) for rollout in rollouts]
         if not self._needs_raw_hits:
-            hits, faults = self._ask(queries, again)
-            return hits, None, faults
-        both, faults = self._ask([*queries, *(rollout.need.text for rollout in rollouts)], again)
+            hits, faults = self._ask(retriever, queries, again)
+            return Found(hits, None), faults
+        both, faults = self._ask(retriever, [*queries, *(rollout.need.text for rollout in rollouts)], again)
         size = len(rollouts)
         own, raw = both.of(slice(size)), both.of(slice(size, None))
-        return own, raw, {row % size: faults[row] for row in sorted(faults, key=lambda row: (row % size, row))}
+        return Found(own, raw), {row % size: faults[row] for row in sorted(faults, key=lambda row: (row % size, row))}
 
     def _parts(self, batch: Batch, faults: Faults) -> dict[str, Floats]:
         if not faults:
@@ -204,47 +238,24 @@ class Environment:
         None stands for "no query" and finds nothing; with nothing to search the retriever is not called.
         Queries without an answer are asked `again` times more; raises `Unanswered` where that does not help.
         """
-        hits, faults = self._ask(queries, again)
+        hits, faults = self._ask(self.retriever, queries, again)
         if faults:
             raise Unanswered(hits, faults)
         return hits
 
-    def _ask(self, queries: Sequence[Query | None], again: int = 0) -> tuple[Hits, Faults]:
-        """Hits, empty in the places to whose query the retriever has no answer, and why it has none."""
-        places: dict[Query, int] = {}
-        place_B = np.fromiter(
-            (-1 if query is None else places.setdefault(query, len(places)) for query in queries), np.intp, len(queries)
-        )
-        rows_BK = np.full((len(queries), self.k), -1, np.int32)
-        scores_BK = np.full((len(queries), self.k), -np.inf, np.float32)
-        faults: Faults = {}
-        if places:
-            hits, lost = self._ask_each(list(places), again)
-            valid_B = place_B >= 0
-            rows_BK[valid_B] = hits.rows_QK[place_B[valid_B]]
-            scores_BK[valid_B] = hits.scores_QK[place_B[valid_B]]
-            if lost:
-                faults = {row: lost[place] for row, place in enumerate(place_B.tolist()) if place in lost}
-        return Hits(rows_BK, scores_BK), faults
-
-    def _ask_each(self, queries: Sequence[Query], again: int) -> tuple[Hits, Faults]:
-        try:
-            hits, lost = self.retriever.search(queries, self.k), {}
-        except Unanswered as error:
-            hits, lost = error.hits, error.faults
-        checked_hits(hits, self.retriever, len(queries), self.k, len(self.task.catalog))
-        if not lost or not again:
-            return hits, lost
-        late, still = self._ask_each([queries[place] for place in lost], again - 1)
-        whole = hits.of(range(len(queries)))  # a copy: what the retriever handed over may not be ours to change
-        for part, other in zip(whole, late, strict=True):
-            part[list(lost)] = other
-        return whole, {place: still[order] for order, place in enumerate(lost) if order in still}
+    def _ask(self, retriever: Retriever, queries: Sequence[Query | None], again: int) -> tuple[Hits, Faults]:
+        return ask(retriever, queries, k=self.k, items=len(self.task.catalog), again=again)
 
 
-def _fitted(answer_format: Format, retriever: Retriever) -> Format:
+def _fitted(answer_format: Format, retrievers: Sequence[Retriever]) -> Format:
+    """The format with the syntax that all retrievers have, written alike."""
     with_syntax = getattr(answer_format, "with_syntax", None)  # a format that has none is left as it is
-    return with_syntax(syntax_of(retriever)) if with_syntax else answer_format
+    if not with_syntax:
+        return answer_format
+    first, *others = map(syntax_of, retrievers)
+    alike = {name: words for name, words in first.items() if all(other.get(name) == words for other in others)}
+    fitted: Format = with_syntax(alike)
+    return fitted
 
 
 def _query(action: Action) -> Query | None:
@@ -254,8 +265,9 @@ def _query(action: Action) -> Query | None:
 def _rows_of(batch: Batch, rows: NDArray[np.intp]) -> Batch:
     """Some rollouts of a batch, with all that belongs to them."""
     rollouts, qrels = [batch.rollouts[row] for row in rows], [batch.qrels[row] for row in rows]
-    raw_hits = batch.raw_hits and batch.raw_hits.of(rows)
-    return replace(batch, rollouts=rollouts, hits=batch.hits.of(rows), qrels=qrels, raw_hits=raw_hits)
+    hits, raw_hits = Found(batch.hits, batch.raw_hits).of(rows)
+    elsewhere = {name: found.of(rows) for name, found in batch.elsewhere.items()}
+    return replace(batch, rollouts=rollouts, hits=hits, qrels=qrels, raw_hits=raw_hits, elsewhere=elsewhere)
 
 
 def open_environment(task: Part, retriever: Part, rewards: Sequence[tuple[Part, float]], k: int) -> Environment:

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from recr1.env.guards import guard_metrics
 from retrievers.base import Floats, Query
 from retrievers.remote import RemoteError
 from rewards.base import Batch, Invalid, Search
@@ -53,12 +54,14 @@ def metrics(step: Step) -> dict[str, float]:
     - `reward`: mean weighted reward, which is shaped by the recipe's weights; `reward/<name>`: mean of each part alone.
       Both are over the rollouts that have a reward, and NaN where none has.
     - `query/words`: mean words per valid query; `query/unique`: distinct valid queries per valid query;
-      `query/repeated`: share of their words that stood in the same query before. 0 without any.
+      `query/repeated`: share of their words that stood in the same query before. 0 without any. `query/...` beside
+      these: see `guard_metrics`.
     - `outcome/ok`, `outcome/no_hits`, `outcome/invalid`, `outcome/retriever_error`: shares of completions that found
       something, were a query that matched nothing, were no query, and have no reward because the retriever gave no
       answer; they add up to 1. `invalid/<reason>`: share of each reason that occurred.
     - `retriever/<name>`: what the retriever counts itself, such as the `hit_rate` of `cached`.
-    - `time/search`, `time/rewards`: seconds of wall time; `time/environment`: of the whole step, with parsing.
+    - `time/search`, `time/rewards`: seconds of wall time; `time/environment`: of the whole step, with parsing;
+      `time/query`: seconds of the search for each different query, 0 without any.
     """
     size = max(len(step.batch), 1)
     queries = [r.action.query for r in step.batch.rollouts if isinstance(r.action, Search)]
@@ -71,12 +74,14 @@ def metrics(step: Step) -> dict[str, float]:
         "query/words": sum(map(words, queries)) / max(len(queries), 1),
         "query/unique": len(set(queries)) / max(len(queries), 1),
         "query/repeated": sum(map(repeated, queries)) / max(sum(map(words, queries)), 1),
+        **guard_metrics(step.batch),
         **shares,
         **{f"invalid/{reason}": count / size for reason, count in sorted(reasons.items())},
         **{f"retriever/{name}": float(value) for name, value in step.retriever.items()},
         "time/search": step.seconds["search"],
         "time/rewards": step.seconds["rewards"],
         "time/environment": step.seconds["total"],
+        "time/query": step.seconds["search"] / len(set(queries)) if queries else 0.0,
     }
 
 

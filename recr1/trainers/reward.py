@@ -38,7 +38,8 @@ class RewardFunction:
     ) -> list[float | None]:
         """The rewards of a batch; `replacement` where its groups only come in for others of a batch that is there."""
         with self._ranks.together():
-            step = self._step(prompts, completions, need_id, alone=not replacement[0])
+            done = int(trainer_state.global_step)
+            step = self._step(prompts, completions, need_id, done, alone=not replacement[0])
         for name, value in metrics(step).items():
             if name != "reward" and math.isfinite(value):  # TRL logs the total under this name itself
                 log_metric(name, value)
@@ -48,13 +49,13 @@ class RewardFunction:
         return [float(value) if math.isfinite(value) else None for value in step.rewards]
 
     def _step(
-        self, prompts: Sequence[Chat], completions: Sequence[Any], need_id: Sequence[str], *, alone: bool
+        self, prompts: Sequence[Chat], completions: Sequence[Any], need_id: Sequence[str], done: int, *, alone: bool
     ) -> Step:
         needs = [self._env.need(name) for name in need_id]
         chats = [
             chat_with(prompt, completion[0]["content"]) for prompt, completion in zip(prompts, completions, strict=True)
         ]
-        step = self._env.step(needs, chats)
+        step = self._env.step(needs, chats, training_step=done)
         self._budget.spend(step, alone=alone)
         return step
 

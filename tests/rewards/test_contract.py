@@ -1,15 +1,29 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
 
+from retrievers.base import Catalog
 from rewards import BUILTIN, Reward
+from rewards.across import AcrossReward
+from rewards.annealed import AnnealedReward
+from rewards.base import Found
+from rewards.copied import CopiedReward
+from rewards.drift import DriftReward
 from rewards.format import FormatReward
 from rewards.gain import GainReward
+from rewards.group_length import GroupLengthReward
 from rewards.length import LengthReward
+from rewards.log_rank import LogRankReward
 from rewards.measure import MeasureReward
+from rewards.operators import OperatorsReward
+from rewards.phrases import PhrasesReward
+from rewards.rank_tiers import RankTiersReward
+from rewards.repetition import RepetitionReward
 from rewards.testing import Cases, RewardContract, batch_of
+from rewards.unmatched import UnmatchedReward
 
 RANKED = [[5, 7, 2], [2, 5, -1], [-1, -1, -1]]
 WANTED = [{2: 3, 5: 1, 9: 0}] * 3
@@ -64,6 +78,119 @@ class TestLengthReward(RewardContract):
     def known(self) -> Cases:
         queries = ["red tent", "light red tent", "a b c d e f g h", None]
         return [(batch_of(queries, [[1], [2], [3], [-1]], [{1: 1}] * 4), [0.0, -0.25, -1.0, -1.0])]
+
+
+ONE = [[1], [2], [3], [-1]]
+ITS = [{1: 1}] * 4
+
+
+class TestGroupLengthReward(RewardContract):
+    def build(self) -> Reward:
+        return GroupLengthReward()
+
+    def known(self) -> Cases:
+        return [(batch_of(["red", "light red tent", "the light red tent of", None], ONE, ITS), [0.5, 0.0, -0.5, -0.5])]
+
+
+class TestRepetitionReward(RewardContract):
+    def build(self) -> Reward:
+        return RepetitionReward()
+
+    def known(self) -> Cases:
+        return [(batch_of(["red tent", "red red", "a a a b", None], ONE, ITS), [0.0, -0.5, -0.5, -1.0])]
+
+
+class TestUnmatchedReward(RewardContract):
+    def build(self) -> Reward:
+        return UnmatchedReward()
+
+    def known(self) -> Cases:
+        catalog = Catalog(["a", "b", "c", "d"], ["red tent", "lamp", "", ""])
+        return [(batch_of(["red lamp", "red zelt", "zelt", None], ONE, ITS, catalog=catalog), [0.0, -0.5, -1.0, -1.0])]
+
+
+class TestCopiedReward(RewardContract):
+    def build(self) -> Reward:
+        return CopiedReward(title_words=2)
+
+    def known(self) -> Cases:
+        catalog = Catalog(["item-a", "b", "c", "d"], ["", "red tent", "blue lamp", ""])
+        queries = ["red tent", "item-a", "a blue lamp", None]
+        return [(batch_of(queries, [[2], [3], [2], [-1]], ITS, catalog=catalog), [0.0, -1.0, -1.0, -1.0])]
+
+
+class TestPhrasesReward(RewardContract):
+    def build(self) -> Reward:
+        return PhrasesReward(phrases=["lamp what", "red tent"])
+
+    def known(self) -> Cases:
+        return [(batch_of(["red tent", "a red tent", "tent red", None], ONE, ITS), [-1.0, -1.0, 0.0, -1.0])]
+
+
+class TestDriftReward(RewardContract):
+    def build(self) -> Reward:
+        return DriftReward(at_least=0.5)
+
+    def known(self) -> Cases:
+        # The need is "what shopper 0 wants": its own words are at cosine 1, and no words are near nothing.
+        return [
+            (batch_of(["wants 0 shopper what", "", "what shopper 0 wants", None], ONE, ITS), [0.0, -1.0, 0.0, -1.0])
+        ]
+
+
+class TestOperatorsReward(RewardContract):
+    def build(self) -> Reward:
+        return OperatorsReward(budget=0, slope=0.25)
+
+    def known(self) -> Cases:
+        return [(batch_of(["red tent", "+red +tent", "(" * 9, None], ONE, ITS), [0.0, -0.5, -1.0, -1.0])]
+
+
+class TestLogRankReward(RewardContract):
+    def build(self) -> Reward:
+        return LogRankReward(cutoff=3)
+
+    def known(self) -> Cases:
+        return [(batch_of(["a", "b", None], [[5, 2, 7], [8, 7, 6], [-1, -1, -1]], WANTED), [1.0, 0.0, 0.0])]
+
+
+class TestRankTiersReward(RewardContract):
+    def build(self) -> Reward:
+        return RankTiersReward(places=[1, 3], pays=[1.0, 0.25])
+
+    def known(self) -> Cases:
+        return [(batch_of(["a", "b", None], [[5, 2, 7], [8, 7, 2], [-1, -1, -1]], WANTED), [1.0, 0.25, 0.0])]
+
+
+class TestAnnealedReward(RewardContract):
+    def build(self) -> Reward:
+        return AnnealedReward(measure="Success@1", start=3, steps=2)
+
+    def known(self) -> Cases:
+        batch = batch_of(["a", "b", None], [[5, 2, 7], [8, 7, 2], [-1, -1, -1]], WANTED)
+        return [(batch, [1.0, 0.0, 0.0]), (replace(batch, training_step=0), [1.0, 1.0, 0.0])]
+
+
+class TestAcrossReward(RewardContract):
+    def build(self) -> Reward:
+        return AcrossReward(reward={"type": "measure", "measure": "RR@3"}, retrievers=[{"type": "bm25"}], how="worst")
+
+    def known(self) -> Cases:
+        others = {"bm25": [[7, 8, 2], [2, 7, 8], [-1, -1, -1]]}
+        return [(batch_of(["a", "b", None], RANKED, WANTED, elsewhere=others), [1 / 3, 1.0, 0.0])]
+
+
+class TestAcrossRewardOfAGain(RewardContract):
+    def build(self) -> Reward:
+        return AcrossReward(reward={"type": "gain", "measure": "R@2"}, retrievers=[{"type": "bm25"}])
+
+    def known(self) -> Cases:
+        raw = [[9, 2, 5]] * 3
+        batch = batch_of(["a", "b", None], RANKED, WANTED, raw)
+        # The other retriever finds both items for each query and none of them for the raw need.
+        hits = batch_of(["a", "b", "c"], [[2, 5, 1]] * 3, WANTED, [[9, 8, 1]] * 3)
+        others = {"bm25": Found(hits.hits, hits.raw_hits)}
+        return [(replace(batch, elsewhere=others), [0.5, 0.75, 0.25])]
 
 
 @pytest.mark.parametrize("kind", BUILTIN)

@@ -1,0 +1,55 @@
+"""One search over the unique queries of a batch, spread back to its rows; queries without an answer apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from recr1.env.contract import checked_hits
+from retrievers.base import Hits, Query, Retriever
+from retrievers.remote import RemoteError, Unanswered
+
+Faults: TypeAlias = Mapping[int, RemoteError]
+"""Places of queries, or rows of rollouts, without an answer, and why."""
+
+
+def ask(
+    retriever: Retriever, queries: Sequence[Query | None], *, k: int, items: int, again: int = 0
+) -> tuple[Hits, Faults]:
+    """Hits (len(queries), k), empty in the places to whose query the retriever has no answer, and why it has none.
+
+    None stands for "no query" and finds nothing; with nothing to search the retriever is not called. Queries without an
+    answer are asked `again` times more. Raises `ContractError` for hits that no catalog of so many items has.
+    """
+    places: dict[Query, int] = {}
+    place_B = np.fromiter(
+        (-1 if query is None else places.setdefault(query, len(places)) for query in queries), np.intp, len(queries)
+    )
+    rows_BK = np.full((len(queries), k), -1, np.int32)
+    scores_BK = np.full((len(queries), k), -np.inf, np.float32)
+    faults: Faults = {}
+    if places:
+        hits, lost = _ask_each(retriever, list(places), k, items, again)
+        valid_B = place_B >= 0
+        rows_BK[valid_B] = hits.rows_QK[place_B[valid_B]]
+        scores_BK[valid_B] = hits.scores_QK[place_B[valid_B]]
+        if lost:
+            faults = {row: lost[place] for row, place in enumerate(place_B.tolist()) if place in lost}
+    return Hits(rows_BK, scores_BK), faults
+
+
+def _ask_each(retriever: Retriever, queries: Sequence[Query], k: int, items: int, again: int) -> tuple[Hits, Faults]:
+    try:
+        hits, lost = retriever.search(queries, k), {}
+    except Unanswered as error:
+        hits, lost = error.hits, error.faults
+    checked_hits(hits, retriever, len(queries), k, items)
+    if not lost or not again:
+        return hits, lost
+    late, still = _ask_each(retriever, [queries[place] for place in lost], k, items, again - 1)
+    whole = hits.of(range(len(queries)))  # a copy: what the retriever handed over may not be ours to change
+    for part, other in zip(whole, late, strict=True):
+        part[list(lost)] = other
+    return whole, {place: still[order] for order, place in enumerate(lost) if order in still}

@@ -1,0 +1,37 @@
+"""Signs that queries are written for the engine and no longer for the need: numbers of every step, cheap ones alone."""
+
+from __future__ import annotations
+
+from rewards.base import Batch, Invalid
+from rewards.copied import CopiedReward
+from rewards.repetition import repeated_runs
+from rewards.unmatched import unknown_words
+from rewards.words import operators_in, text_of, words_of
+
+_COPIED = CopiedReward()
+
+
+def guard_metrics(batch: Batch) -> dict[str, float]:
+    """Of the queries of a batch that are text; all are 0 where there is none.
+
+    - `query/repeated_pairs`: share of the pairs of neighbouring words that stood in the same query before.
+    - `query/from_need`: share of the words that stand in the need's text.
+    - `query/operators`: operators per query.
+    - `query/unknown`: share of the words that no item of the catalog holds as they are written.
+    - `query/copied`: share of the queries with the id of an item, or the whole title of one that they found.
+    """
+    said = [(text, rollout.need.text) for rollout in batch.rollouts if (text := text_of(rollout)) is not None]
+    pairs = [repeated_runs(text, 2) for text, _ in said]
+    words = [(words_of(text), frozenset(words_of(need))) for text, need in said]
+    count = sum(len(own) for own, _ in words)
+    metrics = {
+        "query/repeated_pairs": sum(again for again, _ in pairs) / max(sum(runs for _, runs in pairs), 1),
+        "query/from_need": sum(word in need for own, need in words for word in own) / max(count, 1),
+        "query/operators": sum(operators_in(text) for text, _ in said) / max(len(said), 1),
+    }
+    if batch.catalog is None:
+        return metrics
+    unknown = sum(unknown_words(text, batch.catalog)[0] for text, _ in said)
+    invalid = sum(isinstance(rollout.action, Invalid) for rollout in batch.rollouts)
+    copied = int(_COPIED.found(batch, batch.catalog).sum()) - invalid
+    return {**metrics, "query/unknown": unknown / max(count, 1), "query/copied": copied / max(len(said), 1)}
