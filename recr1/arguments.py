@@ -83,6 +83,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     _add_check(add("check", "Say everything that is wrong with a recipe, without loading a model."))
     _add_doctor(add("doctor", "Find faults of data, retriever and reward before a GPU is paid for them."))
     _add_headroom(add("headroom", "Sample the starting policy, and say what can be learned before any training."))
+    _add_report(add("report", "Write what runs have reached: one HTML file, and Markdown."))
     _add_search(add("search", "Search the catalog of a recipe as its retriever does."))
     _add_serve(add("serve-retriever", "Hold the index of a recipe for every process that asks."))
     _add_store(add("store", "List the indexes and embeddings that are kept on disk, and remove old ones."))
@@ -163,6 +164,13 @@ def _add_headroom(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--depth", metavar="K", type=_at_least(1), default=1000, help=depth)
     parser.add_argument("--out", metavar="DIR", help="write tables and numbers there")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    text = "a run folder; several stand side by side, and those that differ in the seed alone are pooled"
+    parser.add_argument("runs", metavar="RUN", nargs="+", help=text)
+    out = "the HTML file (default: report.html in the run's folder; of several runs, here)"
+    parser.add_argument("--out", metavar="FILE", help=out)
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:

@@ -146,6 +146,12 @@ def _headroom(args: argparse.Namespace) -> int:
     )
 
 
+def _report(args: argparse.Namespace) -> int:
+    from recr1.commands.report import report
+
+    return report(args.runs, out=args.out)
+
+
 def _search(args: argparse.Namespace) -> int:
     from recr1.commands.search import search
 
@@ -191,6 +197,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "check": _check,
     "doctor": _doctor,
     "headroom": _headroom,
+    "report": _report,
     "search": _search,
     "serve-retriever": _serve_retriever,
     "store": _store,

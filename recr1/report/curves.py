@@ -1,0 +1,241 @@
+"""Curves of a run's metrics, one or several runs in each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recr1.plots import CEILING as CEILING_NAME
+from recr1.plots import FLOOR as FLOOR_NAME
+from recr1.plots import Series, series, smoothed
+from recr1.report import drawing
+from recr1.report.drawing import Figure, draw
+from recr1.report.source import Source
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+POINTS = 400
+"""Points of a line, at most: what a picture of this size can show."""
+ROWS = 10
+"""Rows of a picture's table."""
+OUTCOMES = ("ok", "no_hits", "invalid", "retriever_error")
+
+
+class Curve(NamedTuple):
+    """A metric to draw: its name, what it is called, what it says, and its range where that is known."""
+
+    metric: str
+    title: str
+    says: str
+    span: tuple[float, float] | None = None
+    about: str = "training"
+
+
+CURVES = (
+    Curve(
+        "train/reward",
+        "Training reward",
+        "Mean weighted reward of sampled completions, shaped by the recipe's weights.",
+    ),
+    Curve("train/query/words", "Query length", "Mean words per query in training."),
+    Curve("train/entropy", "Entropy", "Of the policy's next token, in nats: near 0 it explores no more."),
+    Curve("train/kl", "Distance to the reference policy", "KL divergence per token, in nats."),
+    Curve(
+        "train/frac_reward_zero_std",
+        "Groups that teach nothing",
+        "Share of groups whose completions all earned the same.",
+        (0, 1),
+    ),
+    Curve("train/query/repeated", "Repetition", "Share of words that stood in the same query already.", (0, 1)),
+    Curve("train/query/unique", "Variety", "Different queries per query of a step.", (0, 1)),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A run's values of one metric."""
+
+    run: str
+    colour: str
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+
+def curves(sources: Sequence[Source]) -> list[Figure]:
+    """Every curve that any of the runs has numbers for; within `drawing.style()`."""
+    figures = [_measure(sources, name, place) for place, name in enumerate(_measures(sources))]
+    outcomes = _outcomes(sources[0]) if len(sources) == 1 else _found(sources)
+    figures += [outcomes] if outcomes else []
+    for curve in CURVES:
+        lines = _lines(sources, curve.metric)
+        if lines:
+            figures.append(_curve(curve, lines))
+    return figures
+
+
+def thinned(steps: NDArray[np.int64], values: NDArray[np.float64]) -> Series:
+    """At most `POINTS` points: means of as many neighbours as that needs, each at its last step."""
+    size = -(-len(steps) // POINTS)
+    if size <= 1:
+        return steps, values
+    starts = np.arange(0, len(steps), size)
+    means = np.add.reduceat(values, starts) / np.diff([*starts, len(values)])
+    return steps[np.minimum(starts + size, len(steps)) - 1], means
+
+
+def _lines(sources: Sequence[Source], metric: str) -> list[Line]:
+    lines = []
+    for place, source in enumerate(sources):
+        steps, values = series(source.metrics, metric)
+        if len(steps):
+            colour = drawing.SERIES[place % len(drawing.SERIES)]
+            lines.append(Line(source.name, colour, *thinned(steps, values)))
+    return lines
+
+
+def _measures(sources: Sequence[Source]) -> list[str]:
+    """Names such as eval/validation/nDCG@10, in the order of the logs."""
+    names = dict.fromkeys(name for source in sources for line in source.metrics for name in line)
+    return [name for name in names if name.startswith("eval/") and f"{name}{FLOOR_NAME}" in names]
+
+
+def _curve(curve: Curve, lines: Sequence[Line]) -> Figure:
+    def paint(axis: Axes) -> None:
+        for line in lines:
+            width = max(len(line.values) // 15, 1)
+            alone = len(lines) == 1 and width >= 3
+            axis.plot(
+                line.steps,
+                line.values,
+                color=line.colour,
+                lw=1 if alone else 1.6,
+                alpha=0.35 if alone else 1,
+                label=line.run,
+            )
+            if alone:
+                axis.plot(line.steps, smoothed(line.values, width), color=line.colour)
+        _finish(axis, lines, curve.span)
+
+    name = curve.metric.replace("/", "-")
+    return Figure(f"curve-{name}", curve.title, f"{curve.says} {_course(lines)}", draw(name, paint), *_table(lines))
+
+
+def _measure(sources: Sequence[Source], metric: str, place: int) -> Figure:
+    _, split, measure = metric.split("/", 2)
+    lines = _lines(sources, metric)
+    levels = [
+        (values[-1], label, colour, dash)
+        for suffix, label, colour, dash in (
+            (CEILING_NAME, "ceiling", drawing.CEILING, (5, 3)),
+            (FLOOR_NAME, "raw need", drawing.FLOOR, (1.5, 2)),
+        )
+        if len(values := series(sources[0].metrics, f"{metric}{suffix}")[1])
+    ]
+
+    def paint(axis: Axes) -> None:
+        for level, label, colour, dash in levels:
+            axis.axhline(level, color=colour, lw=1.5, dashes=dash)
+            axis.annotate(
+                f"{label} {level:.3f}",
+                (1, level),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="bottom",
+                xytext=(0, 2),
+                textcoords="offset points",
+                color=colour,
+                fontsize=9,
+            )
+        for line in lines:
+            axis.plot(line.steps, line.values, color=line.colour, marker="o", ms=4, label=line.run)
+        _finish(axis, lines, (0, 1.08))
+
+    bounds = ", ".join(f"{label} {level:.3f}" for level, label, _, _ in reversed(levels))
+    says = f"{measure} of the greedy policy on the {split} needs while it trained ({bounds}). {_course(lines)}"
+    return Figure(
+        f"curve-measure-{place}", f"{measure} on {split}", says, draw(f"measure-{place}", paint), *_table(lines)
+    )
+
+
+def _outcomes(source: Source) -> Figure | None:
+    shares = {name: series(source.metrics, f"train/outcome/{name}") for name in OUTCOMES}
+    shares = {name: thinned(*pair) for name, pair in shares.items() if len(pair[0]) and pair[1].any()}
+    if not shares:
+        return None
+    steps = next(iter(shares.values()))[0]
+    colours = dict(zip(OUTCOMES, (drawing.GOOD, drawing.SERIES[1], drawing.BAD, drawing.FLOOR), strict=True))
+    labels = {
+        "ok": "found something",
+        "no_hits": "matched nothing",
+        "invalid": "no query",
+        "retriever_error": "no answer",
+    }
+
+    def paint(axis: Axes) -> None:
+        axis.stackplot(
+            steps,
+            *(values for _, values in shares.values()),
+            labels=[labels[name] for name in shares],
+            colors=[colours[name] for name in shares],
+            alpha=0.75,
+            lw=0,
+        )
+        _finish(axis, list(shares), (0, 1))
+
+    last = ", ".join(f"{labels[name]} {values[-1]:.1%}" for name, (_, values) in shares.items())
+    says = f"How completions ended, as shares of each step. In the last step: {last}."
+    picked = _picked(len(steps))
+    rows = [[str(steps[row]), *(f"{values[row]:.1%}" for _, values in shares.values())] for row in picked]
+    return Figure(
+        "curve-outcomes", "Outcomes", says, draw("outcomes", paint), ["step", *(labels[name] for name in shares)], rows
+    )
+
+
+def _found(sources: Sequence[Source]) -> Figure | None:
+    lines = _lines(sources, "train/outcome/ok")
+    curve = Curve("train/outcome/ok", "Outcomes", "Share of completions whose query found something.", (0, 1))
+    return _curve(curve, lines) if lines else None
+
+
+def _finish(axis: Axes, lines: Sequence[Any], span: tuple[float, float] | None) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    if span:
+        axis.set_ylim(*span)
+    axis.grid(axis="y", lw=0.8)
+    axis.spines["left"].set_visible(False)
+    axis.tick_params(length=0)
+    axis.set_xlabel("step")
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axis.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    axis.margins(x=0.01)
+    if len(lines) > 1:
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, handlelength=1.2, labelcolor=drawing.INK)
+
+
+def _course(lines: Sequence[Line]) -> str:
+    told = [f"{line.values[0]:.3g} at first, {line.values[-1]:.3g} in the end" for line in lines]
+    if len(told) == 1:
+        return f"{told[0][0].upper()}{told[0][1:]}."
+    return "; ".join(f"{line.run}: {text}" for line, text in zip(lines, told, strict=True)) + "."
+
+
+def _table(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
+    """A column a run, some rows at even distances."""
+    steps = np.unique(np.concatenate([line.steps for line in lines]))
+    at = [dict(zip(line.steps.tolist(), line.values.tolist(), strict=True)) for line in lines]
+    rows = [
+        [str(step), *(f"{values[step]:.4g}" if step in values else "" for values in at)]
+        for step in steps[_picked(len(steps))].tolist()
+    ]
+    return ["step", *(line.run for line in lines)], rows
+
+
+def _picked(count: int) -> NDArray[np.intp]:
+    places: NDArray[np.intp] = np.unique(np.linspace(0, count - 1, min(ROWS, count)).round().astype(np.intp))
+    return places

@@ -1,0 +1,106 @@
+"""Runs that belong together: the same recipe with other seeds, taken as one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from recr1.evaluate.stats import Doubles, bootstrap_interval, compare
+from recr1.report.source import SPLITS, Judged, Source
+
+ASIDE = ("seed", "log")
+"""What two runs of one group may differ in."""
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A policy on the needs of a split, in each of a group's runs."""
+
+    runs: Sequence[Judged]
+
+    @property
+    def first(self) -> Judged:
+        """That of the first run, whose queries are shown."""
+        return self.runs[0]
+
+    @property
+    def policy(self) -> str:
+        """What the policy is called."""
+        return self.first.policy
+
+    @property
+    def seed(self) -> int:
+        """Of intervals and tests."""
+        return int(self.first.summary["settings"]["seed"])
+
+    def values(self, measure: str, system: str = "policy") -> Doubles:
+        """(N,) a measure on each need, its mean over the runs."""
+        means: Doubles = np.mean([run.values(measure, system) for run in self.runs], axis=0)
+        return means
+
+    @cached_property
+    def measures(self) -> dict[str, dict[str, Any]]:
+        """Measure -> floor, policy and ceiling with intervals, and `versus_floor`, as `eval.json` has them."""
+        if len(self.runs) == 1:
+            return dict(self.first.summary["measures"])
+        return {measure: self._measured(measure) for measure in self.first.measures}
+
+    def _measured(self, measure: str) -> dict[str, Any]:
+        systems = {system: self.values(measure, system) for system in ("floor", "policy", "ceiling")}
+        test = compare(systems["policy"], systems["floor"], seed=self.seed)
+        bounds = {name: bootstrap_interval(values, seed=self.seed)._asdict() for name, values in systems.items()}
+        return {**bounds, "versus_floor": test._asdict()}
+
+    def gains(self, measure: str) -> list[float]:
+        """The mean gain over the floor in each run: how far seeds are apart."""
+        return [float((run.values(measure) - run.values(measure, "floor")).mean()) for run in self.runs]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one recipe, which differ in their seeds alone."""
+
+    name: str
+    runs: Sequence[Source]
+
+    @cached_property
+    def splits(self) -> dict[str, list[Pooled]]:
+        """Split -> the policies that all runs were evaluated with, on the same needs; the trained one last."""
+        named = {one.split for run in self.runs for one in run.judged}
+        order = [split for split in SPLITS if split in named] + sorted(named - set(SPLITS))
+        pooled = {split: self._pooled(split) for split in order}
+        return {split: policies for split, policies in pooled.items() if policies}
+
+    def _pooled(self, split: str) -> list[Pooled]:
+        by_run = [{one.policy: one for one in run.of_split(split)} for run in self.runs]
+        found = []
+        for policy in by_run[0]:
+            alike = [run[policy] for run in by_run if policy in run]
+            whole = len(alike) == len(by_run)
+            if whole and all(one.needs == alike[0].needs and one.measures == alike[0].measures for one in alike):
+                found.append(Pooled(alike))
+        return found
+
+
+def grouped(sources: Sequence[Source]) -> list[Group]:
+    """The runs by recipe, in the order in which they were named."""
+    by_recipe: dict[str, list[Source]] = {}
+    for source in sources:
+        by_recipe.setdefault(_recipe_key(source.recipe), []).append(source)
+    return [Group(_name(runs), runs) for runs in by_recipe.values()]
+
+
+def _recipe_key(recipe: Mapping[str, Any]) -> str:
+    return json.dumps({key: value for key, value in recipe.items() if key not in ASIDE}, sort_keys=True, default=str)
+
+
+def _name(runs: Sequence[Source]) -> str:
+    if len(runs) == 1:
+        return runs[0].name
+    seeds = ", ".join(str(run.recipe.get("seed", 0)) for run in runs)
+    return f"{runs[0].name} and {len(runs) - 1} more (seeds {seeds})"
