@@ -93,6 +93,8 @@ class EvaluationSpec:
     """How much the first measure must rise for it to be a gain."""
     alarm: AlarmSpec = field(default_factory=AlarmSpec)
     """When training has collapsed."""
+    accept_leaks: bool = False
+    """Train although needs of validation or test stand in training too; the run and its reports say so."""
 
     def __post_init__(self) -> None:
         if not self.measures:

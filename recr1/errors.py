@@ -40,3 +40,9 @@ class MissingLibrary(UserError):  # noqa: N818 - it says what is missing, like M
 
     def __init__(self, library: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the library '{library}'. Install it with: pip install 'recr1[{extra}]'")
+
+
+def examples(items: Sequence[object], most: int = 3) -> str:
+    """The first few of a list, and how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(repr(item) for item in items[:most]) + more

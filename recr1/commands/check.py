@@ -11,6 +11,7 @@ from recr1.commands.libraries import missing_libraries
 from recr1.errors import DataError, UserError
 from recr1.recipe import Recipe, find_recipe, load_recipe
 from recr1.tasks.base import SPLITS
+from recr1.tasks.leaks import find_overlaps, refuse_leaks
 
 if TYPE_CHECKING:
     from recr1.tasks.base import Task
@@ -60,5 +61,13 @@ def _described(recipe: Recipe) -> str:
                 raise
             count = f"none ({error})"
         lines.append(f"{split:<11} {count if not count.isdecimal() else count + ' needs'}")
+    overlaps = find_overlaps(task)
+    refuse_leaks(overlaps, accepted=recipe.evaluate.accept_leaks)
     lines += [f"left out    {count} needs: {reason}" for reason, count in task.excluded.items()]
+    for overlap in overlaps:
+        said = [*overlap.leaks(), *overlap.remarks()]
+        shared = (
+            f"{overlap.shared_targets} of {overlap.targets} targets of {overlap.other} are targets of {overlap.one}"
+        )
+        lines.append(f"{overlap.pair}: {'; '.join([*said, shared])}")
     return "\n".join(lines) + "\n"

@@ -6,10 +6,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from recr1.build import Part, build
 from recr1.commands.launch import check_processes
@@ -18,6 +19,7 @@ from recr1.env import Environment, open_environment
 from recr1.errors import MissingLibrary, RunError, UserError
 from recr1.recipe import Recipe, find_recipe, load_recipe
 from recr1.runs import Run
+from recr1.tasks.leaks import find_overlaps, refuse_leaks
 from recr1.trainers import Trainer
 from recr1.trainers.stages import last_saved_step, policy_so_far, train_stages
 from retrievers.fingerprint import retriever_fingerprint
@@ -51,7 +53,9 @@ def train(name: str, overrides: Sequence[str] = (), *, out: str | None = None) -
         Run.prepare(folder)
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
     env.task.needs(recipe.evaluate.split)
-    run = _open_run(recipe, env, folder, resumes=resumes)
+    overlaps = find_overlaps(env.task)
+    splits = refuse_leaks(overlaps, accepted=recipe.evaluate.accept_leaks)
+    run = _open_run(recipe, env, folder, splits, resumes=resumes)
     if threading.current_thread() is threading.main_thread():
         # What a scheduler sends before it takes the machine back: the same as Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -59,6 +63,8 @@ def train(name: str, overrides: Sequence[str] = (), *, out: str | None = None) -
         run,
         f"{path}: {len(env.task.catalog)} items, {len(env.task.needs('train'))} training needs; run folder {run.path}",
     )
+    for remark in [*splits["accepted"], *(remark for overlap in overlaps for remark in overlap.remarks())]:
+        _say(run, f"the splits are not quite apart: {remark}")
     try:
         _train(stages, recipe, env, run)
     except KeyboardInterrupt:
@@ -116,7 +122,7 @@ def _holds_unfinished(folder: Path, recipe: Recipe) -> bool:
     return True
 
 
-def _open_run(recipe: Recipe, env: Environment, out: Path, *, resumes: bool) -> Run:
+def _open_run(recipe: Recipe, env: Environment, out: Path, splits: Mapping[str, Any], *, resumes: bool) -> Run:
     """The run folder, claimed by the first process; the others hold it without writing."""
     if not _is_first_process():
         return Run(out, writer=False)
@@ -125,6 +131,7 @@ def _open_run(recipe: Recipe, env: Environment, out: Path, *, resumes: bool) -> 
         "catalog": env.task.catalog.fingerprint,
         "retriever": retriever_fingerprint(recipe.retriever.to_dict(), env.task.catalog, env.retriever),
         "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+        "splits": splits,
     }
     loggers = [build("logger", part) for part in recipe.log]
     if resumes:

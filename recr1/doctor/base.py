@@ -15,9 +15,9 @@ import numpy as np
 from numpy.random import Generator, default_rng
 
 from recr1.env import Environment, Step, chat_with
-from recr1.errors import DataError, UserError
+from recr1.errors import UserError
 from recr1.policies.echo import Verbatim
-from recr1.tasks.base import SPLITS
+from recr1.tasks.leaks import splits_of
 from retrievers.analyzer import Analyzer
 from retrievers.base import Catalog, Hits, Query
 from retrievers.remote import Refused, RemoteError, Unanswered
@@ -177,15 +177,7 @@ class Patient:
     @cached_property
     def splits(self) -> dict[str, Sequence[Need]]:
         """The needs of every split that the task has."""
-        found = {}
-        for split in SPLITS:
-            try:
-                found[split] = self.env.task.needs(split)
-            except DataError:
-                raise  # a broken file, not a missing split
-            except UserError:
-                continue
-        return {split: needs for split, needs in found.items() if needs}
+        return splits_of(self.env.task)
 
     @cached_property
     def needs(self) -> list[Need]:
@@ -234,12 +226,6 @@ class Patient:
         rows = self.some(range(len(self.catalog)), "vocabulary", 2000)
         words = {word for row in rows for word in self.content_words(self.titles[row])}
         return sorted(words or {word for row in rows for word in self.content_words(self.catalog.texts[row])})
-
-
-def examples(items: Sequence[object], most: int = 3) -> str:
-    """The first few of a list, and how many more there are."""
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(repr(item) for item in items[:most]) + more
 
 
 def _first(queries: Sequence[Query]) -> str:

@@ -6,7 +6,8 @@ from collections import Counter
 
 import numpy as np
 
-from recr1.doctor.base import Finding, Patient, Symptom, examples, finding, graded
+from recr1.doctor.base import Finding, Patient, Symptom, finding, graded
+from recr1.errors import examples
 
 FIRST = 10
 """A title should find its item among so many; in a small catalog, among the first tenth."""

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from recr1.doctor.base import Finding, Patient, Symptom, Verdict, examples, finding, graded, watching
+from recr1.doctor.base import Finding, Patient, Symptom, Verdict, finding, graded, watching
+from recr1.errors import examples
 from recr1.evaluate.references import BEST_ITEMS, TEXT_WORDS, find_references
 from rewards.base import Need, Qrels
 from rewards.measures import parse_measure

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recr1.doctor.base import Finding, Patient, Symptom, examples, finding, graded
+from recr1.doctor.base import Finding, Patient, Symptom, finding, graded
+from recr1.errors import examples
 from retrievers.base import Hits
 
 LENGTH = 4

@@ -11,7 +11,7 @@ import pytest
 
 from recr1.cli import run
 from recr1.doctor import CHECKS, Patient, open_patient
-from recr1.doctor.splits import near_equal
+from recr1.tasks.leaks import near_equal
 from recr1.env import Environment
 from recr1.formats import Plain
 from recr1.recipe import load_recipe
@@ -86,7 +86,7 @@ def test_shared_targets_are_counted_and_no_fault():
     task._needs = {s: [Need(n.id, f"{n.id} {s} wants") for n in needs] for s, needs in task._needs.items()}
     finding = found("splits", task)
     assert finding.verdict == "ok"
-    assert "train and test 4; validation and test 6" in finding.message
+    assert "train and test 4 of 10; validation and test 6 of 10" in finding.message
 
 
 def test_near_equal_needs_are_those_that_comparing_every_pair_finds():

@@ -38,7 +38,7 @@ class Store:
     def needs(self, split: str) -> Sequence[Need]:
         if split not in self.splits:
             raise UserError(f"the store has no split {split!r}")
-        return [Need(f"{split}-{place}", "tent") for place in range(2)]
+        return [Need(f"{split}-{place}", f"a {split} tent") for place in range(2)]
 
 
 class Scan:
