@@ -5,6 +5,7 @@
 - `metrics.jsonl`: a line per log, with its step, seconds since the start, and metrics
 - `alerts.jsonl`: a line per sign of a collapse
 - `rollouts.jsonl`: a line per rollout that was logged
+- `queries.jsonl`: a line per need that is followed, for each validation
 - `policy/`: the policy in Hugging Face format
 - `eval/`: evaluations
 - `plots/`: pictures
@@ -16,29 +17,25 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from recr1 import plots, yaml12
 from recr1.errors import RunError, UserError
-from recr1.loggers import Alerting, Logger
+from recr1.loggers import Logger, Resuming
 from recr1.provenance import surroundings
-from recr1.runs.files import append_lines, keep_lines, read_lines, read_text, write_text, writing
-from recr1.runs.records import number_or_none, rollout_record
+from recr1.runs.files import keep_lines, read_text, write_text, writing
+from recr1.runs.recording import FILES, Recording
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
-
-    from recr1.env import Step
 
 Status: TypeAlias = Literal["running", "finished", "interrupted", "failed"]
 
 _MARKS = ("run.json", "recipe.yaml", "metrics.jsonl")
 """Files that a folder with a run holds from the start."""
-_RESERVED = ("step", "time")
 
 
-class Run:
+class Run(Recording):
     """A run folder, open for writing in one process and for reading in any.
 
     Under several processes each makes its `Run`, and the one with `writer=True` (rank 0) writes; on the others every
@@ -47,8 +44,7 @@ class Run:
 
     def __init__(self, path: Path, *, writer: bool, loggers: Sequence[Logger] = ()) -> None:
         """Bind a folder; use `Run.create` or `Run.open`."""
-        self.path, self.writer, self.loggers = path, writer, tuple(loggers) if writer else ()
-        self._start, self._before = monotonic(), 0.0
+        super().__init__(path, writer=writer, loggers=loggers)
         self.resumed = False
         self._lock: BaseFileLock | None = None
 
@@ -131,9 +127,13 @@ class Run:
         """Forget what was logged after a step, where the run goes on from; -1 for all of it."""
         if self.writer:
             with writing(self.path):
-                for name in ("metrics.jsonl", "alerts.jsonl", "rollouts.jsonl"):
+                for name in FILES:
                     keep_lines(self.path / name, lambda record: record["step"] <= step)
             self.update(resumed_after=max(step, 0))
+            lines = self.read_metrics()
+            for logger in self.loggers:
+                if isinstance(logger, Resuming):
+                    logger.go_on(step, lines)
 
     def _hold(self) -> None:
         """Let no other process train this run while this one lives; the system lets go when it dies."""
@@ -222,61 +222,14 @@ class Run:
         with writing(self.path):
             write_text(self.path / "run.json", json.dumps(held | facts, indent=2, default=str) + "\n")
 
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Append a line to `metrics.jsonl` and hand the numbers to every logger.
-
-        Names are free but for "step" and "time". The house uses `train/...` for a training step (`train/reward` is
-        shaped by the recipe's weights) and `eval/<split>/<measure>` for the true measures. A number that is not finite
-        is written as null.
-        """
-        if not self.writer:
-            return
-        if reserved := [name for name in _RESERVED if name in metrics]:
-            raise ValueError(f"metric name {reserved[0]!r} is taken: metrics.jsonl uses it for itself")
-        numbers = {name: float(value) for name, value in metrics.items()}
-        plain = {name: number_or_none(value) for name, value in numbers.items()}
-        seconds = round(self._before + monotonic() - self._start, 3)
-        with writing(self.path):
-            append_lines(self.path / "metrics.jsonl", [{"step": step, "time": seconds, **plain}])
-        for logger in self.loggers:
-            logger.log(step, numbers)
-
-    def log_rollouts(self, step: int, result: Step) -> None:
-        """Append every rollout of a step to `rollouts.jsonl`: what was written, what it meant, found and earned."""
-        if self.writer:
-            with writing(self.path):
-                append_lines(
-                    self.path / "rollouts.jsonl",
-                    [rollout_record(step, result, row) for row in range(len(result.batch))],
-                )
-
-    def alert(self, step: int, title: str, record: Mapping[str, Any]) -> None:
-        """Append a line to `alerts.jsonl`, and tell every logger that can: the title, and the record's `text`."""
-        if not self.writer:
-            return
-        with writing(self.path):
-            append_lines(self.path / "alerts.jsonl", [{"step": step, **record}])
-        for logger in self.loggers:
-            if isinstance(logger, Alerting):
-                logger.alert(f"{self.path.resolve().name}: {title}", f"step {step}: {record['text']}")
-
     def in_whole(self, step: int) -> int:
         """The number of a step in the whole run, of which this may be a stage."""
         return step
 
-    def read_metrics(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`, in order; raises `RunError` when it is missing or broken but for a torn end."""
-        return read_lines(self.path / "metrics.jsonl")
-
-    def read_rollouts(self) -> list[dict[str, Any]]:
-        """The lines of `rollouts.jsonl`, under the rules of `read_metrics`."""
-        return read_lines(self.path / "rollouts.jsonl")
-
     def finish(self, status: Status, **facts: Any) -> None:
         """Close the run as "finished", "interrupted" or "failed", with more facts, and close its loggers."""
         if self.writer:
-            seconds = round(self._before + monotonic() - self._start, 3)
-            self.update(status=status, ended=_now(), seconds=seconds, **facts)
+            self.update(status=status, ended=_now(), seconds=self.seconds, **facts)
             for logger in self.loggers:
                 logger.finish(status)
             self._release()

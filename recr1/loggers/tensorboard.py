@@ -1,0 +1,90 @@
+"""TensorBoard: event files that any viewer of them reads, on the disk alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from recr1.errors import MissingLibrary
+from recr1.loggers.base import Cell, Table
+
+LIBRARIES = ("torch", "tensorboard")
+
+
+class TensorBoardLogger:
+    """TensorBoard. Look with `tensorboard --logdir runs`.
+
+    Args:
+        folder: where the event files go, in a folder of the run's name; `tensorboard` in the run folder when null.
+    """
+
+    def __init__(self, *, folder: str | None = None) -> None:
+        """Keep the option. Raises `MissingLibrary` when tensorboard is not installed."""
+        for library in LIBRARIES:
+            if find_spec(library) is None:
+                raise MissingLibrary(library, "tensorboard", "logging to TensorBoard")
+        self.folder = folder
+        self._target = Path()
+        self._config = ""
+        self._opened: Any = None
+
+    def start(self, run_path: Path, config: Mapping[str, Any]) -> None:
+        """Say where the files go; they are opened with the first number."""
+        here = run_path / "tensorboard"
+        self._target = Path(self.folder).expanduser() / run_path.resolve().name if self.folder else here
+        self._config = json.dumps(config, indent=2, default=str)
+
+    def go_on(self, step: int, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Let viewers forget what comes after the step; all up to it is in the files already."""
+        self._open(purge=step + 1)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Write the numbers of a step, to the disk at once: a killed run has what it logged."""
+        writer = self._open()
+        for name, value in metrics.items():
+            writer.add_scalar(name, value, step)
+        writer.flush()
+
+    def show(self, step: int, tables: Mapping[str, Table], histograms: Mapping[str, Sequence[float]]) -> None:
+        """Write histograms, and tables as text in Markdown."""
+        import numpy as np
+
+        writer = self._open()
+        for name, values in histograms.items():
+            writer.add_histogram(name, np.asarray(values, np.float64), step)
+        for name, table in tables.items():
+            writer.add_text(name, _markdown(table), step)
+
+    def alert(self, title: str, text: str) -> None:
+        """Write the message as text."""
+        self._open().add_text("alerts", f"**{title}**: {text}")
+
+    def finish(self, status: str) -> None:
+        """Close the files."""
+        if self._opened is not None:
+            self._opened.add_text("status", status)
+            self._opened.close()
+            self._opened = None
+
+    def _open(self, purge: int | None = None) -> Any:
+        if self._opened is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._opened = SummaryWriter(str(self._target), purge_step=purge)
+            if purge is None:
+                self._opened.add_text("recipe", f"```json\n{self._config}\n```")
+        return self._opened
+
+
+def _markdown(table: Table) -> str:
+    lines = [table.columns, ["---"] * len(table.columns), *table.rows]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(value: Cell) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return "" if value is None else " ".join(str(value).split()).replace("|", "\\|")
