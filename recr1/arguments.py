@@ -80,6 +80,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
     _add_train(add("train", "Train a policy as a recipe says."))
     _add_eval(add("eval", "Evaluate the policy of a recipe or a run folder, or another one in its place."))
+    _add_compare(add("compare", "Put policies and baselines in one table, and say which differences are real."))
     _add_check(add("check", "Say everything that is wrong with a recipe, without loading a model."))
     _add_doctor(add("doctor", "Find faults of data, retriever and reward before a GPU is paid for them."))
     _add_headroom(add("headroom", "Sample the starting policy, and say what can be learned before any training."))
@@ -120,9 +121,23 @@ def _add_eval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--measures", metavar="A,B", type=_names, help="such as nDCG@10,R@100 (default: the recipe's)")
     parser.add_argument("--samples", metavar="N", type=_at_least(0), default=0, help="per need; 0 is greedy (default)")
     others = "what the policy wrote is searched by these too, such as rank_bm25,'bm25(k1=0.9)'"
-    parser.add_argument("--retrievers", metavar="A,B", type=_retrievers, default=[], help=others)
+    parser.add_argument("--retrievers", metavar="A,B", type=_outside_brackets, default=[], help=others)
     parser.add_argument("--out", metavar="DIR", help="write the results there")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="TARGET", help="a recipe, a name that 'recr1 ls' lists, or a run folder")
+    _add_overrides(parser)
+    policies = "such as raw,keywords,prf,untrained,best_of_8,runs/mine; the others are compared with the first"
+    parser.add_argument("--policies", metavar="A,B", type=_outside_brackets, help=policies)
+    parser.add_argument("--split", metavar="S", default="test", help="train, validation or test (default: test)")
+    parser.add_argument("--measures", metavar="A,B", type=_names, help="such as nDCG@10,R@100 (default: the recipe's)")
+    parser.add_argument("--needs", metavar="N", type=_at_least(2), help="at most so many needs, the first ones")
+    category = "the field of the catalog that needs are sliced by (default: 'category' or the like)"
+    parser.add_argument("--category", metavar="FIELD", help=category)
+    parser.add_argument("--out", metavar="DIR", help="write the tables and every number there")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
@@ -218,7 +233,7 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in re.split(r",(?![^(]*\))", text) if name.strip()]
 
 
-def _retrievers(text: str) -> list[str]:
+def _outside_brackets(text: str) -> list[str]:
     from recr1.commands.swap import split_outside_brackets
 
     try:

@@ -109,6 +109,22 @@ def _eval(args: argparse.Namespace) -> int:
     )
 
 
+def _compare(args: argparse.Namespace) -> int:
+    from recr1.commands.compare import compare
+
+    return compare(
+        args.target,
+        args.overrides,
+        policies=args.policies,
+        split=args.split,
+        measures=args.measures,
+        needs=args.needs,
+        category=args.category,
+        out=args.out,
+        as_json=args.json,
+    )
+
+
 def _check(args: argparse.Namespace) -> int:
     from recr1.commands.check import check
 
@@ -194,6 +210,7 @@ def _cp(args: argparse.Namespace) -> int:
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "train": _train,
     "eval": _eval,
+    "compare": _compare,
     "check": _check,
     "doctor": _doctor,
     "headroom": _headroom,

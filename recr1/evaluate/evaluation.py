@@ -15,6 +15,7 @@ from recr1.env import ContractError, Environment, Step, chat_with, words
 from recr1.errors import UserError
 from recr1.evaluate.references import AGAIN, CHUNK, Progress, References, find_references
 from recr1.evaluate.stats import LEVEL, PERMUTATIONS, RESAMPLES, Doubles, bootstrap_interval, compare, standard_error
+from recr1.policies.access import introduce
 from recr1.policies.base import Policy
 from recr1.provenance import surroundings
 from retrievers.base import Floats, Hits
@@ -42,6 +43,8 @@ class Evaluation:
     """Measure name -> (N, S)."""
     rewards: Floats
     """(N, S): the weighted reward of the recipe, 0 without rewards."""
+    parts: Mapping[str, Floats]
+    """Reward name -> (N, S), before its weight."""
     greedy: bool
     seed: int
 
@@ -194,7 +197,7 @@ class Evaluator:
         return find_references(self.env, self.needs, self.measures)
 
     def __call__(self, policy: Policy, *, samples: int = 0, name: str = "policy") -> Evaluation:
-        """Measure a policy; one with a `format` of its own is read with that one.
+        """Measure a policy; one with a `format` of its own is read with that one, and one with declared access gets it.
 
         Args:
             policy: Writes the completions.
@@ -206,6 +209,7 @@ class Evaluator:
             Unanswered: When the retriever has no answer to some query, though it was asked again: an evaluation is of
                 all its needs or none.
         """
+        introduce(policy, self.env)
         own_format = getattr(policy, "format", None)
         env = self.env.with_format(own_format) if own_format else self.env
         size = max(samples, 1)
@@ -235,6 +239,7 @@ class Evaluator:
             ),
             values={measure: np.concatenate(parts).reshape(-1, size) for measure, parts in by_measure.items()},
             rewards=np.concatenate([step.rewards for step in steps]).reshape(-1, size),
+            parts={n: np.concatenate([step.parts[n] for step in steps]).reshape(-1, size) for n in steps[0].parts},
             greedy=samples == 0,
             seed=self.seed,
         )

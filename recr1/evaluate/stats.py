@@ -7,7 +7,7 @@ Carterette, CIKM 2007, find it fit for retrieval measures).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -72,18 +72,72 @@ def randomisation_test(differences_N: NDArray[np.floating], *, seed: int, permut
     The observed signs count as one of the permutations, (1 + as large) / (1 + permutations), so that p is never 0 and
     the test never claims more than its level (Phipson and Smyth 2010). 1.0 where no difference is other than 0.
     """
-    differences = _checked(differences_N)
-    differences = differences[differences != 0]  # a zero has no sign to flip
-    if not len(differences):
-        return 1.0
+    values = _checked(differences_N)
+    return float(randomisation_tests(values[np.newaxis], seed=seed, permutations=permutations)[0])
+
+
+def randomisation_tests(
+    differences_CN: NDArray[np.floating], *, seed: int, permutations: int = PERMUTATIONS
+) -> Doubles:
+    """(C,) the p of `randomisation_test` for each of C comparisons on the same N needs, all with the same flips."""
+    differences = np.array([_checked(row) for row in differences_CN])
+    differences = differences[:, (differences != 0).any(axis=0)]  # a zero has no sign to flip
+    if not differences.size:
+        return np.ones(len(differences_CN))
     rng = np.random.default_rng(seed)
     # A permutation that equals the observed signs must count as "as large" whatever the order of summation.
-    bound = abs(differences.sum()) - 1e-9 * np.abs(differences).sum()
+    bounds_C = np.abs(differences.sum(axis=1)) - 1e-9 * np.abs(differences).sum(axis=1)
+    as_large_C = np.zeros(len(differences), np.int64)
+    for rows in _blocks(permutations, differences[0]):
+        sums_RC = _signs(rng, rows, differences.shape[1]) @ differences.T
+        as_large_C += (np.abs(sums_RC) >= bounds_C).sum(axis=0)
+    p_C: Doubles = (1 + as_large_C) / (1 + permutations)
+    return p_C
+
+
+def bootstrap_test(differences_N: NDArray[np.floating], *, seed: int, resamples: int = PERMUTATIONS) -> float:
+    """Two-sided p that the mean of N paired differences is 0, by the studentised bootstrap.
+
+    Resamples are drawn from the differences as they would be without an effect, moved to mean 0, and their t compared
+    with the observed one (Efron and Tibshirani 1993, chapter 16.4; for retrieval measures Sakai, SIGIR 2006). 1.0 where
+    no difference is other than 0, and no smaller than 1 / (1 + resamples).
+    """
+    values = _checked(differences_N)
+    if not values.any():
+        return 1.0
+    rng, size = np.random.default_rng(seed), len(values)
+    observed = abs(_student(values[np.newaxis], 0.0)[0])
     as_large = sum(
-        int(np.count_nonzero(np.abs(_signs(rng, rows, len(differences)) @ differences) >= bound))
-        for rows in _blocks(permutations, differences)
+        int((np.abs(_student(values[rng.integers(0, size, (rows, size))], values.mean())) >= observed - 1e-9).sum())
+        for rows in _blocks(resamples, values)
     )
-    return (1 + as_large) / (1 + permutations)
+    return (1 + as_large) / (1 + resamples)
+
+
+def effect_size(differences_N: NDArray[np.floating]) -> float | None:
+    """Cohen's d of N paired differences: their mean by their standard deviation (over N - 1).
+
+    0.2 is called small, 0.5 medium, 0.8 large. 0 where no difference is other than 0; None where all of them are equal,
+    or there is only one.
+    """
+    values = _checked(differences_N)
+    if not values.any():
+        return 0.0
+    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    return float(values.mean()) / spread if spread > 0 else None
+
+
+def holm(p_C: NDArray[np.floating] | Sequence[float]) -> Doubles:
+    """(C,) p-values corrected for being C: all below 0.05 are claimed with at most 0.05 risk of any false claim.
+
+    Holm 1979: the smallest times C, the next times C - 1, and so on, none below the one before it and none above 1.
+    """
+    p = np.asarray(p_C, np.float64)
+    order = np.argsort(p, kind="stable")
+    rising = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(rising, 1.0)
+    return corrected
 
 
 def compare(first_N: NDArray[np.floating], second_N: NDArray[np.floating], *, seed: int) -> Comparison:
@@ -110,6 +164,16 @@ def _blocks(total: int, values_N: Doubles) -> Iterator[int]:
     """How many repetitions to draw at a time, so that memory stays bounded."""
     size = max(1, _BLOCK // len(values_N))
     yield from (min(size, total - start) for start in range(0, total, size))
+
+
+def _student(values_RN: Doubles, centre: float) -> Doubles:
+    """(R,) how many standard errors each mean is away from the centre; endless where the values are all alike."""
+    size = values_RN.shape[1]
+    errors = values_RN.std(axis=1, ddof=1) / np.sqrt(size) if size > 1 else np.zeros(len(values_RN))
+    away = values_RN.mean(axis=1) - centre
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t: Doubles = np.where(np.abs(away) < 1e-12, 0.0, away / errors)
+    return t
 
 
 def _signs(rng: np.random.Generator, rows: int, columns: int) -> Doubles:

@@ -20,6 +20,7 @@ from recr1.policies.adapters import (
     missing_libraries,
     save_adapter,
 )
+from recr1.policies.base import Spent
 from recr1.policies.tokenizers import complete
 from rewards.base import Chat
 
@@ -72,6 +73,7 @@ class Transformers:
             raise missing
         self.max_new_tokens, self.temperature, self.batch_size = max_new_tokens, temperature, batch_size
         self._next_seed = seed
+        self.spent = Spent()
         path = str(shipped_model(model) or model)
         self.tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
         if dtype == "auto" and not ((lora_rank or load_in_4bit) and _gpu()):
@@ -155,9 +157,21 @@ class Transformers:
                 **sampling,
             )
         self.model.train(was_training)
-        texts = self.tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        written = output[:, inputs["input_ids"].shape[1] :]
+        texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
+        self.spent = Spent(
+            self.spent.read + int(inputs["attention_mask"].sum()), self.spent.written + _until_end(written, self._ends)
+        )
         per_chat = n or 1
         return [texts[row * per_chat : (row + 1) * per_chat] for row in range(len(chats))]
+
+
+def _until_end(tokens: Any, ends: Sequence[int]) -> int:
+    """How many tokens the completions hold up to their ends, these included; what comes after only fills the batch."""
+    import torch
+
+    is_end = torch.isin(tokens, torch.tensor(ends, device=tokens.device)).int()
+    return int(((is_end.cumsum(dim=1) - is_end) == 0).sum())
 
 
 def save(model: Any, tokenizer: Any, folder: Path, adapter: Path | None = None) -> None:

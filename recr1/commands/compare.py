@@ -1,0 +1,199 @@
+"""`recr1 compare`: policies, baselines and bounds in one table, with the tests that say which differences are real."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recr1.build import Part, build, check_part, find_class
+from recr1.commands.bar import Bar
+from recr1.commands.swap import read_part, spell_part
+from recr1.compare import Comparison, Entry, measured, tables, verdict, verdicts, write
+from recr1.env import open_environment
+from recr1.errors import RecipeError, RunError, UserError
+from recr1.evaluate import Evaluator
+from recr1.options import options_of
+from recr1.policies.adapters import OPTIONS as ADAPTER_OPTIONS
+from recr1.recipe import Recipe, find_recipe, load_recipe
+from recr1.runs import Run
+
+USUAL = ("raw", "keywords", "prf", "untrained", "few_shot", "prompt_search", "best_of_8", "best_item")
+"""What is compared where nothing is named, beside the run that is the target."""
+
+_NUMBERED = {"best_of": "n", "few_shot": "shots"}
+"""Policies that a number may follow, and the option that it is."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """A policy of `--policies`, read but not built."""
+
+    label: str
+    spec: str
+    parts: tuple[Part, ...]
+    """One for each seed."""
+    samples: int
+    trained: bool
+    notes: tuple[str, ...] = ()
+
+
+def compare(
+    target: str,
+    overrides: Sequence[str] = (),
+    *,
+    policies: Sequence[str] | None = None,
+    split: str = "test",
+    measures: Sequence[str] | None = None,
+    needs: int | None = None,
+    category: str | None = None,
+    out: str | None = None,
+    as_json: bool = False,
+) -> int:
+    """Evaluate all policies on the same needs, test what differs, and print and write it.
+
+    Args:
+        target: A recipe's file or name, or a run folder, whose policy is then compared too.
+        overrides: Values in place of the recipe's.
+        policies: How `read_policies` takes them.
+        split: Whose needs.
+        measures: Names in place of the recipe's; the first is what verdicts are about.
+        needs: At most so many, the first ones.
+        category: The catalog field to slice by.
+        out: A folder for tables and numbers.
+        as_json: The content of `compare.json` in place of tables.
+    """
+    folder = Path(target) if Path(target).is_dir() else None
+    recipe = load_recipe(Run.open(folder).path / "recipe.yaml" if folder else find_recipe(target), overrides)
+    names = measures or recipe.evaluate.measures
+    asked = policies or [*USUAL, *([str(folder)] if folder else [])]
+    named = read_policies(asked, recipe, names[0])
+    env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
+    with Bar(quiet=as_json) as bar:
+        evaluator = Evaluator(env, split, names, limit=needs, seed=recipe.seed, progress=bar.advance)
+        entries = [_entry(evaluator, one, bar) for one in named]
+        bar.begin("tests", 1)
+        comparison = Comparison(entries, category=category)
+        comparison.summary  # noqa: B018 - under the bar: tests and slices take their time
+        bar.advance(1, 1)
+    if out:
+        write(comparison, out)
+    if as_json:
+        said = {"verdict": verdict(comparison), "verdicts": verdicts(comparison)}
+        sys.stdout.write(json.dumps(comparison.summary | said) + "\n")
+    else:
+        _show(comparison, out)
+    return 0
+
+
+def _entry(evaluator: Evaluator, named: Named, bar: Bar) -> Entry:
+    makers: list[Callable[[], Any]] = []
+    for part in named.parts:
+
+        def make(part: Part = part) -> Any:
+            bar.begin(named.label, len(evaluator.needs))
+            return build("policy", part, path=named.label)
+
+        makers.append(make)
+    return measured(
+        evaluator,
+        makers,
+        named.label,
+        named.spec,
+        samples=named.samples,
+        trained=named.trained,
+        notes=named.notes,
+    )
+
+
+def read_policies(texts: Sequence[str], recipe: Recipe, measure: str) -> list[Named]:
+    """The policies of `--policies`; raises `UserError` with every mistake.
+
+    Each is `[LABEL=]POLICY[:SAMPLES]`. POLICY is "raw", "untrained" (the recipe's), a run folder, several with "+"
+    between them (seeds of one way of training), or a type with options in brackets; `best_of_8` is `best_of(n=8)`.
+    SAMPLES completions per need are averaged; without it the one completion is greedy.
+
+    Args:
+        texts: What stands between the commas.
+        recipe: Whose policy the ones are made of that need one, and whose task runs are compared on.
+        measure: What a bound raises that needs one.
+    """
+    named = [_read(text, recipe, measure) for text in texts]
+    problems = []
+    for one in named:
+        for part in one.parts:
+            problems += [str(problem) for problem in check_part("policy", part.to_dict(), one.label)]
+            if not problems:
+                ask = getattr(find_class("policy", part.type), "missing_libraries", None)
+                problems += [f"{one.label}: {missing}" for missing in (ask(part.options) if ask else ())]
+    labels = [one.label for one in named]
+    problems += [
+        f"{label}: stands there twice; name one LABEL=..." for label in sorted(set(labels)) if labels.count(label) > 1
+    ]
+    if problems:
+        raise RecipeError(list(dict.fromkeys(problems)), "--policies")
+    return named
+
+
+def _read(text: str, recipe: Recipe, measure: str) -> Named:
+    label, spec = _labelled(text)
+    sampled = re.fullmatch(r"(.+):([1-9][0-9]{0,3})", spec, re.DOTALL)
+    plain, samples = (sampled[1], int(sampled[2])) if sampled else (spec, 0)
+    folders = [Path(piece.strip()).expanduser() for piece in plain.split("+")]
+    if all(folder.is_dir() for folder in folders):
+        parts, notes = zip(*(_of_run(folder, recipe) for folder in folders), strict=True)
+        shown = label or "+".join(folder.resolve().name for folder in folders) + spec[len(plain) :]
+        return Named(shown, text, parts, samples, trained=True, notes=tuple(dict.fromkeys(sum(notes, ()))))
+    return Named(label or spec, text, (_of_type(plain, recipe, measure),), samples, trained=False)
+
+
+def _labelled(text: str) -> tuple[str, str]:
+    """`LABEL=POLICY` apart; no label where the "=" is one of an option."""
+    found = re.fullmatch(r"\s*([\w .@-]+?)\s*=\s*(.+)", text, re.DOTALL)
+    return (found[1], found[2].strip()) if found else ("", text.strip())
+
+
+def _of_type(text: str, recipe: Recipe, measure: str) -> Part:
+    if text == "raw":
+        return Part("echo")
+    if text == "untrained":
+        return recipe.policy
+    numbered = re.fullmatch(r"(best_of|few_shot)_([0-9]{1,4})", text)
+    part = Part(numbered[1], {_NUMBERED[numbered[1]]: int(numbered[2])}) if numbered else read_part(text)
+    try:
+        known = options_of(find_class("policy", part.type))
+    except UserError as error:
+        raise UserError(f"--policies: {text!r} is no policy, and no run folder: {error}") from error
+    given = {"policy": recipe.policy.to_dict(), "measure": measure}
+    return Part(part.type, {**{name: value for name, value in given.items() if name in known}, **part.options})
+
+
+def _of_run(folder: Path, recipe: Recipe) -> tuple[Part, tuple[str, ...]]:
+    """The policy that a run trained, and what is other than in the recipe that it is compared under."""
+    run = Run.open(folder)
+    if not (run.policy_path / "config.json").is_file():
+        raise RunError(f"{folder} holds no trained policy yet ({run.policy_path} is missing): finish the run first")
+    own = load_recipe(run.path / "recipe.yaml")
+    # An adapter was merged when the policy was saved: what is in the folder is the whole model.
+    options = {name: value for name, value in own.policy.options.items() if name not in ADAPTER_OPTIONS}
+    other = [name for name in ("task", "retriever") if getattr(own, name) != getattr(recipe, name)]
+    notes = tuple(f"trained with another {name}, {spell_part(getattr(own, name))}" for name in other)
+    return Part(own.policy.type, {**options, "model": str(run.policy_path)}), notes
+
+
+def _show(comparison: Comparison, out: str | None) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for table in tables(comparison):
+        console.print(table.rich())
+        console.print()
+    for label, sentence in verdicts(comparison).items():
+        console.print(f"- {label}: {sentence}", soft_wrap=True, markup=False)
+    console.print(f"\n{verdict(comparison)}", soft_wrap=True, markup=False, style="bold")
+    if out:
+        console.print(f"written to {out}", soft_wrap=True)
