@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from retrievers.base import Floats
+from retrievers.base import Catalog, Floats
 from retrievers.nested import build_nested
-from rewards.base import Batch, Reward
+from rewards.base import Batch, Qrels, Reward
 
 
 class AcrossReward:
@@ -57,6 +57,12 @@ class AcrossReward:
                 setattr(self, declared, getattr(self._reward, declared))
         self._how = how
         self.name = f"{how}({self._reward.name};{','.join(self.elsewhere)})"
+
+    def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
+        """Raises `ValueError` where the reward reads what the data does not have."""
+        check = getattr(self._reward, "check_data", None)
+        if check:
+            check(catalog, qrels)
 
     def __call__(self, batch: Batch) -> Floats:
         """(B,); raises `ValueError` where the hits of a retriever are missing."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from retrievers.base import Floats
-from rewards.base import Batch
+from retrievers.base import Catalog, Floats
+from rewards.base import Batch, Qrels
 from rewards.measures import parse_measure
 
 
@@ -34,6 +35,10 @@ class AnnealedReward:
             raise ValueError(f"steps: must be at least 1, got {steps}")
         self.cutoff, self._steps = start, steps
         self.name = f"annealed({self._measure.name},start={start},steps={steps})"
+
+    def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
+        """Raises `ValueError` where the measure reads what the data does not have."""
+        self._measure.check_data(catalog, qrels)
 
     def __call__(self, batch: Batch) -> Floats:
         """(B,); raises `ValueError` where the hits are not as deep as `start`."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from retrievers.base import Catalog, Floats, Rows
-from rewards.base import Batch, Invalid
+from rewards.base import Batch, Invalid, Qrels
 from rewards.words import says, text_of, words_of
 
 FIRST = 10
@@ -38,6 +40,10 @@ class CopiedReward:
         others = ",".join(f"{name}={value}" for name, value, plain in usual if value != plain)
         self.name = f"copied({others})" if others else "copied"
 
+    def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
+        """Raises `ValueError` where the catalog has no such field."""
+        self._titles(catalog)
+
     def __call__(self, batch: Batch) -> Floats:
         """(B,) of 0 and -1; raises `ValueError` for a batch without a catalog, and a field that it does not have."""
         if batch.catalog is None:
@@ -48,8 +54,7 @@ class CopiedReward:
 
     def found(self, batch: Batch, catalog: Catalog) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """(B,) where an id or a title was copied, or the rollout is Invalid."""
-        field = self.field or ("title" if "title" in catalog.fields else "texts")
-        titles = catalog.fields[field] if field in catalog.fields else catalog.column(field)
+        titles = self._titles(catalog)
         copied_B = np.empty(len(batch), np.bool_)
         for row, rollout in enumerate(batch.rollouts):
             text = text_of(rollout)
@@ -58,6 +63,10 @@ class CopiedReward:
                 and (self._has_id(text, catalog) or self._has_title(text, batch.hits.rows_QK[row, :FIRST], titles))
             )
         return copied_B
+
+    def _titles(self, catalog: Catalog) -> tuple[object, ...]:
+        field = self.field or ("title" if "title" in catalog.fields else "texts")
+        return catalog.fields[field] if field in catalog.fields else catalog.column(field)
 
     def _has_id(self, text: str, catalog: Catalog) -> bool:
         tokens = (token.strip(".,;:!?\"'()[]") for token in text.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from recr1.errors import UserError
 from recr1.trainers.interrupts import Interrupts
 from recr1.trainers.ranks import Ranks
+from rewards.base import Reward
 
 if TYPE_CHECKING:
     from recr1.trainers.monitor import Monitor
@@ -60,3 +62,17 @@ def check_batch(trainer: Any) -> None:
             f"trainer: a batch takes {needs} needs, and there are {there} for training; lower "
             "trl.per_device_train_batch_size or trl.gradient_accumulation_steps, or raise trl.num_generations"
         )
+
+
+def check_groups(trainer: Any, rewards: Sequence[tuple[Reward, float]]) -> None:
+    """Raises `UserError` where a reward compares the completions of a group, and processes have parts of groups."""
+    generates, processes = getattr(trainer, "num_generations", None), trainer.accelerator.num_processes
+    if generates is None or trainer.args.generation_batch_size // processes % generates == 0:
+        return
+    for reward, _ in rewards:
+        if getattr(reward, "needs_groups", False):
+            own = trainer.args.generation_batch_size // processes
+            raise UserError(
+                f"reward '{reward.name}' compares the {generates} completions of a need, and each of {processes} "
+                f"processes has {own}: make trl.per_device_train_batch_size a multiple of {generates}"
+            )

@@ -23,7 +23,7 @@ from recr1.trainers.best import FOLDER as BEST
 from recr1.trainers.best import sharded
 from recr1.trainers.checkpoints import Checkpoints, resumable
 from recr1.trainers.interrupts import Interrupts
-from recr1.trainers.loop import Loop, check_batch
+from recr1.trainers.loop import Loop, check_batch, check_groups
 from recr1.trainers.ranks import Ranks
 from recr1.trainers.trl_options import trl_options
 
@@ -179,6 +179,7 @@ class OnTRL(ABC):
             **material,
         )
         check_batch(trainer)
+        check_groups(trainer, env.rewards)
         monitor.attach(trainer)
         return Loop(trainer, ranks, monitor, interrupts, self.steps)
 
