@@ -247,6 +247,8 @@ def _save_sharded(monitor: Monitor, learner: Any, run: Run) -> None:
 
 
 def _libraries() -> tuple[Any, Any]:
+    # Where bitsandbytes is installed, trl loads it; that a kernel of its own cannot be downloaded costs speed alone.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     import transformers
     import trl
 
