@@ -69,5 +69,7 @@ def _described(recipe: Recipe) -> str:
         shared = (
             f"{overlap.shared_targets} of {overlap.targets} targets of {overlap.other} are targets of {overlap.one}"
         )
-        lines.append(f"{overlap.pair}: {'; '.join([*said, shared])}")
+        if overlap.targets:
+            said.append(shared)
+        lines += [f"{overlap.pair}: {what}" for what in said]
     return "\n".join(lines) + "\n"
