@@ -32,7 +32,7 @@ class Judged(Measure):
 class Bpref(Binary):
     """How seldom items judged irrelevant stand above those judged relevant; what nobody judged does not count.
 
-    An item with a negative grade counts as not judged, as in trec_eval. Relevant items that were not found add 0
+    An item with a negative grade counts as not judged. Relevant items that were not found add 0
     (Buckley and Voorhees, SIGIR 2004).
 
     Formula: sum over the R relevant items r found in the first k places of 1 - min(irrelevant items above r, R) / min(R, irrelevant items of the need), divided by R

@@ -179,6 +179,11 @@ def test_metrics_have_stable_names(env):
         "eval/train/nDCG@3/floor": pytest.approx((0.826234 + 1) / 3, abs=1e-5),
         "eval/train/nDCG@3/ceiling": 1.0,
         "eval/train/nDCG@3/stderr": pytest.approx(1 / 3),  # of 0, 0 and 1 on three needs
+        # two mugs are shown once each, of six items; the raw needs show five, once each
+        "eval/train/Gini@3": pytest.approx((3 + 5) / (6 * 2)),
+        "eval/train/Gini@3/floor": pytest.approx((-3 - 1 + 1 + 3 + 5) / (6 * 5)),
+        "eval/train/Coverage@3": pytest.approx(2 / 6),
+        "eval/train/Coverage@3/floor": pytest.approx(5 / 6),
         "eval/train/reward": pytest.approx(2 / 3),
         "eval/train/query/words": 1.0,
         "eval/train/outcome/invalid": pytest.approx(1 / 3),
