@@ -12,6 +12,7 @@ from recr1.errors import DataError, UserError
 from recr1.formats import Format
 from recr1.options import did_you_mean
 from recr1.tasks.base import SPLITS
+from recr1.tasks.gains import Scale, gains_problem
 from recr1.tasks.readers import ENDINGS, find
 from recr1.tasks.splits import DEFAULT_SHARES, hash_split, sample, share_problem, without_leaks
 from recr1.tasks.tables import COLUMNS, QrelsReader, read_catalog, read_needs
@@ -58,6 +59,8 @@ class FilesTask:
         without_positive: what to do where a judged need has no positive grade: refuse the data, or leave the need out.
         unknown_items: what to do where a judged item is not in the catalog: refuse the data, or leave the row out.
         min_grade: the lowest grade that counts as relevant.
+        gains: what a grade is worth to nDCG(gain=task)@k, by number {3: 1.0, 2: 0.1} or by what the files write in its
+            place {E: 1.0, S: 0.1, C: 0.01, I: 0}; such letters become the grades 0, 1, 2 ... in the order of gains.
         max_needs: keep so many needs of each split, chosen by hash; None for all.
         format: prompt and parser, `{type: plain}` by default.
 
@@ -84,10 +87,12 @@ class FilesTask:
         without_positive: Literal["refuse", "exclude"] = "refuse",
         unknown_items: Literal["refuse", "exclude"] = "refuse",
         min_grade: int = 1,
+        gains: dict[str, float] | None = None,
         max_needs: int | None = None,
         format: dict[str, Any] | None = None,
     ) -> None:
         given = {"columns": columns, "splits": splits, "qrels": qrels, "min_grade": min_grade, "max_needs": max_needs}
+        given["gains"] = gains
         problems = self.check_options({name: value for name, value in given.items() if value is not None})
         if problems:
             raise UserError("; ".join(problems))
@@ -104,8 +109,14 @@ class FilesTask:
         names = {role: (columns[role],) if columns and role in columns else usual for role, usual in COLUMNS.items()}
         self.catalog = read_catalog(corpus_path, names, text_fields)
         needs = read_needs(queries_path, names)
+        scale = Scale.of(gains) if gains else None
         reader = QrelsReader(
-            self.catalog, needs, names, min_grade=min_grade, refuse_unknown_items=unknown_items == "refuse"
+            self.catalog,
+            needs,
+            names,
+            min_grade=min_grade,
+            refuse_unknown_items=unknown_items == "refuse",
+            grade_of=scale.grade_of if scale else None,
         )
         judged = {split: reader.read(file) for split, file in qrels_paths.items()}
         _refuse_overlap(judged, qrels_paths)
@@ -124,7 +135,8 @@ class FilesTask:
         self.excluded: Mapping[str, int] = +left_out
         self._needs = {split: tuple(members) for split, members in by_split.items()}
         grades = {need: key for answers in judged.values() for need, key in answers.items()}
-        self.qrels: Mapping[str, Qrels] = {n.id: Qrels(grades[n.id]) for members in by_split.values() for n in members}
+        kept, worth = [n.id for members in by_split.values() for n in members], scale.worth if scale else None
+        self.qrels: Mapping[str, Qrels] = {need: Qrels(grades[need], worth) for need in kept}
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
@@ -133,6 +145,9 @@ class FilesTask:
         wrong_shares = share_problem(options["splits"]) if options.get("splits") is not None else None
         if wrong_shares:
             problems.append(f"splits: {wrong_shares}")
+        wrong_gains = gains_problem(options["gains"]) if options.get("gains") is not None else None
+        if wrong_gains:
+            problems.append(f"gains: {wrong_gains}")
         for name in ("min_grade", "max_needs"):
             if options.get(name) is not None and options[name] < 1:
                 problems.append(f"{name}: must be at least 1, got {options[name]}")

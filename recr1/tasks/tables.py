@@ -95,8 +95,8 @@ def read_needs(path: Path, names: Names = COLUMNS) -> dict[str, Need]:
 class QrelsReader:
     """Reads files of judgements for one catalog and its needs.
 
-    Rows of the same need and item are merged to their highest grade; a grade below `min_grade` counts as 0. `counts`
-    says what happened to how many rows, of all files together.
+    Rows of the same need and item are merged to their highest grade; a grade below `min_grade` counts as 0. `grade_of`
+    says which grade it is that a file writes as "E" or "2", where nothing else may stand. `counts` says what happened to how many rows, of all files together.
     """
 
     def __init__(
@@ -107,11 +107,12 @@ class QrelsReader:
         *,
         min_grade: int = 1,
         refuse_unknown_items: bool = True,
+        grade_of: Mapping[str, int] | None = None,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._row_of = {item: row for row, item in enumerate(catalog.ids)}
         self._needs, self._names = needs, names
-        self._min_grade, self._refuse_unknown_items = min_grade, refuse_unknown_items
+        self._min_grade, self._refuse_unknown_items, self._grade_of = min_grade, refuse_unknown_items, grade_of
 
     def read(self, path: Path) -> dict[str, dict[int, int]]:
         """Need id -> catalog row -> grade. Raises `DataError`, for needs and items that do not exist too."""
@@ -124,7 +125,7 @@ class QrelsReader:
             item_column = item_column or _column(path, line, record, "qrels_item", self._names)
             grade_column = grade_column or _column(path, line, record, "grade", self._names)
             need, item = _text(path, line, record, need_column), _text(path, line, record, item_column)
-            grade = _grade(path, line, record, grade_column)
+            grade = self._grade(path, line, record, grade_column)
             if need not in self._needs:
                 unknown_needs.append((line, need))
             elif item not in self._row_of:
@@ -137,6 +138,16 @@ class QrelsReader:
             _refuse_unknown(path, "item", unknown_items, remedy)
         self.counts += Counter({"rows of unknown items left out": len(unknown_items)})
         return answers
+
+    def _grade(self, path: Path, line: int, record: Record, column: str) -> int:
+        if self._grade_of is None:
+            return _grade(path, line, record, column)
+        value = str(record.get(column)).strip()
+        if value not in self._grade_of:
+            known = ", ".join(self._grade_of)
+            what = f"grade {reprlib.repr(record.get(column))} is none of those with a gain ({known})"
+            raise DataError(path, line, f"{what}: add it to the task's gains, or correct this row")
+        return self._grade_of[value]
 
     def _add(self, key: dict[int, int], row: int, grade: int) -> None:
         grade = grade if grade >= self._min_grade else 0
