@@ -22,6 +22,8 @@ from typing import Any
 from recr1.tasks.shop.language import Manner, write_need
 from recr1.tasks.shop.lexicon import Lexicon, load_lexicon
 
+VOCABULARY = 2048
+"""Tokens of the policy that ships."""
 PAD, ASK, END = "<|pad|>", "<|query|>", "<|end|>"
 # The whole prompt is the need and one token that asks for a query: every token of a prompt costs time in each
 # training step.
@@ -118,7 +120,7 @@ def start(folder: Path, *, pairs: int, seed: int) -> None:
     import torch
 
     lexicon = load_lexicon()
-    tokenizer = make_tokenizer(lexicon, vocabulary=2048)
+    tokenizer = make_tokenizer(lexicon, VOCABULARY)
     torch.manual_seed(seed)
     model = make_model(tokenizer, width=128, layers=3, heads=4, inner=320)
     model.save_pretrained(folder / "model")
@@ -131,10 +133,12 @@ def start(folder: Path, *, pairs: int, seed: int) -> None:
 def ship(run: Path, out: Path) -> None:
     """Write the trained policy of a run with its weights in bfloat16, which is half of the bytes."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    AutoModelForCausalLM.from_pretrained(run / "policy", dtype=torch.bfloat16).save_pretrained(out)
-    AutoTokenizer.from_pretrained(run / "policy").save_pretrained(out)
+    model = AutoModelForCausalLM.from_pretrained(run / "policy", dtype=torch.bfloat16)
+    model.config.use_cache = True  # training has no use for it
+    model.save_pretrained(out)
+    make_tokenizer(load_lexicon(), VOCABULARY).save_pretrained(out)  # as it was, without what training noted in it
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -147,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     starts = commands.add_parser("start", help="write a random policy and pairs to learn from")
     starts.add_argument("folder", type=Path)
-    starts.add_argument("--pairs", type=int, default=96_000)
+    starts.add_argument("--pairs", type=int, default=336_000)
     starts.add_argument("--seed", type=int, default=0)
     ships = commands.add_parser("ship", help="write the trained policy of a run, its weights in bfloat16")
     ships.add_argument("run", type=Path)
