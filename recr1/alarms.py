@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-Sign: TypeAlias = Literal["entropy", "kl", "valid", "repeated", "growth", "floor", "drop"]
+Sign: TypeAlias = Literal["entropy", "kl", "valid", "repeated", "growth", "floor", "drop", "blind"]
 """What is watched, by the name of its threshold."""
 
 _SHARE, _POSITIVE = (0.0, 1.0, "a share between 0 and 1"), (0.0, math.inf, "above 0")
 BOUNDS: Mapping[Sign, tuple[float, float, str]] = {
-    **dict.fromkeys(("valid", "repeated", "drop"), _SHARE),
+    **dict.fromkeys(("valid", "repeated", "drop", "blind"), _SHARE),
     **dict.fromkeys(("entropy", "kl", "floor"), _POSITIVE),
     "growth": (1.0, math.inf, "above 1, as long as the best"),
 }
@@ -50,6 +50,9 @@ class AlarmSpec:
     """Share of the floor (searching the raw need) below which the validated measure falls."""
     drop: float | None = 0.5
     """Share of its own best below which the validated measure falls."""
+    blind: float | None = 0.95
+    """Share of the rollouts with hits none of whose first items is judged, `train/hits/blind@10`. It counts from the
+    start: above it, rewards say next to nothing."""
     certainty: float = 3.0
     """Standard errors over the needs from which on a fall of the measure is no chance."""
 

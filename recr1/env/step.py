@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from recr1.env.guards import guard_metrics
+from recr1.env.holes import hole_metrics
 from retrievers.base import Floats, Query
 from retrievers.remote import RemoteError
 from rewards.base import Batch, Invalid, Search
@@ -59,6 +60,7 @@ def metrics(step: Step) -> dict[str, float]:
     - `outcome/ok`, `outcome/no_hits`, `outcome/invalid`, `outcome/retriever_error`: shares of completions that found
       something, were a query that matched nothing, were no query, and have no reward because the retriever gave no
       answer; they add up to 1. `invalid/<reason>`: share of each reason that occurred.
+    - `hits/...`: see `hole_metrics`.
     - `retriever/<name>`: what the retriever counts itself, such as the `hit_rate` of `cached`.
     - `time/search`, `time/rewards`: seconds of wall time; `time/environment`: of the whole step, with parsing;
       `time/query`: seconds of the search for each different query, 0 without any.
@@ -77,6 +79,7 @@ def metrics(step: Step) -> dict[str, float]:
         **guard_metrics(step.batch),
         **shares,
         **{f"invalid/{reason}": count / size for reason, count in sorted(reasons.items())},
+        **hole_metrics(step.batch),
         **{f"retriever/{name}": float(value) for name, value in step.retriever.items()},
         "time/search": step.seconds["search"],
         "time/rewards": step.seconds["rewards"],

@@ -23,6 +23,11 @@ TOLD: Mapping[Sign, tuple[str, str]] = {
     "repeated": ("share of repeated words in queries", f"queries say the same again and again; {SHORT}"),
     "growth": ("words of a query", f"queries grow and find no more for it; {SHORT}"),
     "floor": ("", f"worse than searching the raw need; {NEAR}, and see whether the rewards pay for something else"),
+    "blind": (
+        "share of rankings in which nothing is judged",
+        "their rewards say nothing of their queries; judge more items, take a deeper cutoff, or a measure such as "
+        "nDCG(judged_only=True)@k",
+    ),
     "drop": ("", f"much of what was learned is lost; {NEAR}, and see whether the rewards pay for something else"),
 }
 """Each sign: what the number is (of a measure its own name), what it means and what helps."""
@@ -94,6 +99,7 @@ class Alarm:
             "kl": lambda numbers, bound: _above(numbers.get("train/kl"), bound),
             "valid": lambda numbers, bound: _below(_valid(numbers), bound),
             "repeated": lambda numbers, bound: _above(numbers.get("train/query/repeated"), bound),
+            "blind": lambda numbers, bound: _above(_at_any_depth(numbers, "train/hits/blind"), bound),
             "growth": self._growth,
             "floor": self._floor,
             "drop": self._drop,
@@ -103,8 +109,9 @@ class Alarm:
         measured = sign in ("floor", "drop")
         lasts = self.spec.validations if measured else self.spec.stop_after
         stops = self.spec.action == "stop" and sign in self.spec.stop_on
-        # What has a best was as good as that.
-        return Watch(1 if measured else self.spec.warn_after, lasts if stops else None, armed=sign == "drop")
+        # What has a best was as good as that; and keys that judge nothing of what is found do so from the start.
+        armed = sign in ("drop", "blind")
+        return Watch(1 if measured else self.spec.warn_after, lasts if stops else None, armed=armed)
 
     def take(self, numbers: Mapping[str, float]) -> list[Alert]:
         """What a line of the log says: that of a training step, or of a validation."""
@@ -156,6 +163,11 @@ def _valid(numbers: Mapping[str, float]) -> float | None:
     if invalid is None or (lost or 0.0) >= 1:
         return None
     return 1 - invalid / (1 - (lost or 0.0))
+
+
+def _at_any_depth(numbers: Mapping[str, float], name: str) -> float | None:
+    """`<name>@10`, or of fewer places where searches return no more."""
+    return next((value for key, value in numbers.items() if key.startswith(f"{name}@")), None)
 
 
 def _below(value: float | None, bound: float) -> Reading | None:
