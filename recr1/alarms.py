@@ -23,7 +23,8 @@ BOUNDS: Mapping[Sign, tuple[float, float, str]] = {
 class AlarmSpec:
     """Thresholds of the collapse alarm; null for one that is not to be watched.
 
-    A sign counts only after it was on its good side once: what a policy was like from the start is no collapse.
+    A sign counts only after it was on its good side once: what a policy was like from the start is no collapse. Only
+    `blind`, which is about the answer keys, counts from the start.
     """
 
     action: Literal["stop", "warn", "off"] = "stop"
