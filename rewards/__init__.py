@@ -18,6 +18,8 @@ BUILTIN = {
     "rank_tiers": "rewards.rank_tiers:RankTiersReward",
     "annealed": "rewards.annealed:AnnealedReward",
     "across": "rewards.across:AcrossReward",
+    "worth": "rewards.worth:WorthReward",
+    "crowding": "rewards.crowding:CrowdingReward",
 }
 """Rewards by the name that a recipe uses; the classes are imported when they are asked for."""
 

@@ -76,6 +76,16 @@ def percentiles(catalog: Catalog, field: str) -> Doubles:
     return np.searchsorted(np.sort(counts_N), counts_N, side="left") / len(counts_N)
 
 
+@_once
+def mean_above_zero(catalog: Catalog, field: str) -> float:
+    """The mean of a field's numbers above 0; raises `ValueError` where there is none."""
+    values_N = numbers(catalog, field, "a mean")
+    above = values_N[values_N > 0]
+    if not len(above):
+        raise ValueError(f"no item has a number above 0 in the catalog's field {field!r}")
+    return float(above.mean())
+
+
 def _number(value: Any, field: str, item: str) -> float:
     if value is None or (isinstance(value, str) and not value.strip()):
         return math.nan

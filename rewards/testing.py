@@ -190,7 +190,8 @@ def batch_of(
 def random_batch(seed: int, size: int = 24, k: int = 10, group: int = 4, elsewhere: Iterable[str] = ()) -> Batch:
     """A batch of `size` rollouts in groups of one need: graded qrels, short and empty rankings, Invalid actions.
 
-    Queries are of words of the catalog and of others, and say some of them again. Items have a title and a price.
+    Queries are of words of the catalog and of others, and say some of them again. Items have a title, a
+    price, a category (some have none) and a stock.
     """
     rng = np.random.default_rng(seed)
     catalog = max(60, 2 * k)
@@ -222,7 +223,9 @@ def _words(first: int, count: int) -> str:
 def _catalog(items: int) -> Catalog:
     titles = [f"{('red', 'light')[row % 2]} {('tent', 'lamp', 'mug')[row % 3]} {row}" for row in range(items)]
     prices = [1.5 * row for row in range(items)]
-    return Catalog([f"item-{row:05d}" for row in range(items)], titles, {"title": titles, "price": prices})
+    kinds = [None if row % 7 == 0 else f"kind {row % 5}" for row in range(items)]
+    fields = {"title": titles, "price": prices, "category": kinds, "stock": [row % 3 for row in range(items)]}
+    return Catalog([f"item-{row:05d}" for row in range(items)], titles, fields)
 
 
 def invalidated(batch: Batch) -> Batch:

@@ -11,6 +11,7 @@ from rewards.across import AcrossReward
 from rewards.annealed import AnnealedReward
 from rewards.base import Found
 from rewards.copied import CopiedReward
+from rewards.crowding import CrowdingReward
 from rewards.drift import DriftReward
 from rewards.format import FormatReward
 from rewards.gain import GainReward
@@ -24,6 +25,7 @@ from rewards.rank_tiers import RankTiersReward
 from rewards.repetition import RepetitionReward
 from rewards.testing import Cases, RewardContract, batch_of
 from rewards.unmatched import UnmatchedReward
+from rewards.worth import WorthReward
 
 RANKED = [[5, 7, 2], [2, 5, -1], [-1, -1, -1]]
 WANTED = [{2: 3, 5: 1, 9: 0}] * 3
@@ -191,6 +193,60 @@ class TestAcrossRewardOfAGain(RewardContract):
         hits = batch_of(["a", "b", "c"], [[2, 5, 1]] * 3, WANTED, [[9, 8, 1]] * 3)
         others = {"bm25": Found(hits.hits, hits.raw_hits)}
         return [(replace(batch, elsewhere=others), [0.5, 0.75, 0.25])]
+
+
+SHOP = Catalog(
+    [f"i{row}" for row in range(10)],
+    ["x"] * 10,
+    {"margin": [None, 4, 2, -50, 6, 4, 4, 4, 4, 4], "stock": [1, 1, 5, 1, 0, 2, "", True, 1, 1], "sales": range(10)},
+)
+
+
+class TestWorthReward(RewardContract):
+    def build(self) -> Reward:
+        return WorthReward(fields={"price": 0.5}, stock="stock", cutoff=3)
+
+    def known(self) -> Cases:
+        prices = {"price": SHOP.fields["margin"], "stock": SHOP.fields["stock"]}
+        shop = Catalog(SHOP.ids, SHOP.texts, prices)
+        # the mean price is 4: item 1 is worth 1.5, item 2 is worth 1.25, item 0 is worth 1, item 4 is out of stock and
+        # item 3 is a loss; 2 has grade 2 and so gains 2.5
+        wanted = [{0: 1, 1: 1, 2: 2, 3: 3, 4: 3, 5: 0}] * 4
+        ranked = [[4, 2, 5], [2, 1, 0], [3, 6, 7], [-1, -1, -1]]
+        best = 2.5 + 1.5 / 1.5849625 + 1 / 2
+        return [(batch_of(["a", "b", "c", None], ranked, wanted, catalog=shop), [2.5 / 1.5849625 / best, 1.0, 0.0, 0.0])]
+
+
+class TestCrowdingReward(RewardContract):
+    def build(self) -> Reward:
+        return CrowdingReward(cutoff=2)
+
+    def known(self) -> Cases:
+        wanted = [{1: 1}, {1: 1}, {2: 1}, {3: 1}, {3: 1}]
+        ranked = [[1, 2, 8], [1, 3, 8], [1, 4, 8], [5, 2, 8], [-1, -1, -1]]
+        # of two other needs: item 1 is found for one, item 2 for one, 3 to 5 for none; 8 stands below the cutoff
+        return [(batch_of(["a", "b", "c", "d", None], ranked, wanted), [-0.5, -0.25, -0.25, -0.25, -1.0])]
+
+
+class TestMeasureRewardOfTheTail(RewardContract):
+    def build(self) -> Reward:
+        return MeasureReward(measure="Tail(field=price)@3")
+
+    def known(self) -> Cases:
+        shop = Catalog(SHOP.ids, SHOP.texts, {"price": tuple(range(10))})
+        return [(batch_of(["a", "b", None], [[9, 8, 1], [1, 2, -1], [-1] * 3], WANTED, catalog=shop), [1 / 3, 1.0, 0.0])]
+
+
+class TestGainRewardOfKinds(RewardContract):
+    def build(self) -> Reward:
+        return GainReward(measure="alpha_nDCG@2")
+
+    def known(self) -> Cases:
+        shop = Catalog(SHOP.ids, SHOP.texts, {"category": ["a"] * 5 + ["b"] * 5})
+        ranked, raw = [[2, 5], [2, 3], [-1, -1]], [[3, 5]] * 3
+        wanted = [{2: 3, 3: 1, 5: 1, 9: 0}] * 3
+        loss = 0.5 * 0.6309298 / 1.6309298  # the second place pays half for a kind that was there
+        return [(batch_of(["a", "b", None], ranked, wanted, raw, shop), [0.0, -loss, -1.0])]
 
 
 @pytest.mark.parametrize("kind", BUILTIN)
