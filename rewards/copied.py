@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 
@@ -76,5 +77,11 @@ class CopiedReward:
         words = words_of(text)
         if len(words) < self.title_words:
             return False
-        found = (words_of(str(titles[row])) for row in rows_K.tolist() if row >= 0 and titles[row] is not None)
+        found = (_title_words(str(titles[row])) for row in rows_K.tolist() if row >= 0 and titles[row] is not None)
         return any(len(title) >= self.title_words and says(words, title) for title in found)
+
+
+@lru_cache(maxsize=2**14)
+def _title_words(title: str) -> tuple[str, ...]:
+    """Read once while a title is often found: a policy finds the same items again and again."""
+    return tuple(words_of(title))

@@ -29,8 +29,10 @@ def runs_of(words: Sequence[str], length: int) -> list[tuple[str, ...]]:
 
 def says(words: Sequence[str], phrase: Sequence[str]) -> bool:
     """Whether the words of a phrase stand together, in its order; never for a phrase without words."""
-    size = len(phrase)
-    return bool(size) and any(list(words[at : at + size]) == list(phrase) for at in range(len(words) - size + 1))
+    if not phrase or phrase[0] not in words:
+        return False
+    wanted, size = tuple(phrase), len(phrase)
+    return any(tuple(words[at : at + size]) == wanted for at in range(len(words) - size + 1))
 
 
 _SIGNS = re.compile(r"\b(?:AND|OR|NOT)\b|&&|\|\||(?<!\S)[-+!](?=\S)|[(\[{~^*]|\w:(?=\S)")
