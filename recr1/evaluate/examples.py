@@ -47,7 +47,7 @@ def examples(before: Evaluation, after: Evaluation, n: int = 5, titles: int = 3)
 def _example(before: Evaluation, after: Evaluation, need: int, measure: str, titles: int) -> Example:
     both = before, after
     ranks = [next(iter(e.relevant_ranks(need)), None) for e in both]
-    found = [_titles(e, need, titles) for e in both]
+    found = [titles_of(e, need, titles) for e in both]
     values = [float(e.values[measure][need, 0]) for e in both]
     queries = [_query(e, need) for e in both]
     return Example(
@@ -77,7 +77,8 @@ def examples_text(shown: Sequence[Example], before: str = "before", after: str =
     return "\n\n".join([*blocks, note])
 
 
-def _titles(evaluation: Evaluation, need: int, count: int) -> list[str]:
+def titles_of(evaluation: Evaluation, need: int, count: int) -> list[str]:
+    """The first items that the first completion of a need found, each with its rank and, when relevant, a star."""
     catalog, row = evaluation.env.task.catalog, need * evaluation.samples
     named = catalog.fields.get("title") or catalog.texts
     relevant = set(evaluation.relevant_ranks(need))

@@ -8,47 +8,21 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from recr1.build import EvaluationSpec
-from recr1.env import Environment
-from recr1.errors import UserError
-from recr1.evaluate import Evaluator
-from recr1.policies import Policy
 from recr1.runs import Run
 from recr1.trainers.alarm import Alert
 from recr1.trainers.best import FOLDER, Best, sharded
+from recr1.trainers.clock import Clock
 from recr1.trainers.course import Course
 from recr1.trainers.interrupts import Interrupts
 from recr1.trainers.ranks import Ranks
+from recr1.trainers.validation import Validation, Validator
 from recr1.trainers.view import View
 from retrievers.remote import RemoteError
 
-RENAMED = {"step_time": "time/step", "completions/mean_length": "completions/tokens"}
+RENAMED = {"completions/mean_length": "completions/tokens"}
 """TRL's names for what the log calls otherwise."""
-DROPPED = ("rewards/", "train_", "epoch", "total_flos")
+DROPPED = ("step_time", "rewards/", "train_", "epoch", "total_flos")
 """Beginnings of TRL's names that repeat others, or belong to its own bookkeeping."""
-
-
-class Validator:
-    """Evaluates the policy in training on the recipe's validation needs, with the code that `recr1 eval` runs."""
-
-    def __init__(self, policy: Policy, env: Environment, spec: EvaluationSpec, seed: int) -> None:
-        if problem := spec.training_problem():
-            raise UserError(f"evaluate.{problem}")
-        self.policy, self.spec, self.every, self.split = policy, spec, spec.every, spec.split
-        self._evaluator = Evaluator(env, spec.split, spec.measures, limit=spec.needs, seed=seed)
-
-    @property
-    def measure(self) -> str:
-        """The name of the measure that decides: the first."""
-        return self._evaluator.measures[0].name
-
-    def due(self, step: int, last: int) -> bool:
-        """Whether to validate after this step: before the first, every `evaluate.every`, and after the last."""
-        return step % self.every == 0 or step == last
-
-    def __call__(self) -> dict[str, float]:
-        """The greedy policy's measures under their stable names: `eval/<split>/<measure>` and the rest."""
-        return self._evaluator(self.policy).metrics()
 
 
 class Monitor:
@@ -69,7 +43,7 @@ class Monitor:
         """
         self.run, self.steps, self.validator = run, steps, validator
         self.view = View(steps, quiet=not run.writer)
-        self.stopped = False
+        self.stopped, self.clock = False, Clock()
         self.course = Course(validator.spec, validator.measure)
         self.best = Best(run.path / FOLDER, writer=run.writer)
         self._ranks, self._interrupts, self._lenient = ranks, interrupts, lenient
@@ -85,6 +59,7 @@ class Monitor:
     def attach(self, trainer: Any) -> None:
         """The trainer whose model is validated."""
         self._trainer = trainer
+        trainer.clock = self.clock
 
     def __enter__(self) -> Monitor:
         self.view.start()
@@ -103,6 +78,9 @@ class Monitor:
             def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 monitor.begin(state.global_step)
 
+            def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                monitor.clock.begin()
+
             def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **_: Any) -> None:
                 monitor.log(state.global_step, logs)
                 if monitor.ended:
@@ -110,6 +88,7 @@ class Monitor:
 
             def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 # TRL logs after this; validation waits for it, so that the lines of a step stay in order.
+                monitor.clock.end()
                 monitor._ended = state.global_step
                 if monitor._ranks.any(monitor._interrupts.asked):
                     monitor.stopped = control.should_save = control.should_training_stop = True
@@ -123,6 +102,8 @@ class Monitor:
             for name, value in logs.items()
             if isinstance(value, int | float) and not name.startswith(DROPPED)
         }
+        if numbers and self._ended is not None:
+            numbers |= self.clock.numbers(numbers)
         if numbers:
             self.run.log(step, numbers)
             self.view.step(step, numbers)
@@ -139,6 +120,7 @@ class Monitor:
         for line in self.run.read_metrics() if self.run.writer else []:
             if line["step"] <= step:
                 self.course.take(line["step"], line)
+                self.view.recall(line["step"], line)
         return step >= self.steps or self.ended
 
     def begin(self, step: int) -> None:
@@ -159,10 +141,13 @@ class Monitor:
         """Evaluate on every rank with the whole weights at hand, log on one, and keep the weights if they are best."""
         start = time.perf_counter()
         with _whole_weights(self._trainer), self._ranks.together():
-            numbers = self._numbers(step)
+            found = self._validation(step)
+        numbers = found.numbers
         if numbers:
             self.run.log(step, {**numbers, "time/validation": time.perf_counter() - start})
-            self.view.validated(step, numbers)
+            self.run.log_queries(step, self.validator.split, found.queries)
+            self.run.log_histograms(step, found.histograms)
+            self.view.validated(step, numbers, found.queries)
         news = self.course.take(step, numbers)
         for alert in news.alerts:
             self._tell(step, alert)
@@ -244,14 +229,14 @@ class Monitor:
         if self._ranks.any(not all(bool(part.isfinite().all()) for part in weights)):
             self._tell(step, self.course.broken(step))
 
-    def _numbers(self, step: int) -> dict[str, float]:
+    def _validation(self, step: int) -> Validation:
         try:
             return self.validator()
         except RemoteError as error:
             if not self._lenient:
                 raise
             self.view.say(f"no validation after {step} steps: {error}")
-            return {}
+            return Validation({}, [], {})
 
 
 def _whole_weights(trainer: Any) -> Any:

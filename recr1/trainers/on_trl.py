@@ -164,7 +164,8 @@ class OnTRL(ABC):
         return checkpoints
 
     def _loop(self, trl: Any, learner: Any, env: Environment, run: Run, seed: int, evaluation: EvaluationSpec) -> Loop:
-        from recr1.trainers.monitor import Monitor, Validator
+        from recr1.trainers.monitor import Monitor
+        from recr1.trainers.validation import Validator
 
         ranks, interrupts = Ranks(), Interrupts(quiet=not run.writer)
         args = self._arguments(trl, run, seed, learner)  # from here on the ranks know each other

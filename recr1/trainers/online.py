@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from recr1.env import Environment
 from recr1.runs import Run
+from recr1.trainers.clock import timed
 from recr1.trainers.curriculum import RATE, UNIFORM, Curriculum, curricular, curriculum_problems, settings_of
 from recr1.trainers.failures import FailureBudget
 from recr1.trainers.on_trl import OnTRL
@@ -70,7 +71,7 @@ class Online(OnTRL):
         return {"reward_funcs": reward, "train_dataset": training_data(env)}
 
     def _trainer_class(self, trl: Any) -> Any:
-        trainer_class = super()._trainer_class(trl)
+        trainer_class = timed(super()._trainer_class(trl))
         return curricular(trainer_class, self.curriculum) if self.curriculum else trainer_class
 
     def _fitted(self, trainer_class: Any, learner: Any) -> Any:

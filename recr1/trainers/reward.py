@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from recr1.env import Environment, Step, chat_with, metrics
+import numpy as np
+
+from recr1.env import Environment, Step, chat_with, metrics, words
 from recr1.runs import Run
 from recr1.trainers.failures import FailureBudget
 from recr1.trainers.ranks import Ranks
-from rewards.base import Chat
+from rewards.base import Chat, Search
 
 
 class RewardFunction:
@@ -46,6 +48,8 @@ class RewardFunction:
         number = trainer_state.global_step + 1
         if self._rollouts_every and (number == 1 or number % self._rollouts_every == 0):
             self._run.log_rollouts(number, step)
+        if not replacement[0]:
+            self._run.log_histograms(number, spread(step))
         return [float(value) if math.isfinite(value) else None for value in step.rewards]
 
     def _step(
@@ -58,6 +62,14 @@ class RewardFunction:
         step = self._env.step(needs, chats, training_step=done)
         self._budget.spend(step, alone=alone)
         return step
+
+
+def spread(step: Step) -> dict[str, list[int]]:
+    """What is shown as histograms: ranks of the first relevant items that were found, and words of valid queries."""
+    relevant_BK = step.batch.graded.grades_BK > 0
+    ranks_B = np.where(relevant_BK.any(axis=1), relevant_BK.argmax(axis=1) + 1, 0)
+    lengths = [words(rollout.action.query) for rollout in step.batch.rollouts if isinstance(rollout.action, Search)]
+    return {"train/histogram/rank": ranks_B[ranks_B > 0].tolist(), "train/histogram/words": lengths}
 
 
 def training_data(env: Environment) -> Any:

@@ -69,6 +69,14 @@ class Stage(Run):
         """Record the rollouts of a step of this stage under its number in the whole run."""
         self._whole.log_rollouts(self._first + step, result)
 
+    def log_queries(self, step: int, split: str, records: Sequence[Mapping[str, Any]]) -> None:
+        """Record the queries of a validation of this stage under its number in the whole run."""
+        self._whole.log_queries(self._first + step, split, records)
+
+    def log_histograms(self, step: int, values: Mapping[str, Sequence[float]]) -> None:
+        """Show values of a step of this stage under its number in the whole run."""
+        self._whole.log_histograms(self._first + step, values)
+
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of this stage, and the validation of the policy that it began with, with its own step numbers."""
         lines = self._whole.read_metrics()

@@ -1,49 +1,60 @@
-"""The live view of a training run: one moving line in a terminal, plain lines elsewhere."""
+"""The live view of a training run: a panel that moves in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from recr1.trainers.panel import Panel, clock
 
 PLAIN_EVERY = 10
 """Steps between two lines where there is no terminal."""
+REDRAW = 1.0
+"""Seconds between two drawings of the panel: a drawing takes milliseconds, and a step may not take many."""
 
 
 class View:
-    """Shows step, reward, true measure, query length and time left. Silent when `quiet` (all ranks but the first)."""
+    """Shows how a run goes. Silent when `quiet` (all ranks but the first)."""
 
-    def __init__(self, steps: int, *, quiet: bool) -> None:
+    def __init__(self, steps: int, *, quiet: bool, console: Any = None) -> None:
+        """Bind the number of the last step; `console` is rich's, in place of one for standard output."""
         self.steps, self.quiet = steps, quiet
-        self._progress: Any = None
-        self._bar: Any = None
-        self._began = 0.0
-        self._measure = ""
+        self.console = console
+        self._live: Any = None
+        self._panel = Panel(steps)
+        self._began = self._drawn = 0.0
         self._first = 0
 
     def start(self) -> None:
         """Open the view."""
         from rich.console import Console
+        from rich.live import Live
 
         self._began = time.perf_counter()
         if self.quiet:
             return
-        self.console = Console(highlight=False)
+        self.console = self.console or Console(highlight=False)
         if self.console.is_terminal:
-            self._progress = _progress(self.console)
-            self._bar = self._progress.add_task("training", total=self.steps, numbers="", left="")
-            self._progress.start()
+            self._live = Live(self._panel, console=self.console, auto_refresh=False)
+            self._live.start()
 
     def stop(self) -> None:
         """Close it; what was shown stays."""
-        if self._progress is not None:
-            self._progress.stop()
+        if self._live is not None:
+            self._live.update(self._panel, refresh=True)
+            self._live.stop()
+            self._live = None
 
     def begin(self, step: int) -> None:
         """Say how many steps are done already: the time left is reckoned from those that follow."""
         self._first, self._began = step, time.perf_counter()
         if step:
             self.say(f"going on after step {step}")
+
+    def recall(self, step: int, numbers: Mapping[str, Any]) -> None:
+        """Take a line of the log of before, for the curves of a run that goes on."""
+        self._panel.take(step, {name: value for name, value in numbers.items() if isinstance(value, int | float)})
 
     def say(self, text: str) -> None:
         """A line of its own."""
@@ -59,36 +70,31 @@ class View:
         """The numbers of a training step."""
         if self.quiet:
             return
-        text = _numbers(numbers)
-        left = _clock((time.perf_counter() - self._began) / (step - self._first) * (self.steps - step))
-        if self._progress is not None:
-            self._progress.update(self._bar, completed=step, numbers=f"{text}  {self._measure}", left=f"{left} left")
+        left = clock((time.perf_counter() - self._began) / (step - self._first) * (self.steps - step))
+        if self._live is not None:
+            self._panel.take(step, numbers)
+            self._panel.left = left
+            self._draw()
         elif step == 1 or step % PLAIN_EVERY == 0 or step == self.steps:
-            self.console.print(f"step {step}/{self.steps}  {text}  {left} left", soft_wrap=True)
+            self.console.print(f"step {step}/{self.steps}  {_numbers(numbers)}  {left} left", soft_wrap=True)
 
-    def validated(self, step: int, numbers: Mapping[str, float]) -> None:
-        """The numbers of a validation."""
+    def validated(self, step: int, numbers: Mapping[str, float], queries: Sequence[Mapping[str, Any]] = ()) -> None:
+        """The numbers of a validation, and what was written for the needs that are followed."""
         main = next((name for name in numbers if name.startswith("eval/")), None)
         if self.quiet or main is None:
             return
+        self._panel.take(step, numbers)
+        self._panel.queries = queries
         split, measure = main.split("/", 2)[1:]
-        self._measure = f"{split} {measure} {numbers[main]:.3f}"
         marks = [mark for mark in ("floor", "ceiling") if f"{main}/{mark}" in numbers]
         around = "".join(f"  {mark} {numbers[f'{main}/{mark}']:.3f}" for mark in marks)
-        self.console.print(f"[bold]{self._measure}[/bold] after {step} steps{around}", soft_wrap=True)
+        said = f"[bold]{split} {measure} {numbers[main]:.3f}[/bold] after {step} steps{around}"
+        self.console.print(said, soft_wrap=True)
 
-
-def _progress(console: Any) -> Any:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    return Progress(
-        TextColumn("step"),
-        MofNCompleteColumn(),
-        BarColumn(bar_width=20),
-        TextColumn("{task.fields[numbers]}"),
-        TextColumn("[dim]{task.fields[left]}"),
-        console=console,
-    )
+    def _draw(self) -> None:
+        if time.perf_counter() - self._drawn >= REDRAW:
+            self._drawn = time.perf_counter()
+            self._live.update(self._panel, refresh=True)
 
 
 def _numbers(numbers: Mapping[str, float]) -> str:
@@ -99,9 +105,3 @@ def _numbers(numbers: Mapping[str, float]) -> str:
     if "train/query/words" in numbers:
         parts.append(f"{numbers['train/query/words']:.1f} words")
     return "  ".join(parts)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(max(seconds, 0)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
