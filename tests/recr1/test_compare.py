@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -117,6 +118,12 @@ def test_of_200_null_comparisons_no_more_than_5_percent_are_called_significant()
         corrected += sum(one.real for one in tested)
     assert alone <= 10
     assert corrected <= alone and corrected <= 4
+
+
+def test_what_is_called_real_is_decided_by_the_corrected_p():
+    one = ladder(np.arange(1, 21), np.arange(20, 0, -1), needs=20).differences[0]
+    assert not replace(one, p=0.01, p_holm=0.06).real
+    assert replace(one, p=0.01, p_holm=0.04).real
 
 
 def test_all_pairs_are_tested_on_the_main_measure_and_those_with_the_first_on_the_others():
