@@ -45,6 +45,7 @@ class Spent:
 
     def timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """The call, with its time added; one within another counts once."""
+
         @wraps(call)
         def timed(*args: Any, **kwargs: Any) -> Any:
             if self._inside:
