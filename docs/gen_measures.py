@@ -33,12 +33,12 @@ A setting at its default is left out of the name: `RBP(p=0.8)@10` is `RBP@10`.
 |---|---|---|
 {settings}
 
-`nDCG(gain=task)@10` gains what the [`gains` of the task](data.md#gains) say, such as 1.0, 0.1 and 0.01 for the letters E, S
-and C of ESCI. In Python, it is the second argument of `Qrels`.
+`nDCG(gain=task)@10` gains what the [`gains` of the task](data.md#gains) say, such as 1.0, 0.1 and 0.01 for the letters
+E, S and C of ESCI. In Python, it is the second argument of `Qrels`.
 
-`nDCG(judged_only=True)@10` is nDCG@10 of the condensed ranking: items that nobody judged are taken out of **all that the
-search returned**, and then the first 10 places are looked at. Such numbers are comparable at the same `k` of the recipe
-alone.
+`nDCG(judged_only=True)@10` is nDCG@10 of the condensed ranking: items that nobody judged are taken out of **all that
+the search returned**, and then the first 10 places are looked at. Such numbers are comparable at the same `k` of the
+recipe alone.
 
 ## Of all needs together
 

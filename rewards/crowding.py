@@ -12,8 +12,8 @@ class CrowdingReward:
     """Minus the share of the batch's other needs for which the items that were found are found as well.
 
     The mean over the items in the first places of (other needs for which some rollout has the item in its first places
-    / other needs): 0 where no other need gets any of them, -1 where all of them get all. It needs no field that says how
-    popular an item is, and it leaves alone what is popular for the one need that asked for it.
+    / other needs): 0 where no other need gets any of them, -1 where all of them get all. It needs no field that says
+    how popular an item is, and it leaves alone what is popular for the one need that asked for it.
 
     Other needs are those of the same batch of one process; alone in it, a need has none, and pays 0. A rollout that
     found nothing, Invalid or not, pays -1, the least. The name is "crowding@10".

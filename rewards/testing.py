@@ -224,7 +224,12 @@ def _catalog(items: int) -> Catalog:
     titles = [f"{('red', 'light')[row % 2]} {('tent', 'lamp', 'mug')[row % 3]} {row}" for row in range(items)]
     prices = [1.5 * row for row in range(items)]
     kinds = [None if row % 7 == 0 else f"kind {row % 5}" for row in range(items)]
-    fields = {"title": titles, "price": prices, "category": kinds, "stock": [row % 3 for row in range(items)]}
+    fields: dict[str, Sequence[object]] = {
+        "title": titles,
+        "price": prices,
+        "category": kinds,
+        "stock": [row % 3 for row in range(items)],
+    }
     return Catalog([f"item-{row:05d}" for row in range(items)], titles, fields)
 
 

@@ -1,4 +1,4 @@
-"""What a ranking is worth to the shop: relevant items, weighed by price, margin or the like, and only what is in stock."""
+"""What a ranking is worth to the shop: relevant items, weighed by price, margin or the like, while stocks last."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class WorthReward:
 
     `value_f` is what the catalog's field says, and `mean_f` the mean of its values above 0, so that weights do not
     depend on the currency: with a weight of 0.5, an item of the usual margin is worth 1.5 and one of twice that 2.0.
-    An item without a value has 0 of it, and a negative one, a loss, lowers the worth to no less than 0. `stock(item)` is
-    1 where its field is above 0 (or true) and 0 where it is not, or empty. What is not relevant is worth nothing,
+    An item without a value has 0 of it, and a negative one, a loss, lowers the worth to no less than 0. `stock(item)`
+    is 1 where its field is above 0 (or true) and 0 where it is not, or empty. What is not relevant is worth nothing,
     whatever it costs: a policy cannot sell dear things to those who did not ask for them.
 
     A need of which nothing relevant is in stock pays 0, and so does an Invalid rollout. The name holds everything:
@@ -80,7 +80,7 @@ class WorthReward:
                 best[id(key)] = float((top_J * discounts_K[: len(top_J)]).sum())
         best_B = np.array([best[id(key)] for key in batch.qrels])
         paid_B = np.divide(found_B, best_B, out=np.zeros(len(batch)), where=best_B > 0)
-        return np.minimum(paid_B, 1.0).astype(np.float32)
+        return np.asarray(np.minimum(paid_B, 1.0), np.float32)
 
     def _worth(self, catalog: Catalog | None, rows: NDArray[np.integer]) -> Doubles:
         """What items are worth before their grade; that of row -1 is of no account, for it has no grade."""
@@ -90,4 +90,4 @@ class WorthReward:
             worth += weight * values / mean_above_zero(catalog, field, self.name)
         if self.stock:
             worth *= np.nan_to_num(numbers(catalog, self.stock, self.name)[rows], nan=0.0) > 0
-        return np.maximum(worth, 0.0)
+        return np.asarray(np.maximum(worth, 0.0), np.float64)

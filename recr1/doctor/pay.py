@@ -10,12 +10,15 @@ from numpy.random import Generator
 
 from recr1.doctor.base import Finding, Patient, Symptom, finding
 from recr1.env import Step
+from recr1.env.holes import hole_metrics
 from recr1.evaluate.references import answer_queries
 from retrievers.base import Floats
 from rewards.base import Need
 
 NEEDS = 64
 """Needs that are paid for, at most: each has three groups of queries."""
+BLIND = 0.9
+"""From this share on of rankings in which nothing is judged, rewards say next to nothing."""
 FLAT = 1e-6
 """Rewards of a group no further apart than this give no gradient."""
 
@@ -50,9 +53,11 @@ def rewards(patient: Patient) -> Finding:
         "raw": _summary(raw),
         "best": _summary(best),
         "zero_variance_groups": flat,
+        **hole_metrics(step.batch),
     }
     everything = np.concatenate([raw, best, *paid.values()])
     symptoms = _symptoms(everything, float(paid["random"].mean()), float(best.mean()), flat["raw"])
+    symptoms += _blindness(step)
     means = f"random words earn {paid['random'].mean():.3f}, raw needs {raw.mean():.3f}, best queries {best.mean():.3f}"
     if raw.mean() < paid["random"].mean():
         means += f" ({_least_part(step, patient)})"
@@ -81,6 +86,15 @@ def _symptoms(everything: Floats, random: float, best: float, flat: float) -> li
         remedy = "take a measure with a deeper cutoff, a larger group, or needs that are easier to serve"
         symptoms.append(Symptom("warning", f"{what}: {remedy}"))
     return symptoms
+
+
+def _blindness(step: Step) -> list[Symptom]:
+    """Whether the answer keys know anything of what raw needs find."""
+    blind = next(share for name, share in hole_metrics(step.batch).items() if "blind" in name)
+    if blind <= BLIND:
+        return []
+    what = f"for {blind:.0%} of raw needs with hits, none of the first items is judged: their rewards say nothing"
+    return [Symptom("warning", f"{what}; judge more items, or search and measure deeper")]
 
 
 def _best(patient: Patient, needs: Sequence[Need]) -> tuple[list[str], Floats]:

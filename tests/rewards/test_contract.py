@@ -214,7 +214,9 @@ class TestWorthReward(RewardContract):
         wanted = [{0: 1, 1: 1, 2: 2, 3: 3, 4: 3, 5: 0}] * 4
         ranked = [[4, 2, 5], [2, 1, 0], [3, 6, 7], [-1, -1, -1]]
         best = 2.5 + 1.5 / 1.5849625 + 1 / 2
-        return [(batch_of(["a", "b", "c", None], ranked, wanted, catalog=shop), [2.5 / 1.5849625 / best, 1.0, 0.0, 0.0])]
+        return [
+            (batch_of(["a", "b", "c", None], ranked, wanted, catalog=shop), [2.5 / 1.5849625 / best, 1.0, 0.0, 0.0])
+        ]
 
 
 class TestCrowdingReward(RewardContract):
@@ -234,7 +236,9 @@ class TestMeasureRewardOfTheTail(RewardContract):
 
     def known(self) -> Cases:
         shop = Catalog(SHOP.ids, SHOP.texts, {"price": tuple(range(10))})
-        return [(batch_of(["a", "b", None], [[9, 8, 1], [1, 2, -1], [-1] * 3], WANTED, catalog=shop), [1 / 3, 1.0, 0.0])]
+        return [
+            (batch_of(["a", "b", None], [[9, 8, 1], [1, 2, -1], [-1] * 3], WANTED, catalog=shop), [1 / 3, 1.0, 0.0])
+        ]
 
 
 class TestGainRewardOfKinds(RewardContract):

@@ -165,7 +165,7 @@ def test_columns_are_numbers_or_say_whose_value_is_none():
     items = catalog(stock=[True, False, "true", " 3.5 ", "", None, 2, 0.5])
     np.testing.assert_array_equal(numbers(items, "stock", "x"), [1, 0, 1, 3.5, np.nan, np.nan, 2, 0.5])
     for wrong in ("many", "nan", float("inf")):
-        with pytest.raises(ValueError, match="field 'stock' of item 'i1' is .*: it must be a number, or empty"):
+        with pytest.raises(ValueError, match=r"field 'stock' of item 'i1' is .*: it must be a number, or empty"):
             numbers(catalog(stock=[1, wrong, *[0] * 6]), "stock", "x")
 
 
