@@ -85,6 +85,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     _add_doctor(add("doctor", "Find faults of data, retriever and reward before a GPU is paid for them."))
     _add_headroom(add("headroom", "Sample the starting policy, and say what can be learned before any training."))
     _add_report(add("report", "Write what runs have reached: one HTML file, and Markdown."))
+    _add_rescore(add("rescore", "Score what a run wrote with another retriever, measure or catalog."))
     _add_search(add("search", "Search the catalog of a recipe as its retriever does."))
     _add_serve(add("serve-retriever", "Hold the index of a recipe for every process that asks."))
     _add_store(add("store", "List the indexes and embeddings that are kept on disk, and remove old ones."))
@@ -186,6 +187,14 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", metavar="RUN", nargs="+", help=text)
     out = "the HTML file (default: report.html in the run's folder; of several runs, here)"
     parser.add_argument("--out", metavar="FILE", help=out)
+
+
+def _add_rescore(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run folder")
+    _add_overrides(parser)
+    parser.add_argument("--measures", metavar="A,B", type=_names, help="such as nDCG@10,R@100 (default: the recipe's)")
+    parser.add_argument("--name", metavar="N", help="of the folder in RUN/rescored (default: what is overridden)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:

@@ -168,6 +168,12 @@ def _report(args: argparse.Namespace) -> int:
     return report(args.runs, out=args.out)
 
 
+def _rescore(args: argparse.Namespace) -> int:
+    from recr1.commands.rescore import rescore_run
+
+    return rescore_run(args.run, args.overrides, measures=args.measures, name=args.name, as_json=args.json)
+
+
 def _search(args: argparse.Namespace) -> int:
     from recr1.commands.search import search
 
@@ -215,6 +221,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "doctor": _doctor,
     "headroom": _headroom,
     "report": _report,
+    "rescore": _rescore,
     "search": _search,
     "serve-retriever": _serve_retriever,
     "store": _store,

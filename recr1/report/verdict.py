@@ -6,9 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
-
-from recr1.evaluate.stats import LEVEL, Comparison, compare
+from recr1.evaluate.stats import LEVEL, Comparison, compare, holm
 from recr1.report.pool import Group, Pooled
 from recr1.report.source import Source
 
@@ -62,16 +60,7 @@ def comparisons(policies: Sequence[Pooled], measure: str) -> list[Against]:
     rivals |= {_named(other): other.values(measure) for other in policies[:-1] if other.first.needs == last.first.needs}
     tests = {name: compare(last.values(measure), values, seed=last.seed) for name, values in rivals.items()}
     corrected = holm([test.p for test in tests.values()])
-    return [Against(name, test, p) for (name, test), p in zip(tests.items(), corrected, strict=True)]
-
-
-def holm(ps: Sequence[float]) -> list[float]:
-    """P values corrected for being several, in their order (Holm 1979): step-down, never above 1, never decreasing."""
-    order = np.argsort(ps, kind="stable")
-    stepped = np.array([ps[place] * (len(ps) - rank) for rank, place in enumerate(order)])
-    corrected = np.empty(len(ps))
-    corrected[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
-    return [float(p) for p in corrected]
+    return [Against(name, test, p) for (name, test), p in zip(tests.items(), corrected.tolist(), strict=True)]
 
 
 def p_text(p: float) -> str:
