@@ -22,8 +22,9 @@ def hole_metrics(batch: Batch) -> dict[str, float]:
     grades_BK = batch.graded.grades_BK[:, :top]
     found_B = np.count_nonzero(grades_BK != EMPTY, axis=1)
     judged_B = np.count_nonzero(grades_BK > UNJUDGED, axis=1)
-    items, rankings = int(found_B.sum()), np.count_nonzero(found_B)
+    items, rankings = int(found_B.sum()), int(np.count_nonzero(found_B))
+    blind = int(np.count_nonzero((found_B > 0) & (judged_B == 0)))
     return {
         f"hits/unjudged@{top}": (items - int(judged_B.sum())) / max(items, 1),
-        f"hits/blind@{top}": np.count_nonzero((found_B > 0) & (judged_B == 0)) / max(rankings, 1),
+        f"hits/blind@{top}": blind / max(rankings, 1),
     }

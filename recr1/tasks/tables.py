@@ -96,7 +96,8 @@ class QrelsReader:
     """Reads files of judgements for one catalog and its needs.
 
     Rows of the same need and item are merged to their highest grade; a grade below `min_grade` counts as 0. `grade_of`
-    says which grade it is that a file writes as "E" or "2", where nothing else may stand. `counts` says what happened to how many rows, of all files together.
+    says which grade it is that a file writes as "E" or "2", where nothing else may stand. `counts` says what happened
+    to how many rows, of all files together.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from recr1.alarms import AlarmSpec
@@ -23,7 +24,7 @@ def test_only_the_first_ten_places_count():
 
 
 def test_where_nothing_was_found_there_are_no_holes():
-    for batch in (batch_of([None], [[-1, -1]], [{1: 1}]), batch_of([], [[]], [])):
+    for batch in (batch_of([None], [[-1, -1]], [{1: 1}]), batch_of([], np.empty((0, 3)), [])):
         assert set(hole_metrics(batch).values()) == {0.0}
 
 
