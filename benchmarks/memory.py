@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 SHAPES = {
+    "tiny": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
     "30M": {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "intermediate_size": 1024},
-    "30M, many words": {
+    "30M, 100,000 words": {
         "hidden_size": 256,
         "num_hidden_layers": 6,
         "num_attention_heads": 4,
@@ -115,14 +116,16 @@ def main() -> None:
     from recr1.commands.memory import needed
     from recr1.recipe import load_recipe
     from recr1.tasks.shop.lexicon import load_lexicon
+    from recr1.tasks.toy import ToyTask
 
     tokenizer = make_tokenizer(load_lexicon(), vocabulary=2048)
     print("| model | setting | phase of the peak | estimated GB | measured GB | ratio |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         pairs = Path(folder) / "pairs.tsv"
-        pairs.write_text("need\tquery\n" + "".join(f"need number {n}\tlamp {n}\n" for n in range(64)))
+        needs = [need.text for need in ToyTask().needs("train")] * 8
+        pairs.write_text("need\tquery\n" + "".join(f"{need}\t{' '.join(['lamp'] * 14)}\n" for need in needs))
         for name in args.shapes:
-            model = make(Path(folder) / name.replace(" ", "-"), tokenizer, SHAPES[name])
+            model = make(Path(folder) / name.replace(", ", "-").replace(" ", "-"), tokenizer, SHAPES[name])
             for setting in args.settings:
                 overrides = recipe_of(model, **SETTINGS[setting])
                 found = needed(load_recipe("quickstart", overrides), gpu=False).estimate(0)

@@ -21,8 +21,9 @@ TILE_ROWS, TILE_WORDS = 4096, 32768
 """TRL never holds all logits of an update: it reads them in tiles of so many tokens by so many words."""
 TILE_COPIES = 8.25
 """Of 4 bytes, that its backward pass holds of a tile without Triton, which works in place."""
-HEAP, HEAP_SHARE = 0.6e9, 1.5
-"""What a heap on a CPU keeps of blocks that were freed: at most so many bytes, and so much of what a phase needs."""
+HEAP, HEAP_OF_ADAPTER = 0.5, 1.0
+"""The share of what a pass through the layers writes that a heap on a CPU keeps when it is free again; an adapter
+writes more between its layers."""
 FOUR_BITS = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Bytes of a weight in 4 bits, with a scale of a byte for 64 of them, and one of 4 bytes for 256 scales."""
 LIVE, BUCKET = 1e9, 5e8
@@ -88,14 +89,13 @@ def estimate(shape: Shape, load: Load, sharding: Sharding | None = None, *, ther
         },
     }
     if not load.gpu:
-        phases = {name: {**terms, "heap": _heap(terms)} for name, terms in phases.items()}
+        phases["while it writes"] = {
+            "gradients": gradients._replace(what="free, and kept by the heap"),
+            "policy, written": Term(load.trained * load.trained_bytes, "a copy of what is trained"),
+        }
     if load.vllm_share and not load.vllm_sleeps:
         phases = {name: {**terms, "vLLM": vllm} for name, terms in phases.items()}
     return Estimate(_held(shape, load, launch), phases)
-
-
-def _heap(terms: Mapping[str, Term]) -> Term:
-    return Term(min(HEAP, HEAP_SHARE * _total(terms)), "blocks that are free and not given back")
 
 
 def _held(shape: Shape, load: Load, launch: Sharding) -> dict[str, Term]:
@@ -117,6 +117,10 @@ def _held(shape: Shape, load: Load, launch: Sharding) -> dict[str, Term]:
         held["reference"] = Term(whole / launch.of_weights, "the starting policy, because beta is not 0")
     if load.critic:
         held["critic"] = Term(16 * shape.trunk, "a second model with gradients and optimizer, whole on each process")
+    if not load.gpu:
+        share = HEAP_OF_ADAPTER if load.adapter else HEAP
+        written = _tokens(load) * saved(shape, load) * shape.layers
+        held["heap"] = Term(share * written, "blocks that are free and not given back")
     if launch.processes > 1:
         held["buckets"] = _buckets(shape, load, launch)
     return held

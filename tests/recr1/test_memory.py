@@ -289,6 +289,15 @@ def test_gradients_wait_only_for_another_micro_batch():
     assert "gradients" not in at_output
 
 
+def test_on_a_cpu_a_heap_keeps_of_what_a_pass_writes_and_a_policy_is_copied_to_be_written():
+    token = 8 * 4 * (2 + 2 + 2) + 4 * 4 * 8 + 4 * 4 * 16
+    assert sizes("heap", "policy, written", gpu=False) == [0.5 * 64 * token * 2, 4000]
+    assert sizes("heap", "policy, written") == [0, 0]
+    token -= 2 * 4 * 8  # an adapter's norms learn nothing
+    lora = {"adapter": True, "trained": 600}
+    assert sizes("heap", "policy, written", gpu=False, **lora) == [64 * token * 2, 2400]
+
+
 # How processes divide it.
 
 
@@ -409,7 +418,12 @@ def test_the_command_says_what_would_help_and_by_how_much(capsys):
     assert cli.run(["check", "quickstart", *SMALL, "--gpu-gb", "0.5"]) == 0
     verdict, *helps = capsys.readouterr().out.partition("it will not fit")[1:][1].splitlines()
     assert verdict == ""
-    assert any(re.match(r"  trainer\.trl\.gradient_checkpointing=true: \d\.\d\d GB$", line) for line in helps)
+    assert any(
+        re.match(
+            r"  trainer\.trl\.per_device_train_batch_size=64 alone, and a step of half as many: \d\.\d\d GB$", line
+        )
+        for line in helps
+    )
     gains = [float(re.search(r": (\d+\.\d+) GB", line)[1]) for line in helps]
     assert gains == sorted(gains)
 
