@@ -226,8 +226,8 @@ def test_a_reader_that_closes_early_ends_the_command_quietly(shop):
         (["trian", "x"], "no command 'trian'; did you mean 'train'?"),
         (
             ["frobnicate"],
-            "no command 'frobnicate' (commands: train, eval, compare, check, doctor, headroom, report, rescore, search, "
-            "serve-retriever, store, ls, cp)",
+            "no command 'frobnicate' (commands: train, eval, compare, check, doctor, headroom, report, rescore, "
+            "search, serve-retriever, store, ls, cp)",
         ),
         (["check"], "the following arguments are required: RECIPE"),
         (["check", "x", "--dta"], "unrecognized arguments: --dta"),
