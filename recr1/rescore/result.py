@@ -189,8 +189,8 @@ def tables(results: Sequence[Rescored]) -> list[Table]:
 def _notes(results: Sequence[Rescored]) -> list[str]:
     missing = sum(one.missing for one in results)
     return [
-        f"Means over needs; {LEVEL:.0%} bootstrap intervals, and p of paired randomisation tests over needs. before: with "
-        "the run's own retriever and catalog, floor and ceiling too (in brackets).",
+        f"Means over needs; {LEVEL:.0%} bootstrap intervals, and p of paired randomisation tests over needs. before: "
+        "with the run's own retriever and catalog, floor and ceiling too (in brackets).",
         *([f"Left out: {missing} completions for needs that the task does not have."] if missing else []),
     ]
 
