@@ -1,10 +1,11 @@
-"""What monitoring costs: the quickstart's steps with W&B (offline) and the live view, and all that goes to them.
+"""What monitoring costs: the quickstart's steps with W&B (offline), other services and the live view.
 
-What is called beside a step is timed where it is called, in one run: differences between two runs of seconds on a
-machine with other work on it say nothing. Two numbers: the share of the time between the first step and the last
-(validation and its tables included), and that of a step alone, with its histograms.
+What is called beside a step is timed where it is called, in CPU time of the thread that trains, as training itself is:
+that stands on a machine with other work on it, where seconds do not. The view reads the same clock, and so draws as
+often as it would on an idle machine. What W&B does in its own process is not in it. The first step loads libraries, and
+stands on its own.
 
-    python benchmarks/monitoring.py [steps]
+    OMP_NUM_THREADS=1 python benchmarks/monitoring.py [steps]
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -27,20 +29,23 @@ from recr1.loggers.base import Logger
 from recr1.recipe import load_recipe
 from recr1.runs import Run
 from recr1.trainers import monitor
+from recr1.trainers import view as views
+from recr1.trainers.clock import Clock
 from recr1.trainers.view import View
 
 SERVICES: dict[str, list[str]] = {
-    "nothing beside the run folder": [],
+    "the view alone": [],
     "W&B offline and view": ["wandb"],
     "W&B offline, TensorBoard, trackio, JSON lines and view": ["wandb", "tensorboard", "trackio", "jsonl"],
 }
 
 
 class Spent:
-    """Sums the time of calls."""
+    """CPU seconds of calls, one sum a training step."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.steps = [0.0]
+        self.training = [time.thread_time()]
         self._inside = False
 
     def timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,59 +55,74 @@ class Spent:
         def timed(*args: Any, **kwargs: Any) -> Any:
             if self._inside:
                 return call(*args, **kwargs)
-            self._inside, start = True, time.perf_counter()
+            self._inside, start = True, time.thread_time()
             try:
                 return call(*args, **kwargs)
             finally:
-                self._inside, self.seconds = False, self.seconds + time.perf_counter() - start
+                self._inside = False
+                self.steps[-1] += time.thread_time() - start
 
         return timed
 
+    def step_ended(self) -> None:
+        """What comes belongs to the next step."""
+        self.steps.append(0.0)
+        self.training.append(time.thread_time())
 
-def go(folder: Path, services: list[str], steps: int) -> tuple[float, float, float]:
-    """Seconds of training, of it in services and view, and the part of that which was beside training steps."""
+
+def go(folder: Path, services: list[str], steps: int) -> Spent:
+    """Train, and take the times; validation and its tables belong to the step after which they come."""
     os.environ |= {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "HF_HUB_OFFLINE": "1"}
     os.environ["TRACKIO_DIR"] = str(folder.parent / "trackio")
     recipe = load_recipe("recipes/quickstart.yaml", [f"trainer.steps={steps}"])
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
-    spent, of_steps = Spent(), Spent()
     loggers: list[Logger] = [build("logger", {"type": name}) for name in services]
     run = Run.create(folder, recipe.to_dict(), {"seed": recipe.seed}, loggers=loggers)
-    for logger in loggers:
-        for name in ("log", "show"):
-            setattr(logger, name, spent.timed(getattr(logger, name)))
-    view = View(steps, quiet=not services, console=Console(force_terminal=True, width=120, file=io.StringIO()))
-    for name in ("step", "validated"):
-        setattr(view, name, spent.timed(getattr(view, name)))
-    setattr(monitor, "View", lambda *_args, **_options: view)  # noqa: B010 - the monitor makes its own
-    validate = monitor.Monitor.validate
+    view = View(steps, quiet=False, console=Console(force_terminal=True, width=120, file=io.StringIO()))
+    spent = Spent()
+    for part, names in [*((logger, ("log", "show")) for logger in loggers), (view, ("step", "validated"))]:
+        for name in names:
+            setattr(part, name, spent.timed(getattr(part, name)))
+    begin = Clock.begin
 
-    def apart(self: Any, step: int) -> None:
-        before = spent.seconds
-        validate(self, step)
-        of_steps.seconds += spent.seconds - before
+    def begins(clock: Clock) -> None:
+        spent.step_ended()
+        begin(clock)
 
-    monitor.Monitor.validate = apart  # type: ignore[method-assign]
-    (part,) = recipe.stages
-    start = time.perf_counter()
-    try:
-        build("trainer", part).train(recipe.policy, env, run, seed=recipe.seed, evaluation=recipe.evaluate)
-    finally:
-        monitor.Monitor.validate, monitor.View = validate, View  # type: ignore[method-assign, misc]
-    seconds = time.perf_counter() - start
+    (trainer,) = recipe.stages
+    with (
+        patched(Clock, "begin", begins),
+        patched(monitor, "View", lambda *_args, **_options: view),
+        patched(views, "perf_counter", time.thread_time),
+    ):
+        build("trainer", trainer).train(recipe.policy, env, run, seed=recipe.seed, evaluation=recipe.evaluate)
+    spent.step_ended()
     run.finish("finished")
-    steps_alone = sum(line.get("train/time/step", 0.0) for line in run.read_metrics())
-    return steps_alone, spent.seconds - of_steps.seconds, spent.seconds / seconds
+    return spent
+
+
+@contextmanager
+def patched(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Another attribute for a while."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
 
 
 def main() -> None:
+    """Print a line for each set of services."""
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else 40
-    print(f"{'services':<58}{'s a step':>10}{'ms of it':>10}{'share':>8}{'of the run':>12}")
+    print(f"{'services':<58}{'s a step':>10}{'ms of it':>10}{'share':>8}{'ms at first':>13}")
     for name, services in SERVICES.items():
         with tempfile.TemporaryDirectory() as folder:
-            training, monitoring, whole = go(Path(folder) / "run", services, steps)
-        each = f"{training / steps:>10.3f}{1000 * monitoring / steps:>10.2f}{monitoring / training:>8.2%}{whole:>12.2%}"
-        print(f"{name:<58}{each}", flush=True)
+            spent = go(Path(folder) / "run", services, steps)
+        # training[0] is the start, [1] the beginning of step 1; sums [2:-1] are those of the steps after the first.
+        later, training = sum(spent.steps[2:-1]), spent.training[-1] - spent.training[2]
+        each = f"{training / (steps - 1):>10.3f}{1000 * later / (steps - 1):>10.2f}{later / training:>8.2%}"
+        print(f"{name:<58}{each}{1000 * sum(spent.steps[:2]):>13.0f}", flush=True)
 
 
 if __name__ == "__main__":

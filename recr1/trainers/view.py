@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
 from recr1.trainers.panel import Panel, clock
 
 PLAIN_EVERY = 10
 """Steps between two lines where there is no terminal."""
-REDRAW = 1.0
+REDRAW = 2.0
 """Seconds between two drawings of the panel: a drawing takes milliseconds, and a step may not take many."""
 
 
@@ -31,7 +31,7 @@ class View:
         from rich.console import Console
         from rich.live import Live
 
-        self._began = time.perf_counter()
+        self._began = perf_counter()
         if self.quiet:
             return
         self.console = self.console or Console(highlight=False)
@@ -48,7 +48,7 @@ class View:
 
     def begin(self, step: int) -> None:
         """Say how many steps are done already: the time left is reckoned from those that follow."""
-        self._first, self._began = step, time.perf_counter()
+        self._first, self._began = step, perf_counter()
         if step:
             self.say(f"going on after step {step}")
 
@@ -70,7 +70,7 @@ class View:
         """The numbers of a training step."""
         if self.quiet:
             return
-        left = clock((time.perf_counter() - self._began) / (step - self._first) * (self.steps - step))
+        left = clock((perf_counter() - self._began) / (step - self._first) * (self.steps - step))
         if self._live is not None:
             self._panel.take(step, numbers)
             self._panel.left = left
@@ -92,8 +92,8 @@ class View:
         self.console.print(said, soft_wrap=True)
 
     def _draw(self) -> None:
-        if time.perf_counter() - self._drawn >= REDRAW:
-            self._drawn = time.perf_counter()
+        if perf_counter() - self._drawn >= REDRAW:
+            self._drawn = perf_counter()
             self._live.update(self._panel, refresh=True)
 
 
