@@ -108,17 +108,17 @@ def _curve(curve: Curve, lines: Sequence[Line]) -> Figure:
     def paint(axis: Axes) -> None:
         for line in lines:
             width = max(len(line.values) // 15, 1)
-            alone = len(lines) == 1 and width >= 3
+            smooth = width >= 3
             axis.plot(
                 line.steps,
                 line.values,
                 color=line.colour,
-                lw=1 if alone else 1.6,
-                alpha=0.35 if alone else 1,
-                label=line.run,
+                lw=1 if smooth else 1.6,
+                alpha=0.3 if smooth else 1,
+                label=None if smooth else line.run,
             )
-            if alone:
-                axis.plot(line.steps, smoothed(line.values, width), color=line.colour)
+            if smooth:
+                axis.plot(line.steps, smoothed(line.values, width), color=line.colour, label=line.run)
         _finish(axis, lines, curve.span)
 
     name = curve.metric.replace("/", "-")
@@ -215,7 +215,7 @@ def _finish(axis: Axes, lines: Sequence[Any], span: tuple[float, float] | None) 
     axis.yaxis.set_major_locator(MaxNLocator(nbins=5))
     axis.margins(x=0.01)
     if len(lines) > 1:
-        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, handlelength=1.2, labelcolor=drawing.INK)
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, handlelength=1.2, labelcolor=drawing.INK)
 
 
 def _course(lines: Sequence[Line]) -> str:

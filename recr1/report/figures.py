@@ -27,7 +27,7 @@ def standing(policies: Sequence[Pooled], measure: str, name: str) -> Figure:
     def paint(axis: Axes) -> None:
         for place, (_, numbers, colour) in enumerate(reversed(rows)):
             axis.plot([numbers["low"], numbers["high"]], [place, place], color=colour, lw=5, alpha=0.35)
-            axis.plot([numbers["mean"]], [place], color=colour, marker="o", ms=8, lw=0)
+            axis.plot([numbers["mean"]], [place], color=colour, marker="o", ms=8, lw=0, clip_on=False)
             axis.annotate(
                 f"{numbers['mean']:.3f}",
                 (numbers["mean"], place),
@@ -69,7 +69,8 @@ def moved(policy: Pooled, name: str) -> Figure | None:
 
     says = (
         f"Rank of the first relevant item, with the raw need (rows) and with {policy.policy} (columns), in needs: "
-        f"{better} of {total} rise, {worse} fall, {total - better - worse} stay. Below the diagonal is better."
+        f"{better} of {total} rise, {worse} fall, {total - better - worse} stay; none: not among the first "
+        f"{policy.first.summary['k']}. Below the diagonal is better."
     )
     rows = [
         [f"raw need {label}", *map(str, counts)] for label, counts in zip(change.labels, change.counts_RR, strict=True)
@@ -91,15 +92,15 @@ def _paint_cells(axis: Axes, change: RankChange) -> None:
     for raw, column in np.ndindex(size, size):
         count = int(change.counts_RR[raw, column])
         colour = drawing.GOOD if column < raw else drawing.BAD if column > raw else drawing.FAINT
-        strength = 0.06 if not count else 0.15 + 0.6 * (count / most) ** 0.5
+        strength = 0.06 if not count else 0.12 + 0.48 * (count / most) ** 0.5
         box = Rectangle((column + 0.04, raw + 0.04), 0.92, 0.92, facecolor=colour, alpha=strength, lw=0)
         axis.add_patch(box)
         if count:
             axis.text(column + 0.5, raw + 0.5, str(count), ha="center", va="center")
     axis.set_xlim(0, size)
     axis.set_ylim(size, 0)
-    axis.set_xticks(np.arange(size) + 0.5, change.labels)
-    axis.set_yticks(np.arange(size) + 0.5, change.labels)
+    axis.set_xticks(np.arange(size) + 0.5, change.labels, fontsize=9)
+    axis.set_yticks(np.arange(size) + 0.5, change.labels, fontsize=9)
     axis.set_xlabel("rank with the policy")
     axis.set_ylabel("rank with the raw need")
     axis.tick_params(length=0)

@@ -103,7 +103,7 @@ def rank_change(policy: Pooled) -> RankChange | None:
     counts = np.zeros((len(tops) + 1, len(tops) + 1), np.int64)
     for line in lines:
         counts[_bin(_first(line["floor"]), tops), _bin(_first(line), tops)] += 1
-    return RankChange([*labels, f"none in {k}"], counts)
+    return RankChange([*labels, "none"], counts)
 
 
 def _bin(rank: int | None, tops: Sequence[int]) -> int:

@@ -20,52 +20,30 @@ NONE = "-"
 
 
 def results(group: Group, split: str) -> Table:
-    """Floor, policies and ceiling by measures, with intervals, and needs won, tied and lost against the floor."""
+    """Floor, policies and ceiling by measures, with intervals."""
     policies = group.splits[split]
-    measures, first = policies[-1].first.measures, policies[-1]
-    main = measures[0]
-    header = ["", *measures, f"gain in {main}", "p", "won", "tied", "lost"]
-    rows = [[RAW, *_bounds(first, "floor"), *[NONE] * 5]]
-    rows += [_policy_row(policy, main) for policy in policies]
-    rows.append(["ceiling", *_bounds(first, "ceiling"), *[NONE] * 5])
+    last = policies[-1]
+    rows = [[RAW, *_levels(last, "floor")]]
+    rows += [[policy.policy, *_levels(policy, "policy")] for policy in policies]
+    rows.append(["ceiling", *_levels(last, "ceiling")])
     pooled = f" Means of {len(group.runs)} runs." if len(group.runs) > 1 else ""
     note = (
-        f"Means over {len(first.first.needs)} needs, with {LEVEL:.0%} bootstrap intervals.{pooled} Gain, p (two-sided "
-        f"paired randomisation test), won, tied and lost are in {main} against the raw need. Ceiling: the best that "
-        "the words of the best items find."
+        f"Means over {len(last.first.needs)} needs, with {LEVEL:.0%} bootstrap intervals.{pooled} Ceiling: the best "
+        "that the words of the best items find."
     )
-    return Table(f"Results on {split}", header, rows, [note])
+    return Table(f"Results on {split}", ["", *last.first.measures], rows, [note])
 
 
-def _bounds(policy: Pooled, system: str) -> list[str]:
-    return [_cell(numbers[system]) for numbers in policy.measures.values()]
+def _levels(policy: Pooled, system: str) -> list[str]:
+    return ["{mean:.3f} [{low:.3f}, {high:.3f}]".format(**numbers[system]) for numbers in policy.measures.values()]
 
 
-def _cell(numbers: Mapping[str, float]) -> str:
-    return "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**numbers)
-
-
-def _policy_row(policy: Pooled, main: str) -> list[str]:
-    test = policy.measures[main]["versus_floor"]
-    gain = f"{test['difference']:+.3f} [{test['low']:+.3f}, {test['high']:+.3f}]"
-    counts = [str(test[name]) for name in ("wins", "ties", "losses")]
-    return [
-        policy.policy,
-        *_bounds(policy, "policy"),
-        gain,
-        p_text(test["p"]).removeprefix("p = ").removeprefix("p "),
-        *counts,
-    ]
-
-
-def rivals(policies: Sequence[Pooled], measure: str) -> Table | None:
-    """The last policy against all others, with corrected p; None where there is no other."""
-    if len(policies) < 2:
-        return None
+def rivals(policies: Sequence[Pooled], measure: str) -> Table:
+    """The last policy against the raw need and all other policies, with corrected p."""
     last = policies[-1]
     rows = [
         [
-            f"{last.policy} - {one.other}",
+            f"{last.policy} - {one.other.removeprefix('the ')}",
             f"{one.test.difference:+.3f}",
             f"{one.test.low:+.3f} to {one.test.high:+.3f}",
             p_text(one.p).removeprefix("p = ").removeprefix("p "),
@@ -74,7 +52,10 @@ def rivals(policies: Sequence[Pooled], measure: str) -> Table | None:
         for one in comparisons(policies, measure)
     ]
     header = ["difference", measure, f"{LEVEL:.0%} interval", "p", "won/tied/lost"]
-    note = "Paired over needs; p of the two-sided randomisation test, corrected for the number of comparisons (Holm)."
+    note = (
+        "Paired over needs: intervals by bootstrap, p of the two-sided randomisation test, corrected for the number of "
+        "comparisons (Holm)."
+    )
     return Table("Paired comparisons", header, rows, [note])
 
 

@@ -106,7 +106,7 @@ def test_ranks_are_counted_where_they_were_and_where_they_went():
     policy = Pooled([judged("trained", [0.5] * 3, [0.5] * 3, ranks=ranks)])
     policy.first.summary["k"] = 20
     found = rank_change(policy)
-    assert found.labels == ["1", "2-3", "4-10", "11-20", "none in 20"]
+    assert found.labels == ["1", "2-3", "4-10", "11-20", "none"]
     assert found.counts_RR.tolist() == [
         [0, 1, 0, 0, 0],
         [0, 0, 0, 0, 0],
