@@ -363,7 +363,7 @@ def test_the_names_of_metrics_are_stable(world):
         *("query/repeated_pairs", "query/from_need", "query/operators", "query/unknown", "query/copied"),
         *("outcome/ok", "outcome/no_hits", "outcome/invalid", "outcome/retriever_error"),
         *("hits/unjudged@3", "hits/blind@3"),
-        *("time/search", "time/rewards", "time/environment"),
+        *("time/search", "time/rewards", "time/environment", "time/query"),
     ]
 
 
