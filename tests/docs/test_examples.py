@@ -71,7 +71,7 @@ def test_commands_parse_and_their_recipes_and_overrides_are_sound(page, line, mo
     if len(words) == 1 and words[0] in command_line._parser()[1]:
         return  # a command that is only named
     args = vars(command_line.parsed(words))
-    recipe = args.get("recipe") or args.get("target") or args.get("name")
+    recipe = args.get("recipe") or args.get("run") or args.get("target") or args.get("name")
     if recipe and not PLACEHOLDER.fullmatch(recipe) and recipe not in shipped_launch_configs():
         load_recipe(find_recipe(recipe), args.get("overrides", ()))
 
@@ -84,7 +84,7 @@ def test_parts_in_yaml_blocks_are_sound(block, monkeypatch):
     assert document.problems == []
     if "bad.yaml" in block.info:
         return  # its mistakes are shown with their messages, see below
-    kinds = {"rewards": "reward"}
+    kinds = {"rewards": "reward", "log": "logger"}
     sections = dict(document.value)
     if "evaluate" in sections:  # no part of a registry: it is checked as a recipe's
         load_recipe(find_recipe("quickstart"), [f"evaluate={json.dumps(sections.pop('evaluate'))}"])

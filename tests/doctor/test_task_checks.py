@@ -11,10 +11,10 @@ import pytest
 
 from recr1.cli import run
 from recr1.doctor import CHECKS, Patient, open_patient
-from recr1.tasks.leaks import near_equal
 from recr1.env import Environment
 from recr1.formats import Plain
 from recr1.recipe import load_recipe
+from recr1.tasks.leaks import near_equal
 from rewards.base import Need
 from rewards.measure import MeasureReward
 from tests.docs.pages import read

@@ -44,7 +44,11 @@ def test_a_class_in_the_current_folder_is_found(tmp_path, monkeypatch):
     [
         ("retriever", "bm52", "retriever.type: no 'bm52' here; did you mean 'bm25'?"),
         ("policy", "ecko", "policy.type: no 'ecko' here; did you mean 'echo'?"),
-        ("policy", "zzz", "policy.type: no 'zzz' here; built in: echo, scripted, transformers; or your own as"),
+        (
+            "policy",
+            "zzz",
+            "policy.type: no 'zzz' here; built in: best_item, best_of, echo, few_shot, keywords, prf, prompt_search, ",
+        ),
         ("policy", ".json:X", "policy.type: no '.json:X' here"),
         ("policy", "json:", "policy.type: no 'json:' here"),
         ("policy", "nowhere.at_all:X", "policy.type: there is no module 'nowhere' (looked in "),
@@ -89,7 +93,7 @@ def test_an_error_inside_a_users_module_is_not_hidden(tmp_path, monkeypatch):
     ("spec", "message"),
     [
         ("echo", "policy: expected a mapping with a type, such as {type: echo}, got 'echo'"),
-        ({"model": "x"}, "policy.type: missing (built in: echo, scripted, transformers;"),
+        ({"model": "x"}, "policy.type: missing (built in: best_item, best_of, echo, few_shot,"),
         ({"type": 3}, "policy.type: expected a name, got 3"),
     ],
 )

@@ -21,7 +21,7 @@ def store(tmp_path, monkeypatch):
     monkeypatch.setenv("RECR1_CACHE", str(folder))
     catalog = Catalog(["a"], ["red lamp"])
     BM25(catalog, store="auto")
-    old = next(folder.glob("bm25-*[0-9a-f]"))
+    old = next(path for path in folder.glob("bm25-*") if path.is_dir())
     for path in (old, old.with_name(f"{old.name}.used")):
         os.utime(path, (time.time() - 40 * DAY,) * 2)
     BM25(catalog, store="auto", k1=2.0)
