@@ -183,7 +183,8 @@ class Evaluator:
             progress: Called with the needs done and all needs, for each policy.
 
         Raises:
-            UserError: For a split without needs, an unknown measure, or one that looks deeper than k or at what the data lacks.
+            UserError: For a split without needs, an unknown measure, or one that looks deeper than k, or at what the
+                data lacks.
         """
         self.env, self.split, self.seed, self._progress = env, split, seed, progress
         self.measures = _parse(measures, env)
