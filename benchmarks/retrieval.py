@@ -14,7 +14,8 @@ Each engine is built in a process of its own and opened in another one, so that 
   start of that process to the answer to the first query, the catalog read from text included;
 - queries a second: the best of several turns, warm. In a turn, each engine searches as many of 384 queries as take
   about two seconds. Engines take turns, so that what else the machine does hits all. In brackets: how many times the
-  time of the first engine. With n threads, the queries of a turn are spread over n (Lucene and bm25s do it themselves).
+  time of the first engine. With n threads, the queries of a turn are spread over n (Lucene and bm25s do it themselves),
+  and the process has n cores.
 
 An engine that is not installed, fails, or takes longer than the limit for one step is left out, with the reason. The
 line of `bm25` without compiled code is the time until ready when numba compiles first, as once on each machine. Memory
