@@ -72,19 +72,21 @@ def _unanswered(error: ConnectionError) -> str:
 
 
 def _extra_with(library: str | None) -> str | None:
-    """The extra of this distribution that installs a library."""
+    """The extra of this distribution that installs a library; of several, the one that installs the least."""
     from importlib.metadata import PackageNotFoundError, requires
 
     top = (library or "").partition(".")[0].replace("_", "-").lower()
+    held: dict[str, set[str]] = {}
     try:
         requirements = requires("recr1") or []
     except PackageNotFoundError:
         return None
     for requirement in requirements:
         match = re.fullmatch(r"([\w.-]+?)(?:\[.*?\])?\s*[<>=!~(].*extra\s*==\s*['\"](\w+)['\"].*", requirement)
-        if match and match[1].replace("_", "-").lower() == top:
-            return match[2]
-    return None
+        if match:
+            held.setdefault(match[2], set()).add(match[1].replace("_", "-").lower())
+    # An extra that names another one holds all that is in it.
+    return min((extra for extra in held if top in held[extra]), key=lambda extra: len(held[extra]), default=None)
 
 
 def _train(args: argparse.Namespace) -> int:
