@@ -92,7 +92,11 @@ class _Block(NamedTuple):
 
 @compiled
 def best_keys_in_blocks(postings: Any, bounds: Any, terms: Any, items: int, k: int) -> Keys:
-    """The keys (Q, k) of the best items of each query, in any order: those of `compiled.best_keys_of_postings`."""
+    """The keys (Q, k) of the best items of each query, in any order.
+
+    `postings`, `bounds` and `terms` are the `Postings` of `bm25_index.py`, the `Bounds` of `bm25_bounds.py` and the
+    `Terms` of `bm25.py`.
+    """
     keys_QK = np.full((len(terms.ends) - 1, k), NO_KEY)
     most = 1
     for query in range(len(keys_QK)):
@@ -165,7 +169,7 @@ def _search(index: Any, query: Any, items: int, k: int, room: Any) -> Any:
 @inner
 def _guess(postings: Any, query: Any, items: int, k: int, room: Any) -> np.float64:
     """A score that the k best items reach, in all likelihood; the least of all when too few of the sample match."""
-    rows = max(items // SAMPLED, LEAST_SAMPLE) // SAMPLES // PART * PART
+    rows = min(max(items // SAMPLED, LEAST_SAMPLE) // SAMPLES, BLOCK) // PART * PART  # the sums are those of a block
     share = k * rows * SAMPLES / items
     reach = int(share + 4 * np.sqrt(share) + 4)  # four standard deviations more than are expected in the sample
     if rows * SAMPLES * 2 > items or 2 * reach > len(room.best):

@@ -97,6 +97,20 @@ def test_sums_that_64_bits_would_round_are_added_in_the_order_of_columns():
     assert ours.scores_QK.tolist() == [[1.0] * 10]
 
 
+def test_a_sample_of_a_huge_catalog_fits_the_sums_of_a_block():
+    """From 17 million items on, a 64th of them in 8 places is more rows a place than a block has."""
+    items = SAMPLES * SAMPLED * BLOCK + 5 * BLOCK
+    rng = np.random.default_rng(0)
+    held = [np.sort(rng.choice(items, count, replace=False)).astype(np.int32) for count in (30_000, 20_000)]
+    ends = np.array([0, 30_000, 50_000])
+    postings = Postings(rng.random(50_000).astype(np.float32) + np.float32(0.1), np.concatenate(held), ends)
+    terms = Terms(np.arange(2), np.ones(2, np.float32), np.array([0, 2]))
+    ours = hits_from_keys(best_keys_in_blocks(postings, bounds_of(postings, items), terms, items, 20), 20)
+    sums = np.bincount(postings.rows, postings.weights.astype(np.float64), items).astype(np.float32)
+    best = np.lexsort((np.arange(items)[sums > 0], -sums[sums > 0]))[:20]
+    assert ours.rows_QK[0].tolist() == np.flatnonzero(sums > 0)[best].tolist()
+
+
 def test_bounds_are_the_extremes_of_weights_and_the_rows_of_common_columns():
     items = 130
     common = np.array([0, 63, 64, 100, 129])
