@@ -167,9 +167,15 @@ def _search(index: Any, query: Any, items: int, k: int, room: Any) -> Any:
 
 
 @inner
+def sampled_rows(items: int) -> int:
+    """How many rows are sampled at each place: no more than a block has, whose sums hold them."""
+    return min(max(items // SAMPLED, LEAST_SAMPLE) // SAMPLES, BLOCK) // PART * PART
+
+
+@inner
 def _guess(postings: Any, query: Any, items: int, k: int, room: Any) -> np.float64:
     """A score that the k best items reach, in all likelihood; the least of all when too few of the sample match."""
-    rows = min(max(items // SAMPLED, LEAST_SAMPLE) // SAMPLES, BLOCK) // PART * PART  # the sums are those of a block
+    rows = sampled_rows(items)
     share = k * rows * SAMPLES / items
     reach = int(share + 4 * np.sqrt(share) + 4)  # four standard deviations more than are expected in the sample
     if rows * SAMPLES * 2 > items or 2 * reach > len(room.best):
