@@ -14,6 +14,7 @@ from recr1.commands.swap import open_retrievers, read_retrievers, show_swap, spe
 from recr1.env import open_environment
 from recr1.errors import RunError
 from recr1.evaluate import Evaluation, Evaluator, compare, examples, examples_text, swap, table, write
+from recr1.evaluate.stats import p_text
 from recr1.policies.adapters import OPTIONS as ADAPTER_OPTIONS
 from recr1.recipe import Recipe, find_recipe, load_recipe
 from recr1.runs import Run, write_text, writing
@@ -113,7 +114,7 @@ def _verdict(done: Sequence[Evaluation]) -> str:
     before, after = done[0], done[-1]
     measure = next(iter(after.values))
     test = compare(after.per_need(measure), before.per_need(measure), seed=after.seed)
-    p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
+    p = p_text(test.p)
     return (
         f"{after.name} against {before.name}: {test.difference:+.3f} {measure} "
         f"(95% interval {test.low:+.3f} to {test.high:+.3f}, {p}) on {len(after.needs)} needs of '{after.split}'."

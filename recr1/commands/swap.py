@@ -17,6 +17,7 @@ from recr1 import yaml12
 from recr1.build import Part, build, check_part
 from recr1.errors import RecipeError, UserError
 from recr1.evaluate import Swap, swap_tables
+from recr1.evaluate.stats import p_text
 from recr1.runs import write_text, writing
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _verdict(result: Swap) -> Iterator[str]:
     measure = result.measures[0]
     for name in result.columns:
         gain, kept = result.gain(name, measure), result.kept(name, measure)
-        p = "p < 0.001" if gain.p < 0.001 else f"p = {gain.p:.3f}"
+        p = p_text(gain.p)
         share = "" if name == result.own or kept is None else f", {kept:.0%} of what it is on {result.own}"
         yield (
             f"{name}: {result.gain_name} is {gain.difference:+.3f} {measure} "

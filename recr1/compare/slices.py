@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recr1.errors import DataError, UserError
+from recr1.evaluate.slices import RELEVANT, WORDS, span, span_of
 from recr1.evaluate.stats import bootstrap_interval
 from recr1.tasks.base import Task
 from rewards.base import Need, Qrels
@@ -49,8 +50,8 @@ def slices_of(task: Task, needs: Sequence[Need], category: str | None = None) ->
         UserError: For a category field that the catalog does not have.
     """
     ways: list[tuple[str, list[str]]] = [
-        ("need length", [_length(len(need.text.split())) for need in needs]),
-        ("relevant items", [_count(task.qrels[need.id].positives) for need in needs]),
+        ("need length", [f"{span_of(len(need.text.split()), WORDS)} words" for need in needs]),
+        ("relevant items", [f"{span_of(task.qrels[need.id].positives, RELEVANT)} relevant" for need in needs]),
     ]
     if frequent := _training_counts(task):
         ways.append(("training", _head_or_tail([task.qrels[need.id] for need in needs], frequent)))
@@ -65,25 +66,15 @@ def _parted(by: str, names: Sequence[str]) -> list[Slice]:
     return [part for part in parts if len(part.rows) >= SMALLEST] if len(parts) > 1 else []
 
 
-_LENGTHS = ((3, "1-3 words"), (6, "4-6 words"), (10, "7-10 words"), (20, "11-20 words"))
-_COUNTS = ((1, "1 item"), (5, "2-5 items"), (20, "6-20 items"), (100, "21-100 items"))
 _ORDER = {
     name: place
     for names in (
-        [*(name for _, name in _LENGTHS), "over 20 words"],
-        [*(name for _, name in _COUNTS), "over 100 items"],
+        [f"{span(*part)} words" for part in WORDS],
+        [f"{span(*part)} relevant" for part in RELEVANT],
         ["head", "tail", "unseen"],
     )
     for place, name in enumerate(names)
 }
-
-
-def _length(words: int) -> str:
-    return next((name for most, name in _LENGTHS if words <= most), "over 20 words")
-
-
-def _count(items: int) -> str:
-    return next((name for most, name in _COUNTS if items <= most), "over 100 items")
 
 
 def _training_counts(task: Task) -> Counter[int]:

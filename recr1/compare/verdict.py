@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from recr1.compare.comparison import Comparison, Difference
 from recr1.compare.entry import Entry
-from recr1.evaluate.stats import LEVEL
+from recr1.evaluate.stats import LEVEL, p_text
 
 
 def verdict(comparison: Comparison) -> str:
@@ -38,7 +38,7 @@ def _sentence(comparison: Comparison, entry: Entry) -> str:
 
 def _against_first(one: Difference, first: Entry) -> str:
     name = "the raw need" if first.label == "raw" else first.label
-    p = "p < 0.001" if one.p_holm < 0.001 else f"p = {one.p_holm:.3f}"
+    p = p_text(one.p_holm)
     if not one.real:
         numbers = (
             f"difference {one.difference:+.2f} {one.measure}, {LEVEL:.0%} CI {one.low:+.2f} to {one.high:+.2f}, {p}"

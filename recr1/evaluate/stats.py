@@ -151,6 +151,11 @@ def compare(first_N: NDArray[np.floating], second_N: NDArray[np.floating], *, se
     return Comparison(*interval, p, wins, len(differences) - wins - losses, losses)
 
 
+def p_text(p: float) -> str:
+    """A p value in words that fit a sentence."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
 def _checked(values_N: NDArray[np.floating]) -> Doubles:
     values: Doubles = np.asarray(values_N, np.float64)
     if values.ndim != 1 or not len(values):

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recr1.evaluate.report import Table
+from recr1.evaluate.slices import RELEVANT, WORDS, Bins, within
 from recr1.evaluate.stats import LEVEL, bootstrap_interval
 from recr1.report.pool import Pooled
 
-WORDS = ((1, 2), (3, 5), (6, 10), (11, None))
-ITEMS = ((1, 1), (2, 5), (6, 20), (21, None))
 RANKS = {"raw need: first place": (1, 1), "raw need: second place or lower": (2, None)}
 LEAST = 5
 """A slice of fewer needs is not shown: its interval would say nothing. Nor is one of all needs."""
@@ -42,17 +41,15 @@ def _all(lines: Sequence[Mapping[str, Any]], relevant: Mapping[str, int]) -> Ite
     words = [len(line["text"].split()) for line in lines]
     yield from _binned("need", "word", words, WORDS)
     if relevant:
-        yield from _binned("need with", "relevant item", [relevant[line["need"]] for line in lines], ITEMS)
+        yield from _binned("need with", "relevant item", [relevant[line["need"]] for line in lines], RELEVANT)
     ranks = [_first(line["floor"]["relevant_ranks"]) if "floor" in line else None for line in lines]
     if any("floor" in line for line in lines):
         for label, (low, high) in RANKS.items():
-            yield from _enough(label, [rank is not None and _within(rank, low, high) for rank in ranks])
+            yield from _enough(label, [rank is not None and within(rank, low, high) for rank in ranks])
         yield from _enough("raw need: nothing relevant", [rank is None for rank in ranks])
 
 
-def _binned(
-    before: str, unit: str, values: Sequence[int], bins: Sequence[tuple[int, int | None]]
-) -> Iterator[tuple[str, Places]]:
+def _binned(before: str, unit: str, values: Sequence[int], bins: Bins) -> Iterator[tuple[str, Places]]:
     for low, high in bins:
         span = f"{low}" if high == low else f"{low} to {high}" if high else f"{low} or more"
         one = high == low == 1
@@ -60,7 +57,7 @@ def _binned(
             f"{before} {span} {unit}{'' if one else 's'}"
             if before != "need"
             else f"{span} {unit}{'' if one else 's'} in the need",
-            [_within(v, low, high) for v in values],
+            [within(v, low, high) for v in values],
         )
 
 
@@ -68,10 +65,6 @@ def _enough(label: str, wanted: Sequence[bool]) -> Iterator[tuple[str, Places]]:
     places = np.flatnonzero(wanted)
     if LEAST <= len(places) < len(wanted):
         yield label, places
-
-
-def _within(value: int, low: int, high: int | None) -> bool:
-    return value >= low and (high is None or value <= high)
 
 
 def _first(ranks: Sequence[int]) -> int | None:

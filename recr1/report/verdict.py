@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from recr1.evaluate.stats import LEVEL, Comparison, compare, holm
+from recr1.evaluate.stats import LEVEL, Comparison, compare, holm, p_text
 from recr1.report.pool import Group, Pooled
 from recr1.report.source import Source
 
@@ -61,11 +61,6 @@ def comparisons(policies: Sequence[Pooled], measure: str) -> list[Against]:
     tests = {name: compare(last.values(measure), values, seed=last.seed) for name, values in rivals.items()}
     corrected = holm([test.p for test in tests.values()])
     return [Against(name, test, p) for (name, test), p in zip(tests.items(), corrected.tolist(), strict=True)]
-
-
-def p_text(p: float) -> str:
-    """A p value in words that fit a sentence."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _clauses(against: Sequence[Against], measure: str) -> Iterator[str]:

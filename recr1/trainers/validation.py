@@ -13,16 +13,13 @@ from recr1.env import Environment, words
 from recr1.errors import UserError
 from recr1.evaluate import Evaluation, Evaluator
 from recr1.evaluate.examples import titles_of
+from recr1.evaluate.slices import RELEVANT, WORDS, span
 from recr1.policies import Policy
 from rewards.base import Search
 
 FOLLOWED = 16
 """Needs whose queries are shown after each validation, at even distances in the split: always the same ones."""
 TITLES = 3
-
-WORDS = ((1, 2), (3, 5), (6, 10), (11, None))
-RELEVANT = ((1, 1), (2, 5), (6, 20), (21, None))
-"""Slices of a split, from the first number to the second: words of the need; items that are relevant to it."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +69,10 @@ def slices(evaluation: Evaluation) -> dict[str, float]:
     for kind, numbers_N, bounds in (("words", words_N, WORDS), ("relevant", relevant_N, RELEVANT)):
         for low, high in bounds:
             inside_N = (numbers_N >= low) & (numbers_N <= (high or np.inf))
-            name = f"{kind}_{low}+" if high is None else f"{kind}_{low}-{high}" if high > low else f"{kind}_{low}"
             if inside_N.any():
-                logged[f"eval/{evaluation.split}/{measure}/slice/{name}"] = float(values_N[inside_N].mean())
+                logged[f"eval/{evaluation.split}/{measure}/slice/{kind}_{span(low, high)}"] = float(
+                    values_N[inside_N].mean()
+                )
     return logged
 
 

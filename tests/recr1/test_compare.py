@@ -236,16 +236,16 @@ def test_needs_are_sliced_by_length_training_and_category():
     parts = {(part.by, part.name): part.rows.tolist() for part in slices_of(task, task.test)}
     first, second, third = ([*range(start, 15, 3)] for start in range(3))
     assert parts == {
-        ("need length", "1-3 words"): first,
-        ("need length", "4-6 words"): second,
-        ("need length", "over 20 words"): third,
+        ("need length", "1-2 words"): first,
+        ("need length", "3-5 words"): second,
+        ("need length", "11+ words"): third,
         ("training", "head"): first,
         ("training", "tail"): second,
         ("training", "unseen"): third,
         ("kind", "(none)"): third,
         ("kind", "lamp"): sorted(first + second),
     }
-    assert [part.name for part in slices_of(task, task.test)][:3] == ["1-3 words", "4-6 words", "over 20 words"]
+    assert [part.name for part in slices_of(task, task.test)][:3] == ["1-2 words", "3-5 words", "11+ words"]
 
 
 def test_small_slices_and_those_of_one_kind_are_left_out():
