@@ -14,11 +14,14 @@ from recr1.errors import DataError, UserError, examples
 from recr1.tasks.base import SPLITS, Task
 from recr1.tasks.splits import group_key
 from rewards.base import Need
+from rewards.words import says, words_of
 
 NEAR = 0.8
 """Needs are near-equal when this share of all their different words is common to both (Jaccard)."""
 WORTH_A_WORD, WRONG = 0.01, 0.2
 """Shares of a split that may be near-equal to needs of another one before it is worth a word, and a leak."""
+TELLING = 5
+"""Letters and digits from which on an id or a title in a text says something: "12" stands in many."""
 
 
 @dataclass(frozen=True)
@@ -147,13 +150,13 @@ def near_equal(needs: Sequence[Need], held: Sequence[Need], least: float = NEAR)
 def copied(texts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[int]:
     """The places of texts that hold one of their answers whole, as words in a row, case and punctuation aside.
 
-    Answers are ids or titles. Those of fewer than five letters and digits say nothing: "12" stands in many texts.
+    Answers are ids or titles; those of fewer than `TELLING` letters and digits are left out.
     """
     found = []
     for place, (text, keys) in enumerate(zip(texts, answers, strict=True)):
-        padded = f" {group_key(text)} "
-        plain = (group_key(key) for key in keys)
-        if any(len(key.replace(" ", "")) >= 5 and f" {key} " in padded for key in plain):
+        words = words_of(text)
+        named = [name for key in keys if len("".join(name := words_of(key))) >= TELLING]
+        if any(says(words, name) for name in named):
             found.append(place)
     return found
 
