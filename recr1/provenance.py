@@ -7,10 +7,14 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from retrievers.fingerprint import versions
+from retrievers.fingerprint import retriever_fingerprint, versions
+
+if TYPE_CHECKING:
+    from recr1.env import Environment
 
 LIBRARIES = ("recr1", "torch", "trl", "transformers", "peft", "accelerate", "numpy", "bm25s", "rank-bm25", "PyStemmer")
 """Libraries whose versions a run records, where they are installed."""
@@ -25,6 +29,23 @@ def surroundings() -> dict[str, Any]:
         "folder": str(Path.cwd()),
         "git": _git_commit(),
         "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+    }
+
+
+def fingerprints(env: Environment, retriever: Mapping[str, Any]) -> dict[str, Any]:
+    """What rewards depend on beside the policy: `catalog`, `retriever`, and `other_retrievers` where rewards have some.
+
+    Args:
+        env: Where all of them are open.
+        retriever: The recipe's section of the retriever: `type` and the options.
+    """
+    catalog = env.task.catalog
+    specs = {name: spec for reward, _ in env.rewards for name, spec in getattr(reward, "elsewhere", {}).items()}
+    others = {name: retriever_fingerprint(spec, catalog, env.elsewhere[name]) for name, spec in specs.items()}
+    return {
+        "catalog": catalog.fingerprint,
+        "retriever": retriever_fingerprint(retriever, catalog, env.retriever),
+        **({"other_retrievers": others} if others else {}),
     }
 
 

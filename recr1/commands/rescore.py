@@ -12,14 +12,13 @@ from typing import Any
 from recr1.commands.bar import Bar
 from recr1.env import Environment, open_environment
 from recr1.errors import MissingLibrary, UserError
-from recr1.provenance import surroundings
+from recr1.provenance import fingerprints, surroundings
 from recr1.recipe import Recipe, load_recipe
 from recr1.rescore import Rescored, Rescorer, read_written
 from recr1.rescore.picture import draw_curve
 from recr1.rescore.result import tables
 from recr1.rescore.written import TRAINING
 from recr1.runs import Run, write_text, writing
-from retrievers.fingerprint import retriever_fingerprint
 from rewards.measures import Measure, parse_measure
 
 
@@ -68,7 +67,7 @@ def rescore_run(
     home = run.path / "rescored" / label
     summary = {
         "run": _prints(run.facts()),
-        "fingerprints": _fingerprints(recipe, env),
+        "fingerprints": fingerprints(env, recipe.retriever.to_dict()),
         "notes": [*notes, *_drifted(results)],
         "overrides": list(overrides),
         "results": {one.written.name: one.summary for one in results},
@@ -102,7 +101,7 @@ def _original(run: Run, own: Recipe, recipe: Recipe, env: Environment) -> tuple[
     """
     facts, notes = run.facts(), []
     if (own.task, own.retriever) == (recipe.task, recipe.retriever):
-        changed = _changed(facts, _fingerprints(recipe, env))
+        changed = _changed(facts, fingerprints(env, recipe.retriever.to_dict()))
         if changed:
             notes.append(f"The {changed} of this recipe is not what it was in the run: before is what the run kept.")
         return None, notes
@@ -110,27 +109,20 @@ def _original(run: Run, own: Recipe, recipe: Recipe, env: Environment) -> tuple[
     then = open_environment(own.task, own.retriever, (), deep)
     if own.task.options.get("format") == recipe.task.options.get("format"):
         env.format = then.format
-    changed = _changed(facts, _fingerprints(own, then))
+    changed = _changed(facts, fingerprints(then, own.retriever.to_dict()))
     if changed:
         notes.append(f"The {changed} of the run is not here any more: before is what the run kept.")
         return None, notes
     return then, notes
 
 
-def _fingerprints(recipe: Recipe, env: Environment) -> dict[str, str]:
-    catalog = env.task.catalog
-    return {
-        "catalog": catalog.fingerprint,
-        "retriever": retriever_fingerprint(recipe.retriever.to_dict(), catalog, env.retriever),
-    }
-
-
 def _prints(facts: dict[str, Any]) -> dict[str, Any]:
-    return {name: facts.get(name) for name in ("catalog", "retriever")}
+    return {name: facts.get(name) for name in ("catalog", "retriever", "other_retrievers") if name in facts}
 
 
-def _changed(facts: dict[str, Any], now: dict[str, str]) -> str:
-    return " and the ".join(name for name, value in now.items() if facts.get(name) not in (None, value))
+def _changed(facts: dict[str, Any], now: dict[str, Any]) -> str:
+    changed = [name for name, value in now.items() if facts.get(name) not in (None, value)]
+    return " and the ".join(name.replace("_", " ") for name in changed)
 
 
 def _drifted(results: Sequence[Rescored]) -> list[str]:

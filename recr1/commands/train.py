@@ -17,12 +17,12 @@ from recr1.commands.launch import check_processes
 from recr1.commands.libraries import missing_libraries
 from recr1.env import Environment, open_environment
 from recr1.errors import MissingLibrary, RunError, UserError
+from recr1.provenance import fingerprints
 from recr1.recipe import Recipe, find_recipe, load_recipe
 from recr1.runs import Run
 from recr1.tasks.leaks import find_overlaps, refuse_leaks
 from recr1.trainers import Trainer
 from recr1.trainers.stages import last_saved_step, policy_so_far, train_stages
-from retrievers.fingerprint import retriever_fingerprint
 
 
 def train(name: str, overrides: Sequence[str] = (), *, out: str | None = None) -> int:
@@ -128,8 +128,7 @@ def _open_run(recipe: Recipe, env: Environment, out: Path, splits: Mapping[str, 
         return Run(out, writer=False)
     facts = {
         "seed": recipe.seed,
-        "catalog": env.task.catalog.fingerprint,
-        "retriever": retriever_fingerprint(recipe.retriever.to_dict(), env.task.catalog, env.retriever),
+        **fingerprints(env, recipe.retriever.to_dict()),
         "world_size": int(os.environ.get("WORLD_SIZE", "1")),
         "splits": splits,
     }
