@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from retrievers.base import Catalog, Floats
 from rewards.base import Batch, Qrels
-from rewards.measures import parse_measure
+from rewards.measures import measure_option
 
 
 class AnnealedReward:
@@ -28,7 +28,7 @@ class AnnealedReward:
     """
 
     def __init__(self, *, measure: str, start: int = 100, steps: int = 50) -> None:
-        self._measure = parse_measure(measure)
+        self._measure = measure_option(measure)
         if start <= self._measure.cutoff:
             raise ValueError(f"start: must be deeper than the {self._measure.cutoff} of {measure}, got {start}")
         if steps < 1:

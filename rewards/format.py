@@ -22,10 +22,11 @@ class FormatReward:
     """
 
     def __init__(self, *, valid: float = 1.0, invalid: float = 0.0) -> None:
-        if not (math.isfinite(valid) and math.isfinite(invalid)):
-            raise ValueError(f"format: valid={valid} and invalid={invalid} must be finite numbers")
+        for option, value in {"valid": valid, "invalid": invalid}.items():
+            if not math.isfinite(value):
+                raise ValueError(f"{option}: must be finite, got {value}")
         if invalid > valid:
-            raise ValueError(f"format: invalid={invalid} pays more than valid={valid}: swap them, or lower invalid")
+            raise ValueError(f"invalid: must not pay more than valid, {valid}, got {invalid}: swap them, or lower it")
         paid = [f"{n}={v}" for n, v, usual in (("valid", valid, 1.0), ("invalid", invalid, 0.0)) if v != usual]
         self.name = f"format({','.join(paid)})" if paid else "format"
         self.valid = valid

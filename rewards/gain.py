@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from retrievers.base import Catalog, Floats
 from rewards.base import Batch, Qrels
-from rewards.measures import parse_measure
+from rewards.measures import measure_option
 
 
 class GainReward:
@@ -23,7 +23,7 @@ class GainReward:
     needs_raw_hits = True
 
     def __init__(self, *, measure: str) -> None:
-        self._measure = parse_measure(measure)
+        self._measure = measure_option(measure)
         self.name = f"gain({self._measure.name})"
         self.cutoff = self._measure.cutoff
 

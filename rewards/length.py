@@ -30,10 +30,10 @@ class LengthReward:
 
     def __init__(self, *, budget: int = 6, slope: float = 0.1, cap: float = 1.0) -> None:
         if budget < 1:
-            raise ValueError(f"length: budget={budget} leaves no room for a query; give at least 1 word")
+            raise ValueError(f"budget: must be at least 1 word, or no query has room, got {budget}")
         for option, value in {"slope": slope, "cap": cap}.items():
             if not (value > 0 and math.isfinite(value)):
-                raise ValueError(f"length: {option}={value} must be above 0 and finite")
+                raise ValueError(f"{option}: must be above 0 and finite, got {value}")
         self.budget = budget
         self.slope = slope
         self.cap = cap

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from retrievers.base import Catalog, Floats
 from rewards.base import Batch, Qrels
-from rewards.measures import parse_measure
+from rewards.measures import measure_option
 
 
 class MeasureReward:
@@ -17,7 +17,7 @@ class MeasureReward:
     """
 
     def __init__(self, *, measure: str) -> None:
-        self._measure = parse_measure(measure)
+        self._measure = measure_option(measure)
         self.name = self._measure.name
         self.cutoff = self._measure.cutoff
 

@@ -17,7 +17,7 @@ Every setting stands in the name, and the cutoff always does. The definitions ar
 
 from rewards.measures.base import Measure
 from rewards.measures.corpus import CORPUS_MEASURES, CorpusMeasure
-from rewards.measures.names import MEASURES, check_data, deepest, measure_all, parse_measure
+from rewards.measures.names import MEASURES, check_data, deepest, measure_all, measure_option, parse_measure
 from rewards.measures.ranking import NDCG, AveragePrecision, Precision, Recall, ReciprocalRank, Success
 
 __all__ = [
@@ -34,5 +34,6 @@ __all__ = [
     "check_data",
     "deepest",
     "measure_all",
+    "measure_option",
     "parse_measure",
 ]

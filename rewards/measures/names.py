@@ -63,6 +63,14 @@ def parse_measure(name: str) -> Measure:
     return kind(int(match[3]), **_settings(kind, match[2]))
 
 
+def measure_option(name: str) -> Measure:
+    """The measure that a reward's option `measure` names; what is wrong with it begins with the option, as all do."""
+    try:
+        return parse_measure(name)
+    except ValueError as error:
+        raise ValueError(f"measure: {error}") from error
+
+
 def measure_all(
     measures: Iterable[Measure], rows_BK: Rows, qrels_B: Sequence[Qrels], catalog: Catalog | None = None
 ) -> dict[str, Floats]:

@@ -71,11 +71,11 @@ def test_the_name_says_what_is_not_the_usual():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"budget": 0}, "budget=0 leaves no room for a query"),
-        ({"slope": 0.0}, "slope=0.0 must be above 0 and finite"),
-        ({"slope": -0.1}, "slope=-0.1 must be above 0 and finite"),
-        ({"cap": float("inf")}, "cap=inf must be above 0 and finite"),
-        ({"cap": float("nan")}, "cap=nan must be above 0 and finite"),
+        ({"budget": 0}, "budget: must be at least 1 word, or no query has room, got 0"),
+        ({"slope": 0.0}, "slope: must be above 0 and finite, got 0.0"),
+        ({"slope": -0.1}, "slope: must be above 0 and finite, got -0.1"),
+        ({"cap": float("inf")}, "cap: must be above 0 and finite, got inf"),
+        ({"cap": float("nan")}, "cap: must be above 0 and finite, got nan"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, message):
