@@ -39,8 +39,8 @@ class WorthReward:
         relevance: The weight of the grade alone.
 
     Raises:
-        ValueError: For a weight that is negative or not finite, nothing that weighs anything, a stock without a name, or a
-            cutoff below 1.
+        ValueError: For a weight that is negative or not finite, nothing that weighs anything, a stock without a name,
+            or a cutoff below 1.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class WorthReward:
         if cutoff < 1:
             raise ValueError(f"cutoff: must be at least 1, got {cutoff}")
         if stock == "":
-            raise ValueError("stock: is empty; name a field of the catalog, or leave it out where everything is in stock")
+            raise ValueError("stock: is empty; name a field of the catalog, or leave it out if all is in stock")
         for name, weight in {**fields, "relevance": relevance}.items():
             if not (weight >= 0 and math.isfinite(weight)):
                 option = "relevance" if name == "relevance" else "fields"

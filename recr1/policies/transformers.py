@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -92,8 +93,10 @@ class Transformers:
             problems.append(f"max_new_tokens: must be at least 1, got {options['max_new_tokens']}")
         if options.get("batch_size", 1) < 1:
             problems.append(f"batch_size: must be at least 1, got {options['batch_size']}")
-        if options.get("temperature", 1.0) <= 0:
-            problems.append(f"temperature: must be above 0 (greedy needs none), got {options['temperature']}")
+        if not 0 < options.get("temperature", 1.0) < math.inf:
+            problems.append(
+                f"temperature: must be above 0 and finite (greedy needs none), got {options['temperature']}"
+            )
         model = str(options.get("model", ""))
         looks_local = model.startswith((".", "/", "~")) or model.count("/") > 1
         if looks_local and not Path(model).expanduser().is_dir():

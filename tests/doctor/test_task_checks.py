@@ -240,6 +240,25 @@ def test_groups_whose_queries_all_earn_the_same_are_worth_a_warning():
     assert "groups near the raw need all queries earn the same" in finding.message
 
 
+def test_answer_keys_that_know_nothing_of_what_is_found_are_worth_a_warning():
+    # The one item that is judged for each need shares no word with it, and 10 of 48 items are looked at.
+    finding = found("rewards", village(shift=25))
+    assert finding.numbers["hits/blind@10"] == 1.0 and finding.verdict == "warning"
+    assert (
+        "for 100% of raw needs with hits, none of the first items is judged: their rewards say nothing; judge more "
+        "items, or search and measure deeper" in finding.message
+    )
+
+
+def test_answer_keys_that_know_something_of_one_need_in_ten_are_not_blamed_for_the_rest():
+    splits = {"train": range(30), "validation": [], "test": []}
+    known, task = village(**splits).qrels, village(**splits, shift=25)
+    task.qrels.update({f"train{row}": known[f"train{row}"] for row in range(3)})
+    finding = found("rewards", task)
+    assert finding.numbers["hits/blind@10"] == 0.9
+    assert "is judged" not in finding.message
+
+
 def test_a_reward_that_raises_is_an_error_of_its_check():
     recipe = load_recipe("toy/echo")
     patient = open_patient(recipe)

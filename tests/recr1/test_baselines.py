@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recr1.build import check_part, find_class
+from recr1.build import find_class
 from recr1.env import Environment
 from recr1.errors import UserError
 from recr1.evaluate import evaluate
@@ -221,31 +221,3 @@ def test_a_policy_without_a_declaration_gets_nothing():
     assert not isinstance(curious, Informed)
     introduce(curious, world())
     assert curious.met is None
-
-
-BAD = {
-    "keywords": {"top": [0, -1], "language": ["english", "E"]},
-    "prf": {"items": [0], "terms": [0], "words": [0], "weight": [-0.1, 1.1, float("nan")]},
-    "few_shot": {"shots": [0], "needs": [0], "samples": [0]},
-    "prompt_search": {"prompts": [1], "budget": [10], "instructions": [[" "]]},
-    "best_of": {"n": [1, 0]},
-    "best_item": {"words": [0]},
-    "term_oracle": {"terms": [0], "items": [0], "tried": [0], "measure": ["nDCG"]},
-}
-
-
-@pytest.mark.parametrize(
-    ("name", "option", "value"),
-    [(n, o, v) for n, options in BAD.items() for o, values in options.items() for v in values],
-)
-def test_a_value_that_cannot_be_used_is_told_by_check_and_constructor_alike(name, option, value):
-    cls = find_class("policy", name)
-    spec = {"policy": SPEAKER, option: value} if name in ("few_shot", "prompt_search", "best_of") else {option: value}
-    told = [
-        f"{problem.path.removeprefix('policy.')}: {problem.what}"
-        for problem in check_part("policy", {"type": name, **spec}, "policy")
-    ]
-    assert len(told) == 1 and told[0].startswith(f"{option}: ")
-    with pytest.raises(UserError) as refused:
-        cls(**spec)
-    assert str(refused.value) == told[0]
