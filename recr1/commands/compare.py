@@ -20,7 +20,7 @@ from recr1.evaluate import Evaluator
 from recr1.options import options_of
 from recr1.policies.adapters import OPTIONS as ADAPTER_OPTIONS
 from recr1.recipe import Recipe, find_recipe, load_recipe
-from recr1.runs import Run
+from recr1.runs import Run, policy_of, setting_of
 
 USUAL = ("raw", "keywords", "prf", "untrained", "few_shot", "prompt_search", "best_of_8", "best_item")
 """What is compared where nothing is named, beside the run that is the target."""
@@ -40,6 +40,8 @@ class Named:
     samples: int
     trained: bool
     notes: tuple[str, ...] = ()
+    runs: tuple[dict[str, Any], ...] = ()
+    """Of which run's policy each part is."""
 
 
 def compare(
@@ -64,7 +66,7 @@ def compare(
         measures: Names in place of the recipe's; the first is what verdicts are about.
         needs: At most so many, the first ones.
         category: The catalog field to slice by.
-        out: A folder for tables and numbers.
+        out: A folder for tables and numbers; that of the run, `compare/<split>`, where the target is one.
         as_json: The content of `compare.json` in place of tables.
     """
     folder = Path(target) if Path(target).is_dir() else None
@@ -77,16 +79,18 @@ def compare(
         evaluator = Evaluator(env, split, names, limit=needs, seed=recipe.seed, progress=bar.advance)
         entries = [_entry(evaluator, one, bar) for one in named]
         bar.begin("tests", 1)
-        comparison = Comparison(entries, category=category)
+        setting = setting_of(recipe.to_dict(), env.task.catalog.fingerprint)
+        comparison = Comparison(entries, category=category, setting=setting)
         comparison.summary  # noqa: B018 - under the bar: tests and slices take their time
         bar.advance(1, 1)
-    if out:
-        write(comparison, out)
+    home = Path(out) if out else folder / "compare" / split if folder else None
+    if home:
+        write(comparison, home)
     if as_json:
         said = {"verdict": verdict(comparison), "verdicts": verdicts(comparison)}
         sys.stdout.write(json.dumps(comparison.summary | said) + "\n")
     else:
-        _show(comparison, out)
+        _show(comparison, home)
     return 0
 
 
@@ -107,6 +111,7 @@ def _entry(evaluator: Evaluator, named: Named, bar: Bar) -> Entry:
         samples=named.samples,
         trained=named.trained,
         notes=named.notes,
+        runs=named.runs,
     )
 
 
@@ -145,9 +150,9 @@ def _read(text: str, recipe: Recipe, measure: str) -> Named:
     plain, samples = (sampled[1], int(sampled[2])) if sampled else (spec, 0)
     folders = [Path(piece.strip()).expanduser() for piece in plain.split("+")]
     if all(folder.is_dir() for folder in folders):
-        parts, notes = zip(*(_of_run(folder, recipe) for folder in folders), strict=True)
+        parts, notes, runs = zip(*(_of_run(folder, recipe) for folder in folders), strict=True)
         shown = label or "+".join(folder.resolve().name for folder in folders) + spec[len(plain) :]
-        return Named(shown, text, parts, samples, trained=True, notes=tuple(dict.fromkeys(sum(notes, ()))))
+        return Named(shown, text, parts, samples, trained=True, notes=tuple(dict.fromkeys(sum(notes, ()))), runs=runs)
     return Named(label or spec, text, (_of_type(plain, recipe, measure),), samples, trained=False)
 
 
@@ -172,8 +177,8 @@ def _of_type(text: str, recipe: Recipe, measure: str) -> Part:
     return Part(part.type, {**{name: value for name, value in given.items() if name in known}, **part.options})
 
 
-def _of_run(folder: Path, recipe: Recipe) -> tuple[Part, tuple[str, ...]]:
-    """The policy that a run trained, and what is other than in the recipe that it is compared under."""
+def _of_run(folder: Path, recipe: Recipe) -> tuple[Part, tuple[str, ...], dict[str, Any]]:
+    """The policy that a run trained, what is other than in the recipe that it is compared under, and which it is."""
     run = Run.open(folder)
     if not (run.policy_path / "config.json").is_file():
         raise RunError(f"{folder} holds no trained policy yet ({run.policy_path} is missing): finish the run first")
@@ -182,10 +187,10 @@ def _of_run(folder: Path, recipe: Recipe) -> tuple[Part, tuple[str, ...]]:
     options = {name: value for name, value in own.policy.options.items() if name not in ADAPTER_OPTIONS}
     other = [name for name in ("task", "retriever") if getattr(own, name) != getattr(recipe, name)]
     notes = tuple(f"trained with another {name}, {spell_part(getattr(own, name))}" for name in other)
-    return Part(own.policy.type, {**options, "model": str(run.policy_path)}), notes
+    return Part(own.policy.type, {**options, "model": str(run.policy_path)}), notes, policy_of(run)
 
 
-def _show(comparison: Comparison, out: str | None) -> None:
+def _show(comparison: Comparison, home: Path | None) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -195,5 +200,5 @@ def _show(comparison: Comparison, out: str | None) -> None:
     for label, sentence in verdicts(comparison).items():
         console.print(f"- {label}: {sentence}", soft_wrap=True, markup=False)
     console.print(f"\n{verdict(comparison)}", soft_wrap=True, markup=False, style="bold")
-    if out:
-        console.print(f"written to {out}", soft_wrap=True)
+    if home:
+        console.print(f"written to {home}", soft_wrap=True)

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recr1.build import Part, build
 from recr1.commands.bar import Bar
@@ -17,7 +17,7 @@ from recr1.evaluate import Evaluation, Evaluator, compare, examples, examples_te
 from recr1.evaluate.stats import p_text
 from recr1.policies.adapters import OPTIONS as ADAPTER_OPTIONS
 from recr1.recipe import Recipe, find_recipe, load_recipe
-from recr1.runs import Run, write_text, writing
+from recr1.runs import Run, origin_of, write_text, writing
 
 if TYPE_CHECKING:
     from recr1.evaluate import Swap
@@ -60,7 +60,9 @@ def evaluate(
     home = Path(out) if out else folder / "eval" / evaluator.split if folder else None
     swapped = swap(done, opened, spell_part(recipe.retriever)) if retrievers else None
     if home:
-        _write(done, swapped, home)
+        catalog = env.task.catalog.fingerprint
+        origin = origin_of(Run.open(folder), recipe.to_dict(), catalog) if folder else None
+        _write(done, swapped, home, origin)
     if as_json:
         summary = swapped.summary if swapped else [evaluation.summary for evaluation in done]
         sys.stdout.write(json.dumps(summary, indent=2) + "\n")
@@ -95,15 +97,15 @@ def _evaluated(evaluator: Evaluator, name: str, part: Part, samples: int, bar: B
     return evaluator(policy, samples=samples, name=name)
 
 
-def _write(done: Sequence[Evaluation], swapped: Swap | None, home: Path) -> None:
+def _write(done: Sequence[Evaluation], swapped: Swap | None, home: Path, origin: Mapping[str, Any] | None) -> None:
     """Each evaluation's files; of several, in a folder of its own name beside one common table."""
     if swapped:
-        write_swap(swapped, home)
+        write_swap(swapped, home, origin)
     if len(done) == 1:
-        write(done[0], home)
+        write(done[0], home, origin=origin)
         return
     for evaluation in done:
-        write(evaluation, home / evaluation.name)
+        write(evaluation, home / evaluation.name, origin=origin)
     shown = f"## Before and after\n\n```text\n{_examples(done)}\n```\n"
     with writing(home):
         write_text(home / "eval.md", "\n".join([table(done).markdown(), f"{_verdict(done)}\n", shown]))

@@ -18,7 +18,7 @@ from recr1.rescore import Rescored, Rescorer, read_written
 from recr1.rescore.picture import draw_curve
 from recr1.rescore.result import tables
 from recr1.rescore.written import TRAINING
-from recr1.runs import Run, write_text, writing
+from recr1.runs import Run, policy_of, write_text, writing
 from rewards.measures import Measure, parse_measure
 
 
@@ -69,6 +69,7 @@ def rescore_run(
         "run": _prints(run.facts()),
         "fingerprints": fingerprints(env, recipe.retriever.to_dict()),
         "notes": [*notes, *_drifted(results)],
+        "origin": policy_of(run),
         "overrides": list(overrides),
         "results": {one.written.name: one.summary for one in results},
         **surroundings(),

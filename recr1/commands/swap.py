@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,13 +90,15 @@ def open_retrievers(parts: dict[str, Part], env: Environment) -> dict[str, Retri
     return built
 
 
-def write_swap(result: Swap, home: Path) -> None:
-    """`swap.json`, every number; `swap.md`, the tables and what they say."""
+def write_swap(result: Swap, home: Path, origin: Mapping[str, Any] | None = None) -> None:
+    """`swap.json`, every number and of which run's policy they are; `swap.md`, the tables and what they say."""
     tables = [table.markdown() for table in swap_tables(result)]
-    verdict = "\n".join(f"- {line}" for line in _verdict(result))
+    said = list(_verdict(result))
+    verdict = "\n".join(f"- {line}" for line in said)
+    held = {**result.summary, "verdict": said, "origin": dict(origin) if origin else None}
     with writing(home):
         home.mkdir(parents=True, exist_ok=True)
-        write_text(home / "swap.json", json.dumps(result.summary, indent=2) + "\n")
+        write_text(home / "swap.json", json.dumps(held, indent=2) + "\n")
         write_text(home / "swap.md", "\n".join([*tables, f"{verdict}\n"]))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -12,6 +12,7 @@ import numpy as np
 
 from recr1.compare.entry import Entry, as_mapping
 from recr1.compare.slices import Slice, slice_mapping, slices_of
+from recr1.evaluate.phrases import ALPHA, tone_of
 from recr1.evaluate.report import check_same_needs
 from recr1.evaluate.seeds import pooled
 from recr1.evaluate.stats import (
@@ -28,9 +29,6 @@ from recr1.provenance import surroundings
 
 FORMAT = 1
 """Of `compare.json`; it changes when a name in it does."""
-
-ALPHA = 0.05
-"""A difference is called one where its corrected p is below this."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Difference:
     @property
     def real(self) -> bool:
         """Whether it is called a difference."""
-        return self.p_holm < ALPHA
+        return tone_of(self.difference, self.p_holm) != "open"
 
     def reversed(self) -> Difference:
         """The same from the other side."""
@@ -80,12 +78,15 @@ class Difference:
 class Comparison:
     """Entries on the same needs; the first is what the others are compared with."""
 
-    def __init__(self, entries: Sequence[Entry], *, category: str | None = None) -> None:
+    def __init__(
+        self, entries: Sequence[Entry], *, category: str | None = None, setting: Mapping[str, Any] | None = None
+    ) -> None:
         """Check that the entries fit together.
 
         Args:
             entries: At least one; the first is usually the raw need.
             category: The catalog field that needs are sliced by; None takes a usual name where there is one.
+            setting: What all of them were measured with, as `recr1.runs.setting_of` says; None where no recipe says it.
 
         Raises:
             ValueError: For entries of other needs or measures, or equal labels.
@@ -95,6 +96,7 @@ class Comparison:
         if len({entry.label for entry in entries}) < len(entries):
             raise ValueError(f"labels must differ: {', '.join(entry.label for entry in entries)}")
         self.entries, self.seed, self._category = list(entries), entries[0].first.seed, category
+        self._setting = dict(setting or {})
 
     @property
     def measures(self) -> list[str]:
@@ -176,6 +178,8 @@ class Comparison:
             "measures": self.measures,
             "main": self.main,
             "first": self.entries[0].label,
+            "subject": self.subject.label,
+            "setting": self._setting,
             "needs": [need.id for need in first.needs],
             "texts": [need.text for need in first.needs],
             "policies": {entry.label: as_mapping(entry, self.seed) for entry in self.entries},

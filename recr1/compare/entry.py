@@ -47,6 +47,8 @@ class Entry:
     trained: bool = False
     """Whether it comes from run folders."""
     notes: tuple[str, ...] = ()
+    runs: tuple[Mapping[str, Any], ...] = ()
+    """Of which run's policy each seed is, as `recr1.runs.policy_of` says; none of a policy without a run."""
 
     @property
     def bound(self) -> bool:
@@ -148,6 +150,7 @@ def measured(
     samples: int = 0,
     trained: bool = False,
     notes: Sequence[str] = (),
+    runs: Sequence[Mapping[str, Any]] = (),
 ) -> Entry:
     """Evaluate a policy, or each of its seeds, with what it costs.
 
@@ -159,6 +162,7 @@ def measured(
         samples: Completions per need whose measures are averaged; 0 is greedy. The cost is that of one.
         trained: Whether it comes from run folders.
         notes: What a reader of its numbers must know.
+        runs: Of which run's policy each seed is.
     """
     evaluations, costs = [], []
     sees: tuple[Sight, ...] = ()
@@ -167,7 +171,7 @@ def measured(
         evaluations.append(evaluator(metered, samples=samples, name=label))
         costs.append(metered.cost(len(evaluator.needs) * max(samples, 1)))
         sees = metered.sees
-    return Entry(label, spec, evaluations, costs, sees, trained, tuple(notes))
+    return Entry(label, spec, evaluations, costs, sees, trained, tuple(notes), tuple(runs))
 
 
 def as_mapping(entry: Entry, seed: int) -> Mapping[str, Any]:
@@ -180,6 +184,7 @@ def as_mapping(entry: Entry, seed: int) -> Mapping[str, Any]:
         "bound": entry.bound,
         "trained": entry.trained,
         "notes": list(entry.notes),
+        "runs": [dict(run) for run in entry.runs],
         "measures": {name: entry.interval(name, seed)._asdict() for name in entry.first.values},
         "cost": entry.cost._asdict(),
         "behaviour": entry.behaviour,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,19 +94,21 @@ def _bound_row(label: str, evaluation: Evaluation, system: str) -> list[str]:
     return [label, *(cell(numbers[system]) for numbers in measured), "", "", ""]
 
 
-def write(evaluation: Evaluation, folder: str | Path) -> Path:
+def write(evaluation: Evaluation, folder: str | Path, *, origin: Mapping[str, Any] | None = None) -> Path:
     """Write an evaluation into a folder and return it; raises `RunError` when it cannot be written.
 
     - `eval.json`: every number, the settings and the versions;
     - `eval.md`: the table;
     - `per_need.jsonl`: a line a need: text, completion, query, measures of policy, floor and ceiling, relevant ranks;
     - `run.trec` and `qrels.trec`; with several samples a need, `run.1.trec`, `run.2.trec` and so on.
+
+    `origin` says of which policy of a run it is (`recr1.runs.origin_of`); None of a policy without a run.
     """
     out = Path(folder)
     catalog, keys = evaluation.env.task.catalog, [evaluation.env.task.qrels[need.id] for need in evaluation.needs]
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "eval.json", json.dumps(evaluation.summary, indent=2) + "\n")
+        write_text(out / "eval.json", json.dumps(evaluation.summary | _kept(origin), indent=2) + "\n")
         write_text(out / "eval.md", table([evaluation]).markdown())
         write_text(out / "per_need.jsonl", "".join(json.dumps(line) + "\n" for line in per_need(evaluation)))
         write_text(out / "qrels.trec", "".join(trec.qrels_lines(evaluation.needs, keys, catalog)))
@@ -116,6 +118,10 @@ def write(evaluation: Evaluation, folder: str | Path) -> Path:
             name = "run.trec" if evaluation.samples == 1 else f"run.{sample + 1}.trec"
             write_text(out / name, "".join(trec.run_lines(evaluation.needs, hits, catalog, evaluation.name)))
     return out
+
+
+def _kept(origin: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"origin": dict(origin)} if origin else {}
 
 
 def per_need(evaluation: Evaluation) -> Iterator[dict[str, Any]]:

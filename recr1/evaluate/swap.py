@@ -6,7 +6,7 @@ and every test are those of the column: engines are never compared by their leve
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -98,6 +98,7 @@ class Swap:
         return {
             "own": self.own,
             "gain": self.gain_name,
+            "unheard": list(_unheard(self)),
             "retrievers": {name: self._column(name) for name in self.columns},
         }
 
@@ -137,56 +138,68 @@ def swap(done: Sequence[Evaluation], retrievers: Mapping[str, Retriever], own: s
 
 def swap_tables(result: Swap) -> list[Table]:
     """A table for each measure: floor, policies and ceiling by retrievers, what is gained on each, and what is kept."""
-    first = result.columns[result.own][0]
-    header = ["", *(_heading(list(result.columns), place) for place in range(len(result.columns)))]
+    return swap_tables_of(result.summary)
+
+
+def swap_tables_of(held: Mapping[str, Any]) -> list[Table]:
+    """The same of what `swap.json` holds; `KeyError` for what it cannot be."""
+    first = next(iter(held["retrievers"][held["own"]]["policies"].values()))
+    names = list(held["retrievers"])
+    header = ["", *(_heading(names, place) for place in range(len(names)))]
     return [
         Table(
-            f"{measure} on {first.split}: {len(first.needs)} needs, by retriever",
+            f"{measure} on {first['split']}: {first['needs']} needs, by retriever",
             header,
-            [*_level_rows(result, measure), *_gain_rows(result, measure)],
-            _notes(result) if measure == result.measures[0] else (),
+            [*_level_rows(held, measure), *_gain_rows(held, measure)],
+            _notes(held) if place == 0 else (),
         )
-        for measure in result.measures
+        for place, measure in enumerate(first["measures"])
     ]
 
 
-def _level_rows(result: Swap, measure: str) -> list[list[str]]:
-    columns = [[e.summary["measures"][measure] for e in column] for column in result.columns.values()]
+def _level_rows(held: Mapping[str, Any], measure: str) -> list[list[str]]:
+    columns = [
+        {name: summary["measures"][measure] for name, summary in column["policies"].items()}
+        for column in held["retrievers"].values()
+    ]
     policies = [
-        [e.name, *(cell(column[place]["policy"], column[place]["versus_floor"]["p"]) for column in columns)]
-        for place, e in enumerate(result.columns[result.own])
+        [name, *(cell(column[name]["policy"], column[name]["versus_floor"]["p"]) for column in columns)]
+        for name in columns[0]
     ]
-    floor, ceiling = ([bound, *(cell(column[0][bound]) for column in columns)] for bound in ("floor", "ceiling"))
+    firsts = [next(iter(column.values())) for column in columns]
+    floor, ceiling = ([bound, *(cell(first[bound]) for first in firsts)] for bound in ("floor", "ceiling"))
     return [floor, *policies, ceiling]
 
 
-def _gain_rows(result: Swap, measure: str) -> list[list[str]]:
-    first, *others = result.columns
-    rows = [[result.gain_name, *(_difference(result.gain(name, measure)) for name in result.columns)]]
+def _gain_rows(held: Mapping[str, Any], measure: str) -> list[list[str]]:
+    own, *others = (column["gains"][measure] for column in held["retrievers"].values())
+    rows = [[held["gain"], *(_difference(one["gain"]) for one in (own, *others))]]
     if others:
-        rows.append(["gain - first's", "", *(_difference(result.gain_versus_own(name, measure)) for name in others)])
-    if others and result.kept(first, measure) is not None:
-        rows.append(["gain kept", "100%", *(f"{result.kept(name, measure):.0%}" for name in others)])
+        rows.append(["gain - first's", "", *(_difference(one["gain_versus_own"]) for one in others)])
+    if others and own["kept"] is not None:
+        rows.append(["gain kept", "100%", *(f"{one['kept']:.0%}" for one in others)])
     return rows
 
 
-def _notes(result: Swap) -> list[str]:
-    names = list(result.columns)
+def _notes(held: Mapping[str, Any]) -> list[str]:
+    names = list(held["retrievers"])
     long = [f"{_heading(names, place)}: {name}." for place, name in enumerate(names) if len(name) > HEADING]
-    offered = capabilities_of(result.columns[result.own][0].env.retriever)
-    unheard = [
-        f"{name} reads as words what {result.own} understands: {', '.join(sorted(missing))}."
-        for name in names[1:]
-        if (missing := offered - capabilities_of(result.columns[name][0].env.retriever))
-    ]
     return [
-        f"Every policy wrote once, for {result.own}, and each retriever searched what it wrote. floor and ceiling are "
+        f"Every policy wrote once, for {held['own']}, and each retriever searched what it wrote. floor and ceiling are "
         "those of the column; p beside a policy is of its paired test against that floor. Gains are paired too, with "
         f"{LEVEL:.0%} bootstrap intervals, and each column is a test of its own. gain kept: as a share of the gain in "
         "the first column, if that one is clearly above 0.",
         *long,
-        *unheard,
+        *held.get("unheard", ()),
     ]
+
+
+def _unheard(result: Swap) -> Iterator[str]:
+    """What the policies' own engine understands, and another reads as words."""
+    offered = capabilities_of(result.columns[result.own][0].env.retriever)
+    for name in list(result.columns)[1:]:
+        if missing := offered - capabilities_of(result.columns[name][0].env.retriever):
+            yield f"{name} reads as words what {result.own} understands: {', '.join(sorted(missing))}."
 
 
 def _heading(names: Sequence[str], place: int) -> str:
@@ -194,6 +207,6 @@ def _heading(names: Sequence[str], place: int) -> str:
     return name if len(name) <= HEADING else f"{name.partition('(')[0][:HEADING]} #{place + 1}"
 
 
-def _difference(test: Comparison) -> str:
-    p = "p<0.001" if test.p < 0.001 else f"p={test.p:.3f}"
-    return f"{test.difference:+.3f} {p}\n{test.low:+.3f}..{test.high:+.3f}"
+def _difference(test: Mapping[str, float]) -> str:
+    p = "p<0.001" if test["p"] < 0.001 else f"p={test['p']:.3f}"
+    return f"{test['difference']:+.3f} {p}\n{test['low']:+.3f}..{test['high']:+.3f}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from recr1.report.queries import RankChange, rank_change
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+LONGEST = 24
+"""Letters of a name beside a picture; its table has them all the same as cut there."""
+
 
 def standing(policies: Sequence[Pooled], measure: str, name: str) -> Figure:
     """Raw need, policies and ceiling on one line each, with their intervals."""
@@ -23,6 +26,24 @@ def standing(policies: Sequence[Pooled], measure: str, name: str) -> Figure:
     rows = [("raw need", last["floor"], drawing.FLOOR)]
     rows += [(one.policy, one.measures[measure]["policy"], drawing.SERIES[0]) for one in policies]
     rows.append(("ceiling", last["ceiling"], drawing.CEILING))
+    title = f"{measure} between floor and ceiling"
+    return _intervals(f"standing-{name}", title, rows, f"Mean {measure} on the {policies[-1].first.split} needs")
+
+
+def compared(held: Mapping[str, Any], name: str) -> Figure:
+    """The policies of a comparison on one line each: the first, the rivals, and the bounds, which read the answers."""
+    main, rows = held["main"], []
+    for label, policy in held["policies"].items():
+        colour = drawing.FLOOR if label == held["first"] else drawing.SERIES[0 if policy["trained"] else 4]
+        shown = f"{label} *" if policy["bound"] else label
+        cut = shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 3]}..."
+        rows.append((cut, policy["measures"][main], drawing.CEILING if policy["bound"] else colour))
+    says = f"Mean {main} of each policy on the {held['split']} needs (*: reads the answers)"
+    return _intervals(f"compared-{name}", f"{main} of all policies", rows, says)
+
+
+def _intervals(name: str, title: str, rows: Sequence[tuple[str, Mapping[str, float], str]], says: str) -> Figure:
+    """Means with their intervals, a line a row: what it is called, its numbers, its colour."""
 
     def paint(axis: Axes) -> None:
         for place, (_, numbers, colour) in enumerate(reversed(rows)):
@@ -44,16 +65,10 @@ def standing(policies: Sequence[Pooled], measure: str, name: str) -> Figure:
         axis.spines[["left", "bottom"]].set_visible(False)
         axis.grid(axis="x", lw=0.8)
 
-    split = policies[-1].first.split
-    says = f"Mean {measure} on the {split} needs with {LEVEL:.0%} intervals: " + ", ".join(
-        f"{label} {numbers['mean']:.3f}" for label, numbers, _ in rows
-    )
+    told = ", ".join(f"{label} {numbers['mean']:.3f}" for label, numbers, _ in rows)
     table = [[label, *(f"{numbers[key]:.3f}" for key in ("mean", "low", "high"))] for label, numbers, _ in rows]
-    height = 0.5 + 0.46 * len(rows)
-    return Figure(
-        f"standing-{name}", f"{measure} between floor and ceiling", f"{says}.",
-        draw(f"standing-{name}", paint, height=height), ["", "mean", "low", "high"], table,
-    )  # fmt: skip
+    svg = draw(name, paint, height=0.5 + 0.46 * len(rows))
+    return Figure(name, title, f"{says}, with {LEVEL:.0%} intervals: {told}.", svg, ["", "mean", "low", "high"], table)
 
 
 def moved(policy: Pooled, name: str) -> Figure | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from recr1.report.source import Source
+from recr1.runs import other_policy, other_setting
 
 MOST = 5
 """Alerts of one sign that are told one by one."""
@@ -22,7 +23,12 @@ class Notice(NamedTuple):
 def notices(sources: Sequence[Source]) -> list[Notice]:
     """All of all runs, an accepted leak first."""
     several = len(sources) > 1
-    found = [notice for kind in (_leaks, _status, _alerts) for source in sources for notice in kind(source, several)]
+    found = [
+        notice
+        for kind in (_leaks, _status, _outdated, _alerts)
+        for source in sources
+        for notice in kind(source, several)
+    ]
     return found
 
 
@@ -49,6 +55,16 @@ def _status(source: Source, several: bool) -> Iterator[Notice]:  # noqa: FBT001
         title = "Stopped by the alarm" if stopped.get("why") == "collapse" else "Ended early"
         level = "stop" if stopped.get("why") == "collapse" else "warning"
         yield Notice(level, _titled(title, source, several), f"After step {stopped.get('step')}: {stopped.get('text')}")
+
+
+def _outdated(source: Source, several: bool) -> Iterator[Notice]:  # noqa: FBT001
+    """Evaluations that are not of the run as it is now."""
+    for one in source.judged:
+        origin = one.summary.get("origin") or {"catalog": one.summary["settings"].get("catalog")}
+        why = [*other_policy(origin, source.facts), *other_setting(origin, source.facts, source.recipe)]
+        if why:
+            text = f"{one.folder}: {'; '.join(why)}. Write it again: recr1 eval {source.path} --split {one.split}"
+            yield Notice("warning", _titled("Evaluation out of date", source, several), text)
 
 
 def _alerts(source: Source, several: bool) -> Iterator[Notice]:  # noqa: FBT001

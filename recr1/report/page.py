@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from recr1.evaluate.report import Table
-from recr1.report import drawing, figures, tables
+from recr1.report import attached, drawing, figures, tables
+from recr1.report.attached import Attached
 from recr1.report.card import Card, card
 from recr1.report.curves import curves
 from recr1.report.drawing import Figure
@@ -38,6 +39,11 @@ class Part:
     measure: str = ""
     tally: Mapping[str, int] | None = None
     """Needs that the policy won, tied and lost against the raw need."""
+    compared: Sequence[Attached] = ()
+    swapped: Sequence[Attached] = ()
+    rescored: Sequence[Attached] = ()
+    to_compare: str = ""
+    """The command that compares its policies with cheaper ones."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +80,27 @@ def page(sources: Sequence[Source]) -> Page:
 
 def _part(group: Group, name: str) -> Part:
     said = verdict(group)
-    if not group.splits:
-        return Part(name, group.name, said)
+    part = Part(
+        name,
+        group.name,
+        said,
+        compared=attached.compared(group, name),
+        swapped=attached.swapped(group),
+        rescored=attached.rescored(group),
+        to_compare=attached.to_compare(group),
+    )
+    return _evaluated(part, group) if group.splits else part
+
+
+def _evaluated(part: Part, group: Group) -> Part:
+    name = part.id
     policies = next(iter(group.splits.values()))
     last = policies[-1]
     measure = last.first.measures[0]
     won, lost = changes(policies, measure)
     test = last.measures[measure]["versus_floor"]
-    return Part(
-        id=name,
-        name=group.name,
-        verdict=said,
+    return replace(
+        part,
         standing=figures.standing(policies, measure, name),
         moved=figures.moved(last, name),
         results=[tables.results(group, split) for split in group.splits],

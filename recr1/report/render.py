@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).with_name("templates")
-_NUMBER = re.compile(r"[-+<]? ?[\d.,]+%?( s)?( to [-+][\d.]+)?( \[[-+\d., ]+\])?|(\d+/){2}\d+|-|none|")
+_SPAN = r"[-+]?[\d.]+(\.\.|-)[-+]?[\d.]+"
+_NUMBER = re.compile(
+    r"[-+<]? ?[\d.,]+%?( s)?( to [-+][\d.]+)?( \[[-+\d., ]+\])?|(\d+/){2}\d+|-|none|"
+    # Two lines: a mean with its p over its interval.
+    rf"|[-+]?[\d.]+( p[=<][\d.]+)?\n(\[{_SPAN}\]|{_SPAN}|\([\d.]+\))"
+)
+"""Cells that are aligned as numbers are."""
 
 
 def write_report(page: Page, out: Path) -> tuple[Path, Path]:
@@ -60,12 +66,18 @@ def _templates(*, autoescape: bool) -> Environment:
     )
     templates.filters["number_columns"] = number_columns
     templates.filters["indented"] = indented
+    templates.filters["sentence"] = sentence
     return templates
 
 
 def number_columns(table: Table) -> list[bool]:
     """Of each column of a table whether it holds numbers, which are aligned to the right."""
     return [all(_NUMBER.fullmatch(cell) for cell in column) for column in zip(*table.rows, strict=True)]
+
+
+def sentence(text: str) -> str:
+    """A clause as a sentence of its own."""
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def indented(text: str) -> str:

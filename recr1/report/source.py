@@ -32,6 +32,8 @@ class Judged:
     """`per_need.jsonl`: a line a need."""
     relevant: Mapping[str, int]
     """Need -> number of relevant items; empty where the answer keys are not there."""
+    folder: str = ""
+    """Where it was read, below the run folder."""
 
     @property
     def policy(self) -> str:
@@ -59,6 +61,16 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What another command wrote into the run folder."""
+
+    file: str
+    """Where, below the run folder."""
+    held: Mapping[str, Any]
+    """Its content."""
+
+
+@dataclass(frozen=True)
 class Source:
     """A run folder, read."""
 
@@ -70,6 +82,12 @@ class Source:
     alerts: Sequence[Mapping[str, Any]]
     rollouts: Sequence[Mapping[str, Any]]
     judged: Sequence[Judged] = field(default=())
+    compared: Sequence[Kept] = field(default=())
+    """`compare.json` of `recr1 compare`."""
+    swapped: Sequence[Kept] = field(default=())
+    """`swap.json` of `recr1 eval --retrievers`."""
+    rescored: Sequence[Kept] = field(default=())
+    """`rescore.json` of `recr1 rescore`."""
 
     @property
     def name(self) -> str:
@@ -101,8 +119,26 @@ def read_source(path: str | Path) -> Source:
         metrics=_lines(run.path / "metrics.jsonl", "step"),
         alerts=_lines(run.path / "alerts.jsonl", "step"),
         rollouts=_lines(run.path / "rollouts.jsonl", "step"),
-        judged=[_judged(file.parent) for file in sorted((run.path / "eval").rglob("eval.json"))],
+        judged=[_judged(file.parent, run.path) for file in sorted((run.path / "eval").rglob("eval.json"))],
+        compared=_kept(run.path, "compare", "compare.json"),
+        swapped=_kept(run.path, "eval", "swap.json"),
+        rescored=_kept(run.path, "rescored", "rescore.json"),
     )
+
+
+def _kept(home: Path, folder: str, name: str) -> list[Kept]:
+    """Every file of a name below a folder of the run; `RunError` for one that is not JSON."""
+    return [Kept(str(file.relative_to(home)), _mapping(file)) for file in sorted((home / folder).rglob(name))]
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    try:
+        held = json.loads(read_text(file))
+    except json.JSONDecodeError as error:
+        raise RunError(f"{file} is not JSON: {error} (write it again, or remove it)") from error
+    if not isinstance(held, dict):
+        raise RunError(f"{file} holds no mapping (write it again, or remove it)")
+    return held
 
 
 def _lines(path: Path, key: str) -> list[dict[str, Any]]:
@@ -115,7 +151,7 @@ def _lines(path: Path, key: str) -> list[dict[str, Any]]:
     return lines
 
 
-def _judged(folder: Path) -> Judged:
+def _judged(folder: Path, home: Path) -> Judged:
     """One evaluation; `RunError` where its files do not go together."""
     try:
         summary = json.loads(read_text(folder / "eval.json"))
@@ -127,7 +163,8 @@ def _judged(folder: Path) -> Judged:
         raise RunError(f"{folder} holds no whole evaluation: {error} (write it again with recr1 eval)") from error
     if not known:
         raise RunError(f"{folder}: eval.json and per_need.jsonl are not of one evaluation (write it with recr1 eval)")
-    return Judged(summary, lines, _relevant(folder / "qrels.trec", [line["need"] for line in lines]))
+    relevant = _relevant(folder / "qrels.trec", [line["need"] for line in lines])
+    return Judged(summary, lines, relevant, str(folder.relative_to(home)))
 
 
 def _relevant(path: Path, needs: Sequence[str]) -> dict[str, int]:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from recr1.evaluate.stats import LEVEL, Comparison, compare, holm, p_text
+from recr1.evaluate.phrases import Tone, clause, tone_of
+from recr1.evaluate.stats import Comparison, compare, holm
 from recr1.report.pool import Group, Pooled
 from recr1.report.source import Source
-
-ALPHA = 1 - LEVEL
-Tone: TypeAlias = Literal["good", "bad", "open"]
-"""A gain that is real, a loss that is, or nothing that can be said."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +24,7 @@ class Against:
     @property
     def tone(self) -> Tone:
         """Whether the difference is real, and which way."""
-        if self.p >= ALPHA:
-            return "open"
-        return "good" if self.test.difference > 0 else "bad"
+        return tone_of(self.test.difference, self.p)
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,7 @@ def verdict(group: Group) -> Verdict:
     split, policies = next(iter(group.splits.items()))
     last, measure = policies[-1], policies[-1].first.measures[0]
     against = comparisons(policies, measure)
-    sentence = f"{_subject(last, group)} is {_joined(_clauses(against, measure))}, on {_needs(last, split)}."
+    sentence = f"{_subject(last, group)} is {', '.join(_clauses(against, measure))}, on {_needs(last, split)}."
     return Verdict(against[0].tone, sentence, [*_remarks(group, last, measure, split)])
 
 
@@ -65,24 +60,7 @@ def comparisons(policies: Sequence[Pooled], measure: str) -> list[Against]:
 
 def _clauses(against: Sequence[Against], measure: str) -> Iterator[str]:
     for one in against:
-        test = one.test
-        if one.tone == "open":
-            yield (
-                f"not distinguishable from {one.other} ({test.difference:+.3f} {measure}, "
-                f"{LEVEL:.0%} CI {test.low:+.3f} to {test.high:+.3f}, {p_text(one.p)})"
-            )
-            continue
-        word = "better" if one.tone == "good" else "worse"
-        low, high = sorted((abs(test.low), abs(test.high)))
-        yield (
-            f"{word} than {one.other} by {abs(test.difference):.3f} {measure} "
-            f"({LEVEL:.0%} CI {low:.3f} to {high:.3f}, {p_text(one.p)})"
-        )
-
-
-def _joined(clauses: Iterator[str]) -> str:
-    *most, last = clauses
-    return f"{', '.join(most)}, and {last}" if most else last
+        yield clause(one.other, measure, (one.test.difference, one.test.low, one.test.high), one.p)
 
 
 def _subject(last: Pooled, group: Group) -> str:

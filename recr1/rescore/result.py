@@ -174,20 +174,26 @@ class Rescorer:
 
 def tables(results: Sequence[Rescored]) -> list[Table]:
     """A table a measure: everything that was written, before and after, between floor and ceiling."""
+    return tables_of({one.written.name: one.summary for one in results})
+
+
+def tables_of(results: Mapping[str, Mapping[str, Any]]) -> list[Table]:
+    """The same of what `rescore.json` holds as `results`; `KeyError` for what it cannot be."""
     header = ["", "before", "after", "change", "floor", "ceiling", "after - floor"]
+    measures = list(next(iter(results.values()))["measures"])
     return [
         Table(
             f"{measure}, rescored",
             header,
-            [_row(one, one.summary["measures"][measure]) for one in results],
+            [_row(name, one["needs"], one["measures"][measure]) for name, one in results.items()],
             _notes(results) if place == 0 else (),
         )
-        for place, measure in enumerate(results[0].measures)
+        for place, measure in enumerate(measures)
     ]
 
 
-def _notes(results: Sequence[Rescored]) -> list[str]:
-    missing = sum(one.missing for one in results)
+def _notes(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    missing = sum(one["missing"] for one in results.values())
     return [
         f"Means over needs; {LEVEL:.0%} bootstrap intervals, and p of paired randomisation tests over needs. before: "
         "with the run's own retriever and catalog, floor and ceiling too (in brackets).",
@@ -195,14 +201,14 @@ def _notes(results: Sequence[Rescored]) -> list[str]:
     ]
 
 
-def _row(one: Rescored, numbers: Mapping[str, Any]) -> list[str]:
+def _row(name: str, needs: int, numbers: Mapping[str, Any]) -> list[str]:
     before, change = numbers["before"], numbers.get("change")
     bounds = [
-        f"{numbers[bound]:.3f}" + (f"\n({numbers[f'{bound}_before']:.3f})" if one.original else "")
+        f"{numbers[bound]:.3f}" + (f"\n({numbers[then]:.3f})" if (then := f"{bound}_before") in numbers else "")
         for bound in ("floor", "ceiling")
     ]
     return [
-        f"{one.written.name}\n{one.summary['needs']} needs",
+        f"{name}\n{needs} needs",
         f"{before['mean']:.3f}" if before else "-",
         "{mean:.3f}".format(**numbers["after"]),
         _difference(change) if change else "-",

@@ -159,11 +159,11 @@ def test_the_verdict_says_better_worse_and_not_distinguishable():
     said = verdicts(comparison)
     found = comparison.difference("nDCG@10", "b", "a")
     assert said["b"] == (
-        f"better than a by {found.difference:.2f} nDCG@10 (95% CI {found.low:.2f} to {found.high:.2f}, p < 0.001), "
+        f"better than a by {found.difference:.3f} nDCG@10 (95% CI {found.low:.3f} to {found.high:.3f}, p < 0.001), "
         "better than c and d."
     )
     assert said["c"] == (
-        "not distinguishable from a (difference +0.00 nDCG@10, 95% CI +0.00 to +0.00, p = 1.000), "
+        "not distinguishable from a (+0.000 nDCG@10, 95% CI +0.000 to +0.000, p = 1.000), "
         "better than d, worse than b."
     )
     assert said["d"].startswith("worse than a by 0.") and said["d"].endswith("worse than b and c.")

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from recr1.cli import run as recr1
 from tests.report.runs import make_run
 
 
@@ -17,3 +18,15 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def copied(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "lamp-run")
+
+
+@pytest.fixture(scope="session")
+def attached(finished, tmp_path_factory):
+    """The same run with a comparison, a swap test and two rescored results in its folder."""
+    run = shutil.copytree(finished, tmp_path_factory.mktemp("attached") / "lamp-run")
+    swap = ["--policy", "echo", "--retrievers", "rank_bm25", "--split", "test"]
+    assert recr1(["rescore", str(run), "retriever.b=0.1", "--name", "bm25"]) == 0
+    assert recr1(["rescore", str(run), "--measures", "RR@10"]) == 0
+    assert recr1(["compare", str(run), "--policies", "raw,prf(items=3),best_item"]) == 0
+    assert recr1(["eval", str(run), *swap]) == 0
+    return run

@@ -37,8 +37,8 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def written(finished, tmp_path_factory):
-    return write_report(page([read_source(finished)]), tmp_path_factory.mktemp("page") / "report.html")[0]
+def written(attached, tmp_path_factory):
+    return write_report(page([read_source(attached)]), tmp_path_factory.mktemp("page") / "report.html")[0]
 
 
 @pytest.fixture(params=[("light", 1280), ("dark", 390)], ids=["light-desktop", "dark-telephone"])

@@ -54,7 +54,7 @@ def edit(path, **facts):
 def test_the_verdict_leads_with_gain_interval_and_p(made):
     assert re.fullmatch(
         r"The trained policy is not distinguishable from the raw need \([+]0\.\d{3} nDCG@10, 95% CI .*, p = .*\), "
-        r"and not distinguishable from the untrained policy \(.*\), on 6 held-out needs of 'test'\.",
+        r"not distinguishable from the untrained policy \(.*\), on 6 held-out needs of 'test'\.",
         made.parts[0].verdict.sentence,
     )
 
