@@ -105,7 +105,7 @@ SETTINGS = {
     "gain": "what an item gains: `linear` its grade, `exp` 2^grade - 1, `task` what the task says",
     "p": "the probability of going on to the next place",
     "alpha": "how much a kind that was seen before loses, from 0 to 1",
-    "field": "the field of the catalog that is read",
+    "field": "the field of the catalog that is read (of `popularity` its interactions, where it has no such field)",
     "head": "the share of the catalog that is no tail",
 }
 

@@ -40,7 +40,7 @@ class Catalog:
     """All items: ids, texts and named fields, each in one order. The policy never sees it.
 
     `texts[row]` is the text that is searched when a retriever names no fields; `fields[name][row]` is a column of the
-    data (a title, a brand, a price); `interactions` is for recommenders (user-item events) and None for search.
+    data (a title, a brand, a price); `interactions` is for recommenders (events of a user and a row), None for search.
     Raises `ValueError` for an empty catalog, a repeated id, or columns of different lengths.
     """
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import wraps
+from operator import index
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.base import Catalog
+from retrievers.base import Catalog, Rows
+
+POPULARITY = "popularity"
+"""The field that says how popular items are, where nobody names another."""
 
 Doubles = NDArray[np.float64]
 Read = TypeVar("Read")
@@ -72,7 +76,44 @@ def percentiles(catalog: Catalog, field: str) -> Doubles:
 
     Ranks and not counts, because counts of sales or clicks are so skewed that a mean is one best seller's.
     """
-    counts_N = np.nan_to_num(numbers(catalog, field, "popularity"), nan=-np.inf)
+    return _percentiles(np.nan_to_num(numbers(catalog, field, "popularity"), nan=-np.inf))
+
+
+def popularity(catalog: Catalog | None, field: str, owner: str) -> Doubles:
+    """(N,) the `percentiles` of a field; those of the interactions for `popularity`, where a catalog has no such field.
+
+    Interactions are events, each a user and a catalog row, with what else there is (time, weight) after them: a
+    sequence of tuples, or an array of at least two columns. An item is as popular as it has events.
+
+    Raises `ValueError` where the catalog has neither, or they are something else.
+    """
+    if catalog is None or field != POPULARITY or field in catalog.fields or catalog.interactions is None:
+        return percentiles(catalog, field, owner)
+    if catalog not in _OF_INTERACTIONS:
+        _OF_INTERACTIONS[catalog] = _percentiles(np.bincount(_rows_of_events(catalog, owner), minlength=len(catalog)))
+    return _OF_INTERACTIONS[catalog]
+
+
+_OF_INTERACTIONS: WeakKeyDictionary[Catalog, Doubles] = WeakKeyDictionary()
+
+
+def _rows_of_events(catalog: Catalog, owner: str) -> Rows:
+    """(E,) the catalog row of each event."""
+    events: Any = catalog.interactions
+    try:
+        rows = events[:, 1] if isinstance(events, np.ndarray) else [event[1] for event in events]
+        rows_E = np.array([index(row) for row in rows], np.int64)
+    except (TypeError, IndexError) as error:
+        raise ValueError(f"{owner} counts the catalog's interactions, which must be pairs of user and row") from error
+    beyond = rows_E[(rows_E < 0) | (rows_E >= len(catalog))]
+    if len(beyond):
+        raise ValueError(
+            f"{owner} counts the catalog's interactions, and one has row {beyond[0]} of {len(catalog)} items"
+        )
+    return rows_E.astype(np.int32)
+
+
+def _percentiles(counts_N: NDArray[Any]) -> Doubles:
     return np.searchsorted(np.sort(counts_N), counts_N, side="left") / len(counts_N)
 
 

@@ -1,4 +1,4 @@
-"""Measures of how popular what a ranking shows is; popularity is a number in a catalog field, such as sales."""
+"""Measures of how popular what a ranking shows is: by a catalog field such as sales, or by interactions of users."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 
 from retrievers.base import Catalog
 from rewards.base import Graded, Qrels
-from rewards.columns import percentiles
+from rewards.columns import POPULARITY, popularity
 from rewards.measures.base import Doubles, Measure, as_number, share
 
 
 @dataclass(frozen=True)
 class Popular(Measure):
-    """A measure that reads how popular items are from a field of the catalog."""
+    """A measure that reads how popular items are from a field of the catalog, or counts its interactions."""
 
-    field: str = "popularity"
+    field: str = POPULARITY
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -26,8 +26,8 @@ class Popular(Measure):
             raise ValueError(f"{self.symbol}: field must be the name of a catalog field, not {self.field!r}")
 
     def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
-        """Raises `ValueError` where the catalog has no such field, or one that holds no numbers."""
-        percentiles(catalog, self.field, self.name)
+        """Raises `ValueError` where the catalog says nothing of it: no such field, or one that holds no numbers."""
+        popularity(catalog, self.field, self.name)
 
     def _mean(self, value_N: Doubles, graded: Graded) -> Doubles:
         """(B,) the mean over the items in the first k places; 0 where there is none."""
@@ -40,7 +40,8 @@ class Popular(Measure):
 class Popularity(Popular):
     """How popular the items in the first k places are: the mean of the share of the catalog that is less popular.
 
-    Low is not good and high is not bad: it is read beside the floor's. An item without a number is the least popular.
+    Low is not good and high is not bad: it is read beside the floor's. An item without a number is the least popular. A
+    catalog with interactions and no field `popularity` is read by how many events each item has.
 
     Formula: mean over the items in the first k places of (items that are less popular / items of the catalog)
     Elsewhere: average recommendation popularity (Yin et al., VLDB 2012), by ranks in place of counts
@@ -49,7 +50,7 @@ class Popularity(Popular):
     symbol: ClassVar[str] = "Popularity"
 
     def _score(self, graded: Graded) -> Doubles:
-        return self._mean(percentiles(graded.catalog, self.field, self.name), graded)
+        return self._mean(popularity(graded.catalog, self.field, self.name), graded)
 
 
 @dataclass(frozen=True)
@@ -72,5 +73,5 @@ class Tail(Popular):
         as_number(self, "head", 0, 1, ends=False)
 
     def _score(self, graded: Graded) -> Doubles:
-        tail_N = percentiles(graded.catalog, self.field, self.name) < 1 - self.head
+        tail_N = popularity(graded.catalog, self.field, self.name) < 1 - self.head
         return self._mean(tail_N.astype(np.float64), graded)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from retrievers.base import Catalog
 from rewards.base import Qrels
-from rewards.columns import labels, numbers, percentiles
+from rewards.columns import labels, numbers, percentiles, popularity
 from rewards.measures import CORPUS_MEASURES, measure_all, parse_measure
 
 KINDS = ["a", "a", "b", ["b", "c"], None, "", "d", "d"]
@@ -182,6 +182,54 @@ def test_a_column_is_read_once_a_catalog_and_forgotten_with_it():
     del items
     gc.collect()
     assert alive() is None
+
+
+EVENTS = [("ann", 2), ("ann", 6), ("bob", 6), ("bob", 3), ("eve", 6), ("eve", 3), ("eve", 2), ("eve", 3)]
+
+
+def shop(events=EVENTS, **fields):
+    items = catalog(**fields)
+    return Catalog(items.ids, items.texts, items.fields, events)
+
+
+@pytest.mark.parametrize(
+    "events", [EVENTS, tuple((*event, 0.5) for event in EVENTS), np.array([[0, row] for _, row in EVENTS])]
+)
+def test_without_a_field_an_item_is_as_popular_as_it_has_interactions(events):
+    # Two events of item 2, three each of 3 and 6, none of the five others.
+    assert value("Popularity@2", [6, 2], {}, shop(events)) == pytest.approx((6 / 8 + 5 / 8) / 2)
+    assert value("Popularity@2", [0, 3], {}, shop(events)) == pytest.approx((0 + 6 / 8) / 2)
+    assert value("Tail(head=0.3)@3", [2, 3, 6], {}, shop(events)) == pytest.approx(1 / 3)
+
+
+def test_a_field_that_is_named_or_there_is_read_in_place_of_interactions():
+    assert value("Popularity(field=sales)@1", [4], {}, shop()) == value("Popularity(field=sales)@1", [4], {})
+    assert value("Popularity@1", [0], {}, shop(popularity=[9, *[0] * 7])) == pytest.approx(7 / 8)
+
+
+def test_interactions_are_counted_once_a_catalog():
+    items = shop()
+    assert popularity(items, "popularity", "x") is popularity(items, "popularity", "y")
+    assert popularity(shop([]), "popularity", "x").tolist() == [0] * 8
+
+
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        ([("ann", 8)], r"Tail@3 counts the catalog's interactions, and one has row 8 of 8 items"),
+        ([("ann", -1)], r"and one has row -1 of 8 items"),
+        ([("ann", "i3")], "which must be pairs of user and row"),
+        ([("ann", 1.5)], "which must be pairs of user and row"),
+        (["a"], "which must be pairs of user and row"),
+        (7, "which must be pairs of user and row"),
+        (np.zeros((4, 1), int), "which must be pairs of user and row"),
+        (np.zeros(4, int), "which must be pairs of user and row"),
+        (None, r"Tail@3 reads the catalog's field 'popularity', which is not there \(fields: category, sales\)"),
+    ],
+)
+def test_a_catalog_that_does_not_say_how_popular_items_are_is_refused(events, message):
+    with pytest.raises(ValueError, match=message):
+        parse_measure("Tail@3").check_data(shop(events), {})
 
 
 def test_items_that_are_equally_popular_are_all_tail():
