@@ -2,19 +2,22 @@
 
 Needs and seeds are both chance. Averaging over the seeds and testing over needs alone would take the runs that happened
 for all runs there could be: with 400 needs and few seeds it claims differences that the next seed takes back. Testing
-over the means of the seeds alone would forget that other needs could have been asked. So both count, as in the studies
-of several readers and many cases (Obuchowski and Rockette 1995; Hillis 2007): the same needs under every seed, two-way
-random effects, and a t distribution whose degrees of freedom are few where the seeds are.
+over the means of the seeds alone would forget that other needs could have been asked. So both count: the same needs
+under every seed, crossed random effects (Clark 1973), each with the quantile of its own degrees of freedom.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recr1.evaluate.stats import LEVEL, Doubles
+
+_HALVINGS = 60
+"""Of the range that p is in; each halves the error of its logarithm."""
 
 
 class Pooled(NamedTuple):
@@ -25,11 +28,18 @@ class Pooled(NamedTuple):
     high: float
     """Bounds of its interval."""
     p: float
-    """Two-sided, that it is 0."""
-    error: float
-    """Its standard error."""
-    freedom: float
-    """Degrees of freedom."""
+    """Two-sided, that it is 0: the interval of level 1 - p ends at 0."""
+    over_seeds: float
+    """Half the interval that seeds alone would have; more seeds make it narrower. 0 where no system has several."""
+    over_needs: float
+    """Half the interval that needs alone would have; more needs make it narrower."""
+
+
+class _Source(NamedTuple):
+    """A source of chance: its share of the variance of the mean, as estimated, with its degrees of freedom."""
+
+    variance: float
+    freedom: int
 
 
 def pooled(
@@ -37,10 +47,19 @@ def pooled(
 ) -> Pooled:
     """The first system, S seeds on N needs, against the second, whose seeds are others and may be more or fewer.
 
-    The variance of the mean is that of the seeds (of each system that has more than one: the variance of its means, by
-    their number) plus that of needs (of the differences per need, by N, without the share that the seeds explain
-    already). The degrees of freedom are Satterthwaite's. A system with one seed is taken as it is: then the claim is
-    about that run.
+    Half the interval is the root of the sum of squares of what each source of chance would make it alone, for the
+    seeds of each system that has several and for the needs (Banerjee 1961):
+
+        half^2 = sum over systems of t(S - 1)^2 * var(means of seeds) / S  +  t(N - 1)^2 * var(means of needs) / N
+
+    Its level holds whatever the variances are, for normal effects: the chance that a squared normal value is below x is
+    concave in x, so that the chance of the weighted sum is at least the same weighted sum of chances, each of which is
+    the level. One t distribution with Satterthwaite's degrees of freedom would be narrower, and is too bold with few
+    seeds: where their means happen to lie close together, it takes the many degrees of freedom of the needs. What needs
+    and seeds do together is in both terms, which errs on the safe side (as min F' of Clark 1973 does).
+
+    A system with one seed is taken as it is: then the claim is about that run. With one seed on both sides this is the
+    paired t test.
 
     Args:
         first_SN: values of a measure.
@@ -55,29 +74,41 @@ def pooled(
     if len({arm.shape[1] for arm in arms}) > 1:
         raise ValueError(f"a paired comparison of {arms[0].shape[1]} needs with {arms[1].shape[1]}")
     means_N = arms[0].mean(axis=0) - (arms[1].mean(axis=0) if len(arms) > 1 else 0.0)
-    size = len(means_N)
-    many = [arm for arm in arms if len(arm) > 1]
-    seeds = [float(arm.mean(axis=1).var(ddof=1)) / len(arm) for arm in many]
-    explained = sum(_interaction(arm) / (arm.size) for arm in many)
-    needs = max(float(means_N.var(ddof=1)) / size - explained, 0.0)
-    variance = sum(seeds) + needs
+    seeds = [_source(arm.mean(axis=1)) for arm in arms if len(arm) > 1]
+    needs = [_source(means_N)]
     difference = float(means_N.mean())
-    if variance == 0:
-        return Pooled(difference, difference, difference, float(difference == 0), 0.0, float(size - 1))
-    lost = needs**2 / (size - 1) + sum(part**2 / (len(arm) - 1) for part, arm in zip(seeds, many, strict=True))
-    freedom, error = variance**2 / lost, float(np.sqrt(variance))
+    half = _half(seeds + needs, 1 - level)
+    p = _p(difference, seeds + needs)
+    return Pooled(difference, difference - half, difference + half, p, _half(seeds, 1 - level), _half(needs, 1 - level))
+
+
+def _source(means: Doubles) -> _Source:
+    return _Source(float(means.var(ddof=1)) / len(means), len(means) - 1)
+
+
+def _half(sources: Sequence[_Source], p: float) -> float:
+    """Half the interval of level 1 - p."""
     from scipy import special  # scipy.stats has the same t distribution, and takes seconds to import
 
-    half = float(special.stdtrit(freedom, (1 + level) / 2)) * error
-    p = 2 * float(special.stdtr(freedom, -abs(difference) / error))
-    return Pooled(difference, difference - half, difference + half, p, error, freedom)
+    return float(np.sqrt(sum(float(special.stdtrit(freedom, p / 2)) ** 2 * variance for variance, freedom in sources)))
 
 
-def _interaction(values_SN: Doubles) -> float:
-    """The mean square of what neither need nor seed explains: the part of the needs' variance that seeds hold too."""
-    seeds, size = values_SN.shape
-    rest = values_SN - values_SN.mean(axis=0) - values_SN.mean(axis=1, keepdims=True) + values_SN.mean()
-    return float((rest**2).sum() / ((seeds - 1) * (size - 1)))
+def _p(difference: float, sources: Sequence[_Source]) -> float:
+    """The p whose interval ends at 0, between that of the source that alone would have the largest and 1."""
+    from scipy import special
+
+    away = abs(difference)
+    alone = [(freedom, float(np.sqrt(variance))) for variance, freedom in sources if variance > 0]
+    if not (alone and away):
+        return float(not away)
+    low = max(2 * float(special.stdtr(freedom, -away / error)) for freedom, error in alone)
+    if len(alone) == 1 or low == 0:
+        return low
+    low, high = float(np.log(low)), 0.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _half(sources, float(np.exp(middle))) > away else (low, middle)
+    return float(np.exp(high))
 
 
 def _checked(values_SN: NDArray[np.floating]) -> Doubles:

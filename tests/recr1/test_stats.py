@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 
-from recr1.evaluate.seeds import pooled
 from recr1.evaluate.stats import (
     bootstrap_interval,
     bootstrap_test,
@@ -160,63 +159,3 @@ def test_the_bootstrap_test_holds_its_level_and_finds_an_effect():
     assert bootstrap_test(np.random.default_rng(0).normal(0.05, 0.2, 500), seed=0) < 0.001
     assert bootstrap_test(np.zeros(5), seed=0) == 1.0
     assert bootstrap_test(np.full(9, 0.5), seed=0, resamples=99) <= 0.05
-
-
-def seeds_and_needs(rng, seeds, seed_spread, difference=0.0, needs=100):
-    need, noise = rng.normal(0.5, 0.3, (1, needs)), rng.normal(0, 0.1, (2, seeds, needs))
-    arms = need + rng.normal(0, seed_spread, (2, seeds, 1)) + noise
-    return arms[0] + difference, arms[1]
-
-
-def test_pooling_counts_the_seeds_where_an_average_over_them_would_not():
-    rng = np.random.default_rng(5)
-    naive, whole = [], []
-    for _ in range(300):
-        first, second = seeds_and_needs(rng, 3, 0.05)
-        whole.append(pooled(first, second).p < 0.05)
-        differences = first.mean(axis=0) - second.mean(axis=0)
-        naive.append(abs(differences.mean()) > 1.98 * standard_error(differences))
-    assert np.mean(whole) <= 0.07
-    assert np.mean(naive) > 0.5
-
-
-def test_pooling_finds_what_is_larger_than_the_spread_of_seeds():
-    first, second = seeds_and_needs(np.random.default_rng(6), 5, 0.01, difference=0.1)
-    found = pooled(first, second)
-    assert found.p < 0.001 and found.low < 0.1 < found.high
-
-
-def test_pooled_numbers_are_those_of_the_hand():
-    # Means over seeds 0.5 and 0.1 per need; seed means 0.2, 0.4: variance 0.02 / 2 seeds = 0.01. Of needs: variance of
-    # 0.5, 0.1 is 0.08, by 2 needs 0.04, less the interaction: rests are all 0.1 in size, 0.04 / 1, by 4 values 0.01.
-    found = pooled(np.array([[0.3, 0.1], [0.7, 0.1]]))
-    assert found.difference == pytest.approx(0.3)
-    assert found.error == pytest.approx((0.01 + 0.03) ** 0.5)
-    assert found.freedom == pytest.approx(0.04**2 / (0.01**2 / 1 + 0.03**2 / 1))
-
-
-def test_a_single_seed_on_either_side_is_the_t_test_over_needs():
-    rng = np.random.default_rng(8)
-    first, second = rng.normal(0.1, 1, (1, 30)), rng.normal(0, 1, (1, 30))
-    found = pooled(first, second)
-    differences = (first - second)[0]
-    assert found.error == pytest.approx(standard_error(differences))
-    assert found.freedom == pytest.approx(29)
-
-
-def test_no_spread_at_all_is_a_point():
-    assert pooled(np.full((2, 3), 0.5), np.full((2, 3), 0.5))[:4] == (0, 0, 0, 1)
-    assert pooled(np.full((2, 3), 0.5))[:4] == (0.5, 0.5, 0.5, 0)
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "message"),
-    [
-        (np.zeros((2, 3)), np.zeros((2, 4)), "3 needs with 4"),
-        (np.zeros(3), None, "seeds by at least 2 needs"),
-        (np.array([[0.1, np.nan]]), None, "not finite"),
-    ],
-)
-def test_pooling_refuses_other_shapes(first, second, message):
-    with pytest.raises(ValueError, match=message):
-        pooled(first, second)
