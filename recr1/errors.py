@@ -35,6 +35,10 @@ class RunError(UserError):
     """A run folder that cannot be used as asked."""
 
 
+class LeakError(UserError):
+    """A policy that is shown what is hidden from it."""
+
+
 class MissingLibrary(UserError):  # noqa: N818 - it says what is missing, like ModuleNotFoundError
     """An optional library that is not installed, and the extra that brings it."""
 

@@ -13,14 +13,13 @@ no catalog, no qrels, no retriever. Seeded; the same machine, versions and threa
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from random import Random
 from typing import Any
 
-from recr1.tasks.shop.language import Manner, write_need
 from recr1.tasks.shop.lexicon import Lexicon, load_lexicon
+from recr1.tasks.shop.pairs import shopper_pairs
 
 VOCABULARY = 2048
 """Tokens of the policy that ships."""
@@ -33,31 +32,6 @@ CHAT_TEMPLATE = (
     "{% if message.role == 'user' %}<|query|>{% endif %}"
     "{% endfor %}"
 )
-
-
-def shopper_pairs(lexicon: Lexicon, seed: int) -> Iterator[tuple[str, str]]:
-    """Endless (need, query) pairs of people and a general thesaurus; no shop has a say in them.
-
-    Every phrase of the lexicon is used, as any pretrained language model knows them all, but only the sentence frames
-    of training needs: those of held-out needs are new to the policy.
-    """
-    rng = Random(f"tiny shopper {seed}")
-    while True:
-        manner = Manner(
-            frames=lexicon.frames["seen"],
-            chitchat=lexicon.chitchat["seen"],
-            phrases="all",
-            indirect=rng.choice((0.2, 0.6)),
-            typos=0.2,
-        )
-        product = rng.choice(lexicon.types)
-        families = rng.sample(lexicon.families[product], rng.choices((1, 2, 3), (0.2, 0.4, 0.4))[0])
-        wishes = [f"{family}/{rng.choice(lexicon.values[family])}" for family in sorted(families)]
-        need = write_need(lexicon, product, wishes, manner, rng)
-        words = [rng.choice(lexicon.concepts[name].words) for name in (*wishes, f"type/{product}")]
-        if rng.random() < 0.15:  # people sometimes say the same thing twice, in two words
-            words.insert(rng.randrange(len(words)), rng.choice(lexicon.concepts[rng.choice(wishes)].words))
-        yield need, " ".join(words)
 
 
 def make_tokenizer(lexicon: Lexicon, vocabulary: int) -> Any:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from recr1.build import Part, build
 from recr1.env.asking import Faults, ask
+from recr1.env.canary import Canary
 from recr1.env.contract import checked_reward
 from recr1.env.step import Step
 from recr1.errors import DataError, UserError
@@ -45,7 +46,8 @@ class Environment:
     What the retriever and the rewards return is checked: `ContractError` names the one that broke its interface, and an
     error that they raise passes through untouched; but for `Unanswered`, which leaves some rollouts without a reward.
     None of these ever becomes a number.
-    The format is told what the retriever understands, so that no prompt offers what the engine ignores.
+    The format is told what the retriever understands, so that no prompt offers what the engine ignores. Where a task
+    declares a `canary`, a text of every item, no prompt may hold it.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Environment:
         if k < 1:
             raise UserError(f"k is {k}: a search needs at least one item")
         self.task, self.retriever, self.k = task, retriever, k
+        self._canary = Canary.of(task)
         self.rewards = tuple(rewards)
         self.elsewhere = self._opened(elsewhere or {})
         for one in (retriever, *self.elsewhere.values()):
@@ -150,8 +153,11 @@ class Environment:
         return self._need_by_id[need_id]
 
     def prompts(self, needs: Sequence[Need]) -> list[Chat]:
-        """What the policy reads, one chat a need."""
-        return [self.format.render(need) for need in needs]
+        """What the policy reads, one chat a need; raises `LeakError` where the canary of the task stands in one."""
+        prompts = [self.format.render(need) for need in needs]
+        for need, prompt in zip(needs, prompts, strict=True):
+            self._canary.look(need, prompt)
+        return prompts
 
     def step(
         self, needs: Sequence[Need], chats: Sequence[Chat], *, again: int = 0, training_step: int | None = None
@@ -169,6 +175,7 @@ class Environment:
 
         Raises:
             ContractError: When the retriever or a reward returns something of the wrong shape, type or range.
+            LeakError: When the canary of the task stands in a prompt.
             ValueError: When the two sequences do not fit together, or a chat does not end with the assistant.
         """
         start = perf_counter()
@@ -200,6 +207,7 @@ class Environment:
     def _rollout(self, need: Need, chat: Chat) -> Rollout:
         if not chat or chat[-1]["role"] != "assistant":
             raise ValueError(f"the chat of need '{need.id}' does not end with the assistant's completion")
+        self._canary.look(need, chat[:-1])
         return Rollout(need, chat, self.format.parse(chat[-1]["content"]))
 
     def _search_rollouts(self, rollouts: Sequence[Rollout], again: int) -> tuple[Found, dict[str, Found], Faults]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import islice
 from random import Random
 
 import numpy as np
@@ -9,10 +10,13 @@ import pytest
 
 from recr1.errors import UserError
 from recr1.tasks.shop.catalog import Item, draw_wording, grade, open_shop
+from recr1.tasks.shop.dialects import dialect_words
 from recr1.tasks.shop.language import LONGEST, Manner, write_need
 from recr1.tasks.shop.lexicon import load_lexicon
+from recr1.tasks.shop.pairs import shopper_pairs
 from recr1.tasks.shop.task import ShopTask, split_of, wanted
 from retrievers.bm25 import BM25
+from retrievers.vocabulary import vocabulary
 from rewards.measures import parse_measure
 
 
@@ -153,3 +157,58 @@ def test_wrong_options_are_refused(options, message):
 def test_an_unknown_split_is_refused(task):
     with pytest.raises(UserError, match="no split 'dev'; it has: train, validation, test"):
         task.needs("dev")
+
+
+def test_dialects_have_a_word_of_their_own_for_everything():
+    lexicon = load_lexicon()
+    a, b = (dialect_words(name) for name in ("a", "b"))
+    assert set(a) == set(b) == set(lexicon.concepts)
+    private = [*a.values(), *b.values()]
+    said = {word for c in lexicon.concepts.values() for text in (*c.words, *c.phrases) for word in text.split()}
+    assert len(set(private)) == len(private)
+    assert not said & set(private)
+
+
+def test_shops_of_two_dialects_sell_the_same_to_the_same_shoppers_and_share_no_word_for_it():
+    a, b = (ShopTask(items=300, train=50, validation=10, test=10, dialect=name, shared=0.0) for name in ("a", "b"))
+    assert a.catalog.ids == b.catalog.ids
+    assert a.qrels == b.qrels
+    for split in ("train", "validation", "test"):
+        assert a.needs(split) == b.needs(split)
+    for shop, other in ((a, "b"), (b, "a")):
+        assert not set(dialect_words(other).values()) & vocabulary(shop.catalog)
+        assert dialect_words("a" if other == "b" else "b")["color/red"] in vocabulary(shop.catalog)
+
+
+def test_the_best_query_in_a_shop_with_private_words_is_in_these_words():
+    task = ShopTask(items=2000, train=50, validation=10, test=100, dialect="a", shared=0.0)
+    assert ndcg(task, "test", [need.text for need in task.needs("test")]) < 0.05
+    shop = open_shop(load_lexicon(), 2000, 0, dialect="a")
+    group = Manner(
+        load_lexicon().frames["held"], load_lexicon().chitchat["held"], "held", shared=0.0, own_words=shop.own_words
+    )
+    stream = wanted(load_lexicon(), shop, "test", group, 0)
+    by_text = {want.text: want for want in (next(stream) for _ in range(400))}
+    chosen = [by_text[need.text] for need in task.needs("test")]
+    words = dialect_words("a")
+    private = [" ".join(words[name] for name in (*want.wishes, f"type/{want.product}")) for want in chosen]
+    assert ndcg(task, "test", private) > 0.9
+
+
+def test_a_canary_stands_in_the_text_of_every_item():
+    task = ShopTask(items=300, train=50, validation=10, test=10, canary="never-shown-7")
+    assert all("never-shown-7" in text for text in task.catalog.texts)
+    assert task.canary == "never-shown-7"
+
+
+def test_pairs_of_a_warm_start_have_private_words_of_both_dialects_alike():
+    drawn = islice(shopper_pairs(load_lexicon(), seed=0, private=0.2), 4000)
+    words = [word for _, query in drawn for word in query.split()]
+    shares = [sum(word in set(dialect_words(name).values()) for word in words) / len(words) for name in ("a", "b")]
+    assert shares == pytest.approx([0.1, 0.1], abs=0.01)
+
+
+def test_pairs_without_private_words_are_those_of_the_policy_that_ships():
+    need, query = list(islice(shopper_pairs(load_lexicon(), seed=2), 2))[1]
+    assert need == "as a gift for dad: something to hold a big latte, that a toddler cannot break and big"
+    assert query == "resin jumbo mug"

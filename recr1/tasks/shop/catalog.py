@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 
+from recr1.tasks.shop.dialects import dialect_words
 from recr1.tasks.shop.lexicon import Lexicon
 from retrievers.base import Catalog
 
@@ -41,7 +42,7 @@ class Shop:
         return rows
 
 
-def draw_wording(lexicon: Lexicon, seed: int) -> dict[str, str]:
+def draw_wording(lexicon: Lexicon, seed: int) -> Mapping[str, str]:
     """Which word this shop prints for each concept: one of the concept's words, drawn by the seed."""
     rng = Random(f"recr1 shop wording {seed}")
     return {name: rng.choice(concept.words) for name, concept in lexicon.concepts.items()}
@@ -64,9 +65,12 @@ def grade(item: Item, product: str, wishes: Sequence[str]) -> int:
     return 1 if 2 * met >= asked else 0
 
 
-def open_shop(lexicon: Lexicon, size: int, seed: int) -> Shop:
-    """A shop of `size` items in the wording of `seed`; the first items are the same whatever the size."""
-    own_words = draw_wording(lexicon, seed)
+def open_shop(lexicon: Lexicon, size: int, seed: int, *, dialect: str | None = None, canary: str = "") -> Shop:
+    """A shop of `size` items; the first ones are the same whatever the size, and whatever they are called.
+
+    Its wording is that of a dialect, or else drawn by the seed. A `canary` is planted at the end of each item's text.
+    """
+    own_words = dialect_words(dialect) if dialect else draw_wording(lexicon, seed)
     items, columns = [], _Columns()
     for row in range(size):
         rng = Random(f"recr1 shop item {seed} {row}")
@@ -74,7 +78,7 @@ def open_shop(lexicon: Lexicon, size: int, seed: int) -> Shop:
         item = Item(product, {family: rng.choice(lexicon.values[family]) for family in lexicon.families[product]})
         items.append(item)
         columns.add(row, item, lexicon, own_words, rng)
-    return Shop(columns.catalog(), tuple(items), own_words)
+    return Shop(columns.catalog(canary), tuple(items), own_words)
 
 
 class _Columns:
@@ -122,8 +126,9 @@ class _Columns:
         self.categories.append(noun)
         self.prices.append(round(rng.lognormvariate(3.8, 0.7), 2))
 
-    def catalog(self) -> Catalog:
-        texts = [f"{title}. {text}" for title, text in zip(self.titles, self.descriptions, strict=True)]
+    def catalog(self, canary: str) -> Catalog:
+        end = f" {canary}" if canary else ""
+        texts = [f"{title}. {text}{end}" for title, text in zip(self.titles, self.descriptions, strict=True)]
         fields: dict[str, Sequence[object]] = {
             "title": self.titles,
             "description": self.descriptions,

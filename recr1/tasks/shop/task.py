@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from recr1.build import build
 from recr1.errors import UserError
@@ -44,6 +44,9 @@ class ShopTask:
         shared: share of named wishes for which the shopper uses the shop's own word; it sets the floor.
         indirect: share of wishes that are described instead of named.
         typos: share of needs with a mistyped word.
+        dialect: the shop has invented words for everything, those of this dialect, in place of words that people use.
+            Items are the same in both dialects; needs are too where `shared` is 0.
+        canary: a text that stands at the end of every item's text. A prompt that holds it ends the run.
         format: the answer format, a part of kind "format"; default: the completion is the query.
     """
 
@@ -58,6 +61,8 @@ class ShopTask:
         shared: float = 0.45,
         indirect: float = 0.3,
         typos: float = 0.15,
+        dialect: Literal["a", "b"] | None = None,
+        canary: str = "",
         format: dict[str, Any] | None = None,
     ) -> None:
         if items < 100:
@@ -66,8 +71,9 @@ class ShopTask:
             if not 0 <= share <= 1:
                 raise UserError(f"{name}: a share lies between 0 and 1, got {share}")
         lexicon = load_lexicon()
-        shop = open_shop(lexicon, items, seed)
+        shop = open_shop(lexicon, items, seed, dialect=dialect, canary=canary)
         self.catalog = shop.catalog
+        self.canary = canary
         self.format = build("format", format or {"type": "plain", "prompt": "{need}"}, path="task.format")
         self.excluded: Mapping[str, int] = {}
         self.qrels: dict[str, Qrels] = {}
