@@ -187,6 +187,8 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", metavar="RUN", nargs="+", help=text)
     out = "the HTML file (default: report.html in the run's folder; of several runs, here)"
     parser.add_argument("--out", metavar="FILE", help=out)
+    category = "the field of the catalog that needs are sliced by (default: 'category' or the like)"
+    parser.add_argument("--category", metavar="FIELD", help=category)
 
 
 def _add_rescore(parser: argparse.ArgumentParser) -> None:

@@ -167,7 +167,7 @@ def _headroom(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     from recr1.commands.report import report
 
-    return report(args.runs, out=args.out)
+    return report(args.runs, out=args.out, category=args.category)
 
 
 def _rescore(args: argparse.Namespace) -> int:

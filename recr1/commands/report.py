@@ -10,15 +10,16 @@ from recr1.errors import UserError
 from recr1.report import page, read_source, write_report
 
 
-def report(runs: Sequence[str], *, out: str | None = None) -> int:
+def report(runs: Sequence[str], *, out: str | None = None, category: str | None = None) -> int:
     """Write the report of run folders.
 
     Args:
         runs: The folders; those of one recipe with other seeds are pooled, others stand side by side.
         out: The HTML file; `report.html` in the folder of a single run, or in the current one, by default.
+        category: The field of the catalog to slice by, of those that the evaluations kept.
 
     Raises:
-        UserError: For a folder that holds no run, or a run that is named twice.
+        UserError: For a folder that holds no run, a run that is named twice, or a field that was not kept.
     """
     twice = [run for place, run in enumerate(runs) if Path(run).resolve() in [Path(r).resolve() for r in runs[:place]]]
     if twice:
@@ -26,7 +27,7 @@ def report(runs: Sequence[str], *, out: str | None = None) -> int:
     target = Path(out) if out else (Path(runs[0]) if len(runs) == 1 else Path()) / "report.html"
     if target.suffix not in (".html", ".htm"):
         raise UserError(f"--out {target}: the report is an HTML file: name it {target.with_suffix('.html')}")
-    made = page([read_source(run) for run in runs])
+    made = page([read_source(run) for run in runs], category=category)
     written, beside = write_report(made, target)
     for part in made.parts:
         sys.stdout.write(f"{part.verdict.sentence}\n")

@@ -3,8 +3,8 @@
 from recr1.compare.comparison import Comparison, Difference
 from recr1.compare.entry import Cost, Entry, measured
 from recr1.compare.report import tables, write
-from recr1.compare.slices import slices_of
 from recr1.compare.verdict import verdict, verdicts
+from recr1.evaluate.slices import slices_of
 
 __all__ = [
     "Comparison",

@@ -11,10 +11,11 @@ from typing import Any, Literal
 import numpy as np
 
 from recr1.compare.entry import Entry, as_mapping
-from recr1.compare.slices import Slice, slice_mapping, slices_of
+from recr1.compare.slices import slice_mapping
 from recr1.evaluate.phrases import ALPHA, tone_of
 from recr1.evaluate.report import check_same_needs
 from recr1.evaluate.seeds import pooled
+from recr1.evaluate.slices import Slice, slices_of
 from recr1.evaluate.stats import (
     LEVEL,
     PERMUTATIONS,

@@ -13,6 +13,7 @@ import numpy as np
 from recr1.evaluate import trec
 from recr1.evaluate.evaluation import Evaluation
 from recr1.evaluate.found import first_items
+from recr1.evaluate.slices import kept_of
 from recr1.runs import write_text, writing
 from rewards.base import Graded, Search
 
@@ -130,6 +131,7 @@ def per_need(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
     policy = {measure: evaluation.per_need(measure) for measure in evaluation.values}
     catalog, keys = evaluation.env.task.catalog, [evaluation.env.task.qrels[need.id] for need in evaluation.needs]
     floor = Graded.join(references.floor_rows_NK, keys).grades_BK
+    slices = kept_of(evaluation.env.task, evaluation.needs)
     for row, need in enumerate(evaluation.needs):
         own = row * evaluation.samples
         line = {
@@ -142,6 +144,7 @@ def per_need(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
                 "found": first_items(catalog, references.floor_rows_NK[row], floor[row]),
             },
             "ceiling_query": references.best_queries[row],
+            **slices[row],
             "measures": {
                 measure: {
                     "policy": float(policy[measure][row]),

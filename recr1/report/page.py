@@ -15,7 +15,7 @@ from recr1.report.drawing import Figure
 from recr1.report.notices import Notice, notices
 from recr1.report.pool import Group, grouped
 from recr1.report.queries import Changed, changes, sampled
-from recr1.report.slices import slices
+from recr1.report.slices import check_category, slices
 from recr1.report.source import Source
 from recr1.report.verdict import Verdict, verdict
 
@@ -61,15 +61,22 @@ class Page:
     cards: Sequence[Card]
 
 
-def page(sources: Sequence[Source]) -> Page:
-    """The report of runs; raises `MissingLibrary` without matplotlib."""
+def page(sources: Sequence[Source], *, category: str | None = None) -> Page:
+    """The report of runs; raises `MissingLibrary` without matplotlib.
+
+    Args:
+        sources: The runs.
+        category: The field of the catalog to slice by; None takes a usual name where there is one. Raises `UserError`
+            for one that no evaluation kept.
+    """
+    check_category(sources, category)
     groups = grouped(sources)
     with drawing.style():
         return Page(
             title=", ".join(group.name for group in groups),
             made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             notices=notices(sources),
-            parts=[_part(group, f"g{place}") for place, group in enumerate(groups)],
+            parts=[_part(group, f"g{place}", category) for place, group in enumerate(groups)],
             side_by_side=tables.side_by_side(groups),
             curves=curves(sources),
             samples=_samples(sources),
@@ -78,7 +85,7 @@ def page(sources: Sequence[Source]) -> Page:
         )
 
 
-def _part(group: Group, name: str) -> Part:
+def _part(group: Group, name: str, category: str | None) -> Part:
     said = verdict(group)
     part = Part(
         name,
@@ -89,10 +96,10 @@ def _part(group: Group, name: str) -> Part:
         rescored=attached.rescored(group),
         to_compare=attached.to_compare(group),
     )
-    return _evaluated(part, group) if group.splits else part
+    return _evaluated(part, group, category) if group.splits else part
 
 
-def _evaluated(part: Part, group: Group) -> Part:
+def _evaluated(part: Part, group: Group, category: str | None) -> Part:
     name = part.id
     policies = next(iter(group.splits.values()))
     last = policies[-1]
@@ -105,7 +112,7 @@ def _evaluated(part: Part, group: Group) -> Part:
         moved=figures.moved(last, name),
         results=[tables.results(group, split) for split in group.splits],
         rivals=tables.rivals(policies, measure),
-        slices=slices(last, measure),
+        slices=slices(last, measure, category),
         guards=tables.guards(policies),
         won=won,
         lost=lost,

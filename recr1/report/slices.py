@@ -2,73 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recr1.evaluate.report import Table
-from recr1.evaluate.slices import RELEVANT, WORDS, Bins, within
+from recr1.evaluate.slices import SMALLEST, by_length, by_relevant, category_field, largest, parted
 from recr1.evaluate.stats import LEVEL, bootstrap_interval
 from recr1.report.pool import Pooled
+from recr1.report.source import Judged, Source
 
-RANKS = {"raw need: first place": (1, 1), "raw need: second place or lower": (2, None)}
-LEAST = 5
-"""A slice of fewer needs is not shown: its interval would say nothing. Nor is one of all needs."""
+RANKS = ("first place", "second place or lower", "nothing relevant")
+"""What the raw need finds, best first."""
 
 Places = NDArray[np.intp]
 
 
-def slices(policy: Pooled, measure: str) -> Table | None:
-    """The gain over the raw need by length of the need, relevant items, and what the raw need finds.
+def slices(policy: Pooled, measure: str, category: str | None = None) -> Table | None:
+    """The gain over the raw need by length, relevant items, head and tail, category, and what the raw need finds.
 
     None where there are not two slices to compare.
+
+    Args:
+        policy: Whose gain.
+        measure: In what.
+        category: The field of the catalog to slice by, of those that the evaluation kept; None takes a usual name.
     """
-    rows = [_row(policy, measure, label, places) for label, places in _all(policy.first.lines, policy.first.relevant)]
+    rows = [_row(policy, measure, label, places) for label, places in _all(policy.first, category)]
     if len(rows) < 2:
         return None
     note = (
         f"Mean gain in {measure} over the raw need with its {LEVEL:.0%} bootstrap interval; each slice is looked at on "
-        f"its own, and slices of fewer than {LEAST} needs are left out. Needs that the raw need serves worst can gain "
-        "most, by chance alone too."
+        f"its own, and slices of fewer than {SMALLEST} needs are left out. head and tail: the most frequent relevant "
+        "item of the need, above the median or not, in interactions (popularity) or as a target of training "
+        "(training). Needs that the raw need serves worst can gain most, by chance alone too."
     )
     header = ["slice", "needs", "raw need", "policy", "gain", f"{LEVEL:.0%} interval"]
     return Table(f"Slices of {policy.first.split}: {policy.policy}", header, rows, [note])
 
 
-def _all(lines: Sequence[Mapping[str, Any]], relevant: Mapping[str, int]) -> Iterator[tuple[str, Places]]:
-    words = [len(line["text"].split()) for line in lines]
-    yield from _binned("need", "word", words, WORDS)
-    if relevant:
-        yield from _binned("need with", "relevant item", [relevant[line["need"]] for line in lines], RELEVANT)
-    ranks = [_first(line["floor"]["relevant_ranks"]) if "floor" in line else None for line in lines]
+def check_category(sources: Sequence[Source], category: str | None) -> None:
+    """Raises `UserError` where a field is named that no evaluation of the runs kept."""
+    if category is not None:
+        kept = {name for source in sources for one in source.judged for name in _fields(one)}
+        category_field(sorted(kept), category, "what the evaluations kept (write them again with recr1 eval)")
+
+
+def _all(judged: Judged, category: str | None) -> Iterator[tuple[str, Places]]:
+    for by, names in _ways(judged, category):
+        for part in parted(by, names):
+            if len(part.rows) < len(names):
+                yield f"{by}: {part.name}", part.rows
+
+
+def _ways(judged: Judged, category: str | None) -> Iterator[tuple[str, list[str]]]:
+    """Each way of slicing: what it is called, and the slice of each need."""
+    lines = judged.lines
+    yield by_length([line["text"] for line in lines])
+    if judged.relevant:
+        yield by_relevant([judged.relevant[need] for need in judged.needs])
+    fame = lines[0].get("fame", {}) if lines else {}
+    for by in fame:
+        yield by, [line["fame"][by] for line in lines]
+    fields = _fields(judged)
+    field = category_field(fields, category if category in fields else None, "the evaluation")
+    if field:
+        yield field, largest([line["fields"][field] for line in lines])
     if any("floor" in line for line in lines):
-        for label, (low, high) in RANKS.items():
-            yield from _enough(label, [rank is not None and within(rank, low, high) for rank in ranks])
-        yield from _enough("raw need: nothing relevant", [rank is None for rank in ranks])
+        yield "raw need", [_found(line["floor"]["relevant_ranks"]) if "floor" in line else RANKS[2] for line in lines]
 
 
-def _binned(before: str, unit: str, values: Sequence[int], bins: Bins) -> Iterator[tuple[str, Places]]:
-    for low, high in bins:
-        span = f"{low}" if high == low else f"{low} to {high}" if high else f"{low} or more"
-        one = high == low == 1
-        yield from _enough(
-            f"{before} {span} {unit}{'' if one else 's'}"
-            if before != "need"
-            else f"{span} {unit}{'' if one else 's'} in the need",
-            [within(v, low, high) for v in values],
-        )
+def _fields(judged: Judged) -> list[str]:
+    return list(judged.lines[0].get("fields", {})) if judged.lines else []
 
 
-def _enough(label: str, wanted: Sequence[bool]) -> Iterator[tuple[str, Places]]:
-    places = np.flatnonzero(wanted)
-    if LEAST <= len(places) < len(wanted):
-        yield label, places
-
-
-def _first(ranks: Sequence[int]) -> int | None:
-    return ranks[0] if ranks else None
+def _found(ranks: Sequence[int]) -> str:
+    return RANKS[2] if not ranks else RANKS[0] if ranks[0] == 1 else RANKS[1]
 
 
 def _row(policy: Pooled, measure: str, label: str, places: Places) -> list[str]:

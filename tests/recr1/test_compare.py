@@ -11,7 +11,7 @@ import pytest
 
 from recr1.cli import run
 from recr1.commands.compare import read_policies
-from recr1.compare import Comparison, measured, slices_of, tables, verdict, verdicts, write
+from recr1.compare import Comparison, measured, tables, verdict, verdicts, write
 from recr1.env import Environment
 from recr1.errors import RecipeError, UserError
 from recr1.evaluate import Evaluator
@@ -163,8 +163,7 @@ def test_the_verdict_says_better_worse_and_not_distinguishable():
         "better than c and d."
     )
     assert said["c"] == (
-        "not distinguishable from a (+0.000 nDCG@10, 95% CI +0.000 to +0.000, p = 1.000), "
-        "better than d, worse than b."
+        "not distinguishable from a (+0.000 nDCG@10, 95% CI +0.000 to +0.000, p = 1.000), better than d, worse than b."
     )
     assert said["d"].startswith("worse than a by 0.") and said["d"].endswith("worse than b and c.")
     assert verdict(comparison) == f"b: {said['b']}"
@@ -211,54 +210,6 @@ def test_a_query_costs_what_was_spent_after_the_setup():
     entry = measured(evaluator, [Clock], "clock", "")
     assert (entry.cost.tokens_read, entry.cost.tokens_written, entry.cost.setup_tokens) == (10, 2, 7)
     assert entry.cost.milliseconds > 0 and entry.sees == ("training rewards",) and not entry.bound
-
-
-# slices
-
-
-class Sliced:
-    def __init__(self, train=True):
-        self.catalog = Catalog(list("abc"), ["x", "y", "z"], {"kind": ["lamp", "lamp", None], "price": [1, 2, 3]})
-        words = {0: "w", 1: "w w w w w", 2: "w " * 30}
-        self.test = [Need(f"t{place}", words[place % 3]) for place in range(15)]
-        self.train = [Need(f"r{place}", "w") for place in range(4)] if train else []
-        self.qrels = {need.id: Qrels({place % 3: 1}) for place, need in enumerate(self.test)}
-        self.qrels |= {need.id: Qrels({0: 1} if place else {0: 1, 1: 1}) for place, need in enumerate(self.train)}
-
-    def needs(self, split):
-        if split == "train" and not self.train:
-            raise UserError("no train")
-        return self.train
-
-
-def test_needs_are_sliced_by_length_training_and_category():
-    task = Sliced()
-    parts = {(part.by, part.name): part.rows.tolist() for part in slices_of(task, task.test)}
-    first, second, third = ([*range(start, 15, 3)] for start in range(3))
-    assert parts == {
-        ("need length", "1-2 words"): first,
-        ("need length", "3-5 words"): second,
-        ("need length", "11+ words"): third,
-        ("training", "head"): first,
-        ("training", "tail"): second,
-        ("training", "unseen"): third,
-        ("kind", "(none)"): third,
-        ("kind", "lamp"): sorted(first + second),
-    }
-    assert [part.name for part in slices_of(task, task.test)][:3] == ["1-2 words", "3-5 words", "11+ words"]
-
-
-def test_small_slices_and_those_of_one_kind_are_left_out():
-    task = Sliced(train=False)
-    assert {part.by for part in slices_of(task, task.test)} == {"need length", "kind"}
-    assert slices_of(task, task.test[:3]) == []
-
-
-def test_the_category_is_a_field_of_the_catalog():
-    task = Sliced()
-    assert {part.name for part in slices_of(task, task.test, "price") if part.by == "price"} == {"1", "2", "3"}
-    with pytest.raises(UserError, match="no field 'colour'; it has: kind, price"):
-        slices_of(task, task.test, "colour")
 
 
 # files and the command

@@ -186,6 +186,7 @@ def test_metrics_have_stable_names(env):
         "eval/train/Coverage@3/floor": pytest.approx(5 / 6),
         "eval/train/reward": pytest.approx(2 / 3),
         "eval/train/query/words": 1.0,
+        "eval/train/query/known": 0.5,
         "eval/train/outcome/invalid": pytest.approx(1 / 3),
         "eval/train/outcome/no_hits": pytest.approx(1 / 3),
     }
@@ -275,6 +276,8 @@ def test_the_files_of_an_evaluation_say_the_same(env, tmp_path):
             ],
         },
         "ceiling_query": "red mug",
+        "fame": {"training": "tail"},
+        "fields": {},
         "measures": {
             "nDCG@3": {"policy": 1.0, "floor": pytest.approx(0.826234, abs=1e-5), "ceiling": 1.0},
             "R@3": {"policy": 1.0, "floor": 0.5, "ceiling": 1.0},

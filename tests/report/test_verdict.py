@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recr1.errors import UserError
+from recr1.evaluate.stats import bootstrap_interval
 from recr1.report.pool import Group, Pooled, grouped
 from recr1.report.queries import rank_change
-from recr1.report.slices import slices
+from recr1.report.slices import check_category, slices
 from recr1.report.source import Judged, Source
 from recr1.report.verdict import comparisons, verdict
 
@@ -124,3 +126,37 @@ def test_slices_have_their_own_gains():
         ["raw need: first place", "10", "0.800", "1.000", "+0.200"],
         ["raw need: nothing relevant", "20", "0.000", "1.000", "+1.000"],
     ]
+
+
+def test_slices_by_category_and_fame_are_those_that_the_evaluation_kept():
+    one = judged("trained", [1.0] * 30, [0.8] * 10 + [0.0] * 20)
+    for place, line in enumerate(one.lines):
+        brand, kind = ("x" if place % 2 else "y"), ("lamp" if place < 10 else "mug")
+        line |= {"fame": {"popularity": "head" if place < 10 else "tail"}, "fields": {"brand": brand, "kind": kind}}
+    rows = {row[0]: row[1:5] for row in slices(Pooled([one]), "nDCG@10").rows}
+    assert rows == {
+        "popularity: head": ["10", "0.800", "1.000", "+0.200"],
+        "popularity: tail": ["20", "0.000", "1.000", "+1.000"],
+        "kind: lamp": ["10", "0.800", "1.000", "+0.200"],
+        "kind: mug": ["20", "0.000", "1.000", "+1.000"],
+    }
+    named = {row[0] for row in slices(Pooled([one]), "nDCG@10", "brand").rows}
+    assert named == {"popularity: head", "popularity: tail", "brand: x", "brand: y"}
+
+
+def test_a_category_that_no_evaluation_kept_is_refused():
+    sources = group([judged("trained", FLOOR, FLOOR)]).runs
+    sources[0].judged[0].lines[0]["fields"] = {"kind": "lamp"}
+    check_category(sources, "kind")
+    with pytest.raises(UserError, match=r"--category: what the evaluations kept .* has no field 'colour'; it has: kind"):
+        check_category(sources, "colour")
+
+
+def test_slices_have_their_own_intervals():
+    values = np.concatenate([FLOOR[:100] + 0.3, FLOOR[100:] + NOISE[100:]])
+    one = judged("trained", values, FLOOR)
+    for place, line in enumerate(one.lines):
+        line["fields"] = {"kind": "a" if place < 100 else "b"}
+    first, second = (row[5] for row in slices(Pooled([one]), "nDCG@10").rows)
+    own = bootstrap_interval(NOISE[100:], seed=0)
+    assert first == "+0.300 to +0.300" and second == f"{own.low:+.3f} to {own.high:+.3f}"
