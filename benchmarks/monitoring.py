@@ -1,8 +1,10 @@
 """What monitoring costs: the quickstart's steps with W&B (offline), other services and the live view.
 
 What is called beside a step is timed where it is called, in CPU time of the thread that trains, as training itself is:
-that stands on a machine with other work on it, where seconds do not. The view reads the same clock, and so draws as
-often as it would on an idle machine. What W&B does in its own process is not in it. The first step loads libraries, and
+that stands on a machine with other work on it, where seconds do not. What writes into the run folder and the view
+always run, and are counted too. The view reads the same clock, and so draws as often as it would on an idle machine.
+"Behind" is the CPU time of the process's other threads, where TensorBoard and trackio write: it takes nothing from a
+training that has a core to spare. What W&B does in its own process is not in it. The first step loads libraries, and
 stands on its own.
 
     OMP_NUM_THREADS=1 python benchmarks/monitoring.py [steps]
@@ -14,7 +16,9 @@ import io
 import os
 import sys
 import tempfile
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -34,40 +38,69 @@ from recr1.trainers.clock import Clock
 from recr1.trainers.view import View
 
 SERVICES: dict[str, list[str]] = {
-    "the view alone": [],
-    "W&B offline and view": ["wandb"],
-    "W&B offline, TensorBoard, trackio, JSON lines and view": ["wandb", "tensorboard", "trackio", "jsonl"],
+    "none": [],
+    "W&B offline": ["wandb"],
+    "W&B offline, TensorBoard, trackio, JSON lines": ["wandb", "tensorboard", "trackio", "jsonl"],
 }
+FOLDER = ("log", "log_rollouts", "log_queries", "log_histograms")
+"""What writes into the run folder, and hands on to the services."""
 
 
 class Spent:
-    """CPU seconds of calls, one sum a training step."""
+    """CPU seconds beside the training, by who takes them; those of the first step are kept apart."""
 
     def __init__(self) -> None:
-        self.steps = [0.0]
-        self.training = [time.thread_time()]
-        self._inside = False
+        self.first: Counter[str] = Counter()
+        self.later: Counter[str] = Counter()
+        self._now = self.first
+        self._within: list[float] = []
+        """For each call that is under way, the seconds of the calls within it."""
+        self._marks: list[tuple[float, float]] = []
+        """(CPU of this thread, CPU of the threads beside it) at the beginning of each step, and at the end."""
 
-    def timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """The call, with its time added; one within another counts once."""
+    def timed(self, who: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The call, with its own time added: what it hands on to another timed call is of that one."""
 
         @wraps(call)
         def timed(*args: Any, **kwargs: Any) -> Any:
-            if self._inside:
-                return call(*args, **kwargs)
-            self._inside, start = True, time.thread_time()
+            self._within.append(0.0)
+            start = time.thread_time()
             try:
                 return call(*args, **kwargs)
             finally:
-                self._inside = False
-                self.steps[-1] += time.thread_time() - start
+                took = time.thread_time() - start
+                self._now[who] += took - self._within.pop()
+                if self._within:
+                    self._within[-1] += took
 
         return timed
 
-    def step_ended(self) -> None:
+    def step_began(self) -> None:
         """What comes belongs to the next step."""
-        self.steps.append(0.0)
-        self.training.append(time.thread_time())
+        self._marks.append((time.thread_time(), others_time()))
+        if len(self._marks) == 2:
+            self._now = self.later
+
+    def ended(self) -> None:
+        """No step comes any more."""
+        self._marks.append((time.thread_time(), others_time()))
+
+    @property
+    def training(self) -> float:
+        """CPU seconds of this thread in the steps after the first, with what is beside them."""
+        return self._marks[-1][0] - self._marks[1][0]
+
+    @property
+    def behind(self) -> float:
+        """CPU seconds of the process's other threads in that time: what services do behind the training's back."""
+        return self._marks[-1][1] - self._marks[1][1]
+
+
+def others_time() -> float:
+    """CPU seconds of the threads that run beside this one."""
+    here = threading.get_ident()
+    idents = [thread.ident for thread in threading.enumerate() if thread.ident not in (None, here)]
+    return sum(time.clock_gettime(time.pthread_getcpuclockid(ident)) for ident in idents if ident is not None)
 
 
 def go(folder: Path, services: list[str], steps: int) -> Spent:
@@ -80,13 +113,14 @@ def go(folder: Path, services: list[str], steps: int) -> Spent:
     run = Run.create(folder, recipe.to_dict(), {"seed": recipe.seed}, loggers=loggers)
     view = View(steps, quiet=False, console=Console(force_terminal=True, width=120, file=io.StringIO()))
     spent = Spent()
-    for part, names in [*((logger, ("log", "show")) for logger in loggers), (view, ("step", "validated"))]:
+    watched = [(name, logger, ("log", "show")) for name, logger in zip(services, loggers, strict=True)]
+    for who, part, names in [*watched, ("folder", run, FOLDER), ("view", view, ("step", "validated"))]:
         for name in names:
-            setattr(part, name, spent.timed(getattr(part, name)))
+            setattr(part, name, spent.timed(who, getattr(part, name)))
     begin = Clock.begin
 
     def begins(clock: Clock) -> None:
-        spent.step_ended()
+        spent.step_began()
         begin(clock)
 
     (trainer,) = recipe.stages
@@ -96,7 +130,7 @@ def go(folder: Path, services: list[str], steps: int) -> Spent:
         patched(views, "perf_counter", time.thread_time),
     ):
         build("trainer", trainer).train(recipe.policy, env, run, seed=recipe.seed, evaluation=recipe.evaluate)
-    spent.step_ended()
+    spent.ended()
     run.finish("finished")
     return spent
 
@@ -115,14 +149,23 @@ def patched(owner: Any, name: str, value: Any) -> Iterator[None]:
 def main() -> None:
     """Print a line for each set of services."""
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else 40
-    print(f"{'services':<58}{'s a step':>10}{'ms of it':>10}{'share':>8}{'ms at first':>13}")
+    print("| services | CPU s a step | ms of it | share | ms behind | share with it | ms in the first step | of whom |")
+    print("|" + "---|" * 8)
     for name, services in SERVICES.items():
         with tempfile.TemporaryDirectory() as folder:
             spent = go(Path(folder) / "run", services, steps)
-        # training[0] is the start, [1] the beginning of step 1; sums [2:-1] are those of the steps after the first.
-        later, training = sum(spent.steps[2:-1]), spent.training[-1] - spent.training[2]
-        each = f"{training / (steps - 1):>10.3f}{1000 * later / (steps - 1):>10.2f}{later / training:>8.2%}"
-        print(f"{name:<58}{each}{1000 * sum(spent.steps[:2]):>13.0f}", flush=True)
+        beside, count = sum(spent.later.values()), steps - 1
+        cells = [
+            name,
+            f"{spent.training / count:.3f}",
+            f"{1000 * beside / count:.2f}",
+            f"{beside / spent.training:.2%}",
+            f"{1000 * spent.behind / count:.2f}",
+            f"{(beside + spent.behind) / spent.training:.2%}",
+            f"{1000 * sum(spent.first.values()):.0f}",
+            ", ".join(f"{who} {1000 * seconds / count:.2f}" for who, seconds in spent.later.most_common()),
+        ]
+        print("| " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

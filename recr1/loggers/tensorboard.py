@@ -42,10 +42,15 @@ class TensorBoardLogger:
         self._open(purge=step + 1)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write the numbers of a step, to the disk at once: a killed run has what it logged."""
+        """Write the numbers of a step, to the disk at once: a killed run has what it logged.
+
+        They are one record. A record for each number makes TensorBoard's thread and this one take turns as often.
+        """
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
         writer = self._open()
-        for name, value in metrics.items():
-            writer.add_scalar(name, value, step)
+        numbers = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in metrics.items()])
+        writer.file_writer.add_summary(numbers, step)
         writer.flush()
 
     def show(self, step: int, tables: Mapping[str, Table], histograms: Mapping[str, Sequence[float]]) -> None:

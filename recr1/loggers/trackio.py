@@ -12,6 +12,7 @@ from typing import Any
 
 from recr1.errors import MissingLibrary, UserError
 from recr1.loggers.base import Table
+from recr1.loggers.held import Held
 
 MARK = "trackio"
 """A file in the run folder with the run's name there: a run that goes on is the same run."""
@@ -34,6 +35,7 @@ class TrackioLogger:
         self._run: Any = None
         self._next = 0
         """The first step that trackio does not hold yet; it would keep a second line of a step beside the first."""
+        self._held = Held(self._send)
 
     def start(self, run_path: Path, config: Mapping[str, Any]) -> None:
         """Open the run; raises `UserError` for a project name that trackio does not take."""
@@ -70,14 +72,16 @@ class TrackioLogger:
         """Hand over the numbers that were lost with a killed process."""
         for line in lines:
             numbers = {name: value for name, value in line.items() if name not in ("step", "time")}
-            self.log(int(line["step"]), {name: value for name, value in numbers.items() if value is not None})
+            self._send(int(line["step"]), {name: value for name, value in numbers.items() if value is not None})
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Keep the numbers of a step."""
-        self._send(step, {name: value for name, value in metrics.items() if math.isfinite(value)})
+        """Keep the numbers of a step within seconds: trackio looks its whole database over each time it is written."""
+        assert self._run is not None, "log() before start()"
+        self._held.add(step, {name: value for name, value in metrics.items() if math.isfinite(value)})
 
     def show(self, step: int, tables: Mapping[str, Table], histograms: Mapping[str, Sequence[float]]) -> None:
         """Keep tables and histograms of a step."""
+        self._held.release()
         import trackio
 
         shown: dict[str, Any] = {
@@ -97,6 +101,7 @@ class TrackioLogger:
         from trackio.alerts import AlertLevel
 
         assert self._run is not None, "alert() before start()"
+        self._held.release()
         with redirect_stdout(io.StringIO()):  # the view says it
             self._run.alert(title=title, text=text, level=AlertLevel.WARN)
 
@@ -105,6 +110,7 @@ class TrackioLogger:
         if self._run is not None:
             import trackio
 
+            self._held.release()
             with redirect_stdout(io.StringIO()):
                 trackio.finish()
             self._run = None

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from time import time
 from typing import Any, Literal
 
 from recr1.errors import MissingLibrary, UserError
 from recr1.loggers.base import Table
+from recr1.loggers.held import Held
 from recr1.loggers.wandb_files import last_step
 
 ID_FILE = "run_id"
@@ -47,6 +49,7 @@ class WandbLogger:
         self._path = Path()
         self._next = 0
         """The first step that W&B does not hold yet: it takes each once, in their order."""
+        self._held = Held(self._send)
 
     def start(self, run_path: Path, config: Mapping[str, Any]) -> None:
         """Open the W&B run, with its files under `run_path`; raises `UserError` when W&B refuses (no login)."""
@@ -80,14 +83,16 @@ class WandbLogger:
         """Hand over the numbers that were lost with a killed process; steps that W&B holds it would not take again."""
         for line in lines:
             numbers = {name: value for name, value in line.items() if name not in ("step", "time")}
-            self.log(int(line["step"]), {name: float("nan") if v is None else v for name, v in numbers.items()})
+            self._send(int(line["step"]), {name: float("nan") if v is None else v for name, v in numbers.items()})
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Send the numbers of a step."""
-        self._send(step, dict(metrics))
+        """Send the numbers of a step within seconds, under the time of now."""
+        assert self._run is not None, "log() before start()"
+        self._held.add(step, {**metrics, "_timestamp": time()})
 
     def show(self, step: int, tables: Mapping[str, Table], histograms: Mapping[str, Sequence[float]]) -> None:
         """Send tables and histograms of a step."""
+        self._held.release()
         if step < self._next:
             return
         import numpy as np
@@ -109,11 +114,13 @@ class WandbLogger:
     def alert(self, title: str, text: str) -> None:
         """Send a W&B alert, by mail or Slack, as the user's settings there say."""
         assert self._run is not None, "alert() before start()"
+        self._held.release()
         self._run.alert(title=title[-63:], text=text, level="WARN")
 
     def finish(self, status: str) -> None:
         """Close the W&B run: anything but "finished" is shown there as a failure. The run card goes along."""
         if self._run is not None:
+            self._held.release()
             self._run.summary["status"] = status
             self._attach_card()
             self._run.finish(exit_code=0 if status == "finished" else 1)
