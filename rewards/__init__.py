@@ -20,6 +20,7 @@ BUILTIN = {
     "across": "rewards.across:AcrossReward",
     "worth": "rewards.worth:WorthReward",
     "crowding": "rewards.crowding:CrowdingReward",
+    "shuffled": "rewards.shuffled:ShuffledReward",
 }
 """Rewards by the name that a recipe uses; the classes are imported when they are asked for."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from recr1.env import Environment
 from recr1.errors import DataError, UserError
+from recr1.formats import Format
 from recr1.policies import Policy
 from recr1.runs import Run
 from recr1.tasks.base import SPLITS
@@ -16,7 +17,11 @@ from recr1.trainers.failures import FailureBudget
 from recr1.trainers.ranks import Ranks
 from rewards.base import Need
 
-BUILTIN = {"file": "recr1.trainers.pairs:FilePairs", "sampled": "recr1.trainers.sampled:SampledPairs"}
+BUILTIN = {
+    "file": "recr1.trainers.pairs:FilePairs",
+    "sampled": "recr1.trainers.sampled:SampledPairs",
+    "shopper": "recr1.trainers.shopper:ShopperPairs",
+}
 """Sources of pairs by the name that a recipe uses; the classes are imported when they are asked for."""
 
 
@@ -75,13 +80,8 @@ class FilePairs:
 
     def pairs(self, env: Environment, *_: object) -> list[Pair]:
         """A pair for each row, in their order; raises `DataError` with the line of one that cannot be taught."""
-        write = getattr(env.format, "write", None)
-        if write is None:
-            raise UserError(
-                f"task.format: {type(env.format).__name__} cannot be taught from a file: it has no method 'write', "
-                "which says how a query is asked for"
-            )
-        held_out = _held_out(env)
+        write = writer_of(env.format)
+        held_out = held_out_texts(env)
         found = []
         for line, text, query in self._rows:
             if text in held_out:
@@ -94,7 +94,18 @@ class FilePairs:
         return found
 
 
-def _held_out(env: Environment) -> dict[str, str]:
+def writer_of(answer_format: Format) -> Callable[[str], str]:
+    """From a query to the completion that asks for it; raises `UserError` for a format that does not say how."""
+    write: Callable[[str], str] | None = getattr(answer_format, "write", None)
+    if write is None:
+        raise UserError(
+            f"task.format: {type(answer_format).__name__} cannot be taught queries: it has no method 'write', which "
+            "says how one is asked for"
+        )
+    return write
+
+
+def held_out_texts(env: Environment) -> dict[str, str]:
     """The texts of needs that only evaluation may use, each with its split."""
     texts: dict[str, str] = {}
     for split in SPLITS[1:]:

@@ -23,6 +23,7 @@ from rewards.operators import OperatorsReward
 from rewards.phrases import PhrasesReward
 from rewards.rank_tiers import RankTiersReward
 from rewards.repetition import RepetitionReward
+from rewards.shuffled import ShuffledReward
 from rewards.testing import Cases, RewardContract, batch_of
 from rewards.unmatched import UnmatchedReward
 from rewards.worth import WorthReward
@@ -228,6 +229,18 @@ class TestCrowdingReward(RewardContract):
         ranked = [[1, 2, 8], [1, 3, 8], [1, 4, 8], [5, 2, 8], [-1, -1, -1]]
         # of two other needs: item 1 is found for one, item 2 for one, 3 to 5 for none; 8 stands below the cutoff
         return [(batch_of(["a", "b", "c", "d", None], ranked, wanted), [-0.5, -0.25, -0.25, -0.25, -1.0])]
+
+
+class TestShuffledReward(RewardContract):
+    def build(self) -> Reward:
+        return ShuffledReward(measure="RR@2")
+
+    def known(self) -> Cases:
+        wanted = [{1: 1}, {1: 1}, {2: 1}, {2: 1}, {2: 1}]
+        # all of the first need's rollouts find it at once, none of the second's at all: each is paid as the other
+        ranked = [[1, 2], [1, 3], [7, 8], [8, 7], [-1, -1]]
+        alone = batch_of(["a", "b"], [[1, 2], [2, 1]], [{1: 1}] * 2)  # nobody to exchange with
+        return [(batch_of(["a", "b", "c", "d", None], ranked, wanted), [0, 0, 1, 1, 1]), (alone, [0, 0])]
 
 
 class TestMeasureRewardOfTheTail(RewardContract):

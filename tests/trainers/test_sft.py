@@ -174,7 +174,7 @@ def test_a_format_that_cannot_write_is_named(table):
 
     env = environment()
     env.format = Reads()
-    with pytest.raises(UserError, match=r"task.format: Reads cannot be taught from a file: it has no method 'write'"):
+    with pytest.raises(UserError, match=r"task.format: Reads cannot be taught queries: it has no method 'write'"):
         FilePairs(path=str(table)).pairs(env)
 
 
