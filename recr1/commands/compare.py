@@ -18,7 +18,10 @@ from recr1.env import open_environment
 from recr1.errors import RecipeError, RunError, UserError
 from recr1.evaluate import Evaluator
 from recr1.options import options_of
+from recr1.policies import Policy
 from recr1.policies.adapters import OPTIONS as ADAPTER_OPTIONS
+from recr1.policies.base import spent_by
+from recr1.policies.sharing import Shared, models_of, shared_weights
 from recr1.recipe import Recipe, find_recipe, load_recipe
 from recr1.runs import Run, policy_of, setting_of
 
@@ -74,10 +77,14 @@ def compare(
     names = measures or recipe.evaluate.measures
     asked = policies or [*USUAL, *([str(folder)] if folder else [])]
     named = read_policies(asked, recipe, names[0])
-    env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
-    with Bar(quiet=as_json) as bar:
+    with Bar(quiet=as_json) as bar, shared_weights() as shared:
+        with bar.aside("reading the catalog and building the index"):
+            env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
         evaluator = Evaluator(env, split, names, limit=needs, seed=recipe.seed, progress=bar.advance)
-        entries = [_entry(evaluator, one, bar) for one in named]
+        bar.begin("floor and ceiling", len(evaluator.needs))
+        evaluator.prepare(bar.advance)
+        load = _Loader([part for one in named for part in one.parts], shared)
+        entries = [_entry(evaluator, one, bar, load) for one in named]
         bar.begin("tests", 1)
         setting = setting_of(recipe.to_dict(), env.task.catalog.fingerprint)
         comparison = Comparison(entries, category=category, setting=setting)
@@ -94,13 +101,29 @@ def compare(
     return 0
 
 
-def _entry(evaluator: Evaluator, named: Named, bar: Bar) -> Entry:
+class _Loader:
+    """Builds the policies in their order; weights stay in memory as long as one that is to come is made of them."""
+
+    def __init__(self, parts: Sequence[Part], shared: Shared) -> None:
+        self._left, self._shared = list(parts), shared
+
+    def __call__(self, part: Part, label: str) -> Policy:
+        self._shared.keep({model for one in self._left for model in models_of(one.options)})
+        self._left.remove(part)
+        policy: Policy = build("policy", part, path=label)
+        return policy
+
+
+def _entry(evaluator: Evaluator, named: Named, bar: Bar, load: _Loader) -> Entry:
     makers: list[Callable[[], Any]] = []
     for part in named.parts:
 
         def make(part: Part = part) -> Any:
-            bar.begin(named.label, len(evaluator.needs))
-            return build("policy", part, path=named.label)
+            # It moves while the policy is loaded and while it finds examples or a prompt, then counts needs.
+            bar.begin(named.label, None)
+            policy = load(part, named.label)
+            bar.tell(lambda: _tokens(policy))
+            return policy
 
         makers.append(make)
     return measured(
@@ -113,6 +136,11 @@ def _entry(evaluator: Evaluator, named: Named, bar: Bar) -> Entry:
         notes=named.notes,
         runs=named.runs,
     )
+
+
+def _tokens(policy: Policy) -> str:
+    written = spent_by(policy).written
+    return f"{written:,} tokens written" if written else ""
 
 
 def read_policies(texts: Sequence[str], recipe: Recipe, measure: str) -> list[Named]:

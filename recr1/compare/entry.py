@@ -171,6 +171,7 @@ def measured(
         evaluations.append(evaluator(metered, samples=samples, name=label))
         costs.append(metered.cost(len(evaluator.needs) * max(samples, 1)))
         sees = metered.sees
+        del metered  # before the next is made: it may hold a model
     return Entry(label, spec, evaluations, costs, sees, trained, tuple(notes), tuple(runs))
 
 

@@ -197,6 +197,10 @@ class Evaluator:
         """Floor and ceiling, the same for every policy."""
         return find_references(self.env, self.needs, self.measures)
 
+    def prepare(self, progress: Progress) -> None:
+        """Find floor and ceiling now, with a progress of their own, and not when the first policy is done."""
+        self.references = find_references(self.env, self.needs, self.measures, progress)
+
     def __call__(self, policy: Policy, *, samples: int = 0, name: str = "policy") -> Evaluation:
         """Measure a policy; one with a `format` of its own is read with that one, and one with declared access gets it.
 

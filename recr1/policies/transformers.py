@@ -22,6 +22,7 @@ from recr1.policies.adapters import (
     save_adapter,
 )
 from recr1.policies.base import Spent
+from recr1.policies.sharing import Weights, once, path_of
 from recr1.policies.tokenizers import complete
 from rewards.base import Chat
 
@@ -76,14 +77,19 @@ class Transformers:
         self._next_seed = seed
         self.spent = Spent()
         path = str(shipped_model(model) or model)
-        self.tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
         if dtype == "auto" and not ((lora_rank or load_in_4bit) and _gpu()):
             dtype = "float32"
-        self.model = _load_model(path, dtype, in_4bit=load_in_4bit, trust_remote_code=trust_remote_code)
-        self._ends = ends_of(self.model, self.tokenizer)
-        if lora_rank:
-            adapter = Adapter(lora_rank, lora_alpha or 2 * lora_rank, lora_dropout, lora_targets, use_dora)
-            self.model = adapter.on(self.model)
+        rank = (lora_rank, lora_alpha or 2 * lora_rank, lora_dropout, lora_targets, use_dora)
+        adapter = Adapter(*rank) if lora_rank else None
+
+        def load() -> tuple[Any, Any, list[int]]:
+            tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
+            loaded = _load_model(path, dtype, in_4bit=load_in_4bit, trust_remote_code=trust_remote_code)
+            ends = ends_of(loaded, tokenizer)
+            return tokenizer, adapter.on(loaded) if adapter else loaded, ends
+
+        how = repr((dtype, load_in_4bit, trust_remote_code, adapter))
+        self.tokenizer, self.model, self._ends = once(Weights(path_of(model), how), load)
 
     @staticmethod
     def check_options(options: dict[str, Any]) -> list[str]:

@@ -319,3 +319,13 @@ def test_json_in_place_of_tables(capsys):
     assert run(["compare", "toy/echo", "--policies", "raw,prf", "--json", "--needs", "4"]) == 0
     held = json.loads(capsys.readouterr().out)
     assert len(held["needs"]) == 4 and held["verdict"].startswith("prf: ")
+
+
+def test_a_terminal_sees_each_phase_from_the_catalog_to_the_tests(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert run(["compare", "toy/echo", "--policies", "raw,prf", "--needs", "4"]) == 0
+    seen = capsys.readouterr().err
+    phases = ("reading the catalog and building the index", "floor and ceiling", "prf", "tests")
+    assert [phase for phase in phases if phase in seen] == list(phases)
+    assert run(["compare", "toy/echo", "--policies", "raw,prf", "--needs", "4", "--json"]) == 0
+    assert capsys.readouterr().err == ""
