@@ -35,6 +35,10 @@ class RunError(UserError):
     """A run folder that cannot be used as asked."""
 
 
+class DivergedError(UserError):
+    """A training whose weights grew until the policy says nothing any more; going on would end there again."""
+
+
 class LeakError(UserError):
     """A policy that is shown what is hidden from it."""
 

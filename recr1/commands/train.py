@@ -16,7 +16,7 @@ from recr1.build import Part, build
 from recr1.commands.launch import check_processes
 from recr1.commands.libraries import missing_libraries
 from recr1.env import Environment, open_environment
-from recr1.errors import MissingLibrary, RunError, UserError
+from recr1.errors import DivergedError, MissingLibrary, RunError, UserError
 from recr1.provenance import fingerprints
 from recr1.recipe import Recipe, find_recipe, load_recipe
 from recr1.runs import Run
@@ -73,8 +73,7 @@ def train(name: str, overrides: Sequence[str] = (), *, out: str | None = None) -
         _say_how_to_go_on(run)
         raise
     except BaseException as error:
-        run.finish("failed", error=f"{type(error).__name__}: {error}")
-        _say_how_to_go_on(run)
+        _fail(run, error)
         raise
     run.finish("finished")
     _draw(run)
@@ -161,6 +160,12 @@ def _say(run: Run, line: str) -> None:
     if run.writer:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
+
+
+def _fail(run: Run, error: BaseException) -> None:
+    run.finish("failed", error=f"{type(error).__name__}: {error}")
+    if not isinstance(error, DivergedError):  # to go on would end there again
+        _say_how_to_go_on(run)
 
 
 def _say_how_to_go_on(run: Run) -> None:

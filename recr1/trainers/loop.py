@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from recr1.errors import UserError
 from recr1.trainers.interrupts import Interrupts
 from recr1.trainers.ranks import Ranks
+from recr1.trainers.sampling import NotSampledError
 from rewards.base import Reward
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Loop:
     def _train(self, start: tuple[int, Path] | None) -> None:
         try:
             self.trainer.train(resume_from_checkpoint=str(start[1]) if start else None)
+        except NotSampledError as error:
+            raise self.monitor.diverged() from error
         except Exception:
             if self.ranks.failed:
                 self.trainer.save_moment()

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from recr1.errors import DivergedError
 from recr1.runs import Run
 from recr1.trainers.alarm import Alert
 from recr1.trainers.best import FOLDER, Best, sharded
@@ -171,6 +172,24 @@ class Monitor:
                 f"{course.measure}: {course.best.value:.3f}"
             )
         self.run.update(policy=self._card(kept=kept), stopped=self._stopped())
+
+    def diverged(self) -> DivergedError:
+        """End where nothing can be sampled, with the best weights where they were kept; returns the error that says so.
+
+        No rank waits for another here, for it may be that one alone drew what made this happen.
+        """
+        args, best = self._trainer.args, self.course.best if self._restores else None
+        kept = ""
+        if best and not sharded(self._trainer):
+            self.best.restore(self._trainer)
+            kept = f"; the policy of step {self.run.in_whole(best.step)}, the best, is kept"
+        self.run.update(policy=self._card(kept=bool(kept)))
+        norm = f"{args.max_grad_norm:g}" if args.max_grad_norm else "off"
+        return DivergedError(
+            f"after step {self.run.in_whole(self._at)} nothing can be sampled from the policy: its weights grew until "
+            f"what it says of the next token is inf or nan. Lower trainer.trl.learning_rate ({args.learning_rate:g}), "
+            f"or set a lower trainer.trl.max_grad_norm ({norm}), and train anew{kept}"
+        )
 
     def save_pieces(self, folder: Path) -> None:
         """After the end, save a policy whose weights are sharded, as the trainer does; every rank must call."""

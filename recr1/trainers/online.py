@@ -13,6 +13,7 @@ from recr1.trainers.failures import FailureBudget
 from recr1.trainers.on_trl import OnTRL
 from recr1.trainers.ranks import Ranks
 from recr1.trainers.reward import RewardFunction, training_data
+from recr1.trainers.sampling import sampled
 from recr1.trainers.shared_prompts import sharing
 from recr1.trainers.truncation import truncation_watch
 
@@ -71,7 +72,7 @@ class Online(OnTRL):
         return {"reward_funcs": reward, "train_dataset": training_data(env)}
 
     def _trainer_class(self, trl: Any) -> Any:
-        trainer_class = timed(super()._trainer_class(trl))
+        trainer_class = timed(sampled(super()._trainer_class(trl)))
         return curricular(trainer_class, self.curriculum) if self.curriculum else trainer_class
 
     def _fitted(self, trainer_class: Any, learner: Any) -> Any:

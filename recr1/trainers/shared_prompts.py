@@ -118,7 +118,13 @@ def can_share(model: Any) -> bool:
 
 
 def generate_from_shared(
-    model: Any, generate: Any, *, input_ids: Tensor, attention_mask: Tensor, generation_config: Any
+    model: Any,
+    generate: Any,
+    *,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    generation_config: Any,
+    logits_processor: Any = None,
 ) -> Tensor:
     """What `generate` gives for these prompts, after each different one was read once.
 
@@ -128,6 +134,7 @@ def generate_from_shared(
         input_ids: (B, P), padded at the left.
         attention_mask: (B, P), 1 where there is a token.
         generation_config: Of the method.
+        logits_processor: Of the method.
     """
     import torch
     from transformers import DynamicCache
@@ -153,6 +160,7 @@ def generate_from_shared(
         attention_mask=attention_mask,
         generation_config=generation_config,
         past_key_values=cache,
+        logits_processor=logits_processor,
     )
     return completed
 
