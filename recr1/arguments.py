@@ -81,6 +81,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     _add_train(add("train", "Train a policy as a recipe says."))
     _add_eval(add("eval", "Evaluate the policy of a recipe or a run folder, or another one in its place."))
     _add_compare(add("compare", "Put policies and baselines in one table, and say which differences are real."))
+    _add_cross(add("cross", "Run each policy on the catalogs of the others: does what it learned belong to its shop?"))
     _add_check(add("check", "Say everything that is wrong with a recipe, without loading a model."))
     _add_doctor(add("doctor", "Find faults of data, retriever and reward before a GPU is paid for them."))
     _add_headroom(add("headroom", "Sample the starting policy, and say what can be learned before any training."))
@@ -137,6 +138,17 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--needs", metavar="N", type=_at_least(2), help="at most so many needs, the first ones")
     category = "the field of the catalog that needs are sliced by (default: 'category' or the like)"
     parser.add_argument("--category", metavar="FIELD", help=category)
+    parser.add_argument("--out", metavar="DIR", help="write the tables and every number there")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def _add_cross(parser: argparse.ArgumentParser) -> None:
+    text = "a run folder; those with the same task and retriever share a catalog"
+    parser.add_argument("runs", metavar="RUN", nargs="+", help=text)
+    parser.add_argument("--split", metavar="S", default="test", help="train, validation or test (default: test)")
+    names = "such as nDCG@10,R@100 (default: those of the first run's recipe)"
+    parser.add_argument("--measures", metavar="A,B", type=_names, help=names)
+    parser.add_argument("--samples", metavar="N", type=_at_least(0), default=0, help="per need; 0 is greedy (default)")
     parser.add_argument("--out", metavar="DIR", help="write the tables and every number there")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 

@@ -111,6 +111,14 @@ def _eval(args: argparse.Namespace) -> int:
     )
 
 
+def _cross(args: argparse.Namespace) -> int:
+    from recr1.commands.cross import cross_runs
+
+    return cross_runs(
+        args.runs, split=args.split, measures=args.measures, samples=args.samples, out=args.out, as_json=args.json
+    )
+
+
 def _compare(args: argparse.Namespace) -> int:
     from recr1.commands.compare import compare
 
@@ -219,6 +227,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "train": _train,
     "eval": _eval,
     "compare": _compare,
+    "cross": _cross,
     "check": _check,
     "doctor": _doctor,
     "headroom": _headroom,
