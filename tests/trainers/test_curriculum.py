@@ -212,11 +212,12 @@ def test_a_file_that_is_something_else_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_draw_and_know_the_same(tmp_path, random_model):
+@pytest.mark.parametrize("trainer", ["grpo", "ppo"])
+def test_two_processes_draw_and_know_the_same(tmp_path, random_model, trainer):
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no"]
     done = subprocess.run(
-        [*launch, "-m", "tests.trainers.curriculum_ranks", random_model, tmp_path],
+        [*launch, "-m", "tests.trainers.curriculum_ranks", trainer, random_model, tmp_path],
         cwd=Path(__file__).resolve().parents[2],
         check=False,
         capture_output=True,
