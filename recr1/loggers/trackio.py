@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class TrackioLogger:
         self._run: Any = None
         self._next = 0
         """The first step that trackio does not hold yet; it would keep a second line of a step beside the first."""
-        self._held = Held(self._send)
+        self._held = Held()
 
     def start(self, run_path: Path, config: Mapping[str, Any]) -> None:
         """Open the run; raises `UserError` for a project name that trackio does not take."""
@@ -77,11 +78,16 @@ class TrackioLogger:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Keep the numbers of a step within seconds: trackio looks its whole database over each time it is written."""
         assert self._run is not None, "log() before start()"
-        self._held.add(step, {name: value for name, value in metrics.items() if math.isfinite(value)})
+        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        self._held.add(partial(self._send, step, finite))
 
     def show(self, step: int, tables: Mapping[str, Table], histograms: Mapping[str, Sequence[float]]) -> None:
-        """Keep tables and histograms of a step."""
-        self._held.release()
+        """Keep tables of a step at once, and its histograms within seconds."""
+        self._held.add(partial(self._send_shown, step, tables, histograms))
+        if tables:
+            self._held.release()
+
+    def _send_shown(self, step: int, tables: Mapping[str, Table], histograms: Mapping[str, Sequence[float]]) -> None:
         import trackio
 
         shown: dict[str, Any] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from time import time
@@ -49,7 +50,7 @@ class WandbLogger:
         self._path = Path()
         self._next = 0
         """The first step that W&B does not hold yet: it takes each once, in their order."""
-        self._held = Held(self._send)
+        self._held = Held()
 
     def start(self, run_path: Path, config: Mapping[str, Any]) -> None:
         """Open the W&B run, with its files under `run_path`; raises `UserError` when W&B refuses (no login)."""
@@ -88,11 +89,15 @@ class WandbLogger:
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Send the numbers of a step within seconds, under the time of now."""
         assert self._run is not None, "log() before start()"
-        self._held.add(step, {**metrics, "_timestamp": time()})
+        self._held.add(partial(self._send, step, {**metrics, "_timestamp": time()}))
 
     def show(self, step: int, tables: Mapping[str, Table], histograms: Mapping[str, Sequence[float]]) -> None:
-        """Send tables and histograms of a step."""
-        self._held.release()
+        """Send tables at once, and histograms within seconds: each step has some."""
+        self._held.add(partial(self._send_shown, step, tables, histograms))
+        if tables:
+            self._held.release()
+
+    def _send_shown(self, step: int, tables: Mapping[str, Table], histograms: Mapping[str, Sequence[float]]) -> None:
         if step < self._next:
             return
         import numpy as np

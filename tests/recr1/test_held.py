@@ -34,58 +34,49 @@ def sent():
     return []
 
 
-def taking(sent):
-    return Held(lambda step, numbers: sent.append((step, numbers)))
+def sending(sent, record):
+    return lambda: sent.append(record)
 
 
-def test_the_first_step_is_handed_over_at_once(clock, sent):
-    taking(sent).add(1, {"a": 1.0})
-    assert sent == [(1, {"a": 1.0})]
+def test_the_first_record_is_handed_over_at_once(clock, sent):
+    Held().add(sending(sent, 1))
+    assert sent == [1]
 
 
-def test_steps_wait_for_each_other_and_go_in_their_order(clock, sent):
-    waiting = taking(sent)
-    for step in range(1, 4):
-        waiting.add(step, {"a": step})
-    assert [step for step, _ in sent] == [1]
+def test_records_wait_for_each_other_and_go_in_their_order(clock, sent):
+    waiting = Held()
+    for record in (1, 2, 3):
+        waiting.add(sending(sent, record))
+    assert sent == [1]
     clock.now += HOLD
-    waiting.add(4, {"a": 4})
-    assert sent == [(step, {"a": step}) for step in range(1, 5)]
+    waiting.add(sending(sent, 4))
+    assert sent == [1, 2, 3, 4]
 
 
 def test_after_a_handing_over_the_wait_begins_anew(clock, sent):
-    waiting = taking(sent)
+    waiting = Held()
     clock.now += HOLD
-    waiting.add(1, {})
+    waiting.add(sending(sent, 1))
     clock.now += HOLD - 0.5
-    waiting.add(2, {})
-    assert [step for step, _ in sent] == [1]
+    waiting.add(sending(sent, 2))
+    assert sent == [1]
 
 
 def test_steps_longer_than_the_wait_never_wait(clock, sent):
-    waiting = taking(sent)
-    for step in range(1, 4):
+    waiting = Held()
+    for record in (1, 2, 3):
         clock.now += HOLD
-        waiting.add(step, {})
-        assert sent[-1][0] == step
-
-
-def test_numbers_that_wait_are_those_of_their_step(clock, sent):
-    waiting, numbers = taking(sent), {"a": 1.0}
-    waiting.add(1, {})
-    waiting.add(2, numbers)
-    numbers["a"] = 2.0
-    waiting.release()
-    assert sent[-1] == (2, {"a": 1.0})
+        waiting.add(sending(sent, record))
+        assert sent[-1] == record
 
 
 def test_what_is_released_is_not_sent_again(clock, sent):
-    waiting = taking(sent)
-    waiting.add(1, {})
-    waiting.add(2, {})
+    waiting = Held()
+    waiting.add(sending(sent, 1))
+    waiting.add(sending(sent, 2))
     waiting.release()
     waiting.release()
-    assert [step for step, _ in sent] == [1, 2]
+    assert sent == [1, 2]
 
 
 @pytest.mark.parametrize("ends", ["finished", "failed"])
@@ -107,6 +98,7 @@ def test_wandb_has_the_steps_that_waited_at_the_end_under_their_own_times(offlin
 def test_wandb_gets_tables_and_alerts_after_the_steps_that_waited(offline, tmp_path):  # noqa: F811
     run = Run.create(tmp_path / "run", RECIPE, {}, loggers=[WandbLogger()])
     for step in (1, 2, 3):
+        run.log_histograms(step, {"train/histogram/rank": [1, 2]})
         run.log(step, {"train/reward": 0.5})
     run.alert(3, "warning", {"text": "something"})
     run.log(4, {"train/reward": 0.5})
@@ -117,6 +109,7 @@ def test_wandb_gets_tables_and_alerts_after_the_steps_that_waited(offline, tmp_p
     # W&B closes a step's line with the next step: that of step 3 is still open when the alert comes.
     assert kinds[: kinds.index("alert")].count("history") == 2
     assert [step for step, _ in histories(found)] == [1, 2, 3, 4, 5]
+    assert all("train/histogram/rank/values" in values for _, values in histories(found)[:3])
 
 
 def test_the_numbers_of_a_step_are_one_record_of_tensorboard(tmp_path):
