@@ -1,8 +1,9 @@
 """How long the report of a run of 1,000 steps takes, and how large it is: `python benchmarks/report.py`.
 
-The run is synthetic, with the files and the names that training and `recr1 eval` write: a line of metrics a step, 128
-rollouts every tenth step, and three policies on 1,000 needs with five measures. Seconds are of a clock; those of the
-processor stand in brackets. Loading the plotting library is part of them: each report is made by a process of its own.
+The run is synthetic, with the files and the names that training, `recr1 eval` and `recr1 compare` write: a line of
+metrics a step, 128 rollouts every tenth step, three policies on 1,000 needs with five measures, and a comparison of
+nine. Seconds are of a clock; those of the processor stand in brackets. Loading the plotting library is part of them:
+each report is made by a process of its own.
 """
 
 from __future__ import annotations
@@ -85,7 +86,58 @@ def make_run(folder: Path, steps: int, needs: int, seed: int) -> Path:
     for name, gain in (("untrained", 0.02), ("best_of_8", 0.2), ("trained", 0.4)):
         values = np.clip(floor + rng.normal(gain, 0.2, floor.shape), 0, 1)
         _write_evaluation(folder / "eval/test" / name, name, values, floor, rng, seed)
+    _write_comparison(folder / "compare/test", needs, rng)
     return folder
+
+
+def _write_comparison(folder: Path, needs: int, rng: np.random.Generator) -> None:
+    """What `recr1 compare` writes of nine policies, with the values of each need."""
+    labels = [f"policy_{place}" for place in range(9)]
+    values = {label: rng.random((len(MEASURES), needs)) for label in labels}
+    policies = {
+        label: {
+            "seeds": 1,
+            "sees": [],
+            "bound": False,
+            "trained": place == 0,
+            "notes": [],
+            "measures": {m: bootstrap_interval(row, seed=0)._asdict() for m, row in zip(MEASURES, rows, strict=True)},
+            "cost": dict.fromkeys(
+                ("milliseconds", "tokens_read", "tokens_written", "setup_seconds", "setup_tokens"), 1.0
+            ),
+            "behaviour": dict.fromkeys(("query_words", "invalid", "no_hits"), 0.1),
+            "per_need": {measure: row.tolist() for measure, row in zip(MEASURES, rows, strict=True)},
+            "queries": [_query(rng) for _ in range(needs)],
+        }
+        for place, (label, rows) in enumerate(values.items())
+    }
+    interval = {"mean": 0.1, "low": 0.0, "high": 0.2}
+    test = {"p_holm": 0.01, "effect": 0.1, "wins": 5, "ties": 1, "losses": 4, "against": labels[0]}
+    held = {
+        "split": "test",
+        "measures": MEASURES,
+        "main": MEASURES[0],
+        "first": labels[0],
+        "subject": labels[1],
+        "verdict": f"{labels[1]}: better than {labels[0]}.",
+        "setting": {},
+        "needs": [f"n{need}" for need in range(needs)],
+        "policies": policies,
+        "comparisons": [{**test, "measure": measure, "policy": label} for label in labels[1:] for measure in MEASURES],
+        "slices": [
+            {
+                "by": "category",
+                "name": f"kind {place}",
+                "needs": needs // 20,
+                "policies": dict.fromkeys(labels, interval),
+                "differences": dict.fromkeys(labels[1:], interval),
+            }
+            for place in range(20)
+        ],
+        "settings": {"tests": 68, "catalog": "0" * 16},
+    }
+    folder.mkdir(parents=True)
+    (folder / "compare.json").write_text(json.dumps(held))
 
 
 def _validation(done: float) -> dict[str, float]:
@@ -131,6 +183,8 @@ def _write_evaluation(
                 "query": _query(rng),
                 "relevant_ranks": rank,
                 "found": found,
+                "fame": {"training": "head" if need % 3 else "tail"},
+                "fields": {"category": WORDS[need % len(WORDS)]},
             }
             raw = {"relevant_ranks": [int(rng.integers(1, 100))], "found": found}
             file.write(json.dumps({**line, "floor": raw, "measures": measures}) + "\n")

@@ -80,6 +80,12 @@ def test_a_need_is_as_famous_as_its_most_frequent_relevant_item():
     assert fame_of(task, keys) == ("popularity", ["head", "tail", "unseen"])
 
 
+def test_a_need_at_the_median_is_of_the_tail():
+    task = Sliced(interactions=[(0, 0), (0, 1), (1, 1), (0, 2), (1, 2), (2, 2)])
+    keys = [Qrels({row: 1}) for row in range(3)]
+    assert fame_of(task, keys) == ("popularity", ["tail", "tail", "head"])
+
+
 def test_nothing_is_counted_without_interactions_and_training():
     task = Sliced(train=False)
     assert fame_of(task, [task.qrels["t0"]]) is None
