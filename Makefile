@@ -62,8 +62,7 @@ golden: $(READY)  ## record tests/golden again; a difference needs a reason in t
 policy: $(READY)  ## make the tiny policy that ships with the package again
 	rm -rf build/policy
 	$(BIN)/python -m recr1.assets.make_tiny_shopper start build/policy/start
-	$(BIN)/recr1 train recipes/tiny_shopper.yaml policy.model=build/policy/start/model \
-		trainer.pairs.path=build/policy/start/pairs.tsv --out build/policy/run
+	$(BIN)/recr1 train recipes/tiny_shopper.yaml policy.model=build/policy/start --out build/policy/run
 	$(BIN)/python -m recr1.assets.make_tiny_shopper ship build/policy/run recr1/assets/tiny-shopper
 
 clean:  ## remove what the targets made

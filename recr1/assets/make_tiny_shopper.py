@@ -1,6 +1,6 @@
 """Makes what the recipe `tiny_shopper` starts from, and ships what it ends with: the policy of the quickstart.
 
-    python -m recr1.assets.make_tiny_shopper start FOLDER     a random policy and pairs to learn from
+    python -m recr1.assets.make_tiny_shopper start FOLDER     a random policy
     recr1 train tiny_shopper --out RUN                        where FOLDER is ./shopper_start
     python -m recr1.assets.make_tiny_shopper ship RUN OUT     the trained policy, its weights in bfloat16
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -89,19 +88,15 @@ def make_model(tokenizer: Any, *, width: int, layers: int, heads: int, inner: in
     return model
 
 
-def start(folder: Path, *, pairs: int, seed: int) -> None:
-    """Write the random policy, `model` in Hugging Face format, and `pairs.tsv` with so many needs and queries."""
+def start(folder: Path, *, seed: int) -> None:
+    """Write the random policy in Hugging Face format."""
     import torch
 
-    lexicon = load_lexicon()
-    tokenizer = make_tokenizer(lexicon, VOCABULARY)
+    tokenizer = make_tokenizer(load_lexicon(), VOCABULARY)
     torch.manual_seed(seed)
     model = make_model(tokenizer, width=128, layers=3, heads=4, inner=320)
-    model.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    with (folder / "pairs.tsv").open("w", encoding="utf-8") as file:
-        file.write("need\tquery\n")
-        file.writelines(f"{need}\t{query}\n" for need, query in islice(shopper_pairs(lexicon, seed=2 + seed), pairs))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def ship(run: Path, out: Path) -> None:
@@ -123,16 +118,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.disable_progress_bar()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    starts = commands.add_parser("start", help="write a random policy and pairs to learn from")
+    starts = commands.add_parser("start", help="write a random policy")
     starts.add_argument("folder", type=Path)
-    starts.add_argument("--pairs", type=int, default=336_000)
     starts.add_argument("--seed", type=int, default=0)
     ships = commands.add_parser("ship", help="write the trained policy of a run, its weights in bfloat16")
     ships.add_argument("run", type=Path)
     ships.add_argument("out", type=Path)
     args = parser.parse_args(arguments)
     if args.command == "start":
-        start(args.folder, pairs=args.pairs, seed=args.seed)
+        start(args.folder, seed=args.seed)
     else:
         ship(args.run, args.out)
 

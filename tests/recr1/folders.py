@@ -41,7 +41,7 @@ def write_split_folder(folder):
 
 
 def write_start(folder):
-    """What the recipe `tiny_shopper` reads in the current folder before anything loads: a model's folder and pairs."""
-    (folder / "shopper_start/model").mkdir(parents=True)
-    (folder / "shopper_start/pairs.tsv").write_text("need\tquery\na red sofa\tred sofa\n")
+    """What the recipes `tiny_shopper` and `private_words` read in the current folder before anything loads."""
+    for name in ("shopper_start", "private_shopper"):
+        (folder / name).mkdir()
     return folder
