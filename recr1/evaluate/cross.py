@@ -10,18 +10,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from recr1.evaluate.evaluation import Evaluation, Evaluator
-from recr1.evaluate.phrases import ALPHA, clause
+from recr1.evaluate.phrases import ALPHA, clause, tone_of
 from recr1.evaluate.report import Table, cell
-from recr1.evaluate.stats import LEVEL, Comparison, compare, holm
+from recr1.evaluate.stats import LEVEL, Comparison, Doubles, compare, holm, p_text
 from recr1.formats import Format
 from recr1.policies.base import Policy
 from rewards.base import Chat
 
 START = "start"
 """How tables call the policy that the last stage of a run's training began with."""
+
+
+Kind: TypeAlias = Literal["gain", "rival", "home"]
+"""What is compared, see `Cross`."""
+
+_Pair: TypeAlias = tuple[Kind, str, str, str, Doubles, Doubles]
+"""Kind, policy, catalog, other, and the two (N,) that are compared."""
 
 
 class Prompted:
@@ -37,12 +44,13 @@ class Prompted:
 
 @dataclass(frozen=True)
 class Crossing:
-    """A difference on one catalog, paired over its needs."""
+    """A difference, paired over needs."""
 
-    catalog: str
+    kind: Kind
     policy: str
+    catalog: str
     other: str
-    """What the policy is compared with: the start, or a policy that was trained on another catalog."""
+    """What it is compared with: the start ("gain"), another policy ("rival"), or another catalog ("home")."""
     test: Comparison
     p_holm: float
     """Its p, corrected for all differences of a measure."""
@@ -50,7 +58,15 @@ class Crossing:
 
 @dataclass(frozen=True)
 class Cross:
-    """Policies by catalogs: `columns[catalog]` holds an evaluation of the start and of each policy, in one order."""
+    """Policies by catalogs: `columns[catalog]` holds an evaluation of the start and of each policy, in one order.
+
+    Three kinds of differences are tested, all of a measure with one correction (Holm):
+
+    - "gain": a policy over the start, on one catalog.
+    - "rival": a policy on the catalog that it was trained on, over one that was trained on another.
+    - "home": how much more a policy gains on its own catalog than on another one, where both have the same needs. What
+      training changes by chance changes on all catalogs alike, and drops out.
+    """
 
     columns: Mapping[str, Sequence[Evaluation]]
     home: Mapping[str, str]
@@ -66,31 +82,42 @@ class Cross:
         return {measure: self._tested(measure) for measure in self.measures}
 
     def crossings(self, measure: str) -> Sequence[Crossing]:
-        """Each policy against the start on every catalog, and against those that were trained on it."""
+        """All differences of a measure."""
         return self._by_measure[measure]
 
-    def crossing(self, measure: str, catalog: str, policy: str, other: str = START) -> Crossing:
+    def crossing(self, kind: Kind, measure: str, policy: str, catalog: str, other: str = START) -> Crossing:
         """One of them; raises `StopIteration` where it is none."""
-        wanted = (catalog, policy, other)
-        return next(one for one in self.crossings(measure) if (one.catalog, one.policy, one.other) == wanted)
+        wanted = (kind, policy, catalog, other)
+        return next(c for c in self.crossings(measure) if (c.kind, c.policy, c.catalog, c.other) == wanted)
 
     def _tested(self, measure: str) -> list[Crossing]:
-        tests = [
-            (catalog, one.name, other.name, compare(one.per_need(measure), other.per_need(measure), seed=one.seed))
-            for catalog, evaluations in self.columns.items()
-            for one, other in self._pairs(catalog, evaluations)
+        seed = next(iter(self.columns.values()))[0].seed
+        pairs = [*self._gains(measure), *self._rivals(measure), *self._homes(measure)]
+        tests = [compare(first, second, seed=seed) for *_, first, second in pairs]
+        corrected = holm([test.p for test in tests])
+        return [
+            Crossing(kind, policy, catalog, other, test, float(p))
+            for (kind, policy, catalog, other, *_), test, p in zip(pairs, tests, corrected, strict=True)
         ]
-        corrected = holm([test.p for *_, test in tests])
-        return [Crossing(*one, float(p)) for one, p in zip(tests, corrected, strict=True)]
 
-    def _pairs(self, catalog: str, evaluations: Sequence[Evaluation]) -> Iterator[tuple[Evaluation, Evaluation]]:
-        start, *policies = evaluations
-        for policy in policies:
-            yield policy, start
-        for own in policies:
-            for stranger in policies:
-                if self.home[own.name] == catalog != self.home[stranger.name]:
-                    yield own, stranger
+    def _gains(self, measure: str) -> Iterator[_Pair]:
+        for catalog, (start, *policies) in self.columns.items():
+            for one in policies:
+                yield "gain", one.name, catalog, START, one.per_need(measure), start.per_need(measure)
+
+    def _rivals(self, measure: str) -> Iterator[_Pair]:
+        for catalog, (_, *policies) in self.columns.items():
+            for one in policies:
+                for other in policies:
+                    if self.home[one.name] == catalog != self.home[other.name]:
+                        yield "rival", one.name, catalog, other.name, one.per_need(measure), other.per_need(measure)
+
+    def _homes(self, measure: str) -> Iterator[_Pair]:
+        gains = {(p, c): first - second for _, p, c, _, first, second in self._gains(measure)}
+        for policy, home in self.home.items():
+            for catalog, (away, *_) in self.columns.items():
+                if catalog != home and list(away.needs) == list(self.columns[home][0].needs):
+                    yield "home", policy, home, catalog, gains[policy, home], gains[policy, catalog]
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -106,16 +133,30 @@ class Cross:
         }
 
     def verdict(self) -> list[str]:
-        """A sentence for each policy on each catalog, about the main measure."""
+        """Sentences about the main measure: each policy on each catalog, and whether it gains more at home."""
         measure = self.measures[0]
         said = []
         for policy, home in self.home.items():
             for catalog in sorted(self.columns, key=lambda name: name != home):
                 where = "on its own catalog" if catalog == home else f"on the catalog of {catalog}"
-                one = self.crossing(measure, catalog, policy)
-                numbers = (one.test.difference, one.test.low, one.test.high)
-                said.append(f"{policy} {where}: {clause('the start', measure, numbers, one.p_holm)}.")
+                one = self.crossing("gain", measure, policy, catalog)
+                said.append(f"{policy} {where}: {clause('the start', measure, _numbers(one), one.p_holm)}.")
+            for one in self.crossings(measure):
+                if (one.kind, one.policy) == ("home", policy):
+                    said.append(_at_home(one, measure))
         return said
+
+
+def _numbers(one: Crossing) -> tuple[float, float, float]:
+    return one.test.difference, one.test.low, one.test.high
+
+
+def _at_home(one: Crossing, measure: str) -> str:
+    difference, low, high = _numbers(one)
+    tone = tone_of(difference, one.p_holm)
+    how = "no more" if tone == "open" else f"{abs(difference):.3f} {measure} {'more' if tone == 'good' else 'less'}"
+    numbers = f"{difference:+.3f}, {LEVEL:.0%} CI {low:+.3f} to {high:+.3f}, {p_text(one.p_holm)}"
+    return f"{one.policy} gains {how} on its own catalog than on that of {one.other} ({numbers})."
 
 
 def cross(
@@ -175,7 +216,7 @@ def _levels(result: Cross, measure: str) -> list[list[str]]:
     summaries = [[e.summary["measures"][measure] for e in column] for column in result.columns.values()]
     rows = []
     for place, name in enumerate(_names(result)):
-        p = [None if name == START else result.crossing(measure, c, name).p_holm for c in result.columns]
+        p = [None if name == START else result.crossing("gain", measure, name, c).p_holm for c in result.columns]
         rows.append([name, *(cell(column[place]["policy"], p[at]) for at, column in enumerate(summaries))])
     floor, ceiling = ([bound, *(cell(column[0][bound]) for column in summaries)] for bound in ("floor", "ceiling"))
     return [floor, *rows, ceiling]

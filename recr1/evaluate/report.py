@@ -50,6 +50,7 @@ class Table:
             box=box.HORIZONTALS,
             show_edge=False,
             pad_edge=False,
+            min_width=len(self.title),  # rich breaks a title that is wider than its table
         )
         for name in self.header:
             drawn.add_column(Text(name), overflow="fold")

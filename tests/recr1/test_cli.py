@@ -226,7 +226,7 @@ def test_a_reader_that_closes_early_ends_the_command_quietly(shop):
         (["trian", "x"], "no command 'trian'; did you mean 'train'?"),
         (
             ["frobnicate"],
-            "no command 'frobnicate' (commands: train, eval, compare, check, doctor, headroom, report, rescore, "
+            "no command 'frobnicate' (commands: train, eval, compare, cross, check, doctor, headroom, report, rescore, "
             "search, serve-retriever, store, ls, cp)",
         ),
         (["check"], "the following arguments are required: RECIPE"),
