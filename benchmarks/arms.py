@@ -33,7 +33,7 @@ LAST = 10
 """Training steps at the end whose sampled queries are described."""
 SHOWN = 20
 """Queries that are kept to be read."""
-SAMPLED = {"words": "query/words", "repeated": "query/repeated", "unknown": "query/unknown", "unique": "query/unique"}
+SAMPLED = {"words": "query/words", "repeated": "query/repeated", "unknown": "query/known", "unique": "query/unique"}
 
 
 def result_of(
@@ -116,7 +116,8 @@ def _queries(found: Evaluation) -> dict[str, float]:
 def _sampled(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The same of the queries that were sampled in the last training steps, as the log has them."""
     training = [line for line in lines if "train/reward" in line][-LAST:]
-    return {name: _mean([line[f"train/{metric}"] for line in training]) for name, metric in SAMPLED.items()}
+    means = {name: _mean([line[f"train/{metric}"] for line in training]) for name, metric in SAMPLED.items()}
+    return {**means, "unknown": 1 - means["unknown"]}  # the log has the share that is known
 
 
 def difference(results: Sequence[Mapping[str, Any]], base: Sequence[Mapping[str, Any]], engine: str) -> str:

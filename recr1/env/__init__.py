@@ -2,6 +2,7 @@
 
 from recr1.env.contract import ContractError
 from recr1.env.environment import Environment, chat_with, open_environment
+from recr1.env.guards import known_share
 from recr1.env.step import Outcome, Step, metrics, repeated, words
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Outcome",
     "Step",
     "chat_with",
+    "known_share",
     "metrics",
     "open_environment",
     "repeated",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from retrievers.base import Catalog, Query
 from rewards.base import Batch, Invalid
 from rewards.copied import CopiedReward
 from rewards.repetition import repeated_runs
@@ -11,13 +14,23 @@ from rewards.words import operators_in, text_of, words_of
 _COPIED = CopiedReward()
 
 
+def known_share(queries: Iterable[Query], catalog: Catalog) -> float:
+    """The share of the words of the queries that some item of the catalog holds as they are written.
+
+    Of those that are text; 0 where there is no word.
+    """
+    counts = [unknown_words(query, catalog) for query in queries if isinstance(query, str)]
+    words = sum(count for _, count in counts)
+    return 1 - sum(unknown for unknown, _ in counts) / words if words else 0.0
+
+
 def guard_metrics(batch: Batch) -> dict[str, float]:
     """Of the queries of a batch that are text; all are 0 where there is none.
 
     - `query/repeated_pairs`: share of the pairs of neighbouring words that stood in the same query before.
     - `query/from_need`: share of the words that stand in the need's text.
     - `query/operators`: operators per query.
-    - `query/unknown`: share of the words that no item of the catalog holds as they are written.
+    - `query/known`: share of the words that some item of the catalog holds as they are written.
     - `query/copied`: share of the queries with the id of an item, or the whole title of one that they found.
     """
     said = [(text, rollout.need.text) for rollout in batch.rollouts if (text := text_of(rollout)) is not None]
@@ -31,7 +44,7 @@ def guard_metrics(batch: Batch) -> dict[str, float]:
     }
     if batch.catalog is None:
         return metrics
-    unknown = sum(unknown_words(text, batch.catalog)[0] for text, _ in said)
+    known = known_share([text for text, _ in said], batch.catalog)
     invalid = sum(isinstance(rollout.action, Invalid) for rollout in batch.rollouts)
     copied = int(_COPIED.found(batch, batch.catalog).sum()) - invalid
-    return {**metrics, "query/unknown": unknown / max(count, 1), "query/copied": copied / max(len(said), 1)}
+    return {**metrics, "query/known": known, "query/copied": copied / max(len(said), 1)}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recr1.env import ContractError, Environment, Step, chat_with, words
+from recr1.env import ContractError, Environment, Step, chat_with, known_share, words
 from recr1.errors import UserError
 from recr1.evaluate.references import AGAIN, CHUNK, Progress, References, find_references
 from recr1.evaluate.stats import LEVEL, PERMUTATIONS, RESAMPLES, Doubles, bootstrap_interval, compare, standard_error
@@ -85,13 +85,17 @@ class Evaluation:
         return [int(place) for place in places]
 
     def behaviour(self) -> dict[str, Any]:
-        """What the completions were like: words per valid query, shares of invalid ones (by reason) and of no hits."""
+        """What the completions were like: words per valid query, the share of these words that the catalog knows.
+
+        And the shares of invalid completions (by reason) and of those that found nothing.
+        """
         actions = [action for of_need in self.actions for action in of_need]
         queries = [action.query for action in actions if isinstance(action, Search)]
         reasons = Counter(action.reason for action in actions if isinstance(action, Invalid))
         found = int((self.hits.rows_QK[:, 0] >= 0).sum())
         return {
             "query_words": sum(map(words, queries)) / len(queries) if queries else 0.0,
+            "query_known": known_share(queries, self.env.task.catalog),
             "invalid": reasons.total() / len(actions),
             "no_hits": (len(queries) - found) / len(actions),
             "invalid_reasons": {reason: count / len(actions) for reason, count in sorted(reasons.items())},
@@ -102,8 +106,8 @@ class Evaluation:
 
         `eval/<split>/<measure>` is the policy's true measure, with its `/floor` and `/ceiling`, and the `/stderr` of
         that mean over needs; `eval/<split>/Gini@k` and `.../Coverage@k` say how evenly items are shown, with
-        their `/floor`; `eval/<split>/reward` is the weighted reward; `eval/<split>/query/words`, `.../outcome/invalid`
-        and `.../outcome/no_hits` are as in a training step.
+        their `/floor`; `eval/<split>/reward` is the weighted reward; `eval/<split>/query/words`, `.../query/known`,
+        `.../outcome/invalid` and `.../outcome/no_hits` are as in a training step.
         """
         under, behaviour = f"eval/{self.split}", self.behaviour()
         logged = {}
@@ -118,6 +122,7 @@ class Evaluation:
         return logged | {
             f"{under}/reward": float(self.rewards.mean()),
             f"{under}/query/words": behaviour["query_words"],
+            f"{under}/query/known": behaviour["query_known"],
             f"{under}/outcome/invalid": behaviour["invalid"],
             f"{under}/outcome/no_hits": behaviour["no_hits"],
         }

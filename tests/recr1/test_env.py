@@ -360,7 +360,7 @@ def test_the_share_of_repeated_words_is_over_all_words_of_valid_queries(world):
 def test_the_names_of_metrics_are_stable(world):
     assert list(metrics(run(make(world), ["n1"], ["[mug]"]))) == [
         *("reward", "reward/P@1", "reward/valid", "query/words", "query/unique", "query/repeated"),
-        *("query/repeated_pairs", "query/from_need", "query/operators", "query/unknown", "query/copied"),
+        *("query/repeated_pairs", "query/from_need", "query/operators", "query/known", "query/copied"),
         *("outcome/ok", "outcome/no_hits", "outcome/invalid", "outcome/retriever_error"),
         *("hits/unjudged@3", "hits/blind@3"),
         *("time/search", "time/rewards", "time/environment", "time/query"),

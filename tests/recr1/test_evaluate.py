@@ -66,6 +66,7 @@ def test_samples_are_averaged_per_need(env):
 def test_behaviour_counts_completions(env):
     assert evaluate(writes(), env, "train", ["RR@3"]).behaviour() == {
         "query_words": 1.0,
+        "query_known": 0.5,
         "invalid": 1 / 3,
         "no_hits": 1 / 3,
         "invalid_reasons": {"no brackets": 1 / 3},
