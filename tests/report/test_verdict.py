@@ -148,7 +148,9 @@ def test_a_category_that_no_evaluation_kept_is_refused():
     sources = group([judged("trained", FLOOR, FLOOR)]).runs
     sources[0].judged[0].lines[0]["fields"] = {"kind": "lamp"}
     check_category(sources, "kind")
-    with pytest.raises(UserError, match=r"--category: what the evaluations kept .* has no field 'colour'; it has: kind"):
+    with pytest.raises(
+        UserError, match=r"--category: what the evaluations kept .* has no field 'colour'; it has: kind"
+    ):
         check_category(sources, "colour")
 
 
