@@ -1,0 +1,78 @@
+"""Makes the policy that the recipe `private_words` starts from: the tiny one that ships, with more words to learn.
+
+    python -m recr1.assets.make_private_shopper FOLDER     a model in Hugging Face format
+    recr1 train private_words                              where FOLDER is ./private_shopper
+
+Every word of both dialects gets a token of its own, with random weights: the policy can write it, and does not know
+what it means. This script reads the dialects and the policy that ships, and no catalog. Seeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from recr1.assets import shipped_model
+from recr1.tasks.shop.dialects import DIALECTS, dialect_words
+
+
+def with_words(tokenizer: Any, words: Iterable[str]) -> Any:
+    """A byte-level BPE tokenizer with a token for each word, as it stands after a space; it cuts other texts as before.
+
+    A word's pieces are joined from the left by merges after all that there are, so none of those changes.
+    """
+    from tokenizers import Tokenizer
+
+    held = json.loads(tokenizer.backend_tokenizer.to_str())
+    vocabulary, merges = held["model"]["vocab"], held["model"]["merges"]
+    known = {tuple(merge) for merge in merges}
+    for word in words:
+        joined, *pieces = tokenizer.tokenize(f" {word}")
+        for piece in pieces:
+            if (joined, piece) not in known:
+                known.add((joined, piece))
+                merges.append([joined, piece])
+                vocabulary.setdefault(joined + piece, len(vocabulary))
+            joined += piece
+    return type(tokenizer)(tokenizer_object=Tokenizer.from_str(json.dumps(held)), **_kept(tokenizer))
+
+
+def _kept(tokenizer: Any) -> dict[str, Any]:
+    names = ("pad_token", "eos_token", "padding_side", "chat_template", "clean_up_tokenization_spaces")
+    return {name: getattr(tokenizer, name) for name in names}
+
+
+def make(folder: Path, *, seed: int) -> None:
+    """Write the model and its tokenizer."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    shipped = shipped_model("tiny-shopper")
+    tokenizer = AutoTokenizer.from_pretrained(shipped)
+    words = [word for dialect in DIALECTS for word in dialect_words(dialect).values()]
+    more = with_words(tokenizer, words)
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_pretrained(shipped, dtype=torch.float32)
+    model.resize_token_embeddings(len(more), mean_resizing=False)
+    model.save_pretrained(folder)
+    more.save_pretrained(folder)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Do what the command line says."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(arguments)
+    make(args.folder, seed=args.seed)
+
+
+if __name__ == "__main__":
+    main()
