@@ -16,6 +16,7 @@ from recr1.build import build, check_part
 from recr1.recipe import find_recipe, load_recipe, shipped_launch_configs
 from rewards.base import Search
 from tests.docs.pages import PAGES, ROOT, blocks, name_of, prose, read
+from tests.recr1.folders import write_start
 
 EXTEND = ROOT / "docs" / "extend"
 MODULES = [file.stem for file in sorted(EXTEND.glob("*.py"))]
@@ -65,8 +66,9 @@ def arguments(line: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("page", "line"), RECR1, ids=[command_id(*found) for found in RECR1])
-def test_commands_parse_and_their_recipes_and_overrides_are_sound(page, line, monkeypatch):
-    monkeypatch.chdir(ROOT)
+def test_commands_parse_and_their_recipes_and_overrides_are_sound(page, line, monkeypatch, tmp_path):
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    monkeypatch.chdir(write_start(tmp_path))
     words = arguments(line)
     if len(words) == 1 and words[0] in command_line._parser()[1]:
         return  # a command that is only named
