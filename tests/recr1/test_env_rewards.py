@@ -29,7 +29,7 @@ def test_signs_of_hacking_are_counted_on_the_queries_of_a_step(world):
 
 def test_signs_of_hacking_are_nought_without_a_query(world):
     logged = metrics(run(make(world), ["n1"], ["junk"]))
-    assert [logged[f"query/{name}"] for name in ("repeated_pairs", "from_need", "operators", "unknown", "copied")] == [
+    assert [logged[f"query/{name}"] for name in ("repeated_pairs", "from_need", "operators", "known", "copied")] == [
         0
     ] * 5
 
