@@ -23,15 +23,14 @@ class View:
         self.console = console
         self._live: Any = None
         self._panel = Panel(steps)
-        self._began = self._drawn = 0.0
-        self._first = 0
+        self._drawn = 0.0
+        self._since: tuple[int, float] | None = None
 
     def start(self) -> None:
         """Open the view."""
         from rich.console import Console
         from rich.live import Live
 
-        self._began = perf_counter()
         if self.quiet:
             return
         self.console = self.console or Console(highlight=False)
@@ -47,8 +46,8 @@ class View:
             self._live = None
 
     def begin(self, step: int) -> None:
-        """Say how many steps are done already: the time left is reckoned from those that follow."""
-        self._first, self._began = step, perf_counter()
+        """Say how many steps are done already."""
+        self._since = None
         if step:
             self.say(f"going on after step {step}")
 
@@ -70,13 +69,23 @@ class View:
         """The numbers of a training step."""
         if self.quiet:
             return
-        left = clock((perf_counter() - self._began) / (step - self._first) * (self.steps - step))
+        left = self._left(step)
         if self._live is not None:
             self._panel.take(step, numbers)
             self._panel.left = left
             self._draw()
         elif step == 1 or step % PLAIN_EVERY == 0 or step == self.steps:
-            self.console.print(f"step {step}/{self.steps}  {_numbers(numbers)}  {left} left", soft_wrap=True)
+            ending = f"  {left} left" if left else ""
+            self.console.print(f"step {step}/{self.steps}  {_numbers(numbers)}{ending}", soft_wrap=True)
+
+    def _left(self, step: int) -> str:
+        """The time left, by the steps since the first one, which compiles and fills caches; nothing at that one."""
+        now = perf_counter()
+        if self._since is None:
+            self._since = step, now
+            return ""
+        first, began = self._since
+        return clock((now - began) / (step - first) * (self.steps - step))
 
     def validated(self, step: int, numbers: Mapping[str, float], queries: Sequence[Mapping[str, Any]] = ()) -> None:
         """The numbers of a validation, and what was written for the needs that are followed."""
