@@ -40,7 +40,7 @@ def test_a_plain_line_holds_step_reward_measure_length_and_time_left(capsys):
     view.stop()
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["step 1/20", "step 10/20", "step 20/20"]
-    assert lines[0] == "step 1/20  reward 0.500  nDCG@10 0.600  3.2 words"  # the first step compiles: it foretells nothing
+    assert lines[0] == "step 1/20  reward 0.500  nDCG@10 0.600  3.2 words"  # it compiles, and foretells nothing
     assert lines[1].startswith("step 10/20  reward 0.500  nDCG@10 0.600  3.2 words  ")
     assert lines[-1].endswith("0:00 left")
 
