@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.base import Catalog, Rows
+from retrievers.base import Catalog
 
 POPULARITY = "popularity"
 """The field that says how popular items are, where nobody names another."""
@@ -90,19 +90,24 @@ def popularity(catalog: Catalog | None, field: str, owner: str) -> Doubles:
     if catalog is None or field != POPULARITY or field in catalog.fields or catalog.interactions is None:
         return percentiles(catalog, field, owner)
     if catalog not in _OF_INTERACTIONS:
-        _OF_INTERACTIONS[catalog] = _percentiles(np.bincount(_rows_of_events(catalog, owner), minlength=len(catalog)))
+        _OF_INTERACTIONS[catalog] = _percentiles(events_of(catalog, owner))
     return _OF_INTERACTIONS[catalog]
 
 
 _OF_INTERACTIONS: WeakKeyDictionary[Catalog, Doubles] = WeakKeyDictionary()
 
 
-def _rows_of_events(catalog: Catalog, owner: str) -> Rows:
-    """(E,) the catalog row of each event."""
+def events_of(catalog: Catalog, owner: str) -> NDArray[np.int64]:
+    """(N,) how many events each item has in the catalog's interactions.
+
+    Raises `ValueError`, which names the `owner` that asks, where they are no events of a user and a row, or one has a
+    row that the catalog does not have.
+    """
     events: Any = catalog.interactions
     try:
         rows = events[:, 1] if isinstance(events, np.ndarray) else [event[1] for event in events]
-        rows_E = np.array([index(row) for row in rows], np.int64)
+        whole = isinstance(rows, np.ndarray) and rows.dtype.kind in "iu"
+        rows_E = np.asarray(rows if whole else [index(row) for row in rows], np.int64)
     except (TypeError, IndexError) as error:
         raise ValueError(f"{owner} counts the catalog's interactions, which must be pairs of user and row") from error
     beyond = rows_E[(rows_E < 0) | (rows_E >= len(catalog))]
@@ -110,7 +115,8 @@ def _rows_of_events(catalog: Catalog, owner: str) -> Rows:
         raise ValueError(
             f"{owner} counts the catalog's interactions, and one has row {beyond[0]} of {len(catalog)} items"
         )
-    return rows_E.astype(np.int32)
+    counts_N: NDArray[np.int64] = np.bincount(rows_E, minlength=len(catalog))
+    return counts_N
 
 
 def _percentiles(counts_N: NDArray[Any]) -> Doubles:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recr1.errors import DataError, UserError
 from recr1.tasks.base import Task
+from retrievers.base import Catalog
 from rewards.base import Qrels
+from rewards.columns import events_of
 
 
 def fame_of(task: Task, qrels: Sequence[Qrels]) -> tuple[str, list[str]] | None:
@@ -21,13 +22,12 @@ def fame_of(task: Task, qrels: Sequence[Qrels]) -> tuple[str, list[str]] | None:
     head above the median of those that have any, "unseen" with none.
 
     Raises:
-        UserError: For interactions that are neither events nor a matrix of users by items.
+        UserError: For interactions that are no events of a user and a row of the catalog.
     """
-    items = len(task.catalog)
     if task.catalog.interactions is not None:
-        by, counts_N = "popularity", counted(task.catalog.interactions, items)
+        by, counts_N = "popularity", _events(task.catalog)
     else:
-        by, counts_N = "training", _targets(task, items)
+        by, counts_N = "training", _targets(task, len(task.catalog))
     if not counts_N.any():
         return None
     most = np.array([counts_N[key.rows_J[key.grades_J > 0]].max(initial=0) for key in qrels])
@@ -35,36 +35,11 @@ def fame_of(task: Task, qrels: Sequence[Qrels]) -> tuple[str, list[str]] | None:
     return by, ["unseen" if count == 0 else "head" if count > middle else "tail" for count in most]
 
 
-def counted(interactions: Any, items: int) -> NDArray[np.int64]:
-    """(N,) how many events each item has.
-
-    Args:
-        interactions: Events as rows of a user and a catalog row, as pairs or as an array of two columns; or a matrix of
-            users by items, sparse or not, of which every entry but 0 is an event.
-        items: N, the items of the catalog.
-
-    Raises:
-        UserError: For anything else, or a row that the catalog does not have.
-    """
-    if hasattr(interactions, "tocoo"):
-        interactions = interactions.tocoo()
-        return _binned(interactions.col[interactions.data != 0], interactions.shape[1], items)
-    events = np.asarray(interactions)
-    if events.size == 0:
-        return np.zeros(items, np.int64)
-    if events.ndim == 2 and events.shape[1] == 2:
-        return _binned(events[:, 1], items, items)
-    if events.ndim == 2:
-        return _binned(np.nonzero(events)[1], events.shape[1], items)
-    raise UserError(f"the catalog's interactions have the shape {events.shape}: use pairs of a user and a row")
-
-
-def _binned(rows_E: NDArray[Any], width: int, items: int) -> NDArray[np.int64]:
-    rows = rows_E.astype(np.int64)
-    if width != items or (len(rows) and not 0 <= rows.min() <= rows.max() < items):
-        raise UserError(f"the catalog's interactions name other items than its {items} rows")
-    counts: NDArray[np.int64] = np.bincount(rows, minlength=items)
-    return counts
+def _events(catalog: Catalog) -> NDArray[np.int64]:
+    try:
+        return events_of(catalog, "the slicing by head and tail")
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _targets(task: Task, items: int) -> NDArray[np.int64]:

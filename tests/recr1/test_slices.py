@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recr1.errors import UserError
-from recr1.evaluate.fame import counted, fame_of
+from recr1.evaluate.fame import fame_of
 from recr1.evaluate.slices import kept_of, slices_of
 from retrievers.base import Catalog
 from rewards.base import Need, Qrels
@@ -91,31 +91,16 @@ def test_nothing_is_counted_without_interactions_and_training():
     assert fame_of(task, [task.qrels["t0"]]) is None
 
 
-@pytest.mark.parametrize(
-    "interactions",
-    [
-        [(7, 0), (7, 2), (8, 2)],
-        np.array([[7, 0], [7, 2], [8, 2]]),
-        np.array([[1, 0, 1], [0, 0, 5], [0, 0, 0]]),
-    ],
-)
-def test_events_and_matrices_count_the_same(interactions):
-    assert counted(interactions, 3).tolist() == [1, 0, 2]
-
-
-def test_a_sparse_matrix_counts_its_entries():
-    sparse = pytest.importorskip("scipy.sparse")
-    assert counted(sparse.csr_matrix(np.array([[1, 0, 1], [0, 0, 5]])), 3).tolist() == [1, 0, 2]
-
-
-@pytest.mark.parametrize("interactions", [[(0, 3)], [(0, -1)], np.ones((4, 5)), np.ones(4)])
-def test_interactions_of_other_items_are_refused(interactions):
-    with pytest.raises(UserError, match="the catalog's interactions"):
-        counted(interactions, 3)
+@pytest.mark.parametrize("interactions", [[(0, 3)], np.array([[0, -1]]), np.ones(4), np.ones((4, 2))])
+def test_interactions_that_are_no_events_of_the_catalog_are_refused(interactions):
+    task = Sliced(interactions=interactions)
+    with pytest.raises(UserError, match="the slicing by head and tail counts the catalog's interactions"):
+        fame_of(task, [task.qrels["t0"]])
 
 
 def test_no_interactions_at_all_are_no_events():
-    assert counted([], 3).tolist() == [0, 0, 0]
+    task = Sliced(interactions=[])
+    assert fame_of(task, [task.qrels["t0"]]) is None
 
 
 def test_usual_names_of_a_category_are_found_whatever_their_capitals():
