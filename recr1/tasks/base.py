@@ -17,7 +17,8 @@ class Task(Protocol):
     """Data and answer format. Built as `cls(*, options)`.
 
     The splits are disjoint. `qrels[need.id]` exists and has a positive grade for every need that `needs` hands out;
-    needs without one are refused at load or left out, as the task's option says, and counted in `excluded`.
+    needs without one are refused at load or left out, as the task's option says, and counted in `excluded`. A task may
+    have a `canary`, a text that stands in every item's text: then a prompt that holds it ends the run.
     """
 
     catalog: Catalog
