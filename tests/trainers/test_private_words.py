@@ -145,10 +145,9 @@ def test_each_policy_wins_in_its_own_shop_alone(crossed, shop, stranger):
 
 @pytest.mark.slow
 def test_the_control_does_not_learn(crossed):
-    """It drifts, as every training does; on its own catalog no more than on that of the other shop."""
-    control = difference(crossed, "home", "control", "a", "b")
-    assert control["p_holm"] >= 0.05 or control["test"]["difference"] < 0
+    """It drifts, by a hundredth or so (the log has three seeds), and no further at home than in the other shop."""
     assert abs(difference(crossed, "gain", "control", "a")["test"]["difference"]) < 0.05
+    assert difference(crossed, "home", "control", "a", "b")["test"]["difference"] < 0.03
 
 
 @pytest.mark.slow
