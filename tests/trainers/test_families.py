@@ -83,6 +83,6 @@ def assert_saved_as_validated(run, loop):
     first, last = [line for line in run.read_metrics() if "eval/validation/reward" in line]
     validator = loop.monitor.validator
     validator.policy = Transformers(model=str(run.policy_path), max_new_tokens=6)
-    again = validator()
+    again = validator().numbers
     assert {name: last[name] for name in again} == again
     assert {name: first[name] for name in again} != again
