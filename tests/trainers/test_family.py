@@ -68,7 +68,7 @@ def test_no_two_of_the_family_learn_the_same(tmp_path):
     """On completions of different lengths; the two-sided clip needs ratios above 4, which two updates do not reach."""
     norms = {}
     for name, keys in FAMILY.items():
-        run = go(tmp_path / name, "tiny-shopper", {**TRL, **keys})
+        run = go(tmp_path / name, "tiny-shopper", {**TRL, "learning_rate": 3e-3, **keys})
         norms[name] = tuple(line["train/grad_norm"] for line in run.read_metrics() if "train/loss" in line)
     assert norms.pop("two-sided clip") == norms["DAPO"]
     assert len(set(norms.values())) == len(norms), norms
