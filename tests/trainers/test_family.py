@@ -45,7 +45,7 @@ def test_a_recipe_takes_the_keys_of_each(keys):
 def go(folder, model, keys, steps=2):
     run = Run.create(folder, {"seed": 3}, {})
     policy = Part("transformers", {"model": str(model), "max_new_tokens": 6})
-    spec = EvaluationSpec(split="validation", measures=("nDCG@10",), every=100)
+    spec = EvaluationSpec(split="validation", measures=("nDCG@10",), every=100, keep="last")
     GRPO(steps=steps, trl=keys).train(policy, environment(), run, seed=3, evaluation=spec)
     run.finish("finished")
     return run
