@@ -13,13 +13,13 @@ from typing import Any
 from recr1.build import Part, build, check_part, find_class
 from recr1.commands.bar import Bar
 from recr1.commands.swap import read_part, spell_part
+from recr1.commands.trained import trained_part
 from recr1.compare import Comparison, Entry, measured, tables, verdict, verdicts, write
 from recr1.env import open_environment
-from recr1.errors import RecipeError, RunError, UserError
+from recr1.errors import RecipeError, UserError
 from recr1.evaluate import Evaluator
 from recr1.options import options_of
 from recr1.policies import Policy
-from recr1.policies.adapters import OPTIONS as ADAPTER_OPTIONS
 from recr1.policies.base import spent_by
 from recr1.policies.sharing import Shared, models_of, shared_weights
 from recr1.recipe import Recipe, find_recipe, load_recipe
@@ -208,14 +208,10 @@ def _of_type(text: str, recipe: Recipe, measure: str) -> Part:
 def _of_run(folder: Path, recipe: Recipe) -> tuple[Part, tuple[str, ...], dict[str, Any]]:
     """The policy that a run trained, what is other than in the recipe that it is compared under, and which it is."""
     run = Run.open(folder)
-    if not (run.policy_path / "config.json").is_file():
-        raise RunError(f"{folder} holds no trained policy yet ({run.policy_path} is missing): finish the run first")
     own = load_recipe(run.path / "recipe.yaml")
-    # An adapter was merged when the policy was saved: what is in the folder is the whole model.
-    options = {name: value for name, value in own.policy.options.items() if name not in ADAPTER_OPTIONS}
     other = [name for name in ("task", "retriever") if getattr(own, name) != getattr(recipe, name)]
     notes = tuple(f"trained with another {name}, {spell_part(getattr(own, name))}" for name in other)
-    return Part(own.policy.type, {**options, "model": str(run.policy_path)}), notes, policy_of(run)
+    return trained_part(run, own.policy), notes, policy_of(run)
 
 
 def _show(comparison: Comparison, home: Path | None) -> None:

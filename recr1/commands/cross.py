@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recr1.build import Part, build
 from recr1.commands.bar import Bar
+from recr1.commands.trained import trained_part, with_weights
 from recr1.env import Environment, open_environment
-from recr1.errors import RunError, UserError
+from recr1.errors import UserError
 from recr1.evaluate import Cross, Evaluator, Prompted, cross, cross_tables
-from recr1.policies.adapters import OPTIONS as ADAPTER_OPTIONS
 from recr1.recipe import Recipe, load_recipe
 from recr1.runs import Run, write_text, writing
 from recr1.trainers.stages import FOLDER as STAGES
@@ -27,6 +27,7 @@ class _Crossed:
     name: str
     run: Run
     recipe: Recipe
+    trained: Part
     env: Environment
     home: str
     """The first run with the same task and retriever: the name of the column."""
@@ -54,18 +55,22 @@ def cross_runs(
     Raises:
         UserError: For fewer than two runs, two of one name, or one without a trained policy.
     """
-    runs = _opened(targets)
-    first = runs[0].recipe
     with Bar(quiet=as_json) as bar:
+        with bar.aside("reading the catalogs and building the indexes"):
+            runs = _opened(targets)
+        first = runs[0].recipe
         columns = {one.name: one for one in runs if one.home == one.name}
         evaluators = {
             name: Evaluator(one.env, split, measures or first.evaluate.measures, seed=first.seed, progress=bar.advance)
             for name, one in columns.items()
         }
+        for name, evaluator in evaluators.items():
+            bar.begin(f"floor and ceiling of {name}", len(evaluator.needs))
+            evaluator.prepare(bar.advance)
 
         def maker(one: _Crossed, part: Part, label: str) -> Callable[[], Any]:
             def make() -> Prompted:
-                bar.begin(label, len(next(iter(evaluators.values())).needs))
+                bar.begin(label, None)
                 return Prompted(build("policy", part), one.env.format)
 
             return make
@@ -73,7 +78,7 @@ def cross_runs(
         result = cross(
             evaluators,
             {name: maker(one, _start(one), f"start of {name}") for name, one in columns.items()},
-            {one.name: maker(one, _trained(one), one.name) for one in runs},
+            {one.name: maker(one, one.trained, one.name) for one in runs},
             {one.name: one.home for one in runs},
             samples=samples,
         )
@@ -102,30 +107,19 @@ def _opened(targets: Sequence[str]) -> list[_Crossed]:
     opened: list[_Crossed] = []
     for name, target in zip(names, targets, strict=True):
         run = Run.open(target)
-        if not (run.policy_path / "config.json").is_file():
-            raise RunError(f"{target} holds no trained policy yet ({run.policy_path} is missing): finish the run first")
         recipe = load_recipe(run.path / "recipe.yaml")
+        trained = trained_part(run, recipe.policy)
         same = next((o for o in opened if (o.recipe.task, o.recipe.retriever) == (recipe.task, recipe.retriever)), None)
         env = same.env if same else open_environment(recipe.task, recipe.retriever, (), recipe.k)
-        opened.append(_Crossed(name, run, recipe, env, same.home if same else name))
+        opened.append(_Crossed(name, run, recipe, trained, env, same.home if same else name))
     return opened
-
-
-def _trained(one: _Crossed) -> Part:
-    return _with_weights(one.recipe, one.run.policy_path)
 
 
 def _start(one: _Crossed) -> Part:
     """What the last stage began with: the policy of the stage before, or the recipe's own."""
     before = len(one.recipe.stages) - 1
     saved = sorted((one.run.path / STAGES).glob(f"{before}-*/policy")) if before else []
-    return _with_weights(one.recipe, saved[0]) if saved else one.recipe.policy
-
-
-def _with_weights(recipe: Recipe, folder: Path) -> Part:
-    # An adapter was merged when the policy was saved: what is in the folder is the whole model.
-    options: Mapping[str, Any] = {n: v for n, v in recipe.policy.options.items() if n not in ADAPTER_OPTIONS}
-    return Part(recipe.policy.type, {**options, "model": str(folder)})
+    return with_weights(one.recipe.policy, saved[0]) if saved else one.recipe.policy
 
 
 def _show(result: Cross, out: str | None, *, as_json: bool) -> None:

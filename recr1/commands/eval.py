@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 from recr1.build import Part, build
 from recr1.commands.bar import Bar
 from recr1.commands.swap import open_retrievers, read_retrievers, show_swap, spell_part, write_swap
+from recr1.commands.trained import trained_part
 from recr1.env import open_environment
-from recr1.errors import RunError
 from recr1.evaluate import Evaluation, Evaluator, compare, examples, examples_text, swap, table, write
 from recr1.evaluate.stats import p_text
-from recr1.policies.adapters import OPTIONS as ADAPTER_OPTIONS
 from recr1.recipe import Recipe, find_recipe, load_recipe
 from recr1.runs import Run, origin_of, write_text, writing
 
@@ -83,12 +82,7 @@ def _policies(recipe: Recipe, folder: Path | None, named: str | None) -> Mapping
         return {named: recipe.policy if named == recipe.policy.type else Part(named)}
     if folder is None:
         return {recipe.policy.type: recipe.policy}
-    trained = Run.open(folder).policy_path
-    if not (trained / "config.json").is_file():
-        raise RunError(f"{folder} holds no trained policy yet ({trained} is missing): finish the run first")
-    # An adapter was merged when the policy was saved: what is in the folder is the whole model.
-    options = {name: value for name, value in recipe.policy.options.items() if name not in ADAPTER_OPTIONS}
-    return {UNTRAINED: recipe.policy, TRAINED: Part(recipe.policy.type, {**options, "model": str(trained)})}
+    return {UNTRAINED: recipe.policy, TRAINED: trained_part(Run.open(folder), recipe.policy)}
 
 
 def _evaluated(evaluator: Evaluator, name: str, part: Part, samples: int, bar: Bar) -> Evaluation:

@@ -17,7 +17,7 @@ _FIRST, _VOWELS, _LAST = "bdfgklmnprtvz", "aeiou", "bdgklmnprstvx"
 
 @cache
 def dialect_words(dialect: str) -> Mapping[str, str]:
-    """Concept -> the dialect's word for it ("type/sofa" -> "vonak"); raises `KeyError` for an unknown dialect.
+    """Concept -> the dialect's word for it ("type/sofa" -> "borab"); raises `KeyError` for an unknown dialect.
 
     They are two syllables drawn at random, always the same ones, and say nothing about what they name.
     """
