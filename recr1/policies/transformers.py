@@ -22,6 +22,7 @@ from recr1.policies.adapters import (
     save_adapter,
 )
 from recr1.policies.base import Spent
+from recr1.policies.prompts import prompt_tensors
 from recr1.policies.sharing import Weights, once, path_of
 from recr1.policies.tokenizers import complete
 from rewards.base import Chat
@@ -138,15 +139,7 @@ class Transformers:
     def _generate_batch(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
         import torch
 
-        inputs = self.tokenizer.apply_chat_template(
-            [list(chat) for chat in chats],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            padding=True,
-            padding_side="left",
-        ).to(self.model.device)
+        ids_BP, mask_BP = prompt_tensors(self.tokenizer, chats, self.model.device)
         sampling = (
             {"do_sample": True, "temperature": self.temperature, "top_k": 0, "top_p": 1.0}
             if n
@@ -156,8 +149,8 @@ class Transformers:
         self.model.eval()
         with torch.inference_mode():
             output = self.model.generate(
-                input_ids=inputs["input_ids"],
-                attention_mask=inputs["attention_mask"],
+                input_ids=ids_BP,
+                attention_mask=mask_BP,
                 max_new_tokens=self.max_new_tokens,
                 num_return_sequences=n or 1,
                 pad_token_id=self.tokenizer.pad_token_id,
@@ -166,11 +159,10 @@ class Transformers:
                 **sampling,
             )
         self.model.train(was_training)
-        written = output[:, inputs["input_ids"].shape[1] :]
+        written = output[:, ids_BP.shape[1] :]
         texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
-        self.spent = Spent(
-            self.spent.read + int(inputs["attention_mask"].sum()), self.spent.written + _until_end(written, self._ends)
-        )
+        read, completed = int(mask_BP.sum()), _until_end(written, self._ends)
+        self.spent = Spent(self.spent.read + read, self.spent.written + completed)
         per_chat = n or 1
         return [texts[row * per_chat : (row + 1) * per_chat] for row in range(len(chats))]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
+from recr1.policies.prompts import prompt_ids
 from rewards.base import Chat
 
 IGNORED = -100
@@ -19,7 +19,6 @@ def answer_ids(tokenizer: Any, completion: str) -> list[int]:
 
 def example(tokenizer: Any, prompt: Chat, completion: str) -> dict[str, list[int]]:
     """Token ids of prompt and answer, and labels that leave the prompt out."""
-    read = tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, tokenize=True, return_dict=True)
-    prompt_ids: Sequence[int] = read["input_ids"]
+    (read,) = prompt_ids(tokenizer, [prompt])
     answer = answer_ids(tokenizer, completion)
-    return {"input_ids": [*prompt_ids, *answer], "labels": [*[IGNORED] * len(prompt_ids), *answer]}
+    return {"input_ids": [*read, *answer], "labels": [*[IGNORED] * len(read), *answer]}
