@@ -20,7 +20,7 @@ import numpy as np
 
 from retrievers import Catalog
 from retrievers.base import Floats
-from retrievers.dense import Dense
+from retrievers.dense.dense import Dense
 
 DIM = 384
 CUTOFFS = (10, 100, 1000)

@@ -59,7 +59,7 @@ def ours(spec: dict[str, Any]) -> Engine:
 
     def build(catalog: Catalog, folder: Path) -> Any:
         from retrievers import BUILTIN
-        from retrievers.nested import build_nested
+        from retrievers.parts import build_nested
 
         parts = {"parts": [{**part, "store": str(folder)} for part in spec["parts"]]} if "parts" in spec else {}
         store = {} if parts else {"store": str(folder)}

@@ -21,7 +21,7 @@ from recr1.evaluate import Evaluator
 from recr1.formats import Plain
 from recr1.policies.scripted import Scripted
 from retrievers.base import Catalog
-from retrievers.bm25 import BM25
+from retrievers.bm25.bm25 import BM25
 from rewards.base import Need, Qrels
 
 WORDS, ITEM_WORDS, QUERY_WORDS, DEPTH = 50_000, 30, 8, 100

@@ -26,7 +26,7 @@ from lucene_engines import open_pyserini
 from retrieval import CUTOFFS, generated
 
 from retrievers import Catalog
-from retrievers.lucene import Lucene
+from retrievers.lucene.lucene import Lucene
 
 ROUNDS = 5
 

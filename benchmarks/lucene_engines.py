@@ -15,7 +15,7 @@ Search: TypeAlias = Callable[[Sequence[str], int, int], object]
 
 
 def build_lucene(catalog: Catalog, folder: Path, threads: int = 1) -> Any:
-    from retrievers.lucene import Lucene
+    from retrievers.lucene.lucene import Lucene
 
     return Lucene(catalog, store=str(folder), threads=threads)
 
@@ -38,7 +38,7 @@ def start_plain_java() -> None:
     """
     import jnius_config
 
-    from retrievers import jvm
+    from retrievers.lucene import jvm
 
     if not jnius_config.vm_running:
         os.environ["JAVA_HOME"] = str(jvm.find_java().home)
@@ -49,7 +49,7 @@ def start_plain_java() -> None:
 
 def build_pyserini(catalog: Catalog, folder: Path) -> None:
     """As pyserini's LuceneIndexer, without its Python, whose import takes seconds and hundreds of megabytes more."""
-    from retrievers import jvm
+    from retrievers.lucene import jvm
 
     start_plain_java()
     arguments = ["-index", str(folder), "-input", "", "-collection", "JsonCollection", "-threads", "1"]
@@ -61,8 +61,8 @@ def build_pyserini(catalog: Catalog, folder: Path) -> None:
 
 def open_pyserini(_: Catalog, folder: Path) -> Search:
     """As pyserini's LuceneSearcher.batch_search, and the id and the score of each hit."""
-    from retrievers import jvm
-    from retrievers.lucene_index import Analysis
+    from retrievers.lucene import jvm
+    from retrievers.lucene.index import Analysis
 
     start_plain_java()
     analysis = Analysis(lowercase=True, stopwords=(), stemmer=None)

@@ -32,9 +32,10 @@ import numpy as np
 
 from recr1.build import Part
 from recr1.env import Environment, chat_with, open_environment
-from retrievers import Catalog, jvm
-from retrievers.lucene import Lucene
-from retrievers.lucene_index import Analysis
+from retrievers import Catalog
+from retrievers.lucene import jvm
+from retrievers.lucene.index import Analysis
+from retrievers.lucene.lucene import Lucene
 from rewards.base import Need
 
 ROUNDS = 3

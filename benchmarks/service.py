@@ -29,10 +29,10 @@ from retrieval import generated
 
 from retrievers import BUILTIN, Catalog
 from retrievers.base import Retriever
-from retrievers.cache import Cached
+from retrievers.combine.cached.cached import Cached
 from retrievers.fingerprint import retriever_fingerprint
-from retrievers.nested import build_nested
-from retrievers.service import Service
+from retrievers.parts import build_nested
+from retrievers.service.client import Service
 
 CUTOFFS = (10, 100, 1000)
 
@@ -111,7 +111,7 @@ def service(catalog: Catalog, queries: list[str], spec: dict[str, Any], items: i
 
 
 def serve(pipe: Connection, items: int, spec: dict[str, Any]) -> None:
-    from retrievers.service_app import SearchService, Served, serving
+    from retrievers.service.app import SearchService, Served, serving
 
     catalog, queries = generated(items)
     retriever = build_nested(spec, BUILTIN, catalog, path="retriever")

@@ -47,8 +47,8 @@ class Kind(NamedTuple):
 KINDS: Mapping[str, Kind] = {
     "task": Kind("recr1.tasks", ("needs",)),
     "retriever": Kind("retrievers", ("search",), takes=1),
-    "encoder": Kind("retrievers.encoders", ("encode_items", "encode_queries")),
-    "scorer": Kind("retrievers.scorers", ("score",)),
+    "encoder": Kind("retrievers.dense.encoders", ("encode_items", "encode_queries")),
+    "scorer": Kind("retrievers.combine.scorers", ("score",)),
     "reward": Kind("rewards", ("__call__",), light=True),
     "format": Kind("recr1.formats", ("render", "parse"), light=True),
     "policy": Kind("recr1.policies", ("generate",)),

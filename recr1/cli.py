@@ -63,7 +63,7 @@ def _message(error: UserError | OSError | ModuleNotFoundError) -> str | None:
 
 def _unanswered(error: ConnectionError) -> str:
     """An engine's fault in one line, with what to do."""
-    from retrievers.remote import RemoteError  # loads numpy
+    from retrievers.remote.answers import RemoteError  # loads numpy
 
     text = " ".join(str(error).split())
     if not isinstance(error, RemoteError):

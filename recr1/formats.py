@@ -61,7 +61,7 @@ class Format(Protocol):
     """Prompt and parser. Built as `cls(*, options)`.
 
     A format whose prompt depends on the engine also has `with_syntax(syntax) -> Format`. An environment calls it with
-    what its retriever understands: capability -> how to write it, empty for words alone (`retrievers.capabilities`).
+    what its retriever understands: capability -> how to write it, empty for words alone (`retrievers.abilities`).
 
     A format in which a policy can be shown how to answer also has `write(query) -> str`, the completion that `parse`
     understands as a search for the query. It raises `ValueError` for a query that no completion can ask for.

@@ -3,19 +3,19 @@
 from retrievers.base import Catalog, Floats, Hits, Query, Retriever, Rows
 
 BUILTIN = {
-    "bm25": "retrievers.bm25:BM25",
-    "rank_bm25": "retrievers.rank_bm25:RankBM25",
-    "lucene": "retrievers.lucene:Lucene",
-    "http": "retrievers.http:HTTP",
-    "opensearch": "retrievers.opensearch:OpenSearch",
-    "elasticsearch": "retrievers.elasticsearch:Elasticsearch",
-    "postgres": "retrievers.postgres:Postgres",
-    "milvus": "retrievers.milvus:Milvus",
-    "dense": "retrievers.dense:Dense",
-    "hybrid": "retrievers.hybrid:Hybrid",
-    "cached": "retrievers.cache:Cached",
-    "service": "retrievers.service:Service",
-    "rerank": "retrievers.rerank:Rerank",
+    "bm25": "retrievers.bm25.bm25:BM25",
+    "rank_bm25": "retrievers.bm25.rank_bm25:RankBM25",
+    "lucene": "retrievers.lucene.lucene:Lucene",
+    "http": "retrievers.remote.http:HTTP",
+    "opensearch": "retrievers.remote.opensearch:OpenSearch",
+    "elasticsearch": "retrievers.remote.elasticsearch:Elasticsearch",
+    "postgres": "retrievers.remote.postgres:Postgres",
+    "milvus": "retrievers.remote.milvus.milvus:Milvus",
+    "dense": "retrievers.dense.dense:Dense",
+    "hybrid": "retrievers.combine.hybrid:Hybrid",
+    "cached": "retrievers.combine.cached.cached:Cached",
+    "service": "retrievers.service.client:Service",
+    "rerank": "retrievers.combine.rerank:Rerank",
 }
 """Retrievers by the name that a recipe uses; the classes are imported when they are asked for."""
 

@@ -142,7 +142,7 @@ class Retriever(Protocol):
     An implementation declares no more than it does: `search` for any number of queries, any `k >= 1`, in one call.
     Queries do not see each other, the same query gives the same hits, and a query that matches nothing finds nothing.
     What goes beyond is declared in attributes: `capabilities` and `syntax` where queries may hold more than words (see
-    `retrievers.capabilities`), and `max_k` where no search can ask for more items.
+    `retrievers.abilities`), and `max_k` where no search can ask for more items.
     """
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:

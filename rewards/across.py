@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from retrievers.base import Catalog, Floats
-from retrievers.nested import build_nested
+from retrievers.parts import build_nested
 from rewards.base import Batch, Qrels, Reward
 
 

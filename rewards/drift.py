@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from retrievers.base import Floats
-from retrievers.encoders import BUILTIN, Encoder
-from retrievers.nested import build_nested
+from retrievers.dense.encoders import BUILTIN, Encoder
+from retrievers.parts import build_nested
 from rewards.base import Batch, Invalid
 from rewards.words import text_of
 

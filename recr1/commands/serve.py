@@ -17,7 +17,7 @@ from recr1.errors import MissingLibrary, UserError
 from recr1.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
-    from retrievers.service_app import Served
+    from retrievers.service.app import Served
 
 LIBRARIES = ("fastapi", "uvicorn", "prometheus_client", "httpx", "tenacity", "pybreaker")
 
@@ -33,7 +33,7 @@ def serve_retriever(
     queue: int,
     max_mb: int,
 ) -> NoReturn:
-    """Serve a recipe's retriever over its task's catalog until SIGTERM or Ctrl-C; see `retrievers.service_app`.
+    """Serve a recipe's retriever over its task's catalog until SIGTERM or Ctrl-C; see `retrievers.service.app`.
 
     Raises `UserError` for what the user can put right, before the index is built.
     """
@@ -43,7 +43,7 @@ def serve_retriever(
     for library in LIBRARIES:
         if find_spec(library) is None:
             raise MissingLibrary(library, "service", "recr1 serve-retriever")
-    from retrievers.service_app import Limits, SearchService, serving
+    from retrievers.service.app import Limits, SearchService, serving
 
     listener = _listener(host, port)
     service = SearchService(token=token, limits=Limits(window=window_ms / 1000, waiting=queue, bytes=max_mb * 2**20))
@@ -106,7 +106,7 @@ def _why(error: OSError) -> str:
 
 def _opened(recipe: Recipe) -> Served:
     from retrievers.fingerprint import retriever_fingerprint
-    from retrievers.service_app import Served
+    from retrievers.service.app import Served
 
     catalog = build("task", recipe.task).catalog
     retriever = build("retriever", recipe.retriever, catalog)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from time import time
 
 from recr1.errors import UserError
-from retrievers.store import Store
-from retrievers.store_prune import Kept, kept, removable, remove
+from retrievers.store.prune import Kept, kept, removable, remove
+from retrievers.store.store import Store
 
 COLUMNS = ("kind", "size", "made", "used", "catalog", "state", "folder")
 GB = 1e9

@@ -20,7 +20,7 @@ from recr1.policies.echo import Verbatim
 from recr1.tasks.leaks import splits_of
 from retrievers.analyzer import Analyzer
 from retrievers.base import Catalog, Hits, Query
-from retrievers.remote import Refused, RemoteError, Unanswered
+from retrievers.remote.answers import Refused, RemoteError, Unanswered
 from rewards.base import Need
 
 Verdict: TypeAlias = Literal["ok", "warning", "error"]

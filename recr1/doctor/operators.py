@@ -1,4 +1,4 @@
-"""Do the operators that a retriever declares do what they say? Asked in the syntax of `retrievers.capabilities`.
+"""Do the operators that a retriever declares do what they say? Asked in the syntax of `retrievers.abilities`.
 
 What an operator should find is worked out from what the engine finds for single words, so that stemming, stop words and
 fields of the engine's own need not be known: `a AND b` has to find the items that both `a` and `b` find.
@@ -13,7 +13,7 @@ from itertools import combinations, pairwise
 from math import isfinite
 
 from recr1.doctor.base import Finding, Patient, Symptom, finding, watching
-from retrievers.capabilities import CAPABILITIES, capabilities_of, syntax_of
+from retrievers.abilities import CAPABILITIES, capabilities_of, syntax_of
 
 DEEPEST = 1000
 """Items per search: words that find more are no help here, since not all of their items would be seen."""

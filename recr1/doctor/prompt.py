@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from recr1.doctor.base import Finding, Patient, Symptom, finding, watching
 from recr1.tasks.leaks import copied
-from retrievers.capabilities import capabilities_of
+from retrievers.abilities import capabilities_of
 from rewards.base import Chat, Need, Qrels
 
 SPEAKS_OF: Mapping[str, str] = {

@@ -9,7 +9,7 @@ import numpy as np
 
 from recr1.env.contract import checked_hits
 from retrievers.base import Hits, Query, Retriever
-from retrievers.remote import RemoteError, Unanswered
+from retrievers.remote.answers import RemoteError, Unanswered
 
 Faults: TypeAlias = Mapping[int, RemoteError]
 """Places of queries, or rows of rollouts, without an answer, and why."""

@@ -23,9 +23,9 @@ from recr1.env.contract import checked_reward
 from recr1.env.step import Step
 from recr1.errors import DataError, UserError
 from recr1.tasks.base import SPLITS
+from retrievers.abilities import syntax_of
 from retrievers.base import Floats, Hits, Query, Retriever
-from retrievers.capabilities import syntax_of
-from retrievers.remote import Unanswered
+from retrievers.remote.answers import Unanswered
 from rewards.base import Action, Batch, Chat, Found, Message, Need, Reward, Rollout, Search
 
 if TYPE_CHECKING:

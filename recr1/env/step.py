@@ -13,7 +13,7 @@ import numpy as np
 from recr1.env.guards import guard_metrics
 from recr1.env.holes import hole_metrics
 from retrievers.base import Floats, Query
-from retrievers.remote import RemoteError
+from retrievers.remote.answers import RemoteError
 from rewards.base import Batch, Invalid, Search
 
 Outcome: TypeAlias = Literal["ok", "no_hits", "invalid", "retriever_error"]

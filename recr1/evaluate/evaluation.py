@@ -19,7 +19,7 @@ from recr1.policies.access import introduce
 from recr1.policies.base import Policy
 from recr1.provenance import surroundings
 from retrievers.base import Floats, Hits
-from retrievers.remote import Unanswered
+from retrievers.remote.answers import Unanswered
 from rewards.base import Action, Graded, Invalid, Need, Search
 from rewards.measures import CORPUS_MEASURES, Measure, check_data, parse_measure
 

@@ -15,8 +15,8 @@ from typing import Any
 from recr1.evaluate.evaluation import Evaluation, Evaluator
 from recr1.evaluate.report import Table, cell, check_same_needs
 from recr1.evaluate.stats import LEVEL, Comparison, Doubles, compare
+from retrievers.abilities import capabilities_of
 from retrievers.base import Retriever
-from retrievers.capabilities import capabilities_of
 from rewards.base import Action, Chat, Need
 
 HEADING = 24

@@ -14,7 +14,7 @@ from recr1.evaluate import References, find_references
 from recr1.evaluate.references import AGAIN, Progress
 from recr1.evaluate.stats import Doubles
 from recr1.rescore.written import Written
-from retrievers.remote import Unanswered
+from retrievers.remote.answers import Unanswered
 from rewards.base import Need
 from rewards.measures import Measure
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from recr1.env import Step
-from retrievers.remote import RemoteError
+from retrievers.remote.answers import RemoteError
 
 WINDOW = 1000
 """The last rollouts that a share is of."""

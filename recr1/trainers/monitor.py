@@ -18,7 +18,7 @@ from recr1.trainers.interrupts import Interrupts
 from recr1.trainers.ranks import Ranks
 from recr1.trainers.validation import Validation, Validator
 from recr1.trainers.view import View
-from retrievers.remote import RemoteError
+from retrievers.remote.answers import RemoteError
 
 RENAMED = {"completions/mean_length": "completions/tokens"}
 """TRL's names for what the log calls otherwise."""

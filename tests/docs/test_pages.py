@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
 from dataclasses import fields
-from pathlib import Path
 from pkgutil import resolve_name
 
 import pytest
@@ -19,9 +17,9 @@ from recr1.policies.echo import Echo
 from recr1.recipe import SECTIONS
 from recr1.tasks.tables import COLUMNS
 from recr1.tasks.toy import ToyTask
-from retrievers.bm25 import BM25
+from retrievers.bm25.bm25 import BM25
 from rewards.length import LengthReward
-from tests.docs.pages import PAGES, ROOT, blocks, name_of, prose, read
+from tests.docs.pages import PAGES, ROOT, name_of, prose, read
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -40,23 +38,6 @@ def test_files_and_modules_that_a_page_names_exist(page):
     for name in code:
         if re.fullmatch(r"(recr1|retrievers|rewards)(\.[A-Za-z_]\w*)+", name):
             resolve_name(name)
-
-
-def test_the_reading_order_of_the_readme_names_what_is_there():
-    tree = next(block.text for block in blocks("text") if "topk.py" in block.text and "README" in block.name)
-    named = list(_tree(tree))
-    assert [path for path in named if not (ROOT / path).exists()] == []
-    assert {Path("recr1/env/environment.py"), Path("retrievers/topk.py"), Path("recr1/tasks/files.py")} <= set(named)
-
-
-def _tree(text: str) -> Iterator[Path]:
-    folders: list[str] = []
-    for line in text.splitlines():
-        name = line.split()[0]
-        del folders[(len(line) - len(line.lstrip())) // 2 :]
-        yield Path(*folders, name)
-        if name.endswith("/"):
-            folders.append(name)
 
 
 def test_the_source_distribution_leaves_out_no_page():

@@ -12,7 +12,7 @@ import numpy as np
 from recr1.errors import UserError
 from recr1.formats import Plain
 from retrievers.base import Catalog, Hits
-from retrievers.bm25 import BM25
+from retrievers.bm25.bm25 import BM25
 from retrievers.topk import topk
 from rewards.base import Need, Qrels
 

@@ -14,10 +14,10 @@ from recr1.env import Environment
 from recr1.recipe import load_recipe
 from recr1.tasks.shop.task import ShopTask
 from retrievers.base import Hits
-from retrievers.bm25 import BM25
-from retrievers.dense import Dense
-from retrievers.lucene import Lucene
-from retrievers.remote import Refused, RemoteError, Unanswered
+from retrievers.bm25.bm25 import BM25
+from retrievers.dense.dense import Dense
+from retrievers.lucene.lucene import Lucene
+from retrievers.remote.answers import Refused, RemoteError, Unanswered
 from retrievers.topk import no_hits
 from rewards.measure import MeasureReward
 from tests.doctor import faults

@@ -9,7 +9,7 @@ from recr1.doctor import CHECKS, PartFailed, Patient, examine, open_patient, wor
 from recr1.env import Environment
 from recr1.recipe import load_recipe
 from recr1.tasks.shop.task import ShopTask
-from retrievers.rank_bm25 import RankBM25
+from retrievers.bm25.rank_bm25 import RankBM25
 from rewards.measure import MeasureReward
 from tests.doctor import faults
 

@@ -22,7 +22,7 @@ from recr1.policies.prompt_search import PromptSearch
 from recr1.policies.shots import Shot, best_shots, with_shots
 from recr1.tasks.shop.task import ShopTask
 from recr1.tasks.toy import ToyTask
-from retrievers.bm25 import BM25
+from retrievers.bm25.bm25 import BM25
 from rewards.measure import MeasureReward
 from tests.recr1.world import Overlap, World
 

@@ -5,7 +5,7 @@ import pytest
 from recr1.env import Environment, chat_with
 from recr1.errors import LeakError, UserError
 from recr1.tasks.shop.task import ShopTask
-from retrievers.bm25 import BM25
+from retrievers.bm25.bm25 import BM25
 
 CANARY = "kestrel-7"
 

@@ -13,7 +13,7 @@ from tests.recr1 import parts
 
 PARTS = """
 
-from retrievers.remote import RemoteError
+from retrievers.remote.answers import RemoteError
 
 
 class Away(Scan):
@@ -108,7 +108,7 @@ def test_a_doctor_finds_it(silent, capsys):
 
 
 def test_the_traceback_is_there_when_asked_for():
-    from retrievers.remote import RemoteError
+    from retrievers.remote.answers import RemoteError
 
     with pytest.raises(RemoteError, match="shop engine"):
         run(["search", "away.yaml", "tent", "--traceback"])

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from retrievers.bm25 import BM25
-from retrievers.remote import RemoteError
+from retrievers.bm25.bm25 import BM25
+from retrievers.remote.answers import RemoteError
 from tests.processes import begin
 from tests.retrievers.service_contracts import needs_service
 

@@ -9,7 +9,7 @@ import pytest
 
 from recr1.cli import run
 from retrievers import Catalog
-from retrievers.bm25 import BM25
+from retrievers.bm25.bm25 import BM25
 
 DAY = 86400.0
 

@@ -23,7 +23,7 @@ from recr1.recipe import load_recipe
 from recr1.runs import Run
 from recr1.tasks.toy import ToyTask
 from retrievers.base import Catalog
-from retrievers.bm25 import BM25
+from retrievers.bm25.bm25 import BM25
 from rewards.base import Need, Qrels
 
 TOY = ToyTask()

@@ -8,9 +8,9 @@ import pytest
 from recr1.env import ContractError, Environment, chat_with, metrics, repeated, words
 from recr1.errors import DataError, UserError
 from recr1.formats import Plain, Tag
+from retrievers.abilities import CAPABILITIES
 from retrievers.base import Hits
-from retrievers.capabilities import CAPABILITIES
-from retrievers.remote import Unanswered
+from retrievers.remote.answers import Unanswered
 from rewards.base import Invalid, Need, Search
 from tests.recr1.world import Better, First, Lossy, Overlap, Valid, Verbatim, World
 

@@ -16,7 +16,7 @@ from recr1.evaluate.trec import escaped, strictly_falling
 from recr1.policies.echo import Echo
 from recr1.policies.scripted import Scripted
 from retrievers.base import Catalog
-from retrievers.remote import Unanswered
+from retrievers.remote.answers import Unanswered
 from rewards.base import Need, Qrels
 from rewards.measures import parse_measure
 from tests.recr1.world import First, Lossy, Overlap, Valid, World

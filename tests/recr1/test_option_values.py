@@ -11,8 +11,10 @@ from recr1 import policies
 from recr1.build import KINDS, check_part, find_class
 from recr1.cli import run
 from recr1.options import options_of
-from retrievers import BUILTIN, encoders, scorers
+from retrievers import BUILTIN
 from retrievers.base import Catalog
+from retrievers.combine import scorers
+from retrievers.dense import encoders
 
 CATALOG = Catalog(["a", "b"], ["red lamp", "blue tent"], {"title": ["red lamp", "blue tent"]})
 NAN, INFINITE = float("nan"), float("inf")

@@ -12,7 +12,7 @@ from recr1.provenance import fingerprints
 from recr1.recipe import load_recipe
 from recr1.runs import Run
 from recr1.tasks.toy import ToyTask
-from retrievers.bm25 import BM25
+from retrievers.bm25.bm25 import BM25
 from retrievers.fingerprint import retriever_fingerprint
 from rewards.across import AcrossReward
 from rewards.measure import MeasureReward

@@ -15,7 +15,7 @@ from recr1.tasks.shop.language import LONGEST, Manner, write_need
 from recr1.tasks.shop.lexicon import load_lexicon
 from recr1.tasks.shop.pairs import shopper_pairs
 from recr1.tasks.shop.task import ShopTask, split_of, wanted
-from retrievers.bm25 import BM25
+from retrievers.bm25.bm25 import BM25
 from retrievers.vocabulary import vocabulary
 from rewards.measures import parse_measure
 
@@ -127,7 +127,7 @@ def test_the_policy_reads_the_need_and_nothing_else(task):
 def test_the_warm_start_of_the_tiny_policy_loads_no_catalog_no_task_and_no_retriever():
     code = (
         "import sys, recr1.assets.make_tiny_shopper\n"
-        "bad = {'recr1.tasks.shop.catalog', 'recr1.tasks.shop.task', 'retrievers.bm25'} & sys.modules.keys()\n"
+        "bad = {'recr1.tasks.shop.catalog', 'recr1.tasks.shop.task', 'retrievers.bm25.bm25'} & sys.modules.keys()\n"
         "assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

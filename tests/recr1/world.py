@@ -7,7 +7,7 @@ import numpy as np
 from recr1.errors import UserError
 from recr1.policies.echo import Verbatim
 from retrievers.base import Catalog, Hits
-from retrievers.remote import RemoteError, Unanswered, without_answer
+from retrievers.remote.answers import RemoteError, Unanswered, without_answer
 from rewards.base import Invalid, Need, Qrels, Search
 
 ITEMS = {

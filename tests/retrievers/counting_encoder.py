@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from retrievers.encoders import Hashing
+from retrievers.dense.encoders import Hashing
 
 
 class Counting(Hashing):

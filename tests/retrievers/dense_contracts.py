@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from retrievers.dense import RECALL, Dense
-from retrievers.encoders import Hashing
+from retrievers.dense.dense import RECALL, Dense
+from retrievers.dense.encoders import Hashing
 from retrievers.testing import RetrieverContract
 
 os.environ["HF_HUB_OFFLINE"] = "1"

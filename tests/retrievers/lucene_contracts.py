@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from retrievers import Catalog
-from retrievers.lucene import Lucene
+from retrievers.lucene.lucene import Lucene
 from retrievers.testing import RetrieverContract
 from tests.retrievers.formulas import lucene, over_fields, words
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from retrievers.encoders import Hashing
+from retrievers.dense.encoders import Hashing
 
 
 class Corner:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from retrievers.base import Catalog, Hits
-from retrievers.bm25 import BM25
-from retrievers.remote import RemoteError, Unanswered, without_answer
+from retrievers.bm25.bm25 import BM25
+from retrievers.remote.answers import RemoteError, Unanswered, without_answer
 
 
 class Moody:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from retrievers.elasticsearch import Elasticsearch
-from retrievers.http import HTTP
-from retrievers.opensearch import OpenSearch
-from retrievers.postgres import Postgres
+from retrievers.remote.elasticsearch import Elasticsearch
+from retrievers.remote.http import HTTP
+from retrievers.remote.opensearch import OpenSearch
+from retrievers.remote.postgres import Postgres
 from retrievers.testing import RetrieverContract
 from tests.retrievers.loopback import scores, shared_engine
 from tests.retrievers.postgres_server import shared_server

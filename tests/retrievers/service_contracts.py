@@ -10,10 +10,10 @@ from importlib.util import find_spec
 
 import pytest
 
-from retrievers.bm25 import BM25
-from retrievers.cache import Cached
+from retrievers.bm25.bm25 import BM25
+from retrievers.combine.cached.cached import Cached
 from retrievers.fingerprint import retriever_fingerprint
-from retrievers.service import Service
+from retrievers.service.client import Service
 from retrievers.testing import RetrieverContract
 from tests.retrievers.formulas import lucene, words
 
@@ -57,7 +57,7 @@ class CachedServiceContract(BM25Contract):
 
 
 def hold(catalog):
-    from retrievers.service_app import Served
+    from retrievers.service.app import Served
 
     service, address = shared_service()
     service.serve(Served(catalog, BM25(catalog, backend="numpy"), retriever_fingerprint(SPEC, catalog)))
@@ -66,7 +66,7 @@ def hold(catalog):
 
 @cache
 def shared_service():
-    from retrievers.service_app import Limits, SearchService, serving
+    from retrievers.service.app import Limits, SearchService, serving
 
     service = SearchService(limits=Limits(window=0))
     listener = socket.create_server(("127.0.0.1", 0))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from retrievers import BUILTIN, Catalog, Retriever
-from retrievers.bm25 import BM25
+from retrievers.bm25.bm25 import BM25
 
 
 def catalog(**changes):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from retrievers.base import Hits
-from retrievers.batching import Batcher, QueueFull
+from retrievers.service.batching import Batcher, QueueFull
 
 
 class Numbers:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from retrievers import Catalog
-from retrievers.bm25 import BM25, NUMBA_PAYS_FROM, _takes_numba
+from retrievers.bm25.bm25 import BM25, NUMBA_PAYS_FROM, _takes_numba
 from tests.retrievers.formulas import lucene
 
 SHOES = Catalog(["1", "2", "3"], ["red shoe red", "blue shoe", "green hat with a wide brim"])
@@ -200,7 +200,7 @@ WITHOUT_NUMBA = """
 import sys
 sys.modules["numba"] = None
 from retrievers import Catalog
-from retrievers.bm25 import BM25
+from retrievers.bm25.bm25 import BM25
 many = Catalog([str(row) for row in range(20_000)], ["red shoe"] * 20_000)
 print(BM25(many).search(["shoe"], 2).rows_QK.tolist())
 try:
@@ -221,7 +221,7 @@ def test_without_numba_auto_takes_numpy_and_numba_says_how_to_install_it():
 @pytest.mark.slow
 def test_where_no_compiled_code_can_be_kept_every_process_compiles():
     """As in a read-only container; numba is told to keep code where a variable says, and the variable is not there."""
-    search = "from retrievers import Catalog; from retrievers.bm25 import BM25\n"
+    search = "from retrievers import Catalog; from retrievers.bm25.bm25 import BM25\n"
     search += "print(BM25(Catalog(['1'], ['red']), backend='numba').search(['red'], 1).rows_QK)"
     environment = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
     environment["NUMBA_CACHE_LOCATOR_CLASSES"] = "UserProvidedCacheLocator"

@@ -6,9 +6,9 @@ import bm25s
 import numpy as np
 import pytest
 
-from retrievers import bm25_index
 from retrievers.analyzer import Analyzer
-from retrievers.bm25_index import index_fields
+from retrievers.bm25 import index as bm25_index
+from retrievers.bm25.index import index_fields
 
 WORDS = ["shoe", "shoes", "Shoe", "running", "run", "the", "\u65e5\u672c", "stra\u00dfe", "e\u0301tude"]
 WORDS += [f"w{n}" for n in range(60)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from retrievers import Catalog
-from retrievers.bm25 import BM25
+from retrievers.bm25.bm25 import BM25
 
 TEXTS = ["Red shoe", "blue shoe", "", "reading lamp \u65e5\u672c", "the red lamp of the house"]
 CATALOG = Catalog([str(row) for row in range(5)], TEXTS, {"title": TEXTS[::-1], "empty": [""] * 5})

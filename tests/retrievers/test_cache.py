@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from retrievers import BUILTIN, Catalog, Hits
-from retrievers.bm25 import BM25
-from retrievers.cache import Cached
-from retrievers.nested import build_nested
+from retrievers.bm25.bm25 import BM25
+from retrievers.combine.cached.cached import Cached
+from retrievers.parts import build_nested
 
 pytest.importorskip("lmdb", reason="pip install 'recr1[cache]'")
 pytest.importorskip("xxhash", reason="pip install 'recr1[cache]'")

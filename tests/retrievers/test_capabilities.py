@@ -7,8 +7,8 @@ from typing import ClassVar
 import pytest
 
 from retrievers import BUILTIN, Catalog
-from retrievers.capabilities import CAPABILITIES, capabilities_of, syntax_of
-from retrievers.nested import nested_class
+from retrievers.abilities import CAPABILITIES, capabilities_of, syntax_of
+from retrievers.parts import nested_class
 
 
 class Engine:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from retrievers import BUILTIN, Catalog, Hits
-from retrievers.bm25 import BM25
-from retrievers.dense import Dense
-from retrievers.hybrid import Hybrid
-from retrievers.nested import build_nested
-from retrievers.rank_bm25 import RankBM25
-from retrievers.rerank import Rerank
+from retrievers.bm25.bm25 import BM25
+from retrievers.bm25.rank_bm25 import RankBM25
+from retrievers.combine.hybrid import Hybrid
+from retrievers.combine.rerank import Rerank
+from retrievers.dense.dense import Dense
+from retrievers.parts import build_nested
 from retrievers.testing import RetrieverContract
 from tests.retrievers.dense_contracts import STORE, ApproximateContract, DenseContract
 from tests.retrievers.formulas import lucene, okapi, over_fields, words

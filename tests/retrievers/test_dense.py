@@ -16,8 +16,8 @@ import pytest
 
 from recr1.build import check_part
 from retrievers import Catalog
-from retrievers.dense import RECALL, Dense
-from retrievers.vectors import CHUNK, on_grid, search_numpy, search_torch
+from retrievers.dense.dense import RECALL, Dense
+from retrievers.dense.vectors import CHUNK, on_grid, search_numpy, search_torch
 from tests.retrievers.test_store import ROOT, wait_for
 
 TEXTS = ["red shoe", "blue shoe", "", "reading lamp", "shoe red"]
@@ -186,7 +186,7 @@ def test_an_embedding_that_was_killed_goes_on_where_it_was(tmp_path):
     items, log, store = 4 * CHUNK + 100, tmp_path / "log", tmp_path / "store"
     code = f"""
 from retrievers import Catalog
-from retrievers.dense import Dense
+from retrievers.dense.dense import Dense
 texts = [f"text {{row}}" for row in range({items})]
 Dense(Catalog(texts, texts), encoder={{"type": {COUNTING!r}, "log": {str(log)!r}, "pause": 0.5}}, store={str(store)!r})
 """

@@ -10,11 +10,12 @@ import re
 
 import pytest
 
-from retrievers import Catalog, elastic
-from retrievers import line as line_module
-from retrievers.elasticsearch import Elasticsearch
-from retrievers.opensearch import OpenSearch
-from retrievers.remote import RemoteError
+from retrievers import Catalog
+from retrievers.remote import client as line_module
+from retrievers.remote import elastic
+from retrievers.remote.answers import RemoteError
+from retrievers.remote.elasticsearch import Elasticsearch
+from retrievers.remote.opensearch import OpenSearch
 from tests.retrievers.loopback import Engine
 
 pytest.importorskip("opensearchpy", reason="the retriever opensearch needs: pip install 'recr1[opensearch]'")

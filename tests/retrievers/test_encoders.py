@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from retrievers.encoders import Hashing
+from retrievers.dense.encoders import Hashing
 
 
 def signs(feature, dim=16, seed=0):

@@ -9,13 +9,13 @@ import socket
 import pytest
 
 from retrievers import Catalog
-from retrievers import line as line_module
+from retrievers.remote import client as line_module
 from tests.retrievers.loopback import Engine
 
 pytest.importorskip("httpx", reason="remote engines need: pip install 'recr1[remote]'")
 
-from retrievers.http import HTTP
-from retrievers.remote import RemoteError
+from retrievers.remote.answers import RemoteError
+from retrievers.remote.http import HTTP
 
 CATALOG = Catalog(["lamp", "mug", "tent"], ["reading lamp", "red mug", "red tent for two"])
 

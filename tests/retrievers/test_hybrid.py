@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from retrievers import Catalog, Hits
-from retrievers.capabilities import syntax_of
-from retrievers.hybrid import Hybrid
+from retrievers.abilities import syntax_of
+from retrievers.combine.hybrid import Hybrid
 from retrievers.topk import topk
 
 CATALOG = Catalog([f"i{row}" for row in range(6)], ["word"] * 6)

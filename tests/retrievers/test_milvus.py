@@ -9,10 +9,10 @@ from itertools import product
 import pytest
 
 from retrievers import Catalog
-from retrievers import line as line_module
-from retrievers.dense import Dense
-from retrievers.milvus import Milvus
-from retrievers.remote import RemoteError
+from retrievers.dense.dense import Dense
+from retrievers.remote import client as line_module
+from retrievers.remote.answers import RemoteError
+from retrievers.remote.milvus.milvus import Milvus
 from tests.retrievers.milvus_contracts import HASHING, catalog_of, needs_milvus, rows
 
 pytestmark = needs_milvus

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from retrievers import line as line_module
-from retrievers.milvus import Milvus
-from retrievers.milvus_collection import Making
-from retrievers.remote import RemoteError
+from retrievers.remote import client as line_module
+from retrievers.remote.answers import RemoteError
+from retrievers.remote.milvus.collection import Making
+from retrievers.remote.milvus.milvus import Milvus
 from tests.retrievers.milvus_contracts import HASHING, catalog_of, needs_milvus, rows
 from tests.retrievers.milvus_server import Server, moody_engine
 
@@ -66,7 +66,7 @@ def test_a_collection_that_was_left_half_filled_is_not_searched_and_made_whole(s
 def test_a_process_that_is_killed_while_it_fills_leaves_a_database_that_the_next_one_fills(tmp_path):
     code = """
 import os, signal, sys
-from retrievers.milvus_collection import Making
+from retrievers.remote.milvus.collection import Making
 from tests.retrievers.test_milvus_faults import catalog_of, milvus
 written = Making._write
 def killed(making, batch, vectors):

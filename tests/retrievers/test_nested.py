@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from retrievers import BUILTIN, Catalog
-from retrievers.bm25 import BM25
-from retrievers.nested import build_nested
+from retrievers.bm25.bm25 import BM25
+from retrievers.parts import build_nested
 
 CATALOG = Catalog(["a"], ["red tent"])
 

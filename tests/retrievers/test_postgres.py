@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from retrievers import Catalog
-from retrievers import line as line_module
-from retrievers.capabilities import capabilities_of, syntax_of
-from retrievers.postgres import Postgres
-from retrievers.remote import RemoteError
+from retrievers.abilities import capabilities_of, syntax_of
+from retrievers.remote import client as line_module
+from retrievers.remote.answers import RemoteError
+from retrievers.remote.postgres import Postgres
 from tests.docs.pages import blocks
 from tests.retrievers.postgres_server import Server, missing, shared_server
 

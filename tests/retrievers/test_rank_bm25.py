@@ -7,7 +7,7 @@ import pytest
 from rank_bm25 import BM25Okapi
 
 from retrievers import Catalog
-from retrievers.rank_bm25 import RankBM25
+from retrievers.bm25.rank_bm25 import RankBM25
 
 TEXTS = ["red shoe red", "blue shoe", "green hat with a wide brim", "green sock", "red sock"]
 SHOP = Catalog([str(row) for row in range(5)], TEXTS)

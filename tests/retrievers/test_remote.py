@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from retrievers import Catalog
-from retrievers import line as line_module
-from retrievers.line import Line, Pace
-from retrievers.remote import (
+from retrievers.remote import client as line_module
+from retrievers.remote.answers import (
     Passing,
     Refused,
     RemoteError,
@@ -27,6 +26,7 @@ from retrievers.remote import (
     search_remotely,
     sendable,
 )
+from retrievers.remote.client import Line, Pace
 
 pytest.importorskip("tenacity", reason="remote engines need: pip install 'recr1[remote]'")
 pytest.importorskip("pybreaker", reason="remote engines need: pip install 'recr1[remote]'")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from retrievers import Catalog
-from retrievers.bm25 import BM25
-from retrievers.rerank import Rerank
-from retrievers.scorers import CrossEncoder
+from retrievers.bm25.bm25 import BM25
+from retrievers.combine.rerank import Rerank
+from retrievers.combine.scorers import CrossEncoder
 from retrievers.testing import RetrieverContract
 from tests.retrievers.test_hybrid import part
 

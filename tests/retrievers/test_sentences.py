@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from retrievers import Catalog
-from retrievers.dense import Dense
-from retrievers.sentences import SentenceTransformers
+from retrievers.dense.dense import Dense
+from retrievers.dense.sentences import SentenceTransformers
 from tests.retrievers.dense_contracts import STORE, DenseContract, minilm
 
 pytestmark = pytest.mark.skipif(

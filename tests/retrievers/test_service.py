@@ -22,10 +22,10 @@ from recr1.cli import run
 from recr1.tasks.toy import ToyTask
 from retrievers import Catalog
 from retrievers.base import Hits
-from retrievers.bm25 import BM25
-from retrievers.cache import Cached
-from retrievers.remote import RemoteError, Unanswered
-from retrievers.service import Service
+from retrievers.bm25.bm25 import BM25
+from retrievers.combine.cached.cached import Cached
+from retrievers.remote.answers import RemoteError, Unanswered
+from retrievers.service.client import Service
 from tests.processes import begin
 from tests.retrievers.service_contracts import needs_service
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrievers.store import Store, save_array, save_lines
+from retrievers.store.store import Store, save_array, save_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = {"catalog": "c0ffee", "k1": 1.2, "fields": {"title": 2}}
@@ -25,7 +25,7 @@ BUILD = """
 import os, sys, time
 from pathlib import Path
 import numpy as np
-from retrievers.store import Store, save_array
+from retrievers.store.store import Store, save_array
 
 def write(folder):
     with open(sys.argv[2], "a") as log:

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from retrievers import Catalog
-from retrievers.bm25 import BM25
-from retrievers.dense import Dense
-from retrievers.store import Store, save_array
-from retrievers.store_prune import Kept, kept, removable, remove
-from retrievers.store_use import used_file
+from retrievers.bm25.bm25 import BM25
+from retrievers.dense.dense import Dense
+from retrievers.store.prune import Kept, kept, removable, remove
+from retrievers.store.store import Store, save_array
+from retrievers.store.use import used_file
 
 DAY = 86400.0
 CATALOG = Catalog(["a", "b"], ["red lamp", "blue tent"])
@@ -200,7 +200,7 @@ def test_an_entry_that_is_opened_while_it_goes_is_built_again(store, monkeypatch
         waited.append(not opened.wait(0.3))
         subprocess.run(["rm", "-r", str(path)], check=True)
 
-    monkeypatch.setattr("retrievers.store_prune.shutil.rmtree", slow_removal)
+    monkeypatch.setattr("retrievers.store.prune.shutil.rmtree", slow_removal)
     thread = threading.Thread(target=remove, args=(found,))
     thread.start()
     assert going.wait(30)

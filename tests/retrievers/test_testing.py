@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from retrievers import Hits
-from retrievers.bm25 import BM25
+from retrievers.bm25.bm25 import BM25
 from retrievers.testing import RetrieverContract, check_hits
 from retrievers.topk import no_hits
 from tests.retrievers.formulas import lucene, words

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from retrievers.bm25 import Terms
-from retrievers.bm25_bounds import bounds_of
-from retrievers.bm25_index import Postings
-from retrievers.compiled_blocks import best_keys_in_blocks
+from retrievers.bm25.blocks import best_keys_in_blocks
+from retrievers.bm25.bm25 import Terms
+from retrievers.bm25.bounds import bounds_of
+from retrievers.bm25.index import Postings
 from retrievers.testing import check_hits
 from retrievers.topk import best_keys, hits_from_keys, no_hits, topk, topk_of
 

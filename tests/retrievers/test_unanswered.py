@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from retrievers import Catalog
-from retrievers.batching import Batcher
-from retrievers.bm25 import BM25
-from retrievers.cache import Cached
-from retrievers.hybrid import Hybrid
-from retrievers.remote import RemoteError, Unanswered
-from retrievers.rerank import Rerank
+from retrievers.bm25.bm25 import BM25
+from retrievers.combine.cached.cached import Cached
+from retrievers.combine.hybrid import Hybrid
+from retrievers.combine.rerank import Rerank
+from retrievers.remote.answers import RemoteError, Unanswered
+from retrievers.service.batching import Batcher
 from tests.retrievers.moody import Moody
 
 MOODY = {"type": "tests.retrievers.moody:Moody"}

@@ -19,7 +19,7 @@ from recr1.recipe import load_recipe
 from recr1.runs import Run
 from recr1.trainers.checkpoints import Checkpoints
 from recr1.trainers.grpo import GRPO
-from retrievers.remote import RemoteError
+from retrievers.remote.answers import RemoteError
 from tests.trainers.arms import make_speaker
 from tests.trainers.test_resume import TRL, environment, numbers
 

@@ -19,7 +19,7 @@ from recr1.trainers.curriculum import Learnability, Settings, settings_of
 from recr1.trainers.grpo import GRPO
 from recr1.trainers.ppo import PPO
 from recr1.trainers.rloo import RLOO
-from retrievers.remote import RemoteError
+from retrievers.remote.answers import RemoteError
 from tests.trainers.test_resume import Failing, same
 
 NEEDS = [f"n{number}" for number in range(4)]

@@ -160,7 +160,7 @@ BUILD = """
 import hashlib, sys, tempfile
 from pathlib import Path
 from recr1.build import Part, build
-from retrievers.dense import Dense
+from retrievers.dense.dense import Dense
 
 task = build("task", Part("shop", {"items": 3000}))
 needs = [need.text for need in task.needs("test")]

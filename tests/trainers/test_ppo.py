@@ -15,7 +15,7 @@ from recr1.errors import UserError
 from recr1.runs import Run
 from recr1.trainers.checkpoints import Checkpoints
 from recr1.trainers.ppo import PPO
-from retrievers.remote import RemoteError
+from retrievers.remote.answers import RemoteError
 from tests.trainers.arms import make_speaker
 from tests.trainers.test_resume import Failing, same
 

@@ -19,7 +19,7 @@ from recr1.runs import Run
 from recr1.trainers.grpo import GRPO
 from recr1.trainers.resample import Rollouts, flat_groups
 from recr1.trainers.rloo import RLOO
-from retrievers.remote import RemoteError, Unanswered, without_answer
+from retrievers.remote.answers import RemoteError, Unanswered, without_answer
 from tests.trainers.test_resume import FAULT, Failing, same
 
 GROUP = 4

@@ -14,7 +14,7 @@ from recr1.errors import RunError
 from recr1.runs import Run
 from recr1.trainers.checkpoints import Checkpoints
 from recr1.trainers.grpo import GRPO
-from retrievers.remote import RemoteError, Unanswered, without_answer
+from retrievers.remote.answers import RemoteError, Unanswered, without_answer
 
 TRL = {"num_generations": 4, "per_device_train_batch_size": 16, "learning_rate": 1e-2}
 VALIDATION = EvaluationSpec(split="validation", measures=("nDCG@10",), every=2, keep="last")

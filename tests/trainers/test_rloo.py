@@ -9,7 +9,7 @@ from recr1.build import EvaluationSpec, Part
 from recr1.runs import Run
 from recr1.trainers.checkpoints import Checkpoints
 from recr1.trainers.rloo import RLOO
-from retrievers.remote import RemoteError, Unanswered, without_answer
+from retrievers.remote.answers import RemoteError, Unanswered, without_answer
 from tests.trainers.test_resume import CASES, FAULT, SPLIT, environment, same
 
 TRL = {"num_generations": 4, "per_device_train_batch_size": 16, "learning_rate": 1e-2}

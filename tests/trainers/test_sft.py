@@ -20,7 +20,7 @@ from recr1.trainers.pairs import FilePairs
 from recr1.trainers.sampled import SampledPairs
 from recr1.trainers.sft import SFT
 from recr1.trainers.tokens import example
-from retrievers.remote import RemoteError
+from retrievers.remote.answers import RemoteError
 from tests.trainers.test_resume import Failing, Vowels
 
 TRL = {"per_device_train_batch_size": 8, "learning_rate": 1e-2, "lr_scheduler_type": "constant"}

@@ -13,7 +13,7 @@ from recr1.errors import RecipeError
 from recr1.recipe import load_recipe
 from recr1.runs import Run
 from recr1.trainers.stages import finished_stages, last_saved_step, policy_so_far, train_stages
-from retrievers.remote import RemoteError
+from retrievers.remote.answers import RemoteError
 from tests.recr1.test_cli_resume import finish, reach, same, train
 from tests.trainers.test_resume import Failing, environment, numbers
 

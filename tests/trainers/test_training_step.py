@@ -9,7 +9,7 @@ from recr1.build import EvaluationSpec, Part
 from recr1.env import open_environment
 from recr1.runs import Run
 from recr1.trainers.grpo import GRPO
-from retrievers.remote import RemoteError
+from retrievers.remote.answers import RemoteError
 from tests.trainers.test_resume import Failing, Vowels, same
 
 ANNEALED = {"type": "annealed", "measure": "Success@1", "start": 16, "steps": 4}

@@ -1,0 +1,1 @@
+"""BM25 in this process: postings, compiled search, and the library rank-bm25 beside it."""

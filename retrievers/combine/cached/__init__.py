@@ -1,0 +1,1 @@
+"""A retriever that remembers hits, in memory and on disk."""

@@ -1,0 +1,266 @@
+"""A retriever that remembers: what was searched once is not searched again, in this process or in the next."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrievers import BUILTIN
+from retrievers.abilities import capabilities_of, syntax_of
+from retrievers.base import Catalog, Hits, Query, Retriever
+from retrievers.combine.cached.disk import HitsFile, check_libraries, digests
+from retrievers.combine.cached.memory import HitsMemory, Key
+from retrievers.fingerprint import retriever_fingerprint
+from retrievers.parts import build_nested
+from retrievers.remote.answers import RemoteError, Unanswered
+from retrievers.topk import check_k
+
+_log = logging.getLogger(__name__)
+
+
+class Cached:
+    """Any retriever, with a memory of its hits.
+
+    A search looks for each query in memory, then on disk, and asks the retriever once, for all that is left. What it
+    finds is what the retriever gave the first time, to the last bit. Hits are kept by the fingerprint of the index (see
+    `retrievers.fingerprint`), the query and k, so hits of another index, catalog or version are never met.
+
+    Queries are the same when they are equal. A retriever that knows more, such as one that ignores the order of words,
+    says so in a method `normal_query(query)`: queries with equal normal forms must have the same hits.
+
+    Memory takes 8 * k bytes a query, and so does the disk. On disk hits are a file of LMDB in which several processes
+    can read and write at once; it belongs on a local disk, and may be deleted while nobody uses it. Where it fails
+    later (a full disk), that is logged once and the retriever is searched instead.
+
+    Args:
+        catalog: What is searched.
+        retriever: What is remembered, as a recipe writes it: `{type: bm25, k1: 0.9}`.
+        memory: The queries to keep in memory for each k; the ones that were not asked for longest make room. 0 keeps
+            none.
+        disk: A folder to keep hits in, made where it is missing; None keeps none. Needs the extra `cache`.
+        disk_mb: The most megabytes of hits on disk, for each index; the oldest make room.
+
+    Raises:
+        ValueError: For an option that cannot be used, or a file of the folder that is damaged.
+        OSError: For a folder that cannot be made.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        retriever: dict[str, Any],
+        memory: int = 100_000,
+        disk: str | None = None,
+        disk_mb: int = 4096,
+    ) -> None:
+        problems = self.check_options({"memory": memory, "disk": disk, "disk_mb": disk_mb})
+        if problems:
+            raise ValueError(problems[0])
+        self._inner: Retriever = build_nested(retriever, BUILTIN, catalog, path="retriever")
+        self.fingerprint = retriever_fingerprint(retriever, catalog, self._inner)
+        self._most, self._on_disk = memory, bool(disk)
+        self._file: HitsFile | None = None
+        if disk:
+            self._file = HitsFile(Path(disk).expanduser() / f"hits-{self.fingerprint}.lmdb", disk_mb * 2**20)
+        self._start()
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]:
+        """What is wrong with the options, before anything is built."""
+        memory, disk = options.get("memory", 100_000), options.get("disk")
+        if memory < 0:
+            return [f"memory: must be 0 or more queries, got {memory}"]
+        if memory == 0 and not disk:
+            return ["memory: 0 without a folder as disk keeps nothing: name one, or leave `cached` out"]
+        if options.get("disk_mb", 1) < 1:
+            return [f"disk_mb: must be 1 megabyte or more, got {options['disk_mb']}; to keep none, leave `disk` out"]
+        return check_libraries() if disk else []
+
+    def _start(self) -> None:
+        self._memories: dict[int, HitsMemory] = {}
+        self._normal_forms: dict[Query, Key] = {}
+        self._lock = threading.Lock()
+        self._asked = self._found = 0
+        self._last_hit_rate = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the memory: another process fills its own."""
+        return {name: getattr(self, name) for name in ("_inner", "fingerprint", "_most", "_on_disk", "_file")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._start()
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the retriever understands."""
+        return capabilities_of(self._inner)
+
+    @property
+    def syntax(self) -> dict[str, str]:
+        """How it wants that written."""
+        return syntax_of(self._inner)
+
+    @property
+    def max_k(self) -> int | None:
+        """The most items that a search can ask for, where there is a limit."""
+        most: int | None = getattr(self._inner, "max_k", None)
+        return most
+
+    @property
+    def matches_everything(self) -> bool:
+        """Whether a query without a match finds items all the same."""
+        return bool(getattr(self._inner, "matches_everything", False))
+
+    @property
+    def stats(self) -> dict[str, float]:
+        """Numbers for the log; the retriever's own come first.
+
+        - `hit_rate`: share of the last search's queries that it found in the cache.
+        - `hit_rate_total`: the same of all searches of this process.
+        - `cached`: queries in memory now.
+        """
+        return {
+            **getattr(self._inner, "stats", {}),
+            "hit_rate": self._last_hit_rate,
+            "hit_rate_total": self._found / max(self._asked, 1),
+            "cached": float(sum(map(len, self._memories.values()))),
+        }
+
+    def search(self, queries: Sequence[Query], k: int) -> Hits:
+        """Hits of shape (len(queries), k), from one search of the retriever over what is not known yet.
+
+        Raises:
+            Unanswered: For queries that the retriever has no answer to; the others are remembered.
+        """
+        check_k(k)
+        keys = self._keys(queries)
+        hits, known_Q = self._recall(keys, k)
+        places: dict[Key, list[int]] = {}
+        for place in np.flatnonzero(~known_Q).tolist():
+            places.setdefault(keys[place], []).append(place)
+        new = self._read(hits, places, k) if places else []
+        faults: dict[int, RemoteError] = {}
+        if new:
+            faults = self._ask(hits, [queries[places[key][0]] for key in new], [places[key] for key in new])
+        place_of = {key: where[0] for key, where in places.items() if where[0] not in faults}
+        self._write(hits, queries, {key: place_of[key] for key in new if key in place_of})
+        self._remember(hits, place_of, k)
+        self._count(len(queries), sum(len(places[key]) for key in new))
+        if faults:
+            raise Unanswered(hits, dict(sorted(faults.items())))
+        return hits
+
+    def _keys(self, queries: Sequence[Query]) -> Sequence[Key]:
+        """The normal forms; each is made once, because to cut a query into terms takes longer than to look it up."""
+        if not (self._on_disk or hasattr(self._inner, "normal_query")):
+            return queries
+        forms = self._normal_forms
+        keys = [forms.get(query) for query in queries]
+        new = dict.fromkeys(query for query, key in zip(queries, keys, strict=True) if key is None)
+        if new:
+            forms.update(self._new_keys(new))
+            keys = [forms[query] for query in queries]
+        if len(forms) > 2 * self._most + len(queries):
+            self._normal_forms = {}
+        return keys
+
+    def _new_keys(self, queries: Iterable[Query]) -> dict[Query, Key]:
+        """Normal forms; where hits are kept on disk, their digests, made only of what is not known there."""
+        normal_query = getattr(self._inner, "normal_query", None) or _as_it_is
+        if not self._on_disk:
+            return {query: normal_query(query) for query in queries}
+        names = dict(zip(queries, digests(queries), strict=True))
+        known = self._known_keys(list(names.values()))
+        new = [query for query, name in names.items() if name not in known]
+        made = dict(zip(new, digests(map(normal_query, new)), strict=True))
+        return {query: known.get(name) or made[query] for query, name in names.items()}
+
+    def _known_keys(self, names: list[bytes]) -> dict[bytes, bytes]:
+        try:
+            return file.keys(names) if (file := self._file) else {}
+        except OSError as error:
+            self._without_disk(error)
+            return {}
+
+    def _recall(self, keys: Sequence[Key], k: int) -> tuple[Hits, NDArray[np.bool_]]:
+        """Hits (Q, k) with the known ones filled in, and which those are."""
+        with self._lock:
+            memory = self._memories.setdefault(k, HitsMemory(self._most, k))
+            return memory.get(keys)
+
+    def _remember(self, hits: Hits, place_of: Mapping[Key, int], k: int) -> None:
+        if self._most and place_of:
+            with self._lock:
+                self._memories[k].put(place_of, hits)
+
+    def _read(self, hits: Hits, places: Mapping[Any, list[int]], k: int) -> list[Key]:
+        """Fills in what is on disk; returns what is not."""
+        if (file := self._file) is None:
+            return list(places)
+        try:
+            known, kept = file.get(list(places), k)
+        except OSError as error:
+            self._without_disk(error)
+            return list(places)
+        _spread(kept, [places[key] for key in known], hits)
+        missing = places.keys() - set(known)
+        return [key for key in places if key in missing]
+
+    def _ask(self, hits: Hits, queries: list[Query], places: list[list[int]]) -> dict[int, RemoteError]:
+        """Fills in what the retriever finds, in all places of each query; returns the faults of those it did not."""
+        faults: Mapping[int, RemoteError] = {}
+        try:
+            found = self._inner.search(queries, hits.rows_QK.shape[1])
+        except Unanswered as error:
+            found, faults = error.hits, error.faults
+        expected = len(queries), hits.rows_QK.shape[1]
+        for array, own in zip(found, hits, strict=True):
+            if array.shape != expected or array.dtype != own.dtype:  # copying it would hide what others look for
+                name, what = type(self._inner).__name__, f"{array.dtype} of shape {array.shape}"
+                raise RuntimeError(f"retriever {name} returned {what}, not {own.dtype} of shape {expected}")
+        _spread(found, places, hits)
+        return {place: fault for query, fault in faults.items() for place in places[query]}
+
+    def _write(self, hits: Hits, queries: Sequence[Query], place_of: Mapping[Any, int]) -> None:
+        if (file := self._file) is None or not place_of:
+            return
+        places = list(place_of.values())
+        names = digests(queries[place] for place in places)
+        try:
+            file.put(list(place_of), names, Hits(hits.rows_QK[places], hits.scores_QK[places]))
+        except OSError as error:
+            self._without_disk(error)
+
+    def _without_disk(self, error: OSError) -> None:
+        """A cache that fails costs time and no run: it is said once, and nothing is found in it."""
+        file, self._file = self._file, None
+        if file:
+            _log.warning("%s is no longer used (%s): searching without it", file.path, error)
+
+    def _count(self, asked: int, searched: int) -> None:
+        with self._lock:
+            self._asked += asked
+            self._found += asked - searched
+            self._last_hit_rate = (asked - searched) / asked if asked else 0.0
+
+
+def _as_it_is(query: Query) -> Key:
+    return query
+
+
+def _spread(found: Hits, places: Sequence[Sequence[int]], hits: Hits) -> None:
+    """Copies the hits of each query into all its places."""
+    target = np.fromiter(chain.from_iterable(places), np.intp)
+    if len(target) > len(places):
+        source = np.repeat(np.arange(len(places)), [len(where) for where in places])
+        found = Hits(found.rows_QK[source], found.scores_QK[source])
+    hits.rows_QK[target], hits.scores_QK[target] = found

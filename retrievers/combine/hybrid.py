@@ -1,0 +1,186 @@
+"""Fusion: the rankings of several retrievers made into one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrievers import BUILTIN
+from retrievers.abilities import syntax_of
+from retrievers.base import Catalog, Floats, Hits, Query, Retriever
+from retrievers.parts import build_nested
+from retrievers.remote.answers import RemoteError, Unanswered, without_answer
+from retrievers.topk import check_k, topk_of
+
+Doubles: TypeAlias = NDArray[np.float64]
+
+
+class Hybrid:
+    """Several retrievers fused, by the places or by the scores that they give an item.
+
+    Each part is asked for its first `depth` items, whatever the search asks for. An item that any part found is found,
+    and its score is the sum over the parts that found it of
+
+        rrf:            weight / (rrf_k + place),  where the best item has place 1
+        sum, minmax:    weight * (score - lowest) / (highest - lowest)
+        sum, zscore:    weight * (score - lowest) / (standard deviation)
+
+    where lowest, highest and deviation are those of what the part found for this query. So by scores, the last item
+    that a part found counts there as one that it did not find; where all that it found have one score, each counts as
+    its weight. Sums are made in 64 bits, in an order that does not depend on the order of the parts, and rounded to 32.
+
+    Reciprocal rank fusion needs no scores that compare: Cormack, Clarke and Buettcher, SIGIR 2009. Sums keep how far
+    apart items are: Fox and Shaw, "Combination of Multiple Searches", TREC-2, 1994.
+
+    Args:
+        catalog: What is searched.
+        parts: At least two retrievers, each as a recipe writes it: `{type: bm25, k1: 0.9}`.
+        method: "rrf" fuses places, "sum" fuses scores.
+        weights: One positive number for each part; None weighs all 1.
+        rrf_k: How little the first places stand out, of "rrf"; 60 is the paper's.
+        normalise: What makes scores comparable, of "sum".
+        depth: How many items of each part are fused. A search for more items than this is refused, because a ranking
+            must not depend on how much of it is asked for.
+
+    Raises:
+        ValueError: For an option that cannot be used, with what can; for a part, with its place.
+    """
+
+    nested: ClassVar[Mapping[str, str]] = {"parts": "retriever"}
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        parts: list[dict[str, Any]],
+        method: Literal["rrf", "sum"] = "rrf",
+        weights: list[float] | None = None,
+        rrf_k: float = 60.0,
+        normalise: Literal["minmax", "zscore"] = "minmax",
+        depth: int = 1000,
+    ) -> None:
+        problems = self.check_options(
+            {"parts": parts, "method": method, "weights": weights, "rrf_k": rrf_k, "normalise": normalise}
+            | {"depth": depth}
+        )
+        if problems:
+            raise ValueError(problems[0])
+        self._parts: list[Retriever] = [
+            build_nested(part, BUILTIN, catalog, path=f"parts.{place}") for place, part in enumerate(parts)
+        ]
+        self._weights = [1.0] * len(parts) if weights is None else weights
+        self._method, self._rrf_k, self._normalise = method, rrf_k, normalise
+        self._items, self._depth = len(catalog), min(depth, len(catalog))
+        for place, part in enumerate(self._parts):
+            deepest = getattr(part, "max_k", None)
+            if deepest is not None and deepest < self._depth:
+                raise ValueError(f"depth: parts.{place} finds at most {deepest} items; set depth to {deepest} or less")
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]:
+        """What is wrong with the options, before anything is built."""
+        parts, weights = options.get("parts", []), options.get("weights")
+        problems = [] if len(parts) > 1 else [f"parts: a fusion needs at least two retrievers, got {len(parts)}"]
+        for name, known in (("method", ("rrf", "sum")), ("normalise", ("minmax", "zscore"))):
+            if options.get(name, known[0]) not in known:
+                problems.append(f"{name}: must be one of {', '.join(known)}, got {options[name]!r}")
+        if weights is not None and len(weights) != len(parts):
+            problems.append(f"weights: one for each part, got {len(weights)} for {len(parts)} parts")
+        wrong = [weight for weight in weights or () if not 0 < weight < math.inf]
+        problems += [f"weights: must be above 0 and finite, got {weight}" for weight in wrong]
+        if not 0 <= options.get("rrf_k", 60) < math.inf:
+            problems.append(f"rrf_k: must be 0 or more and finite, got {options['rrf_k']}")
+        if options.get("depth", 1) < 1:
+            problems.append(f"depth: must be at least 1, got {options['depth']}")
+        return problems
+
+    @property
+    def max_k(self) -> int | None:
+        """The most items that a search can ask for; None where all items are fused."""
+        return None if self._depth == self._items else self._depth
+
+    @property
+    def matches_everything(self) -> bool:
+        """Whether some part finds something for any query."""
+        return any(getattr(part, "matches_everything", False) for part in self._parts)
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What every part understands, written alike: one that took operators for words would spoil the fusion."""
+        return frozenset(self.syntax)
+
+    @property
+    def syntax(self) -> dict[str, str]:
+        """How to write it."""
+        first, *others = map(syntax_of, self._parts)
+        return {name: words for name, words in first.items() if all(other.get(name) == words for other in others)}
+
+    def search(self, queries: Sequence[Query], k: int) -> Hits:
+        """Hits of shape (len(queries), k).
+
+        Raises:
+            ValueError: For a k below 1 or above `depth`.
+            Unanswered: For queries that some part has no answer to.
+        """
+        check_k(k)
+        if self.max_k is not None and k > self.max_k:
+            raise ValueError(
+                f"k is {k}, and depth={self._depth} items of each part are fused: set depth to {k} or more"
+            )
+        found: list[Hits] = []
+        faults: dict[int, RemoteError] = {}
+        for part in self._parts:
+            try:
+                found.append(part.search(queries, self._depth))
+            except Unanswered as error:
+                found.append(error.hits)
+                faults |= error.faults
+        worth = [weight * self._worth(hits) for weight, hits in zip(self._weights, found, strict=True)]
+        hits = _fused(np.concatenate([hits.rows_QK for hits in found], axis=1), np.concatenate(worth, axis=1), k)
+        if faults:  # what one part alone found is no fusion
+            raise Unanswered(without_answer(hits, list(faults)), dict(sorted(faults.items())))
+        return hits
+
+    def _worth(self, hits: Hits) -> Doubles:
+        """What a part's hits (Q, D) count before its weight; 0 in empty places."""
+        found_QD = hits.rows_QK >= 0
+        if self._method == "rrf":
+            return np.where(found_QD, 1 / (self._rrf_k + 1 + np.arange(self._depth)), 0.0)
+        return _normalised(hits.scores_QK, found_QD, self._normalise)
+
+
+def _normalised(scores_QD: Floats, found_QD: NDArray[np.bool_], how: str) -> Doubles:
+    """Scores from 0 (the lowest of its query) on, in units of their range or deviation; 1 where they have none."""
+    scores = np.where(found_QD, scores_QD, 0).astype(np.float64)
+    lowest = scores.min(axis=1, initial=np.inf, where=found_QD, keepdims=True)
+    above = np.where(found_QD, scores - lowest, 0)
+    if how == "minmax":
+        unit = above.max(axis=1, initial=0, keepdims=True)
+    else:
+        count = np.maximum(found_QD.sum(axis=1, keepdims=True), 1)
+        mean = above.sum(axis=1, keepdims=True) / count
+        unit = np.sqrt((np.where(found_QD, above - mean, 0) ** 2).sum(axis=1, keepdims=True) / count)
+    alike = above.max(axis=1, initial=0, keepdims=True) == 0
+    return np.where(alike, found_QD, above / np.where(alike, 1, unit))
+
+
+def _fused(rows_QM: NDArray[np.int32], worth_QM: Doubles, k: int) -> Hits:
+    """The k items of each query with the highest sums, from M places in which an item may stand several times."""
+    order_QM = np.lexsort((worth_QM, rows_QM), axis=1)
+    rows_QM = np.take_along_axis(rows_QM, order_QM, axis=1)
+    worth_QM = np.take_along_axis(worth_QM, order_QM, axis=1)
+    # Places of one item are neighbours now, the least first, so that equal items get equal sums to the last bit.
+    sums_QM = worth_QM.copy()
+    for step in range(1, rows_QM.shape[1]):
+        again = rows_QM[:, step:] == rows_QM[:, :-step]
+        again &= rows_QM[:, step:] >= 0
+        if not again.any():
+            break
+        sums_QM[:, :-step] += np.where(again, worth_QM[:, step:], 0)
+    first_QM = rows_QM >= 0
+    first_QM[:, 1:] &= rows_QM[:, 1:] != rows_QM[:, :-1]
+    return topk_of(np.where(first_QM, rows_QM, -1), sums_QM, k)

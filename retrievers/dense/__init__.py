@@ -1,0 +1,1 @@
+"""Search by vectors: encoders, exact and approximate indexes."""

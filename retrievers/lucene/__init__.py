@@ -1,0 +1,1 @@
+"""Lucene in this process, through pyserini's jar."""

@@ -1,0 +1,135 @@
+"""A search in one call to Java, and its hits as one array.
+
+Read through pyjnius, each hit of Lucene costs a Python object and several calls, ten times as long as the search. So
+the steps from a query to the bytes of its hits are chained inside Java, out of its method handles, and Python calls the
+chain. It holds Python's lock only while the bytes are copied: threads search at the same time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrievers.lucene.index import weight_map
+from retrievers.lucene.jvm import in_this_thread, java
+
+Found: TypeAlias = NDArray[np.void]
+"""The hits of one query, best first, with the columns `row` and `score`."""
+
+HIT = np.dtype([("row", ">i4"), ("score", ">f4")])
+
+NOTHING: Found = np.empty(0, HIT)
+
+_LUCENE = "Lorg/apache/lucene/search/"
+
+
+class Ranker:
+    """Searches an index whose documents are numbered as the rows of the catalog.
+
+    Args:
+        searcher: Lucene's IndexSearcher.
+        analyzer: What makes terms of a text.
+        weights: The fields that are searched for a text, as Lucene calls them, with their weights.
+    """
+
+    def __init__(self, searcher: Any, analyzer: Any, weights: Mapping[str, float]) -> None:
+        handles = java("java.lang.invoke.MethodHandles")
+        search = _method("org.apache.lucene.search.IndexSearcher", "search", f"({_LUCENE}Query;I){_LUCENE}TopDocs;")
+        ranked = handles.filterReturnValue(search.bindTo(searcher), _hits_to_bytes())
+        number = _method("java.lang.Integer", "parseInt", "(Ljava/lang/String;)I", static=True)
+        self._of_query = handles.filterArguments(ranked, 1, number)
+        self._of_text = handles.filterArguments(self._of_query, 0, _query_of_text(analyzer, weights))
+        self._here = threading.local()
+
+    def search(self, texts: Sequence[str], k: int) -> list[Found]:
+        """The k best rows for each text, read as words alone. Raises `ValueError` for a score that is not a number."""
+        call = self._calls()[0]
+        found = [_read(call(text, str(k))) for text in texts]
+        if not all(np.isfinite(best["score"]).all() for best in found):
+            raise ValueError("a score is not a number: lower the weights of option fields")
+        return found
+
+    def query(self, query: Any, k: int) -> Found:
+        """The k best rows for a Query of Lucene."""
+        return _read(self._calls()[1](query, str(k)))
+
+    def _calls(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """The two chains as functions of this thread."""
+        if "calls" not in self._here.__dict__:
+            self._here.calls = in_this_thread(self._of_text), in_this_thread(self._of_query)
+        calls: tuple[Callable[..., Any], Callable[..., Any]] = self._here.calls
+        return calls
+
+
+def _read(found: Any) -> Found:
+    return np.frombuffer(found.tostring(), HIT)
+
+
+def _query_of_text(analyzer: Any, weights: Mapping[str, float]) -> Any:
+    """(String) -> Query: the terms of a text, by Anserini, each as often as it occurs, in each field."""
+    signature = f"(Ljava/util/Map;Lorg/apache/lucene/analysis/Analyzer;Ljava/lang/String;){_LUCENE}Query;"
+    generator = java("io.anserini.search.query.BagOfWordsQueryGenerator")()
+    build = _method("io.anserini.search.query.BagOfWordsQueryGenerator", "buildQuery", signature)
+    arguments = [generator, weight_map(weights), analyzer]
+    return java("java.lang.invoke.MethodHandles").insertArguments(build, 0, *arguments)
+
+
+def _hits_to_bytes() -> Any:
+    """(TopDocs) -> byte[]: a buffer of 8 bytes a hit, then for each hit its row and its score, then its array."""
+    handles, hit = java("java.lang.invoke.MethodHandles"), "org.apache.lucene.search.ScoreDoc"
+    hits = _getter("org.apache.lucene.search.TopDocs", "scoreDocs", f"[L{hit};")
+
+    allocate = _method("java.nio.ByteBuffer", "allocate", "(I)Ljava/nio/ByteBuffer;", static=True)
+    times = _method("java.lang.Math", "multiplyExact", "(II)I", static=True)
+    # An Integer, not an int: pyjnius would hand over int[] where Java expects Object[], which ends the process.
+    bytes_of = handles.insertArguments(times, 1, java("java.lang.Integer")(HIT.itemsize))
+    length = handles.arrayLength(_class(f"[L{hit};"))
+    buffer = _then(hits, length, bytes_of, allocate)
+
+    items = _method("java.util.Arrays", "asList", "([Ljava/lang/Object;)Ljava/util/List;", static=True)
+    items = items.asFixedArity().asType(_type(f"([L{hit.replace('.', '/')};)Ljava/util/List;"))
+    iterator = _then(hits, items, _method("java.util.List", "iterator", "()Ljava/util/Iterator;"))
+
+    put_row = handles.filterArguments(
+        _method("java.nio.ByteBuffer", "putInt", "(I)Ljava/nio/ByteBuffer;"), 1, _getter(hit, "doc", "int")
+    )
+    put_score = handles.filterArguments(
+        _method("java.nio.ByteBuffer", "putFloat", "(F)Ljava/nio/ByteBuffer;"), 1, _getter(hit, "score", "float")
+    )
+    put_twice = handles.collectArguments(put_score, 0, put_row)
+    put_both = _type(f"(Ljava/nio/ByteBuffer;L{hit.replace('.', '/')};)Ljava/nio/ByteBuffer;")
+    put = handles.permuteArguments(put_twice, put_both, 0, 1, 1)
+
+    filled = handles.iteratedLoop(iterator, buffer, put)
+    return _then(filled, _method("java.nio.ByteBuffer", "array", "()[B"))
+
+
+def _then(first: Any, *more: Any) -> Any:
+    """One handle after the other, each on what the one before gave."""
+    for handle in more:
+        first = java("java.lang.invoke.MethodHandles").filterReturnValue(first, handle)
+    return first
+
+
+def _method(owner: str, name: str, signature: str, *, static: bool = False) -> Any:
+    lookup = java("java.lang.invoke.MethodHandles").publicLookup()
+    find = lookup.findStatic if static else lookup.findVirtual
+    return find(_class(owner), name, _type(signature))
+
+
+def _getter(owner: str, field: str, of: str) -> Any:
+    primitive = {"int": "java.lang.Integer", "float": "java.lang.Float"}.get(of)
+    kind = java(primitive).TYPE if primitive else _class(of)
+    return java("java.lang.invoke.MethodHandles").publicLookup().findGetter(_class(owner), field, kind)
+
+
+def _class(name: str) -> Any:
+    return java("java.lang.Class").forName(name)
+
+
+def _type(signature: str) -> Any:
+    return java("java.lang.invoke.MethodType").fromMethodDescriptorString(signature, None)

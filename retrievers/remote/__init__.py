@@ -1,0 +1,1 @@
+"""Engines behind a network, one file each, and what they share."""

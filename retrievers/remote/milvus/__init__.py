@@ -1,0 +1,1 @@
+"""Milvus: a cluster or an embedded database."""

@@ -1,0 +1,234 @@
+"""Milvus, through its official client: the nearest vectors, in a cluster or an embedded database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from retrievers.base import Catalog, Floats, Hits, Query
+from retrievers.dense.encoders import BUILTIN, Encoder
+from retrievers.dense.vectors import embed, on_grid
+from retrievers.parts import build_nested
+from retrievers.remote.answers import Answer, Passing, Refused, line_problems, require, search_in_batches, sendable
+from retrievers.remote.client import Line
+from retrievers.remote.milvus.client import Connection, NotLoaded, connection_problems, is_embedded
+from retrievers.remote.milvus.collection import Index, Making, load, repeats, their_place
+from retrievers.store.store import Store
+from retrievers.topk import check_k
+
+LIMIT = 16_384
+"""The most items that Milvus hands out in a search."""
+TOGETHER = 64
+"""Queries in a request; at 100,000 items a request costs as much as searching some tens of them."""
+HITS_A_REQUEST = 2**16
+"""As many at most, so that an answer stays far below what gRPC lets through."""
+METRICS = ("IP", "COSINE", "L2")
+BOUNDS = ("ef", "search_list", "reorder_k")
+"""Those of Milvus' search params that no search may go deeper than."""
+
+Found: TypeAlias = list[tuple[Any, float]]
+"""Values of the field that holds ids, each with its score, best first."""
+
+
+class Milvus:
+    """Nearest vectors in Milvus: as `dense`, for catalogs that are on a cluster, or too large for one machine.
+
+    An encoder gives texts a place, and Milvus says what is near. Every item has a score for every query: the dot
+    product or the cosine, or minus the distance as Milvus gives it with L2. A text with nothing to read has the vector
+    zero: such a query finds nothing, and such an item is not written, so that nothing finds it.
+
+    A collection is made and filled from the catalog, or one that is there is searched. The index FLAT compares a query
+    with all items, so that scores are exact up to the last bits of a 32-bit number; others may miss items. Equal scores
+    stand in the order of rows, also where they are cut. Items of one text are written once, and found together.
+
+    Queries are embedded here, together, and asked up to 64 in a request, several requests at a time. What fails in a
+    way that may pass is tried again; then the queries of that request have no answer. Searching is safe from several
+    threads.
+
+    Args:
+        catalog: What is searched.
+        encoder: What makes vectors, a part of its own: {type: hashing}, or {type: sentence_transformers, model: ...}.
+        uri: The address of a cluster, "http://host:19530" or "https://host:443/database"; or the path of an embedded
+            database, which must end in ".db", is made where there is none, and is open in one process at a time.
+        token_env: The name of the environment variable that holds the token, or user:password; null sends none.
+        collection: A collection that exists, which is only read; null makes one of the catalog, named after its
+            content, the encoder and these options, and finds it again the next time.
+        id_field: The field of an existing collection that holds the catalog's id; null: its primary key.
+        vector_field: The field of an existing collection that holds the vectors; null where there is only one.
+        field: The field of the catalog that is embedded for a collection made here; an existing one has its own
+            vectors, metric and index.
+        metric_type: How near two vectors are, in Milvus' words.
+        index_type: FLAT, HNSW, IVF_FLAT, AUTOINDEX ... , as Milvus names them.
+        index_params: What Milvus takes to build it, {M: 16, efConstruction: 200} for HNSW.
+        search_params: What it takes to search it, {ef: 256} for HNSW, where it must be at least k.
+        store: The folder that keeps the embeddings of items until they are all written, and for `dense`; "auto" is the
+            folder of RECR1_CACHE, or ~/.cache/recr1. null keeps nothing.
+        timeout: Seconds for one request, and for a connection to be made.
+        attempts: How often one request is sent before its fault is raised, with growing pauses.
+        rate: Requests a second, in each process; null for no limit.
+        threads: Requests at a time.
+        cooldown: Seconds that the engine is left alone after three requests in a row outlived their attempts.
+        max_chars: Where a longer query is cut.
+
+    Raises:
+        ValueError: For an option that cannot be used, with what can.
+        RemoteError: Where the collection cannot be made, found or loaded.
+    """
+
+    matches_everything: ClassVar[bool] = True
+    """A query of words that no item has finds its nearest items all the same."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        encoder: dict[str, Any],
+        uri: str = "http://localhost:19530",
+        token_env: str | None = None,
+        collection: str | None = None,
+        id_field: str | None = None,
+        vector_field: str | None = None,
+        field: str = "texts",
+        metric_type: Literal["IP", "COSINE", "L2"] = "IP",
+        index_type: str = "FLAT",
+        index_params: dict[str, Any] | None = None,
+        search_params: dict[str, Any] | None = None,
+        store: str | None = "auto",
+        timeout: float = 10.0,
+        attempts: int = 6,
+        rate: float | None = None,
+        threads: int = 8,
+        cooldown: float = 30.0,
+        max_chars: int = 8192,
+    ) -> None:
+        for library in ("pymilvus", "milvus_lite") if is_embedded(uri) else ("pymilvus",):
+            require(library, "milvus", "milvus")
+        problems = self.check_options(locals())
+        if problems:
+            raise ValueError(problems[0])
+        texts = catalog.column(field)
+        self._catalog, self._max_chars = catalog, max_chars
+        self._repeats = repeats(texts) if collection is None else None
+        self._connection = Connection(uri, token_env, timeout)
+        self._line = Line(
+            "milvus", self._connection.uri, attempts=attempts, rate=rate, threads=threads, cooldown=cooldown
+        )
+        self._encoder: Encoder = build_nested(encoder, BUILTIN, path="encoder")
+        self._search_params = search_params or {}
+        if collection is None:
+            key = {"catalog": catalog.fingerprint, "field": field, "encoder": dict(self._encoder.identity)}
+            making = Making(self._line, self._connection, key, Index(metric_type, index_type, index_params or {}))
+            self._place = making.place
+            if not making.is_done():
+                self._make(making, key, texts, store)
+        else:
+            wanted = (collection, id_field, vector_field, self._encoder.dim)
+            self._place = self._line.ask(lambda: their_place(self._connection, *wanted))
+        self._line.ask(lambda: load(self._connection, self._place))
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]:
+        """What is wrong with the options, before anything is asked."""
+        problems = connection_problems(options) + line_problems(options)
+        if options.get("metric_type", "IP") not in METRICS:
+            problems.append(f"metric_type: must be one of {', '.join(METRICS)}, got {options['metric_type']!r}")
+        if options.get("collection") is None:
+            problems += [
+                f"{name}: is for a collection that exists; name it with collection"
+                for name in ("id_field", "vector_field")
+                if options.get(name) is not None
+            ]
+        return problems
+
+    @property
+    def max_k(self) -> int | None:
+        """The most items that a search can ask for; None where that is all of them."""
+        return None if len(self._catalog) <= LIMIT else LIMIT
+
+    def search(self, queries: Sequence[Query], k: int) -> Hits:
+        """Hits of shape (len(queries), k).
+
+        Raises:
+            ValueError: For a query that is not text, a k below 1, or one above `max_k`.
+            RemoteError: Where a query got no usable answer.
+        """
+        check_k(k)
+        if self.max_k is not None and k > self.max_k:
+            raise ValueError(f"k is {k}, and Milvus hands out {self.max_k} items at most")
+        texts = list(dict.fromkeys(text for query in queries if (text := sendable(query, self._max_chars))))
+        vectors = dict(zip(texts, on_grid(self._encoder.encode_queries(texts)), strict=True))
+        return search_in_batches(
+            self._line,
+            self._catalog,
+            queries,
+            k,
+            lambda asked: self._ask([vectors[text] for text in asked], k),
+            max_chars=self._max_chars,
+            size=max(1, min(TOGETHER, HITS_A_REQUEST // k)),
+        )
+
+    # Searching.
+
+    def _ask(self, vectors: Sequence[Floats], k: int) -> list[Answer]:
+        """What Milvus finds for each vector; nothing for one of zeros, which is near to nothing."""
+        deepest = min([LIMIT, *(int(self._search_params[name]) for name in BOUNDS if name in self._search_params)])
+        depth = max(k, min(k + 1, deepest))
+        asked = [place for place, vector in enumerate(vectors) if vector.any()]
+        answers: list[Answer] = [()] * len(vectors)
+        for place, found in zip(asked, self._nearest([vectors[place] for place in asked], depth), strict=True):
+            whole = self._with_ties(vectors[place], found, k, deepest)
+            answers[place] = [(item, score) for value, score in whole for item in self._items(value)]
+        return answers
+
+    def _with_ties(self, vector: Floats, found: Found, k: int, deepest: int) -> Found:
+        """The k nearest or more, best first: with those that tie with the k-th, as far as Milvus goes.
+
+        Milvus cuts anywhere between equal ones, so it is asked for one more, and deeper while that one ties too.
+        """
+        depth = max(k, min(k + 1, deepest))
+        while len(found) >= depth and depth < deepest and found[-1][1] >= found[k - 1][1]:
+            depth = min(2 * depth, deepest)
+            (found,) = self._nearest([vector], depth)
+        return found
+
+    def _nearest(self, vectors: Sequence[Floats], depth: int) -> list[Found]:
+        if not vectors:
+            return []
+        place = self._place
+        try:
+            with self._connection.calling() as client:
+                answers = client.search(
+                    place.collection,
+                    list(vectors),
+                    anns_field=place.vector_field,
+                    limit=depth,
+                    output_fields=[place.id_field],
+                    search_params={"metric_type": place.metric_type, "params": self._search_params},
+                    timeout=self._connection.timeout,
+                )
+        except NotLoaded:  # released by somebody, or the engine was started again
+            load(self._connection, place)
+            raise
+        if len(answers) != len(vectors):
+            raise Passing(f"it answered {len(answers)} queries instead of {len(vectors)}")
+        sign = -1 if place.metric_type == "L2" else 1
+        return [[(hit["entity"][place.id_field], sign * hit["distance"]) for hit in hits] for hits in answers]
+
+    def _items(self, value: Any) -> list[str]:
+        """The items that a hit stands for: with one of ours, all of its text."""
+        if self._repeats is None:
+            return [str(value)]
+        row = int(value)
+        if not 0 <= row < len(self._catalog):
+            raise Refused(f"collection '{self._place.collection}' holds the row {row}, which the catalog does not")
+        return [self._catalog.ids[one] for one in (row, *self._repeats.get(row, ()))]
+
+    def _make(self, making: Making, key: Mapping[str, Any], texts: Sequence[str], store: str | None) -> None:
+        with TemporaryDirectory() as nowhere:
+            place = Store(nowhere if store is None else store)
+            entry = place.open("embeddings", key, lambda folder: embed(self._encoder, texts, folder), resumes=True)
+            vectors, unwritten = entry.array("vectors"), {*entry.array("blank").tolist()}
+            unwritten.update(chain.from_iterable((self._repeats or {}).values()))
+            making.fill(vectors, [row for row in range(len(vectors)) if row not in unwritten], place.folder)

@@ -1,0 +1,129 @@
+"""OpenSearch, through its official client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from retrievers.remote.answers import Passing, Refused, fault_of_status
+from retrievers.remote.elastic import Client, ElasticRetriever, Way
+
+
+class OpenSearch(ElasticRetriever):
+    """An index on OpenSearch: one that is made and filled from the catalog, or one that is there.
+
+    A search is one request for each query, several at a time. Every shard must answer: half an answer is an error,
+    tried again and then raised, as is an answer with ids that the catalog does not have. A blank query finds nothing
+    and is not sent. Searching is safe from several threads.
+
+    The client hands over no Retry-After; what may pass is tried again with growing pauses.
+
+    Args:
+        catalog: What is searched.
+        url: The address of a node or a load balancer.
+        index: An index that exists, which is only read; null makes one of the catalog, named after its content and
+            these options, and finds it again the next time. Ranks that start together fill it once.
+        fields: Fields to search, with their weights: of the catalog for an index made here (null: its `texts`), of the
+            index otherwise.
+        id_field: The field of an existing index that holds the catalog's id; null: its `_id`.
+        query: The query to send instead, with `{query}` in its texts; null matches any word in any field and adds the
+            weighted scores of the fields.
+        tiebreak: A field of an existing index that orders items with equal scores, such as a number; null leaves it to
+            the engine. An index made here has the catalog's order.
+        k1: BM25's parameter, of an index made here; an existing one has its own, as for the next two.
+        b: The other one.
+        analyzer: How the engine cuts text into words.
+        headers: Sent with each request. `${NAME}` in a value is read from the environment, so that a key stands in no
+            recipe, run folder or message.
+        ca_certs: A file with the certificates to trust; null trusts the usual ones.
+        timeout: Seconds that the engine may be silent before and within an answer.
+        attempts: How often one request is sent before its fault is raised, with growing pauses.
+        rate: Requests a second, in each process; null for no limit.
+        threads: Requests at a time.
+        cooldown: Seconds that the engine is left alone after three requests in a row outlived their attempts.
+        max_chars: Where a longer query is cut; null: 1024 divided by the number of fields, so that no query holds more
+            words than an engine takes.
+
+    Raises:
+        ValueError: For an option that cannot be used, with what can.
+        RemoteError: Where the index cannot be made or found.
+    """
+
+    engine: ClassVar[str] = "opensearch"
+    library: ClassVar[str] = "opensearchpy"
+
+    def _connect(self, way: Way) -> Client:
+        return _Client(way)
+
+
+class _Client:
+    """The six calls on opensearch-py, whose own retries are off: `Line` has them."""
+
+    def __init__(self, way: Way) -> None:
+        from opensearchpy import OpenSearch as Official
+
+        self._way = way
+        self._official = Official(
+            [way.url],
+            headers=way.headers.sent(),
+            timeout=way.timeout,
+            max_retries=0,
+            pool_maxsize=way.threads,
+            ca_certs=way.ca_certs,
+        )
+
+    def create(self, index: str, body: dict[str, Any]) -> bool:
+        from opensearchpy.exceptions import RequestError
+
+        with self._faults():
+            try:
+                self._official.indices.create(index=index, body=body)
+            except RequestError as error:
+                if error.error == "resource_already_exists_exception":
+                    return False
+                raise
+        return True
+
+    def mapping(self, index: str) -> Mapping[str, Any]:
+        with self._faults():
+            found: Mapping[str, Any] = self._official.indices.get_mapping(index=index)[index]["mappings"]
+        return found
+
+    def remember(self, index: str, meta: dict[str, Any]) -> None:
+        with self._faults():
+            self._official.indices.put_mapping(index=index, body={"_meta": meta})
+
+    def bulk(self, index: str, operations: list[dict[str, Any]]) -> Mapping[str, Any]:
+        with self._faults():
+            answer: Mapping[str, Any] = self._official.bulk(index=index, body=operations)
+        return answer
+
+    def count(self, index: str, *, refresh: bool) -> int:
+        with self._faults():
+            if refresh:
+                self._official.indices.refresh(index=index)
+            return int(self._official.count(index=index)["count"])
+
+    def search(self, index: str, body: dict[str, Any]) -> Mapping[str, Any]:
+        params = {"allow_partial_search_results": "false"}
+        with self._faults():
+            answer: Mapping[str, Any] = self._official.search(index=index, body=body, params=params)
+        return answer
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """The client's errors as ours."""
+        from opensearchpy.exceptions import SerializationError, SSLError, TransportError
+
+        try:
+            yield
+        except SSLError as error:
+            raise Refused(f"{type(error).__name__}: {error}") from error
+        except SerializationError as error:
+            raise Passing(f"the answer is no JSON: {str(error)[:300]}") from error
+        except TransportError as error:
+            if not isinstance(error.status_code, int):
+                raise Passing(f"{type(error).__name__}: {error.error}") from error
+            what = f"status {error.status_code}: {self._way.headers.without_secrets(str(error))[:300]}"
+            raise fault_of_status(error.status_code, what, None) from error

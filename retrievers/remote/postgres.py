@@ -1,0 +1,294 @@
+"""PostgreSQL's full-text search, through psycopg."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import ceil
+from queue import Empty, LifoQueue
+from typing import Any, Literal
+
+from retrievers.analyzer import field_problems, searched_fields
+from retrievers.base import Catalog, Hits, Query
+from retrievers.remote.answers import Answer, Passing, Refused, line_problems, require, search_remotely, well_formed
+from retrievers.remote.client import Line
+
+LABELS = "ABCD"
+"""What PostgreSQL marks words with, to weigh them."""
+USUAL_WEIGHTS = [0.1, 0.2, 0.4, 1.0]
+"""PostgreSQL's own weights of the labels D, C, B and A."""
+LONGEST_WORD = 255
+"""Letters; PostgreSQL fails on a query with a word of more than 2 kB."""
+
+ANY = """(SELECT string_agg('''' || replace(replace(lexeme, '\\', '\\\\'), '''', '''''') || '''', ' | ')
+    FROM unnest(to_tsvector(%(config)s::regconfig, %(text)s)))::tsquery"""
+QUERIES = {
+    "any": ANY,
+    "all": "plainto_tsquery(%(config)s::regconfig, %(text)s)",
+    "web": "websearch_to_tsquery(%(config)s::regconfig, %(text)s)",
+}
+
+
+class Postgres:
+    """Full-text search in PostgreSQL, ranked by `ts_rank_cd`.
+
+    A table is made and filled from the catalog, or one that is there is read. With `match: any` the score of an item is
+    the sum, over each place in it where a different word of the query stands, of the weight of the field, as a share of
+    the largest weight; no word counts more for being rare. With "all" and "web" it is the cover density of Clarke,
+    Cormack and Tudhope, "Relevance Ranking for One to Three Term Queries", IPM 2000. Equal scores stand in the order of
+    rows, also where they are cut.
+
+    A search is one statement for each query, several at a time, each on a connection of its own. What fails in a way
+    that may pass is tried again, then raised as `RemoteError`. Searching is safe from several threads.
+
+    Args:
+        catalog: What is searched.
+        dsn: Where the database is, as libpq reads it: "host=db dbname=shop user=recr1". Its password comes from
+            PGPASSWORD or the password file, and stands in no recipe.
+        table: A table that exists, which is only read; null makes one of the catalog, named after its content and these
+            options, and finds it again the next time. Ranks that start together fill it once.
+        id_column: The column of an existing table that holds the catalog's id.
+        vector: The tsvector column of an existing table that is searched; its labels weigh 1, 0.4, 0.2 and 0.1.
+        fields: Up to four fields to search, with their weights: of the catalog for a table made here (null: its
+            `texts`), columns of an existing table that has no `vector` (slow: each search reads all rows).
+        match: "any" finds items with any word, "all" those with all words, "web" reads quotation marks, `or` and `-` as
+            web search engines do.
+        config: PostgreSQL's text search configuration: "simple" splits into words, "english" also drops some and stems.
+        normalization: How `ts_rank_cd` minds the length of a text, as PostgreSQL's documentation lists it; 0 does not.
+        timeout: Seconds for one statement, and for a connection to be made.
+        attempts: How often one query is sent before its fault is raised, with growing pauses.
+        rate: Queries a second, in each process; null for no limit.
+        threads: Connections, and queries at a time.
+        cooldown: Seconds that the server is left alone after three queries in a row outlived their attempts.
+        max_chars: Where a longer query is cut.
+
+    Raises:
+        ValueError: For an option that cannot be used, with what can.
+        RemoteError: Where the table cannot be made.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        dsn: str = "",
+        table: str | None = None,
+        id_column: str | None = None,
+        vector: str | None = None,
+        fields: dict[str, float] | None = None,
+        match: Literal["any", "all", "web"] = "any",
+        config: str = "simple",
+        normalization: int = 0,
+        timeout: float = 10.0,
+        attempts: int = 6,
+        rate: float | None = None,
+        threads: int = 8,
+        cooldown: float = 30.0,
+        max_chars: int = 1024,
+    ) -> None:
+        require("psycopg", "postgres", "postgres")
+        problems = self.check_options(locals())
+        if problems:
+            raise ValueError(problems[0])
+        self._catalog, self._dsn, self._timeout, self._max_chars = catalog, dsn, timeout, max_chars
+        self._match, self._config, self._normalization = match, config, normalization
+        self._line = Line("postgres", _address(dsn), attempts=attempts, rate=rate, threads=threads, cooldown=cooldown)
+        self._idle: LifoQueue[Any] = LifoQueue()
+        self._ours = table is None
+        if table is None:
+            fields = fields or {"texts": 1.0}
+            self._table, self._id, self._vector = self._own_table(fields), "row", _name("words")
+        else:
+            self._table, self._id = table, str(id_column)
+            self._vector = _name(vector) if vector else _vector([f"{_name(name)}::text" for name in fields or {}])
+        self._weights = _weights(fields) if fields else USUAL_WEIGHTS
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]:
+        """What is wrong with the options, before anything is asked."""
+        problems = line_problems(options) + _table_problems(options) + _dsn_problems(options.get("dsn", ""))
+        problems += field_problems(options)
+        if options.get("match", "any") not in QUERIES:
+            problems.append(f"match: must be one of {', '.join(QUERIES)}, got {options['match']!r}")
+        if len(options.get("fields") or ()) > len(LABELS):
+            problems.append(f"fields: PostgreSQL weighs 1 to {len(LABELS)} fields, got {len(options['fields'])}")
+        if not 0 <= options.get("normalization", 0) < 64:
+            problems.append(f"normalization: must be a sum of 1, 2, 4, 8, 16 and 32, got {options['normalization']}")
+        return problems
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What queries may hold beside words."""
+        return frozenset({"boolean", "phrases"}) if self._match == "web" else frozenset()
+
+    @property
+    def syntax(self) -> dict[str, str]:
+        """How it is written."""
+        return {"boolean": "or between words of which one must be there, - before one that must not, as in tent -pole"}
+
+    def search(self, queries: Sequence[Query], k: int) -> Hits:
+        """Hits of shape (len(queries), k).
+
+        Raises:
+            ValueError: For a query that is not text or a k below 1.
+            RemoteError: Where a query got no usable answer.
+        """
+        return search_remotely(
+            self._line, self._catalog, queries, k, lambda text: self._ask(text, k), max_chars=self._max_chars
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_idle"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._idle = LifoQueue()
+
+    def _ask(self, text: str, k: int) -> Answer:
+        if self._match == "web":
+            text = " ".join(word for word in text.split() if len(word) <= LONGEST_WORD)
+        statement = (
+            f"SELECT {_name(self._id)}, ts_rank_cd(%(weights)s::real[], {self._vector}, q, %(normalization)s) AS score "
+            f"FROM {_name(self._table)}, (SELECT {QUERIES[self._match]} AS q) AS asked "
+            f"WHERE {self._vector} @@ q ORDER BY score DESC, {_name(self._id)} LIMIT %(k)s"
+        )
+        values = {"weights": self._weights, "normalization": self._normalization, "config": self._config}
+        with self._connection() as connection, _deadline(connection, self._timeout):
+            found = connection.execute(statement, values | {"text": text, "k": k}).fetchall()
+        if self._ours:
+            return [(self._catalog.ids[row], score) for row, score in found]
+        return [(str(item), score) for item, score in found]
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        """A connection for one thread, with its errors as ours; kept for the next if it is sound."""
+        import psycopg
+
+        connection = None
+        try:
+            try:
+                connection = self._idle.get_nowait()
+            except Empty:
+                connection = psycopg.connect(
+                    self._dsn,
+                    autocommit=True,
+                    connect_timeout=max(2, ceil(self._timeout)),  # libpq takes whole seconds, and no 1
+                    options=f"-c statement_timeout={ceil(self._timeout * 1000)}",
+                    application_name="recr1",
+                )
+            yield connection
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            if connection is not None:
+                connection.close()
+            raise Passing(_said(error)) from error
+        except psycopg.Error as error:
+            raise Refused(_said(error)) from error
+        self._idle.put(connection)
+
+    # A table of ours.
+
+    def _own_table(self, fields: Mapping[str, float]) -> str:
+        """The name of the table of this catalog and these fields, made and filled unless it exists."""
+        columns = [column for column, _ in searched_fields(self._catalog, dict(fields))]
+        key = json.dumps([self._catalog.fingerprint, self._config, list(fields)])
+        table = f"recr1_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+        self._line.ask(lambda: self._fill(table, columns))
+        return table
+
+    def _fill(self, table: str, columns: Sequence[Sequence[str]]) -> None:
+        """Makes the table in one transaction, so that it is there whole or not at all; others wait for it."""
+        vector = _vector(["%s"] * len(columns))
+        insert = f"INSERT INTO {_name(table)} VALUES (%s, {vector.replace('%(config)s', '%s')})"
+        texts = [[well_formed(text) for text in column] for column in columns]
+        with self._connection() as connection, connection.transaction(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL statement_timeout = 0")
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [table])
+            if cursor.execute("SELECT to_regclass(%s)", [_name(table)]).fetchone() != (None,):
+                return
+            cursor.execute(f"CREATE TABLE {_name(table)} (row integer PRIMARY KEY, words tsvector NOT NULL)")
+            rows = enumerate(zip(*texts, strict=True))
+            cursor.executemany(
+                insert, ([row, *(part for text in items for part in (self._config, text))] for row, items in rows)
+            )
+            cursor.execute(f"CREATE INDEX ON {_name(table)} USING gin (words)")
+            cursor.execute(f"ANALYZE {_name(table)}")
+
+
+def _dsn_problems(dsn: str) -> list[str]:
+    if "password" in dsn or "@" in dsn:
+        return ["dsn: must not hold a password or an address with '@'; set PGPASSWORD or a password file"]
+    try:
+        from psycopg import ProgrammingError
+        from psycopg.conninfo import conninfo_to_dict
+    except ImportError:  # what is missing is said when it is needed
+        return []
+    try:
+        conninfo_to_dict(dsn)
+    except ProgrammingError as error:
+        return [f"dsn: must be like 'host=db dbname=shop user=recr1': {_said(error)}"]
+    return []
+
+
+def _table_problems(options: Mapping[str, Any]) -> list[str]:
+    if options.get("table") is None:
+        return [
+            f"{name}: is for a table that exists; name it with table"
+            for name in ("id_column", "vector")
+            if options.get(name) is not None
+        ]
+    problems = []
+    if options.get("id_column") is None:
+        problems.append("id_column: say which column of the table holds the ids of the catalog")
+    if bool(options.get("fields")) == (options.get("vector") is not None):
+        problems.append("vector: name the tsvector column that is searched, or the columns with fields, not both")
+    return problems
+
+
+def _vector(texts: Sequence[str]) -> str:
+    """The tsvector of several texts, each with its label."""
+    return " || ".join(
+        f"setweight(to_tsvector(%(config)s::regconfig, coalesce({text}, '')), '{label}')"
+        for text, label in zip(texts, LABELS, strict=False)
+    )
+
+
+def _weights(fields: Mapping[str, float]) -> list[float]:
+    """The weights of the labels D, C, B and A; PostgreSQL takes none above 1."""
+    shares = [weight / max(fields.values()) for weight in fields.values()]
+    return [*[0.0] * (len(LABELS) - len(shares)), *shares[::-1]]
+
+
+def _name(dotted: str) -> str:
+    """A name as SQL takes it, whatever is in it; a dot stands between schema and table."""
+    quoted = ".".join('"' + part.replace('"', '""') + '"' for part in dotted.split("."))
+    return quoted.replace("%", "%%")  # psycopg reads a lone % as a place for a value
+
+
+def _address(dsn: str) -> str:
+    from psycopg.conninfo import conninfo_to_dict
+
+    parts = conninfo_to_dict(dsn)
+    host = parts.get("host") or os.environ.get("PGHOST", "local socket")
+    return f"{host}:{parts.get('port') or os.environ.get('PGPORT', '5432')}/{parts.get('dbname') or '(default)'}"
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+
+
+@contextmanager
+def _deadline(connection: Any, seconds: float) -> Iterator[None]:
+    """Hangs up when a server that is frozen, and cannot keep its own statement_timeout, stays silent."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as line:
+        timer = threading.Timer(seconds + 1, line.shutdown, [socket.SHUT_RDWR])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()

@@ -1,0 +1,1 @@
+"""One index for every rank and machine: `recr1 serve-retriever` and its client."""

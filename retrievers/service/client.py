@@ -1,0 +1,243 @@
+"""A retriever elsewhere: the client of `recr1 serve-retriever`."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from retrievers.base import Catalog, Hits, Query
+from retrievers.remote.answers import Passing, Refused, Unanswered, fault_of_status, line_problems, require
+from retrievers.remote.client import Line
+from retrievers.topk import check_k, no_hits
+
+if TYPE_CHECKING:
+    import httpx
+
+CATALOG, RETRIEVER, STATS = "x-recr1-catalog", "x-recr1-retriever", "x-recr1-stats"
+"""Headers: the fingerprints of the catalog and of the retriever, and what the retriever counts."""
+
+TOLD = ("catalog", "retriever", "capabilities", "syntax", "max_k", "matches_everything", "max_bytes")
+"""What a client must know of a service."""
+
+COOLDOWN = 30.0
+"""Seconds that a service is left alone after several searches in a row were given up."""
+
+IDLE = 30.0
+"""Seconds that an idle connection is kept."""
+
+
+class Service:
+    """Searches a catalog through a service that holds the index: `recr1 serve-retriever`.
+
+    One index in memory then serves every rank of a run, and other machines. What comes back is what the retriever in
+    the service finds, to the last bit. The service must hold the catalog of the task, and must not change its retriever
+    while it is used; both are checked with every answer. A search is asked again while the service does not answer or
+    is full, with waits that double from a quarter of a second to eight; so it outlives a restart. When the attempts are
+    used up, `RemoteError` is raised: a fault is never an empty ranking.
+
+    It can be pickled, and used by several threads and by processes that were forked or spawned.
+
+    Args:
+        catalog: What is searched; the service must hold the same.
+        url: Where the service is, such as `http://127.0.0.1:8080`. Proxies of the environment are not used.
+        token_env: The name of the environment variable that holds the token; None shows none.
+        timeout: Seconds without a byte after which an attempt is given up.
+        attempts: How often a search is asked; 10 take some 40 seconds of waiting.
+
+    Raises:
+        ValueError: For an option that cannot be used, or a service that holds another catalog.
+        RemoteError: When the service does not answer.
+    """
+
+    def __init__(
+        self, catalog: Catalog, *, url: str, token_env: str | None = None, timeout: float = 60.0, attempts: int = 10
+    ) -> None:
+        problems = self.check_options({"url": url, "timeout": timeout, "attempts": attempts})
+        if problems:
+            raise ValueError(problems[0])
+        require("httpx", "service", "remote")
+        if token_env is not None and not os.environ.get(token_env):
+            raise ValueError(f"token_env: the variable {token_env} is not set: put the service's token in it")
+        self._url, self._token_env, self._timeout = url.rstrip("/"), token_env, timeout
+        self._line = Line("service", self._url, attempts=attempts, rate=None, threads=1, cooldown=COOLDOWN)
+        self._catalog, self._items = catalog.fingerprint, len(catalog)
+        self._start()
+        self._info: Mapping[str, Any] = self._line.ask(self._ask_info)
+        if self._info["catalog"] != self._catalog:
+            raise ValueError(
+                f"url: the service at {self._url} holds the catalog {self._info['catalog']}, and this task has "
+                f"{self._catalog}: start it with the task of this recipe"
+            )
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]:
+        """What is wrong with the options, before anything is asked."""
+        problems = line_problems(options)
+        url = str(options.get("url", "http://h"))
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            problems.append(f"url: must be like http://127.0.0.1:8080, got {url!r}")
+        if parts.username or parts.password:
+            problems.append("url: holds a user or password, which would stand in the run folder; use token_env")
+        return problems
+
+    def _start(self) -> None:
+        self._lock = threading.Lock()
+        self._http: tuple[int, httpx.Client] | None = None
+        self._stats: dict[str, float] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the connections, and without the token, which is read where it is used."""
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_http", "_stats")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._start()
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the retriever in the service."""
+        return str(self._info["retriever"])
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the retriever in the service understands."""
+        return frozenset(self._info["capabilities"])
+
+    @property
+    def syntax(self) -> dict[str, str]:
+        """How it wants that written."""
+        return dict(self._info["syntax"])
+
+    @property
+    def matches_everything(self) -> bool:
+        """Whether the retriever in the service finds something for any query."""
+        return bool(self._info["matches_everything"])
+
+    @property
+    def max_k(self) -> int | None:
+        """The most items that a search can ask for, where there is a limit."""
+        most: int | None = self._info["max_k"]
+        return most
+
+    @property
+    def stats(self) -> dict[str, float]:
+        """What the retriever in the service counted when it last answered this client."""
+        return self._stats
+
+    def search(self, queries: Sequence[Query], k: int) -> Hits:
+        """Hits of shape (len(queries), k).
+
+        Raises:
+            ValueError: For a k or a query that the retriever refuses, or more than the service takes at once.
+            Unanswered: For queries that an engine behind the service has no answer to.
+            RemoteError: When the service gave no usable answer.
+        """
+        check_k(k)
+        if not queries:
+            return no_hits(0, k)
+        body = _written(queries, k)
+        size, most = max(len(body), 8 * len(queries) * k), int(self._info["max_bytes"])
+        if size > most:
+            raise ValueError(
+                f"a search of {len(queries)} queries for k={k} is {size / 2**20:.3g} MiB large, and the service at "
+                f"{self._url} takes {most / 2**20:g} MiB: start it with a higher --max-mb"
+            )
+        hits, faults = self._line.ask(lambda: self._ask(body, len(queries), k))
+        if faults:
+            raise Unanswered(hits, {place: self._line.error(why) for place, why in faults.items()})
+        return hits
+
+    def _ask(self, body: bytes, queries: int, k: int) -> tuple[Hits, dict[int, str]]:
+        response = self._request("POST", "/search", content=body, headers={CATALOG: self._catalog})
+        ranked_by = response.headers.get(RETRIEVER)
+        if ranked_by != self.fingerprint:
+            raise Refused(f"its retriever was {self.fingerprint} and is {ranked_by}: one run, one retriever")
+        hits, faults = _read(response.content)
+        expected = ((queries, k), "int32"), ((queries, k), "float32")
+        if tuple((array.shape, str(array.dtype)) for array in hits) != expected:
+            raise Refused(f"its answer has not the shape {(queries, k)}")
+        self._stats = json.loads(response.headers.get(STATS, "{}"))
+        return hits, faults
+
+    def _ask_info(self) -> Mapping[str, Any]:
+        try:
+            info: Mapping[str, Any] = self._request("GET", "/info").json()
+            return {name: info[name] for name in TOLD}
+        except (ValueError, KeyError, TypeError) as error:
+            raise Refused(f"it is no recr1 service: its /info is not understood ({error!r})") from error
+
+    def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
+        import httpx
+
+        try:
+            response = self._client().request(method, self._url + path, **more)
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise Passing(f"{type(error).__name__}: {error}") from error
+        status = response.status_code
+        if status == 400:
+            raise ValueError(_reason(response))
+        if status == 401:
+            raise Refused("it does not know this token (option token_env names the variable that holds it)")
+        if status == 500:  # what the retriever raised, and not the way there
+            raise Refused(f"its retriever failed (its log says how): {_reason(response)}")
+        if status != 200:
+            what = f"status {status}: {_reason(response)}"
+            raise fault_of_status(status, what, response.headers.get("retry-after"))
+        return response
+
+    def _client(self) -> httpx.Client:
+        """This process's connections: a forked process must not write into those of its parent."""
+        import httpx
+
+        with self._lock:
+            if self._http is None or self._http[0] != os.getpid():
+                token = os.environ.get(self._token_env, "") if self._token_env else ""
+                self._http = (
+                    os.getpid(),
+                    httpx.Client(
+                        timeout=self._timeout,
+                        headers={"authorization": f"Bearer {token}"} if token else {},
+                        trust_env=False,
+                        limits=httpx.Limits(keepalive_expiry=IDLE),
+                    ),
+                )
+            return self._http[1]
+
+
+def _written(queries: Sequence[Query], k: int) -> bytes:
+    """The request: JSON that escapes all but ASCII, so that even half of a surrogate pair gets through."""
+    for query in queries:
+        if not isinstance(query, str | int | float | tuple):
+            raise ValueError(
+                f"a service is asked in text or tuples of numbers, not a {type(query).__name__}: {query!r}"
+            )
+    try:
+        return json.dumps({"k": k, "queries": list(queries)}).encode()
+    except TypeError as error:
+        raise ValueError(f"a service is asked in text or tuples of numbers: {error}") from error
+
+
+def _read(content: bytes) -> tuple[Hits, dict[int, str]]:
+    """The hits, and why some queries have none."""
+    buffer = io.BytesIO(content)
+    try:
+        hits = Hits(*(np.load(buffer, allow_pickle=False) for _ in Hits._fields))
+        return hits, {int(place): str(why) for place, why in json.loads(buffer.read() or "{}").items()}
+    except (ValueError, EOFError, OSError, AttributeError) as error:
+        raise Passing(f"its answer cannot be read: {error}") from error
+
+
+def _reason(response: httpx.Response) -> str:
+    """What FastAPI says is wrong, or the beginning of what somebody else says."""
+    try:
+        return str(response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return response.text[:200].strip() or response.reason_phrase

@@ -1,0 +1,1 @@
+"""Indexes and embeddings on disk, shared by processes."""
