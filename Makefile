@@ -58,7 +58,7 @@ bench: $(READY)  ## speed and memory, as ratios measured side by side
 	for file in $(filter-out benchmarks/equal_time.py benchmarks/reward_shapes.py benchmarks/guards.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
 
 golden: $(READY)  ## record tests/golden again; a difference needs a reason in the change
-	$(BIN)/pytest -m 'slow or not slow' --golden tests/trainers
+	$(BIN)/pytest -m 'slow or not slow' --golden tests/recr1/trainers
 
 policy: $(READY)  ## make the tiny policy that ships with the package again
 	rm -rf build/policy

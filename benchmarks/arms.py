@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recr1.build import Part, build
+from recr1.config.build import Part, build
 from recr1.env import Environment, open_environment
 from recr1.evaluate import Evaluation, Evaluator, References, compare, find_references
-from recr1.evaluate.stats import p_text
+from recr1.judge.stats import p_text
 from recr1.recipe import Recipe, load_recipe
 from recr1.runs import Run
 from rewards.base import Search
+from rewards.guards.repetition import repeated_runs
+from rewards.guards.unmatched import unknown_words
+from rewards.guards.words import words_of
 from rewards.measures import parse_measure
-from rewards.repetition import repeated_runs
-from rewards.unmatched import unknown_words
-from rewards.words import words_of
 
 MEASURE = "nDCG@10"
 SPLIT = "test"

@@ -23,12 +23,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recr1.build import EvaluationSpec, build
+from recr1.config.build import EvaluationSpec, build
 from recr1.env import open_environment
 from recr1.recipe import load_recipe
 from recr1.runs import Run
-from recr1.trainers.checkpoints import Resumable
-from recr1.trainers.on_trl import SAVES
+from recr1.trainers.layers.checkpoints import Resumable
+from recr1.trainers.trl.on_trl import SAVES
 
 GOAL_SHARE, GOAL_RESUME = 0.05, 10.0
 

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recr1.build import EvaluationSpec, Part, build
+from recr1.config.build import EvaluationSpec, Part, build
 from recr1.env import Environment, open_environment
 from recr1.evaluate import Evaluation, compare, evaluate
 from recr1.recipe import Recipe, load_recipe

@@ -16,10 +16,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import numpy as np
 
+from recr1.baselines.scripted import Scripted
 from recr1.env import Environment
 from recr1.evaluate import Evaluator
 from recr1.formats import Plain
-from recr1.policies.scripted import Scripted
 from retrievers.base import Catalog
 from retrievers.bm25.bm25 import BM25
 from rewards.base import Need, Qrels

@@ -70,7 +70,7 @@ def recipe_of(model: Path, **said: Any) -> list[str]:
 
 def train(folder: str, overrides: list[str]) -> None:
     """Train, and print the peak in bytes."""
-    from recr1.cli import run
+    from recr1.cli.main import run
 
     if run(["train", "quickstart", *overrides, "--out", folder]):
         raise SystemExit("the run failed")
@@ -113,7 +113,7 @@ def main() -> None:
         train(args.train, args.overrides)
         return
     from recr1.assets.make_tiny_shopper import make_tokenizer
-    from recr1.commands.memory import needed
+    from recr1.cli.memory import needed
     from recr1.recipe import load_recipe
     from recr1.tasks.shop.lexicon import load_lexicon
     from recr1.tasks.toy import ToyTask

@@ -27,15 +27,15 @@ from typing import Any
 
 from rich.console import Console
 
-from recr1.build import build
+from recr1.config.build import build
 from recr1.env import open_environment
 from recr1.loggers.base import Logger
 from recr1.recipe import load_recipe
 from recr1.runs import Run
-from recr1.trainers import monitor
-from recr1.trainers import view as views
-from recr1.trainers.clock import Clock
-from recr1.trainers.view import View
+from recr1.trainers.layers.clock import Clock
+from recr1.trainers.watch import monitor
+from recr1.trainers.watch import view as views
+from recr1.trainers.watch.view import View
 
 SERVICES: dict[str, list[str]] = {
     "none": [],

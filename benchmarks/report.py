@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recr1.evaluate.stats import bootstrap_interval, compare
+from recr1.judge.stats import bootstrap_interval, compare
 from recr1.runs import Run
 
 GOAL_SECONDS, GOAL_MB = 20, 5

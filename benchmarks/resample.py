@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from recr1.build import EvaluationSpec, build
+from recr1.config.build import EvaluationSpec, build
 from recr1.env import open_environment
 from recr1.recipe import Recipe, load_recipe
 from recr1.runs import Run

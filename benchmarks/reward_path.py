@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from recr1.build import Part
+from recr1.config.build import Part
 from recr1.env import Environment, chat_with, open_environment
 from retrievers import Catalog
 from retrievers.lucene import jvm

@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from recr1.build import EvaluationSpec, Part, build
+from recr1.config.build import EvaluationSpec, Part, build
 from recr1.env import Environment, chat_with, open_environment
 from recr1.recipe import Recipe, load_recipe
 from recr1.runs import Run
@@ -61,7 +61,7 @@ def _bare(recipe: Recipe, env: Environment, seed: int, options: dict[str, Any]) 
     import transformers
     import trl
 
-    from recr1.trainers.reward import training_data
+    from recr1.trainers.trl.reward import training_data
 
     assert recipe.trainer is not None
     transformers.set_seed(seed)

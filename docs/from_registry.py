@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from recr1.build import KINDS, builtin
+from recr1.config.build import KINDS, builtin
 from recr1.recipe import shipped_recipes
 
 PARTS = re.compile(r"<!-- parts: (\w+) -->")

@@ -11,7 +11,7 @@ def main() -> int:
     # Threads that wait for work by spinning take the core from whatever else runs: two runs on two cores were measured
     # three times slower each. Read once, when torch is loaded; what the user says wins.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from recr1.cli import run
+    from recr1.cli.main import run
 
     return run(sys.argv[1:])
 

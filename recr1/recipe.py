@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from recr1 import yaml12
-from recr1.alarms import AlarmSpec
-from recr1.build import EvaluationSpec, Part, build, check_part, find_class, placed
+from recr1.config import yaml12
+from recr1.config.alarms import AlarmSpec
+from recr1.config.build import EvaluationSpec, Part, build, check_part, find_class, placed
+from recr1.config.options import Problem, check_options, convert, did_you_mean, options_of
+from recr1.config.places import Places
 from recr1.errors import RecipeError, UserError
-from recr1.options import Problem, check_options, convert, did_you_mean, options_of
-from recr1.places import Places
 from recr1.tasks.base import SPLITS
 
 SECTIONS = ("seed", "task", "retriever", "k", "rewards", "policy", "trainer", "evaluate", "log")

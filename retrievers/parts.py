@@ -6,7 +6,7 @@ An option that takes such a part holds the mapping that a recipe would: `{type: 
     nested: ClassVar[Mapping[str, str]] = {"parts": "retriever"}
 
 where the option holds one mapping or a list of them. An option that is called like its kind (`retriever`) needs no such
-line. The kinds are those of `recr1.build.KINDS`, and the built-in names of each stand in its module's `BUILTIN`.
+line. The kinds are those of `recr1.config.build.KINDS`, and the built-in names of each stand in its module's `BUILTIN`.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recr1.build import build
+from recr1.config.build import build
 from recr1.errors import DataError, UserError
 from recr1.tasks import SPLITS
 from recr1.tasks.readers import records

@@ -12,11 +12,11 @@ import numpy as np
 
 from recr1.compare.entry import Entry, as_mapping
 from recr1.compare.slices import slice_mapping
-from recr1.evaluate.phrases import ALPHA, tone_of
 from recr1.evaluate.report import check_same_needs
-from recr1.evaluate.seeds import pooled
 from recr1.evaluate.slices import Slice, slices_of
-from recr1.evaluate.stats import (
+from recr1.judge.phrases import ALPHA, tone_of
+from recr1.judge.seeds import pooled
+from recr1.judge.stats import (
     LEVEL,
     PERMUTATIONS,
     RESAMPLES,
@@ -26,7 +26,7 @@ from recr1.evaluate.stats import (
     holm,
     randomisation_tests,
 )
-from recr1.provenance import surroundings
+from recr1.runs.provenance import surroundings
 
 FORMAT = 1
 """Of `compare.json`; it changes when a name in it does."""

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from recr1.baselines.access import Access, Informed, Sight
 from recr1.evaluate import Evaluation, Evaluator, bootstrap_interval
-from recr1.evaluate.seeds import pooled
-from recr1.evaluate.stats import Doubles, Interval
+from recr1.judge.seeds import pooled
+from recr1.judge.stats import Doubles, Interval
 from recr1.policies import Policy
-from recr1.policies.access import Access, Informed, Sight
 from recr1.policies.base import Spent, spent_by
 from rewards.base import Chat, Search
 

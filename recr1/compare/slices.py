@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from recr1.evaluate.slices import Slice
-from recr1.evaluate.stats import bootstrap_interval
+from recr1.judge.stats import bootstrap_interval
 
 if TYPE_CHECKING:
     from recr1.compare.entry import Entry

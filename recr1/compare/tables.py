@@ -7,7 +7,7 @@ from typing import Any
 
 from recr1.evaluate import Table
 from recr1.evaluate.report import cell
-from recr1.evaluate.stats import LEVEL
+from recr1.judge.stats import LEVEL
 
 Held = Mapping[str, Any]
 """The content of a `compare.json`, or a part of it."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from recr1.compare.comparison import Comparison, Difference
 from recr1.compare.entry import Entry
-from recr1.evaluate.phrases import HOW, Tone, clause, listed, tone_of
+from recr1.judge.phrases import HOW, Tone, clause, listed, tone_of
 
 
 def verdict(comparison: Comparison) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
-from recr1.build import Part, build
+from recr1.config.build import Part, build
 from recr1.doctor.base import VERDICTS, Finding, PartFailed, Patient, Verdict, watching
 from recr1.doctor.determinism import deterministic
 from recr1.doctor.index import index, titles

@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 from recr1.doctor.base import Finding, Patient, Symptom, finding
 from recr1.env import Step
-from recr1.env.holes import hole_metrics
+from recr1.env.unjudged import hole_metrics
 from recr1.evaluate.references import answer_queries
 from retrievers.base import Floats
 from rewards.base import Need

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from recr1.build import Part, build
+from recr1.config.build import Part, build
 from recr1.env.asking import Faults, ask
 from recr1.env.canary import Canary
 from recr1.env.contract import checked_reward

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from recr1.env.guards import guard_metrics
-from recr1.env.holes import hole_metrics
+from recr1.env.unjudged import hole_metrics
 from retrievers.base import Floats, Query
 from retrievers.remote.answers import RemoteError
 from rewards.base import Batch, Invalid, Search

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recr1.baselines.access import introduce
 from recr1.env import ContractError, Environment, Step, chat_with, known_share, words
 from recr1.errors import UserError
 from recr1.evaluate.references import AGAIN, CHUNK, Progress, References, find_references
-from recr1.evaluate.stats import LEVEL, PERMUTATIONS, RESAMPLES, Doubles, bootstrap_interval, compare, standard_error
-from recr1.policies.access import introduce
+from recr1.judge.stats import LEVEL, PERMUTATIONS, RESAMPLES, Doubles, bootstrap_interval, compare, standard_error
 from recr1.policies.base import Policy
-from recr1.provenance import surroundings
+from recr1.runs.provenance import surroundings
 from retrievers.base import Floats, Hits
 from retrievers.remote.answers import Unanswered
 from rewards.base import Action, Graded, Invalid, Need, Search

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recr1.errors import UserError
-from recr1.evaluate.fame import fame_of
+from recr1.evaluate.popularity import fame_of
 from recr1.tasks.base import Task
 from rewards.base import Need, Qrels
 

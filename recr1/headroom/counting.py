@@ -11,7 +11,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from recr1.evaluate.stats import Doubles
+from recr1.judge.stats import Doubles
 
 
 def flat_shares(rewards_NS: NDArray[np.floating], group: int, tolerance: float) -> Doubles:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recr1.build import EvaluationSpec, Part
+from recr1.config.build import EvaluationSpec, Part
 from recr1.memory.shape import Shape
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

@@ -49,7 +49,7 @@ def shape_of(model: str, *, trust_remote_code: bool = False) -> Shape:
     import torch
     import transformers
 
-    from recr1.trainers.shared_prompts import can_share
+    from recr1.trainers.layers.shared_prompts import can_share
 
     path = str(shipped_model(model) or model)
     try:

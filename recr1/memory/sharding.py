@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from recr1 import yaml12
+from recr1.config import yaml12
 from recr1.errors import UserError
 from recr1.recipe import shipped_launch_configs
 

@@ -3,16 +3,16 @@
 from recr1.policies.base import Policy
 
 BUILTIN = {
-    "echo": "recr1.policies.echo:Echo",
-    "scripted": "recr1.policies.scripted:Scripted",
+    "echo": "recr1.baselines.echo:Echo",
+    "scripted": "recr1.baselines.scripted:Scripted",
     "transformers": "recr1.policies.transformers:Transformers",
-    "keywords": "recr1.policies.keywords:Keywords",
-    "prf": "recr1.policies.feedback:Feedback",
-    "few_shot": "recr1.policies.few_shot:FewShot",
-    "prompt_search": "recr1.policies.prompt_search:PromptSearch",
-    "best_of": "recr1.policies.best_of:BestOf",
-    "best_item": "recr1.policies.best_item:BestItem",
-    "term_oracle": "recr1.policies.oracle:TermOracle",
+    "keywords": "recr1.baselines.keywords:Keywords",
+    "prf": "recr1.baselines.feedback:Feedback",
+    "few_shot": "recr1.baselines.few_shot:FewShot",
+    "prompt_search": "recr1.baselines.prompt_search:PromptSearch",
+    "best_of": "recr1.baselines.best_of:BestOf",
+    "best_item": "recr1.baselines.best_item:BestItem",
+    "term_oracle": "recr1.baselines.oracle:TermOracle",
 }
 """Policies by the name that a recipe uses; the classes are imported when they are asked for."""
 

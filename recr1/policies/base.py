@@ -15,7 +15,7 @@ class Policy(Protocol):
     It is handed chats and nothing else: no need, no catalog, no answer key. A policy that is no language model may
     bring a `Format` of its own as the attribute `format`; evaluation then renders and parses with that one instead of
     the task's, so that such a policy reads the bare need and its completion is the bare query. A baseline that needs
-    more declares it: see `recr1.policies.access`. One that counts its tokens holds them as `spent`, a `Spent`.
+    more declares it: see `recr1.baselines.access`. One that counts its tokens holds them as `spent`, a `Spent`.
     """
 
     def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recr1.plots import CEILING as CEILING_NAME
-from recr1.plots import FLOOR as FLOOR_NAME
-from recr1.plots import Series, series, smoothed
 from recr1.report import drawing
 from recr1.report.drawing import Figure, draw
 from recr1.report.source import Source
+from recr1.runs.plots import CEILING as CEILING_NAME
+from recr1.runs.plots import FLOOR as FLOOR_NAME
+from recr1.runs.plots import Series, series, smoothed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

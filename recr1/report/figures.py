@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recr1.evaluate.stats import LEVEL
+from recr1.judge.stats import LEVEL
 from recr1.report import drawing
 from recr1.report.drawing import Figure, draw
 from recr1.report.pool import Pooled

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from recr1.evaluate.stats import Doubles, bootstrap_interval, compare
+from recr1.judge.stats import Doubles, bootstrap_interval, compare
 from recr1.report.source import SPLITS, Judged, Source
 
 ASIDE = ("seed", "log")

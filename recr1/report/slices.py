@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recr1.evaluate.report import Table
 from recr1.evaluate.slices import SMALLEST, by_length, by_relevant, category_field, largest, parted
-from recr1.evaluate.stats import LEVEL, bootstrap_interval
+from recr1.judge.stats import LEVEL, bootstrap_interval
 from recr1.report.pool import Pooled
 from recr1.report.source import Judged, Source
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from recr1.env import repeated, words
 from recr1.evaluate.report import Table
-from recr1.evaluate.stats import LEVEL, p_text
+from recr1.judge.stats import LEVEL, p_text
 from recr1.report.pool import Group, Pooled
 from recr1.report.source import Source
 from recr1.report.verdict import comparisons

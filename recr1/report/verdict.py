@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recr1.evaluate.phrases import Tone, clause, tone_of
-from recr1.evaluate.stats import Comparison, compare, holm
+from recr1.judge.phrases import Tone, clause, tone_of
+from recr1.judge.stats import Comparison, compare, holm
 from recr1.report.pool import Group, Pooled
 from recr1.report.source import Source
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recr1.errors import MissingLibrary
-from recr1.plots import series
+from recr1.runs.plots import series
 
 _STYLES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "": ("rescored", {"color": "#00796b", "lw": 2, "marker": "o", "ms": 3}),

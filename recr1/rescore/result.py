@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from recr1.env import Environment
 from recr1.evaluate.references import Progress
 from recr1.evaluate.report import Table
-from recr1.evaluate.stats import LEVEL, Doubles, bootstrap_interval, compare
+from recr1.judge.stats import LEVEL, Doubles, bootstrap_interval, compare
 from recr1.rescore.scoring import Bounds, Scored, find_bounds, score
 from recr1.rescore.written import REWARD, Written
 from rewards.measures import Measure

@@ -12,7 +12,7 @@ from recr1.env import Environment, chat_with
 from recr1.errors import RunError
 from recr1.evaluate import References, find_references
 from recr1.evaluate.references import AGAIN, Progress
-from recr1.evaluate.stats import Doubles
+from recr1.judge.stats import Doubles
 from recr1.rescore.written import Written
 from retrievers.remote.answers import Unanswered
 from rewards.base import Need

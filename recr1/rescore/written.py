@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from recr1.errors import RunError
-from recr1.evaluate.stats import Doubles
+from recr1.judge.stats import Doubles
 from recr1.runs import Run
 from recr1.runs.files import read_lines, read_text
 

@@ -19,11 +19,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from recr1 import plots, yaml12
+from recr1.config import yaml12
 from recr1.errors import RunError, UserError
 from recr1.loggers import Logger, Resuming
-from recr1.provenance import surroundings
+from recr1.runs import plots
 from recr1.runs.files import keep_lines, read_text, write_text, writing
+from recr1.runs.provenance import surroundings
 from recr1.runs.recording import FILES, Recording
 
 if TYPE_CHECKING:

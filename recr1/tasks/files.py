@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from recr1.build import build
+from recr1.config.build import build
+from recr1.config.options import did_you_mean
 from recr1.errors import DataError, UserError
 from recr1.formats import Format
-from recr1.options import did_you_mean
 from recr1.tasks.base import SPLITS
 from recr1.tasks.gains import Scale, gains_problem
 from recr1.tasks.readers import ENDINGS, find

@@ -14,7 +14,7 @@ from recr1.errors import DataError, UserError, examples
 from recr1.tasks.base import SPLITS, Task
 from recr1.tasks.splits import group_key
 from rewards.base import Need
-from rewards.words import says, words_of
+from rewards.guards.words import says, words_of
 
 NEAR = 0.8
 """Needs are near-equal when this share of all their different words is common to both (Jaccard)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from recr1.build import EvaluationSpec, Part
+from recr1.config.build import EvaluationSpec, Part
 from recr1.env import Environment
 from recr1.runs import Run
 

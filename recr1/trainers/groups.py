@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from recr1.trainers.curriculum import RATE, UNIFORM, Curriculum
+from recr1.trainers.layers.curriculum import RATE, UNIFORM, Curriculum
+from recr1.trainers.layers.dynamic_sampling import TOLERANCE, resampling
 from recr1.trainers.online import Online
-from recr1.trainers.resample import TOLERANCE, resampling
 
 
 class Groups(Online):

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from recr1.env import Environment
 from recr1.runs import Run
-from recr1.trainers.clock import timed
-from recr1.trainers.curriculum import RATE, UNIFORM, Curriculum, curricular, curriculum_problems, settings_of
-from recr1.trainers.failures import FailureBudget
-from recr1.trainers.on_trl import OnTRL
-from recr1.trainers.ranks import Ranks
-from recr1.trainers.reward import RewardFunction, training_data
-from recr1.trainers.sampling import sampled
-from recr1.trainers.shared_prompts import sharing
-from recr1.trainers.truncation import truncation_watch
+from recr1.trainers.launch.failures import FailureBudget
+from recr1.trainers.launch.ranks import Ranks
+from recr1.trainers.layers.clock import timed
+from recr1.trainers.layers.curriculum import RATE, UNIFORM, Curriculum, curricular, curriculum_problems, settings_of
+from recr1.trainers.layers.sampling import sampled
+from recr1.trainers.layers.shared_prompts import sharing
+from recr1.trainers.layers.truncation import truncation_watch
+from recr1.trainers.trl.on_trl import OnTRL
+from recr1.trainers.trl.reward import RewardFunction, training_data
 
 if TYPE_CHECKING:
-    from recr1.trainers.monitor import Monitor
+    from recr1.trainers.watch.monitor import Monitor
 
 
 class Online(OnTRL):

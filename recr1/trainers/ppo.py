@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from recr1.runs import Run
-from recr1.trainers.actor_critic import Settings, WithCritic
-from recr1.trainers.critic import Kind
-from recr1.trainers.curriculum import RATE, UNIFORM, Curriculum
+from recr1.trainers.layers.actor_critic import Settings, WithCritic
+from recr1.trainers.layers.critic import Kind
+from recr1.trainers.layers.curriculum import RATE, UNIFORM, Curriculum
 from recr1.trainers.online import Online
 
 GROUPS = "PPO compares with its critic, not with a group"

@@ -11,16 +11,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from recr1.build import EvaluationSpec, Part, build, find_class
+from recr1.config.build import EvaluationSpec, Part, build, find_class
+from recr1.config.options import options_of
 from recr1.env import Environment
 from recr1.errors import UserError
-from recr1.options import options_of
 from recr1.runs import Run
-from recr1.trainers.failures import FailureBudget
-from recr1.trainers.on_trl import OnTRL
-from recr1.trainers.pairs import Pair, Pairs
-from recr1.trainers.ranks import Ranks
-from recr1.trainers.tokens import IGNORED, example
+from recr1.trainers.launch.failures import FailureBudget
+from recr1.trainers.launch.ranks import Ranks
+from recr1.trainers.pairs.pairs import Pair, Pairs
+from recr1.trainers.pairs.tokens import IGNORED, example
+from recr1.trainers.trl.on_trl import OnTRL
 
 AS_GENERATED = "prompt and answer are put together as generation does it"
 MEANINGLESS = {

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recr1.build import EvaluationSpec, Part
+from recr1.config.build import EvaluationSpec, Part
 from recr1.env import Environment
 from recr1.runs import Run, writing
 from recr1.trainers.base import Trainer
-from recr1.trainers.checkpoints import Checkpoints
+from recr1.trainers.layers.checkpoints import Checkpoints
 
 if TYPE_CHECKING:
     from recr1.env import Step

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from recr1.build import builtin, find_class
-from recr1.options import options_of
-from recr1.trainers.trl_options import trl_options
+from recr1.config.build import builtin, find_class
+from recr1.config.options import options_of
+from recr1.trainers.trl.options import trl_options
 from tests.docs.pages import ROOT, read
 
 PAGES = sorted(path.stem for path in (ROOT / "docs" / "algorithms").glob("*.md"))

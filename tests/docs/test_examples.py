@@ -10,13 +10,14 @@ from importlib import import_module
 
 import pytest
 
-from recr1 import arguments as command_line
-from recr1 import cli, yaml12
-from recr1.build import build, check_part
+from recr1.cli import arguments as command_line
+from recr1.cli import main as cli
+from recr1.config import yaml12
+from recr1.config.build import build, check_part
 from recr1.recipe import find_recipe, load_recipe, shipped_launch_configs
 from rewards.base import Search
 from tests.docs.pages import PAGES, ROOT, blocks, name_of, prose, read
-from tests.recr1.folders import write_start
+from tests.recr1.tasks.folders import write_start
 
 EXTEND = ROOT / "docs" / "extend"
 MODULES = [file.stem for file in sorted(EXTEND.glob("*.py"))]

@@ -9,17 +9,17 @@ from pkgutil import resolve_name
 
 import pytest
 
-from recr1 import arguments
-from recr1.build import KINDS, EvaluationSpec
+from recr1.baselines.echo import Echo
+from recr1.cli import arguments
+from recr1.config.build import KINDS, EvaluationSpec
 from recr1.env import Environment, chat_with, metrics
 from recr1.evaluate import evaluate
-from recr1.policies.echo import Echo
 from recr1.recipe import SECTIONS
 from recr1.tasks.tables import COLUMNS
 from recr1.tasks.toy import ToyTask
 from retrievers.bm25.bm25 import BM25
-from rewards.length import LengthReward
-from tests.docs.pages import PAGES, ROOT, name_of, prose, read
+from rewards.guards.length import LengthReward
+from tests.docs.pages import PAGES, ROOT, blocks, name_of, prose, read
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

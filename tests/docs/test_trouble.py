@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recr1.trainers.trl_options import trl_options
+from recr1.trainers.trl.options import trl_options
 from tests.docs.pages import ROOT, prose, read
 
 PAGE = ROOT / "docs" / "trouble.md"

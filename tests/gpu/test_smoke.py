@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from recr1.cli import run
+from recr1.cli.main import run
 
 pytestmark = pytest.mark.gpu
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.recr1.folders import write_start
+from tests.processes import ROOT
+from tests.recr1.tasks.folders import write_start
 
-ROOT = Path(__file__).resolve().parents[2]
 HEAVY = """
 torch transformers trl accelerate datasets peft vllm pyserini jnius sentence_transformers faiss wandb matplotlib pyarrow
 numba scipy bm25s rank_bm25 Stemmer pandas
@@ -36,11 +36,11 @@ def test_a_package_loads_nothing_but_numpy(package):
 
 
 def test_recr1_loads_not_even_numpy():
-    assert loaded_of(["numpy"], "import recr1, recr1.cli") == []
+    assert loaded_of(["numpy"], "import recr1, recr1.cli.main") == []
 
 
 def test_help_loads_neither_numpy_nor_anything_heavy():
-    code = "from recr1.cli import run\ntry:\n    run(['--help'])\nexcept SystemExit:\n    print()"
+    code = "from recr1.cli.main import run\ntry:\n    run(['--help'])\nexcept SystemExit:\n    print()"
     assert loaded_of([*HEAVY, *CHECKING, "numpy"], code) == []
 
 
@@ -53,7 +53,7 @@ def test_checking_every_shipped_recipe_loads_nothing_heavy(tmp_path):
 
 
 def test_listing_every_part_loads_nothing_heavy():
-    assert loaded_of(HEAVY, "from recr1.cli import run\nrun(['ls', '--parts'])") == []
+    assert loaded_of(HEAVY, "from recr1.cli.main import run\nrun(['ls', '--parts'])") == []
 
 
 @pytest.mark.parametrize("name", ["retrievers", "rewards"])

@@ -6,21 +6,21 @@ import re
 
 import pytest
 
-from recr1.build import EvaluationSpec, Part
+from recr1.config.build import EvaluationSpec, Part
 from recr1.errors import RecipeError, UserError
 from recr1.recipe import find_recipe, load_recipe, shipped_recipes
 
 GOOD = """\
 seed: 3
-task: {type: tests.recr1.parts:Store}
-retriever: {type: tests.recr1.parts:Scan, boost: 2.0}
+task: {type: tests.recr1.config.parts:Store}
+retriever: {type: tests.recr1.config.parts:Scan, boost: 2.0}
 k: 10
 rewards:
-  - {type: tests.recr1.parts:Pay, weight: 0.5}
-  - {type: tests.recr1.parts:Pay, name: nDCG@10, cutoff: 10}
-policy: {type: tests.recr1.parts:Speak, model: tiny}
+  - {type: tests.recr1.config.parts:Pay, weight: 0.5}
+  - {type: tests.recr1.config.parts:Pay, name: nDCG@10, cutoff: 10}
+policy: {type: tests.recr1.config.parts:Speak, model: tiny}
 trainer:
-  type: tests.recr1.parts:Climb
+  type: tests.recr1.config.parts:Climb
   steps: 5
   engine: {rate: 1e-5}
 evaluate: {split: train, measures: [nDCG@10, R@5], every: 7, needs: 20}
@@ -60,7 +60,7 @@ def changed(old: str, new: str) -> str:
 
 def test_a_recipe_holds_what_the_file_says(write):
     recipe = load_recipe(write())
-    here = "tests.recr1.parts"
+    here = "tests.recr1.config.parts"
     assert (recipe.seed, recipe.k) == (3, 10)
     assert recipe.retriever == Part(f"{here}:Scan", {"boost": 2.0})
     assert recipe.rewards == ((Part(f"{here}:Pay"), 0.5), (Part(f"{here}:Pay", {"name": "nDCG@10", "cutoff": 10}), 1.0))
@@ -132,16 +132,16 @@ def test_every_mistake_is_told_at_once_with_its_line(problems):
     found = problems(
         """\
 sed: 3
-task: {type: tests.recr1.parts:Store, format: {type: tga}}
+task: {type: tests.recr1.config.parts:Store, format: {type: tga}}
 retriever: {type: bm52}
 k: ten
 rewards:
-  - {type: tests.recr1.parts:Pay, weight: heavy}
-  - {type: tests.recr1.parts:Pay, cutoff: 0}
+  - {type: tests.recr1.config.parts:Pay, weight: heavy}
+  - {type: tests.recr1.config.parts:Pay, cutoff: 0}
 policy:
-  type: tests.recr1.parts:Speak
+  type: tests.recr1.config.parts:Speak
   modle: tiny
-trainer: {type: tests.recr1.parts:Climb, steps: 5.5}
+trainer: {type: tests.recr1.config.parts:Climb, steps: 5.5}
 evaluate: {split: tset, measures: [nDCG@10, nDGC@5], evry: 7}
 log: [{type: wandbb}]
 """
@@ -153,8 +153,8 @@ log: [{type: wandbb}]
         "mine.yaml:4: k: got 'ten', expected an integer from 1",
         "mine.yaml:6: rewards.0.weight: got 'heavy', expected a finite number",
         "mine.yaml:7: rewards.1.cutoff: must be at least 1, got 0",
-        "mine.yaml:10: policy.modle: tests.recr1.parts:Speak has no option 'modle'; did you mean 'model'?",
-        "mine.yaml:8: policy.model: missing: tests.recr1.parts:Speak needs it (str)",
+        "mine.yaml:10: policy.modle: tests.recr1.config.parts:Speak has no option 'modle'; did you mean 'model'?",
+        "mine.yaml:8: policy.model: missing: tests.recr1.config.parts:Speak needs it (str)",
         "mine.yaml:11: trainer.steps: expected int, got 5.5",
         "mine.yaml:12: evaluate.evry: evaluate has no option 'evry'; did you mean 'every'?",
         "mine.yaml:12: evaluate.split: no split 'tset'; did you mean 'test'?",
@@ -248,7 +248,10 @@ def test_another_type_keeps_the_options_and_so_tells_which_do_not_fit(problems):
     ("override", "problem"),
     [
         ("retreiver.boost=1", "retreiver: a recipe has no 'retreiver'; did you mean 'retriever'?"),
-        ("retriever.bost=1", "retriever.bost: tests.recr1.parts:Scan has no option 'bost'; did you mean 'boost'?"),
+        (
+            "retriever.bost=1",
+            "retriever.bost: tests.recr1.config.parts:Scan has no option 'bost'; did you mean 'boost'?",
+        ),
         ("retriever.boost=high", "retriever.boost: expected float, got 'high'"),
         ("retriever.boost", "retriever.boost: an override is section.key=value, such as retriever.k1=1.2"),
         ("=3", ": an override is section.key=value"),
@@ -268,7 +271,7 @@ def test_an_override_that_does_not_fit_is_told_as_it_was_written(problems, overr
 
 
 def test_the_written_recipe_is_equal_to_the_one_that_was_read(write, tmp_path):
-    recipe = load_recipe(write(GOOD + "log: [{type: tests.recr1.parts:Speak, model: '1e-5'}]\n"), ["seed=4"])
+    recipe = load_recipe(write(GOOD + "log: [{type: tests.recr1.config.parts:Speak, model: '1e-5'}]\n"), ["seed=4"])
     recipe.dump(tmp_path / "again.yaml")
     assert load_recipe(tmp_path / "again.yaml") == recipe
 

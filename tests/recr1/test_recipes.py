@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from recr1.recipe import load_recipe, shipped_recipes
-from tests.recr1.folders import write_start
+from tests.processes import ROOT
+from tests.recr1.tasks.folders import write_start
 
-FOLDER = Path(__file__).resolve().parents[2] / "recipes"
+FOLDER = ROOT / "recipes"
 FILES = sorted(path for path in FOLDER.rglob("*") if path.suffix in (".yaml", ".yml"))
 LAUNCH = [path for path in FILES if path.parent.name == "launch"]
 RECIPES = [path for path in FILES if path not in LAUNCH]

@@ -17,9 +17,9 @@ from retrievers.combine.rerank import Rerank
 from retrievers.dense.dense import Dense
 from retrievers.parts import build_nested
 from retrievers.testing import RetrieverContract
-from tests.retrievers.dense_contracts import STORE, ApproximateContract, DenseContract
-from tests.retrievers.formulas import lucene, okapi, over_fields, words
-from tests.retrievers.lucene_contracts import (
+from tests.retrievers.bm25.formulas import lucene, okapi, over_fields, words
+from tests.retrievers.dense.dense_contracts import STORE, ApproximateContract, DenseContract
+from tests.retrievers.lucene.lucene_contracts import (
     LongTextsContract,
     LuceneContract,
     LuceneOverFieldsContract,
@@ -27,15 +27,15 @@ from tests.retrievers.lucene_contracts import (
     QueryLikelihoodContract,
     needs_java,
 )
-from tests.retrievers.milvus_contracts import MilvusContract, MilvusOnGraphContract, needs_milvus
-from tests.retrievers.postgres_server import missing as missing_postgres
-from tests.retrievers.remote_contracts import (
+from tests.retrievers.remote.milvus_contracts import MilvusContract, MilvusOnGraphContract, needs_milvus
+from tests.retrievers.remote.postgres_server import missing as missing_postgres
+from tests.retrievers.remote.remote_contracts import (
     ElasticsearchContract,
     HTTPContract,
     OpenSearchContract,
     PostgresContract,
 )
-from tests.retrievers.service_contracts import (
+from tests.retrievers.service.service_contracts import (
     CachedContract,
     CachedOnDiskContract,
     CachedServiceContract,

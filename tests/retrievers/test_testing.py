@@ -12,7 +12,7 @@ from retrievers import Hits
 from retrievers.bm25.bm25 import BM25
 from retrievers.testing import RetrieverContract, check_hits
 from retrievers.topk import no_hits
-from tests.retrievers.formulas import lucene, words
+from tests.retrievers.bm25.formulas import lucene, words
 
 
 class Wrong:

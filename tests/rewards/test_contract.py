@@ -7,26 +7,26 @@ import pytest
 
 from retrievers.base import Catalog
 from rewards import BUILTIN, Reward
-from rewards.across import AcrossReward
-from rewards.annealed import AnnealedReward
 from rewards.base import Found
-from rewards.copied import CopiedReward
-from rewards.crowding import CrowdingReward
-from rewards.drift import DriftReward
-from rewards.format import FormatReward
-from rewards.gain import GainReward
-from rewards.group_length import GroupLengthReward
-from rewards.length import LengthReward
-from rewards.log_rank import LogRankReward
-from rewards.measure import MeasureReward
-from rewards.operators import OperatorsReward
-from rewards.phrases import PhrasesReward
-from rewards.rank_tiers import RankTiersReward
-from rewards.repetition import RepetitionReward
-from rewards.shuffled import ShuffledReward
+from rewards.business.crowding import CrowdingReward
+from rewards.business.worth import WorthReward
+from rewards.guards.copied import CopiedReward
+from rewards.guards.drift import DriftReward
+from rewards.guards.format import FormatReward
+from rewards.guards.group_length import GroupLengthReward
+from rewards.guards.length import LengthReward
+from rewards.guards.operators import OperatorsReward
+from rewards.guards.phrases import PhrasesReward
+from rewards.guards.repetition import RepetitionReward
+from rewards.guards.unmatched import UnmatchedReward
+from rewards.measures.reward import MeasureReward
+from rewards.shaping.across import AcrossReward
+from rewards.shaping.annealed import AnnealedReward
+from rewards.shaping.gain import GainReward
+from rewards.shaping.log_rank import LogRankReward
+from rewards.shaping.rank_tiers import RankTiersReward
+from rewards.shaping.shuffled import ShuffledReward
 from rewards.testing import Cases, RewardContract, batch_of
-from rewards.unmatched import UnmatchedReward
-from rewards.worth import WorthReward
 
 RANKED = [[5, 7, 2], [2, 5, -1], [-1, -1, -1]]
 WANTED = [{2: 3, 5: 1, 9: 0}] * 3

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rewards.format import FormatReward
+from rewards.guards.format import FormatReward
 from rewards.testing import batch_of
 
 

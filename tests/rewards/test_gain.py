@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rewards.gain import GainReward
+from rewards.shaping.gain import GainReward
 from rewards.testing import batch_of
 
 

@@ -9,15 +9,15 @@ import pytest
 from retrievers.base import Catalog
 from retrievers.vocabulary import vocabulary
 from rewards.base import Need, Rollout, Search
-from rewards.copied import CopiedReward
-from rewards.drift import DriftReward
-from rewards.group_length import GroupLengthReward
-from rewards.operators import OperatorsReward
-from rewards.phrases import PhrasesReward
-from rewards.repetition import RepetitionReward, repeated_runs
+from rewards.guards.copied import CopiedReward
+from rewards.guards.drift import DriftReward
+from rewards.guards.group_length import GroupLengthReward
+from rewards.guards.operators import OperatorsReward
+from rewards.guards.phrases import PhrasesReward
+from rewards.guards.repetition import RepetitionReward, repeated_runs
+from rewards.guards.unmatched import UnmatchedReward
+from rewards.guards.words import operators_in, says, text_of, words_of
 from rewards.testing import batch_of
-from rewards.unmatched import UnmatchedReward
-from rewards.words import operators_in, says, text_of, words_of
 
 CATALOG = Catalog(
     ["B0012345", "sku-77"],

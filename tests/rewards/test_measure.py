@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rewards.measure import MeasureReward
 from rewards.measures import parse_measure
+from rewards.measures.reward import MeasureReward
 from rewards.testing import batch_of, random_batch
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import ir_measures
 import numpy as np
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from rewards.base import Graded, Qrels
 from rewards.measures import MEASURES, NDCG, Recall, measure_all, parse_measure
+from tests.processes import ROOT
 
 NAMES = ["nDCG@{k}", "nDCG(gain=exp)@{k}"]
 NAMES += [f"{symbol}{rel}@{{k}}" for symbol in ("R", "RR", "AP", "P", "Success") for rel in ("", "(rel=2)")]
@@ -368,7 +368,7 @@ def test_an_item_judged_zero_is_as_one_not_judged(name, ranking, grades):
 
 
 def test_the_documentation_prints_the_registry():
-    docs = Path(__file__).parents[2] / "docs"
+    docs = ROOT / "docs"
     page = subprocess.run([sys.executable, docs / "gen_measures.py"], capture_output=True, text=True, check=True).stdout
     assert (docs / "measures.md").read_text() == page, "run: python docs/gen_measures.py > docs/measures.md"
     assert all(f"`{symbol}@k`" in page for symbol in MEASURES)

@@ -5,9 +5,9 @@ from math import log
 
 import pytest
 
-from rewards.annealed import AnnealedReward
-from rewards.log_rank import LogRankReward
-from rewards.rank_tiers import RankTiersReward
+from rewards.shaping.annealed import AnnealedReward
+from rewards.shaping.log_rank import LogRankReward
+from rewards.shaping.rank_tiers import RankTiersReward
 from rewards.testing import batch_of
 
 

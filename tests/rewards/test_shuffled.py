@@ -3,7 +3,7 @@
 import numpy as np
 
 from rewards.measures import parse_measure
-from rewards.shuffled import ShuffledReward
+from rewards.shaping.shuffled import ShuffledReward
 from rewards.testing import batch_of, random_batch, reordered
 
 

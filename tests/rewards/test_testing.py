@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rewards.base import Invalid
-from rewards.format import FormatReward
+from rewards.guards.format import FormatReward
 from rewards.testing import RewardContract, batch_of, invalidated, random_batch
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 from random import Random
 from typing import Any, Literal, NamedTuple
 
-from recr1.build import build
+from recr1.config.build import build
 from recr1.errors import UserError
 from recr1.tasks.shop.catalog import Shop, grade, open_shop
 from recr1.tasks.shop.language import Manner, write_need

@@ -1,0 +1,1 @@
+"""Rivals of a trained policy, and bounds that read the answers."""

@@ -1,0 +1,135 @@
+"""`recr1 eval --retrievers`: retrievers as the command line names them, and the matrix of policies by retrievers.
+
+A retriever is written as its type, with options in brackets: `bm25`, `bm25(k1=0.9, stemmer=english)`,
+`my_package.engines:Mine(depth=3)`. Values are YAML, so that parts can stand in them: `hybrid(parts=[{type: bm25},
+{type: rank_bm25}])`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recr1.config import yaml12
+from recr1.config.build import Part, build, check_part
+from recr1.errors import RecipeError, UserError
+from recr1.judge.stats import p_text
+from recr1.runs import write_text, writing
+from recr1.swap import Swap, swap_tables
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from recr1.env import Environment
+    from retrievers.base import Retriever
+
+_CLOSING = {"(": ")", "[": "]", "{": "}"}
+
+
+def read_retrievers(texts: Sequence[str], own: Part) -> dict[str, Part]:
+    """The retrievers of `--retrievers` by their names, without the run's own; raises `UserError` with all mistakes."""
+    parts = {text: read_part(text) for text in texts}
+    problems = [
+        str(problem) for text, part in parts.items() for problem in check_part("retriever", part.to_dict(), text)
+    ]
+    if problems:
+        raise RecipeError(problems, "--retrievers")
+    return {spell_part(part): part for part in parts.values() if part != own}
+
+
+def read_part(text: str) -> Part:
+    """The part that `type(option=value, ...)` spells; raises `UserError`."""
+    match = re.fullmatch(r"\s*([\w.:]+)\s*(?:\((.*)\))?\s*", text, re.DOTALL)
+    if match is None:
+        raise UserError(f"{text!r} is no retriever: write a type, with options in brackets, such as bm25(k1=0.9)")
+    options: dict[str, Any] = {}
+    for entry in split_outside_brackets(match[2] or ""):
+        name, equals, value = entry.partition("=")
+        document = yaml12.read(value)
+        if not equals or document.problems:
+            why = document.problems[0][1] if equals else "an option is name=value"
+            raise UserError(f"{text!r}: {entry.strip()!r}: {why}")
+        options[name.strip()] = document.value
+    return Part(match[1], options)
+
+
+def spell_part(part: Part) -> str:
+    """A part as `read_part` reads it; equal parts are spelled alike."""
+    options = ", ".join(f"{name}={_spell(value)}" for name, value in part.options.items())
+    return f"{part.type}({options})" if options else part.type
+
+
+def split_outside_brackets(text: str) -> list[str]:
+    """A text at its commas, but those within brackets or quotation marks; raises `UserError` for an open bracket."""
+    pieces, closing, quote, start = [], [], "", 0
+    for place, char in enumerate(text):
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "\"'":
+            quote = char
+        elif char in _CLOSING:
+            closing.append(_CLOSING[char])
+        elif closing and char == closing[-1]:
+            closing.pop()
+        elif char == "," and not closing:
+            pieces.append(text[start:place])
+            start = place + 1
+    if closing or quote:
+        raise UserError(f"{text!r}: there is no {(quote or closing[-1])!r} at the end")
+    return [piece.strip() for piece in [*pieces, text[start:]] if piece.strip()]
+
+
+def open_retrievers(parts: dict[str, Part], env: Environment) -> dict[str, Retriever]:
+    """The retrievers, each over the task's catalog and deep enough for the recipe's k."""
+    built = {name: build("retriever", part, env.task.catalog, path=name) for name, part in parts.items()}
+    for retriever in built.values():
+        env.with_retriever(retriever)
+    return built
+
+
+def write_swap(result: Swap, home: Path, origin: Mapping[str, Any] | None = None) -> None:
+    """`swap.json`, every number and of which run's policy they are; `swap.md`, the tables and what they say."""
+    tables = [table.markdown() for table in swap_tables(result)]
+    said = list(_verdict(result))
+    verdict = "\n".join(f"- {line}" for line in said)
+    held = {**result.summary, "verdict": said, "origin": dict(origin) if origin else None}
+    with writing(home):
+        home.mkdir(parents=True, exist_ok=True)
+        write_text(home / "swap.json", json.dumps(held, indent=2) + "\n")
+        write_text(home / "swap.md", "\n".join([*tables, f"{verdict}\n"]))
+
+
+def show_swap(result: Swap, console: Console) -> None:
+    """The tables and what they say, for a terminal."""
+    for table in swap_tables(result):
+        console.print(table.rich())
+        console.print()
+    for line in _verdict(result):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def _verdict(result: Swap) -> Iterator[str]:
+    """A sentence for each retriever, about the main measure."""
+    measure = result.measures[0]
+    for name in result.columns:
+        gain, kept = result.gain(name, measure), result.kept(name, measure)
+        p = p_text(gain.p)
+        share = "" if name == result.own or kept is None else f", {kept:.0%} of what it is on {result.own}"
+        yield (
+            f"{name}: {result.gain_name} is {gain.difference:+.3f} {measure} "
+            f"(95% interval {gain.low:+.3f} to {gain.high:+.3f}, {p}){share}."
+        )
+
+
+def _spell(value: object) -> str:
+    """A value in the shortest YAML that reads back."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_spell(name)}: {_spell(inner)}" for name, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_spell, value)) + "]"
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./:-]*\w", value) and yaml12.read(value).value == value:
+        return value
+    return json.dumps(value)

@@ -1,0 +1,1 @@
+"""From YAML to checked parts: lines, options, places of values, builders."""

@@ -1,0 +1,1 @@
+"""Several processes, interrupts, and how many failures a run may have."""

@@ -1,0 +1,1 @@
+"""What is added to a trainer of TRL, one addition a file."""

@@ -1,0 +1,206 @@
+"""Which needs to train on next: those whose completions differ most in what they earn, and now and then any other.
+
+A group whose rewards are all the same moves no weight. Where a reward is 0 or 1 and a completion earns it with
+probability p, the rewards of a group have the variance p(1 - p): most at one half, none where a need is always or never
+solved. That is the learnability of Rutherford et al. 2024 (arXiv 2408.15099), and the variance says it of any reward.
+
+Needs are drawn where a batch is generated, in the place of those that TRL's sampler chose: each of them G times in a
+row, the same on all processes. The draw hangs on the seed, the place in training and the variances seen, which a
+checkpoint keeps, so that a run that goes on draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from recr1.errors import UserError
+from recr1.judge.stats import Doubles
+
+Curriculum: TypeAlias = Literal["none", "learnability"]
+UNIFORM, RATE = 0.25, 0.5
+"""What a recipe that does not say gets."""
+FILE = "curriculum.json"
+"""What is known of the needs, in a checkpoint."""
+KNOWN = "per_need.jsonl"
+"""What was found of the needs before training, in the folder of `recr1 headroom --out`."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of a curriculum; see `Online`."""
+
+    uniform: float
+    """Share of the draws in which all needs are alike."""
+    rate: float
+    """How far the last group of a need moves what is known of it; 1 forgets all before."""
+    start: Mapping[str, float]
+    """Need -> variance that is known before training."""
+
+
+class Learnability:
+    """The running variance of the rewards of each need, and the chance to be drawn that follows from it."""
+
+    def __init__(self, needs: Sequence[str], settings: Settings) -> None:
+        self._place = {name: place for place, name in enumerate(needs)}
+        self._settings = settings
+        self.variance: Doubles = np.full(len(needs), np.nan)
+        for name, value in settings.start.items():
+            if name in self._place:
+                self.variance[self._place[name]] = value
+
+    def learn(self, needs: Sequence[str], rewards: Sequence[float]) -> None:
+        """Take the rewards of a batch into account, one a completion; NaN is none, and one alone tells nothing."""
+        earned: dict[str, list[float]] = {}
+        for name, reward in zip(needs, rewards, strict=True):
+            if np.isfinite(reward):
+                earned.setdefault(name, []).append(reward)
+        for name, values in earned.items():
+            if len(values) > 1:
+                self._move(self._place[name], float(np.var(values, ddof=1)))
+
+    def _move(self, place: int, variance: float) -> None:
+        known, rate = self.variance[place], self._settings.rate
+        self.variance[place] = variance if np.isnan(known) else (1 - rate) * known + rate * variance
+
+    @property
+    def chances(self) -> Doubles:
+        """(N,) what each need's chance to be drawn is proportional to; they add up to 1.
+
+        A need that was not seen counts as the mean of those that were.
+        """
+        seen = ~np.isnan(self.variance)
+        mean = float(self.variance[seen].mean()) if seen.any() else 0.0
+        filled = np.where(seen, self.variance, mean)
+        even = np.full(len(filled), 1 / len(filled))
+        if not filled.sum():
+            return even
+        share = self._settings.uniform
+        chances: Doubles = share * even + (1 - share) * filled / filled.sum()
+        return chances
+
+    def draw(self, count: int, seed: Sequence[int]) -> list[int]:
+        """The places of so many different needs, one after the other by their chances (Efraimidis and Spirakis 2006).
+
+        Where there are fewer needs, they come round again.
+        """
+        chances = self.chances
+        ages = np.random.default_rng(seed).exponential(size=len(chances)) / chances
+        order = np.argsort(ages, kind="stable")
+        return [int(order[place % len(order)]) for place in range(count)]
+
+    def state(self) -> list[float | None]:
+        """The variances, None where nothing is known; exact when written as JSON."""
+        return [None if np.isnan(value) else float(value) for value in self.variance]
+
+    def restore(self, state: Sequence[float | None]) -> None:
+        """Go on from what `state` gave."""
+        self.variance = np.array([np.nan if value is None else value for value in state], np.float64)
+
+
+_Trainer: Any = object
+"""Stands for the class of TRL that comes behind `Curricular`; it is not imported before it is used."""
+
+
+class Curricular(_Trainer):  # type: ignore[misc]
+    """What is laid before a trainer of TRL that generates."""
+
+    curriculum: Settings
+    _known: Learnability | None = None
+    _before: tuple[int, list[float | None]] = (-1, [])
+    """What was known before anything of a step: the number of steps before it, and the state."""
+
+    @property
+    def known(self) -> Learnability:
+        """What is known of the training needs."""
+        if self._known is None:
+            self._known = Learnability(self.train_dataset["need_id"], self.curriculum)
+        return self._known
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        every = self.args.steps_per_generation * self.num_iterations
+        if self.model.training and (self._step % every == 0 or self._buffered_inputs is None):
+            generation_batch = self._drawn(len(generation_batch))
+        return super()._prepare_inputs(generation_batch)
+
+    def _drawn(self, own: int) -> list[dict[str, Any]]:
+        """This process's rows of the groups that all processes draw together."""
+        if self._before[0] != self.state.global_step:
+            self._before = self.state.global_step, self.known.state()
+        groups = own * self.accelerator.num_processes // self.num_generations
+        drawn = self.known.draw(groups, [self.args.seed, self._step])
+        self._log_draw(drawn)
+        each = [place for place in drawn for _ in range(self.num_generations)]
+        first = self.accelerator.process_index * own
+        return [self.train_dataset[place] for place in each[first : first + own]]
+
+    def _log_draw(self, drawn: Sequence[int]) -> None:
+        chances, variance = self.known.chances, self.known.variance
+        known = variance[drawn][~np.isnan(variance[drawn])]
+        logged = self._metrics["train"]
+        logged["curriculum/seen"].append(float((~np.isnan(variance)).mean()))
+        logged["curriculum/spread"].append(float(1 / (chances**2).sum() / len(chances)))
+        if len(known):
+            logged["curriculum/expected_std"].append(float(np.sqrt(known).mean()))
+
+    def _calculate_rewards(self, inputs: Any, *more: Any) -> Any:
+        from accelerate.utils import gather_object
+
+        rewards = super()._calculate_rewards(inputs, *more)  # of all processes, (B, 1), in the order of their ranks
+        if self.model.training:
+            self.known.learn(gather_object([row["need_id"] for row in inputs]), rewards[:, 0].tolist())
+        return rewards
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        step = self.state.global_step
+        if self.args.should_save:
+            # After a step that failed half way, what was known before it: the step will be made again.
+            state = self._before[1] if self._before[0] == step else self.known.state()
+            (Path(self._get_output_dir(trial)) / f"checkpoint-{step}" / FILE).write_text(json.dumps(state))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            self.known.restore(json.loads((Path(checkpoint) / FILE).read_text()))
+
+
+def curricular(trainer_class: Any, settings: Settings) -> Any:
+    """TRL's trainer class with needs drawn by what can be learned from them."""
+    return type(trainer_class.__name__, (Curricular, trainer_class), {"curriculum": settings})
+
+
+def curriculum_problems(options: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the options of a curriculum, before anything is loaded."""
+    problems = []
+    if options.get("curriculum", "none") != "none" and (options.get("trl") or {}).get("num_generations") == 1:
+        problems.append("curriculum: one completion of a need does not differ: set trl.num_generations to 2 or more")
+    for name in ("curriculum_uniform", "curriculum_rate"):
+        if not 0 < options.get(name, 1) <= 1:
+            problems.append(f"{name}: must be above 0 and up to 1, got {options[name]}")
+    start = options.get("curriculum_start")
+    if start is not None and not (Path(start) / KNOWN).is_file():
+        problems.append(
+            f"curriculum_start: there is no {Path(start) / KNOWN}: `recr1 headroom --out {start}` writes it"
+        )
+    return problems
+
+
+def settings_of(curriculum: Curriculum, uniform: float, rate: float, start: str | None) -> Settings | None:
+    """The settings of a curriculum, None without one; raises `UserError` where its start cannot be read."""
+    return None if curriculum == "none" else Settings(uniform, rate, _variances(Path(start) / KNOWN) if start else {})
+
+
+def _variances(path: Path) -> dict[str, float]:
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return {line["need"]: float(np.var(line["rewards"], ddof=1)) for line in lines}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"curriculum_start: {path} is not what `recr1 headroom --out` writes ({type(error).__name__}: {error})"
+        ) from error

@@ -1,0 +1,1 @@
+"""Pairs of a need and a good answer, for supervised fine-tuning."""

@@ -1,0 +1,118 @@
+"""Pairs of a need and an answer to it: what `sft` teaches a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from recr1.env import Environment
+from recr1.errors import DataError, UserError
+from recr1.formats import Format
+from recr1.policies import Policy
+from recr1.runs import Run
+from recr1.tasks.base import SPLITS
+from recr1.tasks.readers import Record, records
+from recr1.trainers.launch.failures import FailureBudget
+from recr1.trainers.launch.ranks import Ranks
+from rewards.base import Need
+
+BUILTIN = {
+    "file": "recr1.trainers.pairs.pairs:FilePairs",
+    "sampled": "recr1.trainers.pairs.sampled:SampledPairs",
+    "shopper": "recr1.trainers.pairs.shopper:ShopperPairs",
+}
+"""Sources of pairs by the name that a recipe uses; the classes are imported when they are asked for."""
+
+
+class Pair(NamedTuple):
+    """A need, and a completion that answers it well."""
+
+    need: Need
+    completion: str
+    place: str
+    """Where it comes from, for messages: "pairs.tsv:7"."""
+
+
+@runtime_checkable
+class Pairs(Protocol):
+    """A source of pairs. Built as `cls(*, options)`, before anything heavy is loaded."""
+
+    def pairs(self, env: Environment, policy: Policy, run: Run, ranks: Ranks, budget: FailureBudget) -> Sequence[Pair]:
+        """At least one pair, the same on every rank and each time that a run asks.
+
+        Args:
+            env: needs, format and rewards.
+            policy: the policy before training.
+            run: its folder keeps what would not be the same a second time.
+            ranks: the processes of this launch; every one comes here.
+            budget: how many searches may stay without an answer.
+        """
+        ...
+
+
+class FilePairs:
+    """Needs and queries of a table: what people wrote, what a log of searches or a larger model says.
+
+    Each query is taught as the completion that asks for it in the format of the task. A need of the validation or test
+    split is refused: what a policy is judged by, it must not have been shown.
+
+    Args:
+        path: a file that ends in .jsonl, .tsv, .csv (each also with .gz) or .parquet.
+        need: the column with the text of the need.
+        query: the column with the query.
+    """
+
+    def __init__(self, *, path: str, need: str = "need", query: str = "query") -> None:
+        self.path = Path(path).expanduser()
+        self._rows = [
+            (line, self._text(record, need, line), self._text(record, query, line))
+            for line, record in records(self.path, "pairs")
+        ]
+
+    def _text(self, record: Record, column: str, line: int) -> str:
+        if column not in record:
+            raise DataError(self.path, line, f"no column {column!r} (there are: {', '.join(map(str, record))})")
+        value = record[column]
+        if not isinstance(value, str) or not value.strip():
+            raise DataError(self.path, line, f"{column!r} is {value!r}: it must be a text that is not empty")
+        return value
+
+    def pairs(self, env: Environment, *_: object) -> list[Pair]:
+        """A pair for each row, in their order; raises `DataError` with the line of one that cannot be taught."""
+        write = writer_of(env.format)
+        held_out = held_out_texts(env)
+        found = []
+        for line, text, query in self._rows:
+            if text in held_out:
+                raise DataError(self.path, line, f"the need is in the split '{held_out[text]}': leave it out")
+            place = f"{self.path}:{line}"
+            try:
+                found.append(Pair(Need(place, text), write(query), place))
+            except ValueError as error:
+                raise DataError(self.path, line, str(error)) from error
+        return found
+
+
+def writer_of(answer_format: Format) -> Callable[[str], str]:
+    """From a query to the completion that asks for it; raises `UserError` for a format that does not say how."""
+    write: Callable[[str], str] | None = getattr(answer_format, "write", None)
+    if write is None:
+        raise UserError(
+            f"task.format: {type(answer_format).__name__} cannot be taught queries: it has no method 'write', which "
+            "says how one is asked for"
+        )
+    return write
+
+
+def held_out_texts(env: Environment) -> dict[str, str]:
+    """The texts of needs that only evaluation may use, each with its split."""
+    texts: dict[str, str] = {}
+    for split in SPLITS[1:]:
+        try:
+            texts |= {need.text: split for need in env.task.needs(split)}
+        except DataError:
+            raise  # a broken file, not a missing split
+        except UserError:
+            continue
+    return texts

@@ -1,0 +1,174 @@
+"""Pairs that the policy wrote itself: the best of several completions of each training need.
+
+Rejection-sampled fine-tuning (RAFT, Dong et al. 2023, arXiv 2304.06767; the "RFT" of Yuan et al. 2023, arXiv
+2308.01825): sample, keep what earned most, and learn it by heart.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from recr1.env import Environment, chat_with
+from recr1.errors import UserError
+from recr1.policies import Policy
+from recr1.runs import Run, write_text, writing
+from recr1.runs.files import read_lines
+from recr1.trainers.launch.failures import FailureBudget
+from recr1.trainers.launch.ranks import Ranks
+from recr1.trainers.pairs.pairs import Pair
+from rewards.base import Need, Search
+
+FILE = "pairs.jsonl"
+"""Where a run keeps what was sampled: sampled once, whatever stops the run later."""
+CHUNK = 256
+"""Needs that are sampled between two moves of the progress bar."""
+
+
+class SampledPairs:
+    """The best of several completions of each training need, by the rewards of the recipe.
+
+    Only completions that are a query, end within `policy.max_new_tokens`, and earn the bound or more are kept; of equal
+    ones the first. They are sampled by the starting policy at `policy.temperature`, before the first step, and written
+    to `pairs.jsonl` in the run folder.
+
+    Args:
+        per_need: completions sampled for each need.
+        keep: at most so many different ones of a need are kept, those with the highest reward.
+        at_least: what a completion must earn to be kept: the weighted reward of the recipe.
+        needs: at most so many training needs, the first ones; null for all.
+    """
+
+    def __init__(self, *, per_need: int = 8, keep: int = 1, at_least: float = 0.01, needs: int | None = None) -> None:
+        problems = self.check_options({"per_need": per_need, "keep": keep, "at_least": at_least, "needs": needs})
+        if problems:
+            raise UserError(problems[0])
+        self.per_need, self.keep, self.at_least, self.needs = per_need, keep, at_least, needs
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]:
+        """Problems that show before anything is loaded."""
+        problems = [
+            f"{name}: must be at least 1, got {options[name]}"
+            for name in ("per_need", "keep", "needs")
+            if options.get(name) is not None and options[name] < 1
+        ]
+        keep, per_need = options.get("keep", 1), options.get("per_need", 8)
+        if not problems and keep > per_need:
+            problems.append(f"keep: {keep} of {per_need} completions: raise per_need")
+        if not math.isfinite(options.get("at_least", 0.0)):
+            problems.append(f"at_least: must be a finite number, got {options['at_least']}")
+        return problems
+
+    def pairs(self, env: Environment, policy: Policy, run: Run, ranks: Ranks, budget: FailureBudget) -> list[Pair]:
+        """The kept pairs, in the order of the needs; from the run's folder where they are there already."""
+        from accelerate import PartialState
+        from accelerate.utils import broadcast_object_list, gather_object
+
+        file, state = run.path / FILE, PartialState()
+        with ranks.together():
+            there = read_lines(file) if run.writer and file.exists() else None
+        (known,) = broadcast_object_list([there])  # the folder of another rank may be on another machine
+        if known is not None:
+            return _pairs(env, known)
+        needs = list(env.task.needs("train"))[: self.needs]
+        mine = list(enumerate(needs))[state.process_index :: state.num_processes]
+        with ranks.together():
+            sampled = self._sample(mine, env, policy, budget, quiet=not run.writer)
+        whole = sorted(gather_object(sampled), key=lambda of_need: of_need["place"])
+        kept = [line for of_need in whole for line in of_need["kept"]]
+        if not kept:
+            raise UserError(
+                f"trainer.pairs: none of {self.per_need * len(needs)} completions of the starting policy earns "
+                f"{self.at_least:g}: lower at_least, sample more per_need, or teach it from a file first"
+            )
+        _keep(run, whole, kept)
+        return _pairs(env, kept)
+
+    def _sample(
+        self, needs: Sequence[tuple[int, Need]], env: Environment, policy: Policy, budget: FailureBudget, *, quiet: bool
+    ) -> list[dict[str, Any]]:
+        """For each need its place, the rewards of its completions, and the records of those that are kept."""
+        sampled: list[dict[str, Any]] = []
+        with _bar(len(needs), quiet=quiet) as advance:
+            for start in range(0, len(needs), CHUNK):
+                chunk = needs[start : start + CHUNK]
+                sampled += self._of(chunk, env, policy, budget)
+                advance(len(chunk))
+        return sampled
+
+    def _of(
+        self, needs: Sequence[tuple[int, Need]], env: Environment, policy: Policy, budget: FailureBudget
+    ) -> list[dict[str, Any]]:
+        prompts = env.prompts([need for _, need in needs])
+        answers = policy.generate(prompts, self.per_need)
+        each = [need for _, need in needs for _ in range(self.per_need)]
+        chats = [chat_with(prompt, text) for prompt, texts in zip(prompts, answers, strict=True) for text in texts]
+        step = env.step(each, chats)
+        budget.spend(step, alone=False)
+        found = []
+        for order, (place, need) in enumerate(needs):
+            rows = range(order * self.per_need, (order + 1) * self.per_need)
+            rewards = {row: float(step.rewards[row]) for row in rows if math.isfinite(step.rewards[row])}
+            good = [row for row in rewards if rewards[row] >= self.at_least]
+            best: dict[str, float] = {}
+            for row in sorted(good, key=lambda row: -rewards[row]):
+                rollout = step.batch.rollouts[row]
+                if isinstance(rollout.action, Search) and _ends(rollout.completion, policy):
+                    best.setdefault(rollout.completion, rewards[row])
+            kept = [{"need": need.id, "completion": text, "reward": best[text]} for text in list(best)[: self.keep]]
+            found.append({"place": place, "rewards": list(rewards.values()), "kept": kept})
+        return found
+
+
+def _ends(completion: str, policy: Any) -> bool:
+    """Whether a completion, with its end, is no longer than the policy may write."""
+    from recr1.trainers.pairs.tokens import answer_ids
+
+    return len(answer_ids(policy.tokenizer, completion)) <= int(policy.max_new_tokens)
+
+
+def _keep(run: Run, whole: Sequence[Mapping[str, Any]], kept: Sequence[Mapping[str, Any]]) -> None:
+    """Write the pairs in one move, and what was sampled into the record of the run."""
+    if not run.writer:
+        return
+    rewards = [reward for of_need in whole for reward in of_need["rewards"]]
+    facts = {
+        "needs": len(whole),
+        "needs_with_a_pair": sum(bool(of_need["kept"]) for of_need in whole),
+        "sampled": len(rewards),
+        "kept": len(kept),
+        "reward_of_sampled": sum(rewards) / len(rewards),
+        "reward_of_kept": sum(line["reward"] for line in kept) / len(kept),
+    }
+    run.update(pairs=facts)
+    with writing(run.path):
+        write_text(run.path / FILE, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def _pairs(env: Environment, lines: Sequence[Mapping[str, Any]]) -> list[Pair]:
+    return [Pair(env.need(line["need"]), line["completion"], f"need '{line['need']}'") for line in lines]
+
+
+class _Advance(Protocol):
+    def __call__(self, count: int) -> None: ...
+
+
+@contextmanager
+def _bar(needs: int, *, quiet: bool) -> Iterator[_Advance]:
+    """A progress bar over needs in a terminal, a line elsewhere."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(highlight=False)
+    if quiet or not console.is_terminal:
+        if not quiet:
+            console.print(f"sampling completions of {needs} training needs", soft_wrap=True)
+        yield lambda count: None
+        return
+    with Progress(console=console) as progress:
+        task = progress.add_task("sampling training needs", total=needs)
+        yield lambda count: progress.advance(task, count)

@@ -1,0 +1,1 @@
+"""How a trainer of TRL is built and run."""

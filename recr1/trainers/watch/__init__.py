@@ -1,0 +1,1 @@
+"""What watches a training: numbers, validation, alarm, the best policy, the view."""

@@ -1,0 +1,267 @@
+"""What happens beside the training steps: numbers into the run folder, validation, the best policy, the live view."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from recr1.errors import DivergedError
+from recr1.runs import Run
+from recr1.trainers.launch.interrupts import Interrupts
+from recr1.trainers.launch.ranks import Ranks
+from recr1.trainers.layers.clock import Clock
+from recr1.trainers.watch.alarm import Alert
+from recr1.trainers.watch.best import FOLDER, Best, sharded
+from recr1.trainers.watch.progress import Course
+from recr1.trainers.watch.validation import Validation, Validator
+from recr1.trainers.watch.view import View
+from retrievers.remote.answers import RemoteError
+
+RENAMED = {"completions/mean_length": "completions/tokens"}
+"""TRL's names for what the log calls otherwise."""
+DROPPED = ("step_time", "rewards/", "train_", "epoch", "total_flos")
+"""Beginnings of TRL's names that repeat others, or belong to its own bookkeeping."""
+
+
+class Monitor:
+    """Takes what TRL logs after each step, adds validation, and shows both."""
+
+    def __init__(
+        self, run: Run, steps: int, validator: Validator, ranks: Ranks, interrupts: Interrupts, *, lenient: bool
+    ) -> None:
+        """Bind what is watched.
+
+        Args:
+            run: Where numbers go.
+            steps: The number of the last step.
+            validator: Measures the policy.
+            ranks: The processes of this launch.
+            interrupts: Whether somebody wants the run to stop.
+            lenient: Whether a validation to which the retriever has no answer is left out, and ends nothing.
+        """
+        self.run, self.steps, self.validator = run, steps, validator
+        self.view = View(steps, quiet=not run.writer)
+        self.stopped, self.clock = False, Clock()
+        self.course = Course(validator.spec, validator.measure)
+        self.best = Best(run.path / FOLDER, writer=run.writer)
+        self._ranks, self._interrupts, self._lenient = ranks, interrupts, lenient
+        self._trainer: Any = None
+        self._ended: int | None = None
+        self._at, self._kept = 0, False
+
+    @property
+    def ended(self) -> bool:
+        """Whether training is to end here; every rank must ask at the same point."""
+        return self._ranks.first(self.course.stop is not None)
+
+    def attach(self, trainer: Any) -> None:
+        """The trainer whose model is validated."""
+        self._trainer = trainer
+        trainer.clock = self.clock
+
+    def __enter__(self) -> Monitor:
+        self.view.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.view.stop()
+
+    def callback(self) -> Any:
+        """The `TrainerCallback` that TRL calls."""
+        from transformers import TrainerCallback
+
+        monitor = self
+
+        class Callback(TrainerCallback):  # type: ignore[misc]
+            def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                monitor.begin(state.global_step)
+
+            def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                monitor.clock.begin()
+
+            def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **_: Any) -> None:
+                monitor.log(state.global_step, logs)
+                if monitor.ended:
+                    control.should_training_stop = True
+
+            def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                # TRL logs after this; validation waits for it, so that the lines of a step stay in order.
+                monitor.clock.end()
+                monitor._ended = state.global_step
+                if monitor._ranks.any(monitor._interrupts.asked):
+                    monitor.stopped = control.should_save = control.should_training_stop = True
+
+        return Callback()
+
+    def log(self, step: int, logs: Mapping[str, Any]) -> None:
+        """Write the numbers of a training step under `train/...`, show them, and validate when it is time."""
+        numbers = {
+            f"train/{RENAMED.get(name, name)}": float(value)
+            for name, value in logs.items()
+            if isinstance(value, int | float) and not name.startswith(DROPPED)
+        }
+        if numbers and self._ended is not None:
+            numbers |= self.clock.numbers(numbers)
+        if numbers:
+            self.run.log(step, numbers)
+            self.view.step(step, numbers)
+        if self._ended is not None:
+            self._ended, self._at = None, step
+            for alert in self.course.take(step, numbers).alerts:
+                self._tell(step, alert)
+            self._look_at_weights(step)
+            if self.validator.due(step, self.steps) and not self.ended:
+                self.validate(step)
+
+    def recall(self, step: int) -> bool:
+        """Take what is logged up to the step that a run goes on from; whether training had ended there."""
+        for line in self.run.read_metrics() if self.run.writer else []:
+            if line["step"] <= step:
+                self.course.take(line["step"], line)
+                self.view.recall(line["step"], line)
+        return step >= self.steps or self.ended
+
+    def begin(self, step: int) -> None:
+        """Validate before the first step, and after a step that was logged and not validated before it stopped.
+
+        A later stage of a run begins with the policy that the one before it left, which was validated there.
+        """
+        self._at = step
+        self.view.begin(step)
+        done = self.course.last is not None and self.course.last.step == step
+        if not self._ranks.first(done) and self.validator.due(step, self.steps):
+            self.validate(step)
+        elif step == 0:
+            self._keep()
+        self._trainer.mark()
+
+    def validate(self, step: int) -> None:
+        """Evaluate on every rank with the whole weights at hand, log on one, and keep the weights if they are best."""
+        start = time.perf_counter()
+        with _whole_weights(self._trainer), self._ranks.together():
+            found = self._validation(step)
+        numbers = found.numbers
+        if numbers:
+            self.run.log(step, {**numbers, "time/validation": time.perf_counter() - start})
+            self.run.log_queries(step, self.validator.split, found.queries)
+            self.run.log_histograms(step, found.histograms)
+            self.view.validated(step, numbers, found.queries)
+        news = self.course.take(step, numbers)
+        for alert in news.alerts:
+            self._tell(step, alert)
+        if self._ranks.first(news.better):
+            self._keep()
+
+    def settle(self) -> None:
+        """End: the weights are those that the recipe keeps, and `run.json` says which, and why there was an end."""
+        course, spec = self.course, self.validator.spec
+        stop = course.stop
+        kept = self._ranks.first(course.best is not None and self._restores)
+        if kept and not sharded(self._trainer):
+            with self._ranks.together():
+                self.best.restore(self._trainer)
+        self._kept = kept
+        if stop and stop.why == "patience" and self._at < self.steps:
+            self.view.say(f"training ends after step {stop.step}: {stop.text}")
+        if kept and course.best and course.best.step != self._at:
+            self.view.say(
+                f"the policy that is kept is that after {course.best.step} steps, with the best {spec.split} "
+                f"{course.measure}: {course.best.value:.3f}"
+            )
+        self.run.update(policy=self._card(kept=kept), stopped=self._stopped())
+
+    def diverged(self) -> DivergedError:
+        """End where nothing can be sampled, with the best weights where they were kept; returns the error that says so.
+
+        No rank waits for another here, for it may be that one alone drew what made this happen.
+        """
+        args, best = self._trainer.args, self.course.best if self._restores else None
+        kept = ""
+        if best and not sharded(self._trainer):
+            self.best.restore(self._trainer)
+            kept = f"; the policy of step {self.run.in_whole(best.step)}, the best, is kept"
+        self.run.update(policy=self._card(kept=bool(kept)))
+        norm = f"{args.max_grad_norm:g}" if args.max_grad_norm else "off"
+        return DivergedError(
+            f"after step {self.run.in_whole(self._at)} nothing can be sampled from the policy: its weights grew until "
+            f"what it says of the next token is inf or nan. Lower trainer.trl.learning_rate ({args.learning_rate:g}), "
+            f"or set a lower trainer.trl.max_grad_norm ({norm}), and train anew{kept}"
+        )
+
+    def save_pieces(self, folder: Path) -> None:
+        """After the end, save a policy whose weights are sharded, as the trainer does; every rank must call."""
+        if self._kept:
+            with self._ranks.together():
+                self.best.copy_to(folder)
+        else:
+            self._trainer.save_model(str(folder))
+
+    @property
+    def _restores(self) -> bool:
+        stop = self.course.stop
+        return self.validator.spec.keep == "best" or (stop is not None and stop.why == "collapse")
+
+    def _card(self, *, kept: bool) -> dict[str, Any]:
+        """Which policy the run leaves, by which number it was chosen, and on which needs."""
+        course, split = self.course, self.validator.split
+        point = course.best if kept else course.last if course.last and course.last.step == self._at else None
+        return {
+            "keep": "best" if kept else "last",
+            "step": self.run.in_whole(point.step if point else self._at),
+            "measure": course.measure,
+            "value": point.value if point else None,
+            "split": split,
+            "chosen_on": split if kept else None,
+            "validations": course.validations,
+        }
+
+    def _stopped(self) -> dict[str, Any] | None:
+        stop = self.course.stop
+        return {**stop._asdict(), "step": self.run.in_whole(stop.step)} if stop else None
+
+    def _keep(self) -> None:
+        """Keep the weights as they are now, where they may be wanted again."""
+        spec, point = self.validator.spec, self.course.best
+        if spec.keep == "best" or spec.alarm.action == "stop":
+            with self._ranks.together():
+                self.best.save(self._trainer)
+        if point:
+            step = self.run.in_whole(point.step)
+            self.run.update(
+                best={"step": step, "measure": self.course.measure, "value": point.value, "split": spec.split}
+            )
+
+    def _tell(self, step: int, alert: Alert) -> None:
+        title = "stopped" if alert.level == "stop" else "warning"
+        self.run.alert(step, f"{title}: {alert.sign}", alert.record())
+        ending = "; training stops, and the best policy so far is kept" if alert.level == "stop" else ""
+        self.view.warn(f"{title} after step {step}: {alert.text}{ending}")
+
+    def _look_at_weights(self, step: int) -> None:
+        """Nothing can be sampled from weights that are not finite: that ends a run before it fails."""
+        if self.validator.spec.alarm.action == "off":
+            return
+        weights = self._trainer.accelerator.unwrap_model(self._trainer.model).parameters()
+        if self._ranks.any(not all(bool(part.isfinite().all()) for part in weights)):
+            self._tell(step, self.course.broken(step))
+
+    def _validation(self, step: int) -> Validation:
+        try:
+            return self.validator()
+        except RemoteError as error:
+            if not self._lenient:
+                raise
+            self.view.say(f"no validation after {step} steps: {error}")
+            return Validation({}, [], {})
+
+
+def _whole_weights(trainer: Any) -> Any:
+    """The context in which every rank can generate: sharded weights are gathered, others are there already."""
+    if trainer is None or not sharded(trainer):
+        return nullcontext()
+    from trl.models.utils import unwrap_model_for_generation
+
+    return unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator)

@@ -1,0 +1,261 @@
+"""A value that a part cannot use is told by `recr1 check`, under its path, and by the constructor in the same words."""
+
+from __future__ import annotations
+
+import typing
+
+import pytest
+
+import rewards
+from recr1 import policies
+from recr1.cli.main import run
+from recr1.config.build import KINDS, check_part, find_class
+from recr1.config.options import options_of
+from retrievers import BUILTIN
+from retrievers.base import Catalog
+from retrievers.combine import scorers
+from retrievers.dense import encoders
+
+CATALOG = Catalog(["a", "b"], ["red lamp", "blue tent"], {"title": ["red lamp", "blue tent"]})
+NAN, INFINITE = float("nan"), float("inf")
+BM25 = {"k1": [-1, NAN, INFINITE], "b": [-0.1, 1.1, NAN]}
+WORDS = {"fields": [{}, {"title": 0}, {"title": -1}, {"title": NAN}], "stopwords": ["klingon"], "stemmer": ["klingon"]}
+LINE = {
+    "timeout": [0, -1, NAN, INFINITE],
+    "attempts": [0, -1],
+    "rate": [0, -1, NAN],
+    "threads": [0, -1],
+    "cooldown": [0, -1, NAN],
+    "max_chars": [0, -1],
+}
+ELASTIC = {
+    **BM25,
+    **LINE,
+    "url": ["host:9200", "http://me:secret@host"],
+    "fields": [{}, {"title": 0}, {"ti tle": 1}],
+    "query": [{"match_all": {}}],
+    "id_field": ["sku"],
+    "tiebreak": ["sku"],
+    "headers": [{"authorization": "Bearer x"}, {"x": "${NO_SUCH_VARIABLE}"}],
+}
+ADDITIVE = {"slope": [0.0, -1.0, NAN, INFINITE], "cap": [0.0, -1.0, NAN, INFINITE]}
+NO_MEASURE = {"measure": ["nDCG", "nDCG@0", "nDCG@-1", "nDGC@10", "nDCG(gain=zzz)@10", "Gini@10", ""]}
+NDCG = {"type": "measure", "measure": "nDCG@10"}
+SPEAKER = {"type": "tests.recr1.policies.speaker:Speaker", "lines": ["[red lamp]"]}
+SIZES = ("candidates", "nlist", "nprobe", "hnsw_m", "ef_construction", "ef_search", "pq_m")
+
+NEEDED = {
+    "http": {"url": "http://host", "body": {"q": "{query}"}},
+    "service": {"url": "http://host"},
+    "dense": {"encoder": {"type": "hashing"}},
+    "milvus": {"encoder": {"type": "hashing"}},
+    "hybrid": {"parts": [{"type": "bm25"}, {"type": "rank_bm25"}]},
+    "cached": {"retriever": {"type": "bm25"}},
+    "rerank": {"retriever": {"type": "bm25"}, "scorer": {"type": "cross_encoder", "model": "some/model"}},
+    "sentence_transformers": {"model": "some/model"},
+    "cross_encoder": {"model": "some/model"},
+    "measure": {"measure": "nDCG@10"},
+    "gain": {"measure": "nDCG@10"},
+    "shuffled": {"measure": "nDCG@10"},
+    "annealed": {"measure": "nDCG@10"},
+    "phrases": {"phrases": ["in stock"]},
+    "rank_tiers": {"places": [1, 10], "pays": [1.0, 0.5]},
+    "across": {"reward": NDCG, "retrievers": [{"type": "rank_bm25"}]},
+    "worth": {"fields": {"margin": 0.5}},
+    "scripted": {"answers": {"mug": "red mug"}},
+    "transformers": {"model": "tiny-shopper"},
+    "few_shot": {"policy": SPEAKER},
+    "prompt_search": {"policy": SPEAKER},
+    "best_of": {"policy": SPEAKER},
+}
+"""What each type must have beside the value that is wrong."""
+
+BAD = {
+    "retriever": {
+        "bm25": {**BM25, **WORDS},
+        "rank_bm25": {**BM25, **WORDS, "epsilon": [-0.1, NAN, INFINITE]},
+        "lucene": {
+            **BM25,
+            **WORDS,
+            "mu": [0, -1, NAN, INFINITE],
+            "rm3_items": [-1],
+            "rm3_terms": [0],
+            "rm3_weight": [-0.1, 1.1, NAN],
+            "threads": [0, 65],
+        },
+        "http": {**LINE, "url": ["host", "http://me:secret@host"], "body": [{"q": "all"}], "headers": [{"token": "x"}]},
+        "opensearch": ELASTIC,
+        "elasticsearch": ELASTIC,
+        "postgres": {
+            **LINE,
+            "fields": [{}, {"title": 0}, dict.fromkeys("abcde", 1)],
+            "dsn": ["password=x", "postgresql://me@host", "not a dsn"],
+            "id_column": ["sku"],
+            "vector": ["words"],
+            "normalization": [-1, 64],
+        },
+        "milvus": {
+            **LINE,
+            "uri": ["host:19530", "http://me:secret@host", "./no/such/folder/m.db"],
+            "token_env": ["NO_SUCH_VARIABLE"],
+            "id_field": ["sku"],
+            "vector_field": ["v"],
+        },
+        "dense": {size: [0, -1, 1] for size in SIZES},
+        "hybrid": {"rrf_k": [-1, NAN], "depth": [0], "weights": [[1], [1, 0], [1, NAN]], "parts": [[{"type": "bm25"}]]},
+        "cached": {"memory": [-1, 0], "disk_mb": [0, -1]},
+        "service": {"url": ["host"], "timeout": [0, NAN], "attempts": [0]},
+        "rerank": {"depth": [0, -1]},
+    },
+    "encoder": {
+        "hashing": {"dim": [0, 7, 12, -8], "ngrams": [1, 0]},
+        "sentence_transformers": {"batch_size": [0], "model": ["./no/such/folder"]},
+    },
+    "scorer": {"cross_encoder": {"batch_size": [0], "max_length": [7], "model": ["./no/such/folder"]}},
+    "reward": {
+        "measure": NO_MEASURE,
+        "gain": NO_MEASURE,
+        "shuffled": NO_MEASURE,
+        "annealed": {**NO_MEASURE, "start": [10, 0, -1], "steps": [0, -1]},
+        "format": {"valid": [NAN, INFINITE], "invalid": [NAN, -INFINITE, 1.5]},
+        "length": {**ADDITIVE, "budget": [0, -1]},
+        "operators": {**ADDITIVE, "budget": [-1]},
+        "group_length": {"free": [0, -1]},
+        "repetition": {"run": [0, -1]},
+        "unmatched": {"stemmer": ["klingon", ""]},
+        "copied": {"title_words": [0, -1], "id_characters": [0, -1]},
+        "phrases": {"phrases": [[], [""], ["in stock", "!?"]]},
+        "drift": {"at_least": [0.0, -0.1, 1.1, NAN, INFINITE]},
+        "log_rank": {"cutoff": [0, -1], "rel": [0, -1]},
+        "rank_tiers": {
+            "places": [[0, 10], [10, 10], [10, 1], [-1, 1]],
+            "pays": [[], [1.0], [0.5, 1.0], [-1.0, -2.0], [NAN, 0.5], [INFINITE, 0.5]],
+            "rel": [0, -1],
+        },
+        "across": {
+            "reward": [{"type": "across", "reward": NDCG, "retrievers": [{"type": "bm25"}]}],
+            "retrievers": [[], [{"type": "bm25"}, {"type": "bm25"}]],
+        },
+        "worth": {
+            "fields": [{"margin": -1.0}, {"margin": NAN}, {"margin": INFINITE}],
+            "cutoff": [0, -1],
+            "stock": [""],
+            "relevance": [-1.0, NAN, INFINITE],
+        },
+        "crowding": {"cutoff": [0, -1]},
+    },
+    "policy": {
+        "echo": {},
+        "scripted": {},
+        "transformers": {
+            "model": ["./no/such/folder"],
+            "lora_rank": [-1],
+            "lora_alpha": [0, -1],
+            "lora_dropout": [-0.1, 1, NAN],
+            "lora_targets": [["q_proj"]],
+            "use_dora": [True],
+            "max_new_tokens": [0, -1],
+            "temperature": [0, -1, NAN, INFINITE],
+            "batch_size": [0, -1],
+        },
+        "keywords": {"top": [0, -1], "language": ["english", "E"]},
+        "prf": {"items": [0], "terms": [0], "words": [0], "weight": [-0.1, 1.1, NAN]},
+        "few_shot": {"shots": [0], "needs": [0], "samples": [0]},
+        "prompt_search": {"prompts": [1], "budget": [10], "instructions": [[" "]]},
+        "best_of": {"n": [1, 0]},
+        "best_item": {"words": [0]},
+        "term_oracle": {"terms": [0], "items": [0], "tried": [0], "measure": ["nDCG"]},
+    },
+}
+"""For each type, values of the right kind that it cannot use."""
+
+ANY_NUMBER = {"seed"}
+"""Numeric options of which no value is wrong."""
+
+CASES = [
+    pytest.param(kind, name, option, value, id=f"{name}-{option}-{value}")
+    for kind, types in BAD.items()
+    for name, options in types.items()
+    for option, values in options.items()
+    for value in values
+]
+
+
+def spec(name, option, value):
+    return {"type": name, **NEEDED.get(name, {}), option: value}
+
+
+def test_no_built_in_type_is_left_out():
+    assert set(BAD["retriever"]) == set(BUILTIN)
+    assert set(BAD["encoder"]) == set(encoders.BUILTIN)
+    assert set(BAD["scorer"]) == set(scorers.BUILTIN)
+    assert set(BAD["reward"]) == set(rewards.BUILTIN)
+    assert set(BAD["policy"]) == set(policies.BUILTIN)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, types in BAD.items() for name in types])
+def test_no_number_is_left_out(kind, name):
+    known = options_of(find_class(kind, name), takes=KINDS[kind].takes)
+    numeric = {
+        key for key, option in known.items() if {int, float} & {option.annotation, *typing.get_args(option.annotation)}
+    }
+    assert numeric - set(BAD[kind][name]) - ANY_NUMBER == set()
+
+
+@pytest.mark.parametrize(("kind", "name", "option", "value"), CASES)
+def test_a_check_tells_it_under_its_path(kind, name, option, value):
+    paths = {problem.path for problem in check_part(kind, spec(name, option, value), kind)}
+    assert any(path == f"{kind}.{option}" or path.startswith(f"{kind}.{option}.") for path in paths), paths
+
+
+@pytest.mark.parametrize(("kind", "name", "option", "value"), CASES)
+def test_the_constructor_refuses_it_in_the_same_words(kind, name, option, value):
+    told = {
+        problem.path.removeprefix(f"{kind}.") + ": " + problem.what
+        for problem in check_part(kind, spec(name, option, value), kind)
+    }
+    options = {key: given for key, given in spec(name, option, value).items() if key != "type"}
+    with pytest.raises(ValueError, match=r"^\w") as refused:
+        find_class(kind, name)(*[CATALOG] * KINDS[kind].takes, **options)
+    assert str(refused.value) in told
+
+
+@pytest.mark.parametrize(
+    ("outer", "place"),
+    [
+        ({"type": "cached", "retriever": ...}, "retriever"),
+        ({"type": "rerank", "retriever": ..., "scorer": {"type": "cross_encoder", "model": "m"}}, "retriever"),
+        ({"type": "hybrid", "parts": [{"type": "bm25"}, ...]}, "parts.1"),
+        ({"type": "cached", "retriever": {"type": "hybrid", "parts": [..., {"type": "bm25"}]}}, "retriever.parts.0"),
+    ],
+)
+@pytest.mark.parametrize(
+    "inner", [{"type": "bm25", "k1": -1}, {"type": "rank_bm25", "k1": -1}, {"type": "lucene", "k1": -1}]
+)
+def test_it_is_told_inside_of_other_retrievers(outer, place, inner):
+    def filled(part):
+        if isinstance(part, dict):
+            return {key: filled(value) for key, value in part.items()}
+        return [filled(value) for value in part] if isinstance(part, list) else inner if part is ... else part
+
+    assert f"retriever.{place}.k1" in {problem.path for problem in check_part("retriever", filled(outer), "retriever")}
+
+
+def test_what_is_wrong_outside_and_inside_is_told_at_once():
+    wrong = {
+        "type": "hybrid",
+        "depth": 0,
+        "parts": [{"type": "bm25", "b": 2, "k1": -1}, {"type": "dense", "encoder": {"type": "hashing", "dim": 7}}],
+    }
+    paths = {problem.path for problem in check_part("retriever", wrong, "retriever")}
+    assert paths == {"retriever.depth", "retriever.parts.0.k1", "retriever.parts.0.b", "retriever.parts.1.encoder.dim"}
+
+
+def test_the_command_lists_all_of_them_before_anything_loads(capsys):
+    assert run(["check", "toy/echo", "retriever.k1=-1", "retriever.b=2", "retriever.stemmer=klingon"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[-2:] for line in lines[1:3]] == [
+        ["retriever.k1", "must be 0 or more (0.9 to 1.5 is usual), got -1"],
+        ["retriever.b", "must be between 0 (length is ignored) and 1, got 2"],
+    ]
+    assert "retriever.stemmer: no language is called 'klingon'" in lines[3]

@@ -1,0 +1,53 @@
+"""YAML 1.2: what plain values mean, and that everything written is read as it was."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from recr1.config import yaml12
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=1), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(values)
+@example({"\x85": "\u2028 \r"})
+def test_any_plain_value_is_read_as_it_was_written(value):
+    document = yaml12.read(yaml12.write(value))
+    assert (document.value, document.problems) == (value, [])
+
+
+@pytest.mark.parametrize(
+    "text", ["1e-5", "1e5", "no", "on", "010", "0o17", "1:30", "~", "null", "2024-01-01", "=", "<<"]
+)
+def test_a_text_that_looks_like_something_else_stays_a_text(text):
+    assert yaml12.read(yaml12.write({"a": text})).value == {"a": text}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-5", 1e-5),
+        ("1.", 1.0),
+        (".5", 0.5),
+        ("-.inf", -math.inf),
+        ("010", 10),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("True", True),
+        ("yes", "yes"),
+        ("1:30", "1:30"),
+        ("2024-01-01", "2024-01-01"),
+        ("", None),
+    ],
+)
+def test_plain_values_are_those_of_yaml_1_2(text, value):
+    found = yaml12.read(f"a: {text}").value["a"]
+    assert (found, type(found)) == (value, type(value))

@@ -1,0 +1,95 @@
+"""Weights in memory once: shared within, not outside, never those of another kind, and let go when nobody asks."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+
+from recr1.baselines.best_of import BestOf
+from recr1.baselines.few_shot import FewShot
+from recr1.cli.compare import _Loader as Loader
+from recr1.config.build import Part
+from recr1.policies.sharing import Shared, Weights, models_of, path_of, shared_weights
+from recr1.policies.transformers import Transformers
+
+TINY = "tiny-shopper"
+SPEC = {"type": "transformers", "model": TINY, "max_new_tokens": 4}
+CHATS = [[{"role": "user", "content": "a red lamp for my desk"}]]
+
+
+def test_policies_of_the_same_weights_share_them_and_write_as_they_would_alone():
+    alone = Transformers(model=TINY, max_new_tokens=4)
+    with shared_weights():
+        one, two = Transformers(model=TINY, max_new_tokens=4), Transformers(model=TINY, max_new_tokens=8, seed=3)
+        nested = BestOf(policy=SPEC)._policy, FewShot(policy=SPEC)._policy
+    assert all(policy.model is one.model and policy.tokenizer is one.tokenizer for policy in (two, *nested))
+    assert alone.model is not one.model
+    assert [two.max_new_tokens, one.max_new_tokens] == [8, 4]
+    assert one.generate(CHATS, 0) == alone.generate(CHATS, 0)
+    assert one.generate(CHATS, 3) == alone.generate(CHATS, 3)
+
+
+def test_nothing_is_shared_outside():
+    with shared_weights():
+        one = Transformers(model=TINY)
+    assert Transformers(model=TINY).model is not one.model
+
+
+def test_tokens_are_counted_for_each_policy():
+    with shared_weights():
+        one, two = Transformers(model=TINY, max_new_tokens=4), Transformers(model=TINY, max_new_tokens=4)
+    one.generate(CHATS, 0)
+    assert one.spent.written > 0 and two.spent.written == 0
+
+
+def test_weights_of_another_precision_or_with_an_adapter_are_others():
+    with shared_weights():
+        plain, half = Transformers(model=TINY), Transformers(model=TINY, dtype="bfloat16")
+        adapted, again = (Transformers(model=TINY, lora_rank=2, lora_targets=["q_proj"]) for _ in range(2))
+        other = Transformers(model=TINY, lora_rank=2, lora_targets=["k_proj"])
+    assert len({id(policy.model) for policy in (plain, half, adapted, other)}) == 4
+    assert adapted.model is again.model
+    assert not any("lora" in name for name, _ in plain.model.named_parameters())
+
+
+def test_a_folder_is_the_same_however_it_is_named(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert path_of("model") == path_of("./model") == path_of(str(tmp_path / "model")) != path_of("org/model")
+    assert path_of(TINY) == path_of(path_of(TINY))
+
+
+def test_what_nobody_asks_for_any_more_is_let_go():
+    class Model:
+        pass
+
+    shared, weights = Shared(), Weights(path_of("org/model"), "float32")
+    held = weakref.ref(shared.once(weights, Model))
+    shared.keep(["org/model", "other"])
+    assert shared.once(weights, Model) is held()
+    shared.keep(["other"])
+    gc.collect()
+    assert held() is None
+
+
+def test_the_models_of_a_policy_are_those_within_it_too():
+    assert models_of({"policy": {"type": "few_shot", "policy": SPEC, "model": "a"}, "model": "b"}) == {"a", "b", TINY}
+    assert models_of({"model": None, "n": 3}) == set()
+
+
+def test_a_comparison_keeps_a_model_until_its_last_policy_is_loaded():
+    parts = [Part("transformers", {"model": TINY}), Part("best_of", {"policy": SPEC}), Part("echo")]
+    with shared_weights() as shared:
+        load = Loader(parts, shared)
+        one, two = load(parts[0], "one"), load(parts[1], "two")
+        assert two._policy.model is one.model and len(shared._held) == 1
+        load(parts[2], "three")
+        assert shared._held == {}
+
+
+def test_weights_are_given_back_after_an_error():
+    with pytest.raises(KeyError), shared_weights():
+        raise KeyError("x")
+    assert Transformers(model=TINY).model is not Transformers(model=TINY).model

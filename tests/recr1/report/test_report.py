@@ -1,0 +1,237 @@
+"""What a report says, what it refuses, and that nothing written by a model becomes markup."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+from markdown_it import MarkdownIt
+
+from recr1.cli.main import run as recr1
+from recr1.errors import RunError
+from recr1.report import html, markdown, page, read_source
+from recr1.report.pool import grouped
+from recr1.report.queries import changes, rank_change
+from recr1.report.verdict import verdict
+from tests.recr1.report.runs import HOSTILE, make_run
+
+
+class Outline(HTMLParser):
+    """Elements, headings, ids, and the addresses that a page names."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.headings, self.ids, self.addresses, self.open = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        held = dict(attributes)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        self.ids += [held["id"]] if "id" in held else []
+        self.addresses += [held[name] for name in ("src", "href", "xlink:href") if name in held]
+
+
+@pytest.fixture(scope="module")
+def made(finished):
+    return page([read_source(finished)])
+
+
+@pytest.fixture(scope="module")
+def text(made):
+    return html(made)
+
+
+def edit(path, **facts):
+    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+
+
+def test_the_verdict_leads_with_gain_interval_and_p(made):
+    assert re.fullmatch(
+        r"The trained policy is not distinguishable from the raw need \([+]0\.\d{3} nDCG@10, 95% CI .*, p = .*\), "
+        r"not distinguishable from the untrained policy \(.*\), on 6 held-out needs of 'test'\.",
+        made.parts[0].verdict.sentence,
+    )
+
+
+def test_a_page_asks_no_other_place_for_anything(text):
+    outline = Outline(text)
+    assert [address for address in outline.addresses if not address.startswith(("#", "data:"))] == []
+    assert not {"script", "iframe", "img", "object"} & set(outline.tags)
+    assert re.findall(r"@import|url\((?!#)", text) == []
+
+
+def test_what_a_model_wrote_is_text_in_html(text):
+    assert "<script" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+
+
+def test_what_a_model_wrote_is_text_in_markdown(made):
+    shown = MarkdownIt("commonmark").render(markdown(made))
+    assert "<script" not in shown and "<a " not in shown and "<code>lamp" not in shown
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; |[x](javascript:1)| `lamp`" in shown
+
+
+def test_ids_are_distinct_and_every_link_within_the_page_has_its_target(text):
+    outline = Outline(text)
+    assert len(outline.ids) == len(set(outline.ids))
+    assert {a[1:] for a in outline.addresses if a.startswith("#")} <= set(outline.ids)
+
+
+def test_headings_never_skip_a_level(text):
+    levels = Outline(text).headings
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(below - above <= 1 for above, below in pairwise(levels))
+
+
+def test_every_picture_has_its_words_and_its_numbers(made):
+    figures = [*made.curves, made.parts[0].standing, made.parts[0].moved]
+    assert len(figures) > 8
+    assert all(figure.says and figure.rows and len(figure.rows[0]) == len(figure.header) for figure in figures)
+
+
+def test_pictures_take_their_colours_from_the_page(made):
+    for figure in [*made.curves, made.parts[0].moved]:
+        assert "var(--ink)" in figure.svg or "var(--faint)" in figure.svg
+        assert set(re.findall(r"(?:fill|stroke): (#\w+)", figure.svg)) == set()
+
+
+def test_the_table_has_floor_policies_and_ceiling_with_the_numbers_of_the_evaluation(made, finished):
+    table = made.parts[0].results[0]
+    assert [row[0] for row in table.rows] == ["raw need (floor)", "untrained", "trained", "ceiling"]
+    saved = json.loads((finished / "eval/test/trained/eval.json").read_text())["measures"]["nDCG@10"]["policy"]
+    assert table.rows[2][1] == "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**saved)
+
+
+def test_where_the_first_relevant_item_moved_counts_every_need_once(made):
+    rows = made.parts[0].moved.rows
+    assert sum(int(cell) for row in rows for cell in row[1:]) == 6
+
+
+def test_what_lost_most_says_what_each_query_found(made):
+    worst = made.parts[0].lost[0]
+    assert [one.by for one in worst.tried] == ["raw need", "untrained", "trained"]
+    assert worst.tried[2].query == HOSTILE and worst.change < 0
+    assert worst.tried[0].found and worst.tried[0].found[0]["title"]
+
+
+def test_the_run_card_says_how_to_do_it_again(made, finished, text):
+    card = made.cards[0]
+    assert card.again.startswith(f"recr1 train {finished}/recipe.yaml --out ")
+    assert dict(card.facts)["catalog fingerprint"] == json.loads((finished / "run.json").read_text())["catalog"]
+    assert "type: bm25" in card.recipe and "numpy" in dict(card.versions)
+
+
+def test_the_command_writes_both_files_and_says_the_verdict(copied, capsys):
+    assert recr1(["report", str(copied)]) == 0
+    assert (copied / "report.html").stat().st_size > 50_000 and (copied / "report.md").read_text().startswith("# lamp")
+    assert "The trained policy is" in capsys.readouterr().out
+
+
+def test_a_run_that_was_not_evaluated_says_the_command_for_it(copied):
+    shutil.rmtree(copied / "eval")
+    said = verdict(grouped([read_source(copied)])[0])
+    assert "an indication, not a result" in said.sentence
+    assert f"recr1 eval {copied} --split test" in said.remarks[0]
+
+
+def test_a_run_that_only_began_has_a_report(copied):
+    shutil.rmtree(copied / "eval")
+    for name in ("metrics.jsonl", "rollouts.jsonl"):
+        (copied / name).write_text('{"step": 1, "ti')
+    edit(copied / "run.json", status="running", seconds=None)
+    made = page([read_source(copied)])
+    assert "Nothing can be said yet" in made.parts[0].verdict.sentence
+    assert [notice.title for notice in made.notices] == ["Not finished"]
+    assert "Nothing was logged yet" in html(made)
+    assert markdown(made)
+
+
+def test_an_accepted_leak_stands_at_the_top(copied):
+    leak = "2 of 6 test needs stand in training"
+    edit(copied / "run.json", splits={"accepted": [leak]}, status="failed", error="Boom: <b>")
+    (copied / "alerts.jsonl").write_text('{"step": 3, "level": "warning", "sign": "kl", "text": "far"}\n')
+    made = page([read_source(copied)])
+    assert [(one.level, one.title) for one in made.notices] == [
+        ("stop", "Leak accepted"),
+        ("stop", "Failed"),
+        ("warning", "Alarm: kl"),
+    ]
+    text = html(made)
+    assert (
+        text.index(leak) < text.index('id="verdict"') and "<b>" not in text.split('id="verdict"')[0].split("<main")[1]
+    )
+
+
+def test_a_validation_is_no_held_out_result(copied):
+    for file in (copied / "eval/test").rglob("eval.json"):
+        edit(file, split="validation")
+    remarks = verdict(grouped([read_source(copied)])[0]).remarks
+    assert any("may have chosen the checkpoint" in remark for remark in remarks)
+
+
+def test_an_evaluation_that_kept_no_ranks_of_the_raw_need_has_none(copied):
+    for file in copied.rglob("per_need.jsonl"):
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        for line in lines:
+            del line["floor"], line["found"]
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    pooled = grouped([read_source(copied)])[0].splits["test"]
+    assert rank_change(pooled[-1]) is None
+    won, _lost = changes(pooled, "nDCG@10")
+    assert {one.found for one in won[0].tried} == {None}
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match=r"is no run folder: it holds no run\.json"):
+        read_source(tmp_path)
+
+
+def test_an_evaluation_whose_files_do_not_go_together_is_refused(copied):
+    file = copied / "eval/test/trained/per_need.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:3]))
+    with pytest.raises(RunError, match=r"eval\.json and per_need\.jsonl are not of one evaluation"):
+        read_source(copied)
+
+
+def test_a_broken_line_names_its_file(copied):
+    (copied / "metrics.jsonl").write_text('{"step": 1}\n{"stp": 2}\n')
+    with pytest.raises(RunError, match=r"metrics\.jsonl:2: no 'step' in this line"):
+        read_source(copied)
+
+
+def test_a_run_named_twice_is_refused(copied, capsys):
+    assert recr1(["report", str(copied), f"{copied}/"]) == 2
+    assert "is named twice" in capsys.readouterr().err
+
+
+def test_an_output_that_is_no_html_file_is_refused(copied, capsys):
+    assert recr1(["report", str(copied), "--out", "here"]) == 2
+    assert "name it here.html" in capsys.readouterr().err
+
+
+def test_seeds_are_pooled_and_their_gains_told_apart(finished, tmp_path):
+    other = make_run(tmp_path / "other", seed=1, skill=0.5).path
+    made = page([read_source(finished), read_source(other)])
+    assert [part.name for part in made.parts] == ["lamp-run and 1 more (seeds 0, 1)"]
+    assert "(mean of 2 runs)" in made.parts[0].verdict.sentence
+    means = [json.loads((run / "eval/test/trained/eval.json").read_text()) for run in (finished, other)]
+    mean = sum(one["measures"]["nDCG@10"]["policy"]["mean"] for one in means) / 2
+    assert made.parts[0].results[0].rows[2][1].startswith(f"{mean:.3f} ")
+    assert "over the 2 runs" in made.parts[0].verdict.remarks[0]
+    assert made.curves[0].header == ["step", "lamp-run", "other"]
+
+
+def test_recipes_stand_side_by_side(finished, tmp_path):
+    other = make_run(tmp_path / "other", steps=3, judged=False)
+    recipe = (other.path / "recipe.yaml").read_text()
+    (other.path / "recipe.yaml").write_text(recipe.replace("k: 10", "k: 20"))
+    made = page([read_source(finished), read_source(other.path)])
+    assert [row[:2] for row in made.side_by_side.rows] == [["lamp-run", "test"], ["other", "not evaluated"]]
+    assert made.side_by_side.notes == ["All runs searched the same catalog with the same retriever."]
+    assert html(made)

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from recr1.config.build import build
+from recr1.errors import DataError, RecipeError, UserError
+from recr1.tasks.files import FilesTask
+from tests.recr1.tasks.folders import CORPUS, HEADER, QRELS, QUERIES, jsonl, tsv, write_folder, write_split_folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_folder(tmp_path)
+
+
+@pytest.fixture
+def beir(tmp_path):
+    return write_split_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("corpus.jsonl", "", r"corpus\.jsonl: no catalog items here: the file has no rows"),
+        ("corpus.jsonl", '{"_id": "a"}\n', r"corpus\.jsonl:1: no field 'title' or 'text' here; there are: _id"),
+        ("corpus.jsonl", '{"sku": "a", "text": "b"}\n', r"1: no field '_id' or .* \(name it with columns: \{it"),
+        ("corpus.jsonl", jsonl([*CORPUS, {"text": "b"}]), r"corpus\.jsonl:4: no field '_id' here; there are: text"),
+        ("corpus.jsonl", jsonl([*CORPUS, CORPUS[1]]), r"corpus\.jsonl:4: item id 'pan' is on line 2 already"),
+        ("corpus.jsonl", '{"_id": "", "text": "b"}\n', r"corpus\.jsonl:1: field '_id' is empty: it must be text"),
+        ("corpus.jsonl", '{"_id": 1.0, "text": "b"}\n', r"corpus\.jsonl:1: field '_id' is 1.0: it must be text"),
+        ("corpus.jsonl", '{"_id": true, "text": "b"}\n', r"corpus\.jsonl:1: field '_id' is True: it must be text"),
+        ("corpus.jsonl", '{"_id": "a", "text": ""}\n', r"every item's text \(text\) is empty: name other"),
+        ("corpus.jsonl", '{"_id": "a", "text": "b"\n', r"corpus\.jsonl:1: not JSON: "),
+        ("queries.jsonl", '{"_id": "q0"}\n', r"queries\.jsonl:1: no field 'text' or 'query' here; there are: _id"),
+        ("queries.jsonl", '{"_id": "q0", "text": " "}\n', r"queries\.jsonl:1: field 'text' is empty"),
+        ("queries.jsonl", '{"_id": "q0", "text": null}\n', r"queries\.jsonl:1: field 'text' is empty"),
+        ("queries.jsonl", jsonl([*QUERIES, QUERIES[0]]), r"queries\.jsonl:61: need id 'q0' is on line 1 already"),
+        ("queries.jsonl", b'{"_id": "q0", "text": "caf\xe9"}\n', r"queries\.jsonl:1: not UTF-8: byte 0xe9 at place 27"),
+        ("qrels.tsv", tsv([("q0", "mug", "0.5")]), r"qrels\.tsv:2: grade '0.5' is not an integer: write"),
+        ("qrels.tsv", tsv([("q0", "mug", "9" * 30)]), r"qrels\.tsv:2: grade '9999.*' is not an integer"),
+        ("qrels.tsv", tsv([("q0", "mug", "")]), r"qrels\.tsv:2: grade '' is not an integer"),
+        ("qrels.tsv", "query-id\tcorpus-id\nq0\tmug\n", r"qrels\.tsv:2: no field 'score' or 'grade' or 'relev"),
+        ("qrels.tsv", HEADER + "q0\tmug\n", r"qrels\.tsv:2: 2 columns, but the header \(line 1\) has 3"),
+        ("qrels.tsv", HEADER, r"qrels\.tsv: no judgements here: the file has no rows"),
+        ("qrels.tsv", tsv([*QRELS, ("q0", "mgu", 1)]), r"qrels\.tsv:62: unknown item 'mgu': add them to the"),
+        ("qrels.tsv", tsv([*QRELS, ("q99", "mug", 1)]), r"qrels\.tsv:62: unknown need 'q99': add them to the file of"),
+        ("qrels.tsv", tsv([("q0", "mug", 0), *QRELS[5:]]), r"5 of 60 needs .* \('q0', 'q1', 'q2', \.\.\.\)"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_file_is_said_with_file_and_line(folder, name, content, message):
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=message):
+        FilesTask(path=str(folder))
+
+
+def test_many_unknown_items_are_one_error_with_their_count(folder):
+    (folder / "qrels.tsv").write_text(tsv([*QRELS, *(("q0", f"gone{n}", 1) for n in range(5000))]))
+    with pytest.raises(
+        DataError, match=r"tsv:62: unknown item 'gone0' \(the first of 5,000 such rows\): .*unknown_items"
+    ):
+        FilesTask(path=str(folder))
+
+
+def test_truncated_gzip_is_named(folder):
+    whole = gzip.compress(tsv(QRELS).encode())
+    (folder / "qrels.tsv").unlink()
+    (folder / "qrels.tsv.gz").write_bytes(whole[:-20])
+    with pytest.raises(
+        DataError, match=r"qrels\.tsv\.gz:\d+: the gzip file is cut off here: copy or download it again"
+    ):
+        FilesTask(path=str(folder))
+
+
+def test_a_missing_folder_is_named_with_where_it_was_looked_for(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere: no such folder \(seen from .*\): set the task's path to your data"):
+        FilesTask(path=str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("corpus.jsonl", r"no file with the catalog \(corpus\): looked for corpus\.jsonl, corpus\.tsv"),
+        ("queries.jsonl", r"no file with the needs \(queries\): looked for queries\.jsonl, "),
+        ("qrels.tsv", r"no file with the judgements \(qrels\): looked for qrels, qrels\.jsonl, qrels\.tsv"),
+    ],
+)
+def test_a_missing_file_is_named_with_what_was_looked_for(folder, name, message):
+    (folder / name).unlink()
+    with pytest.raises(DataError, match=message):
+        FilesTask(path=str(folder))
+
+
+def test_a_need_in_two_split_files_is_refused(beir):
+    (beir / "qrels/test.tsv").write_text(tsv(QRELS[48:]))
+    with pytest.raises(DataError, match=r"test\.tsv: 2 needs are also in dev\.tsv, the first is 'q48': a need belongs"):
+        FilesTask(path=str(beir))
+
+
+def test_a_split_file_without_a_positive_is_refused_whatever_is_excluded(beir):
+    (beir / "qrels/dev.tsv").write_text(tsv([("q40", "mug", 0)]))
+    with pytest.raises(DataError, match=r"dev\.tsv: 1 of 1 needs have no positive grade \('q40'\): judge them, or"):
+        FilesTask(path=str(beir))
+    with pytest.raises(
+        DataError, match=r"dev\.tsv: the split 'validation' is empty: no need here has a positive grade"
+    ):
+        FilesTask(path=str(beir), without_positive="exclude")
+
+
+def test_a_share_that_no_need_falls_into_is_refused(folder):
+    (folder / "queries.jsonl").write_text(jsonl(QUERIES[:2]))
+    (folder / "qrels.tsv").write_text(tsv(QRELS[:2]))
+    with pytest.raises(DataError, match=r"qrels\.tsv: the split '\w+' is empty: none of 2 needs fell into its share"):
+        FilesTask(path=str(folder))
+
+
+def test_two_files_for_one_thing_are_refused(beir):
+    (beir / "qrels.csv").write_text("")
+    with pytest.raises(DataError, match=r"qrels/ and qrels\.csv could each be the judgements: name one by qrels"):
+        FilesTask(path=str(beir))
+    (beir / "qrels/validation.tsv").write_text("")
+    with pytest.raises(DataError, match=r"dev\.tsv and validation\.tsv could each be the validation split"):
+        FilesTask(path=str(beir), qrels="qrels/")
+
+
+def test_a_folder_without_split_files_is_refused(beir):
+    for file in (beir / "qrels").iterdir():
+        file.unlink()
+    with pytest.raises(
+        DataError, match=r"qrels: no split file: looked for train\.tsv, dev\.tsv, .*test\.tsv, and with"
+    ):
+        FilesTask(path=str(beir))
+
+
+def test_an_unknown_text_field_is_refused_with_those_there(folder):
+    with pytest.raises(
+        DataError, match=r"text_fields: no item has a flat field 'tilte'; did you mean 'title'\? \(fields: t"
+    ):
+        FilesTask(path=str(folder), text_fields=["tilte", "text"])
+    with pytest.raises(DataError, match="text_fields: no item has a flat field 'metadata'"):
+        FilesTask(path=str(folder), text_fields=["title", "metadata"])
+
+
+def test_splits_beside_a_file_for_each_split_is_refused(beir):
+    with pytest.raises(UserError, match="splits: leave it out; the data has a qrels file for each split already"):
+        FilesTask(path=str(beir), splits={"train": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"columns": {"item": "sku"}}, r"task.columns: no role 'item'; did you mean 'item_id'\? \(roles: item_id, "),
+        ({"splits": {"train": 0.5}}, r"task.splits: the shares must sum to 1, got 0.5"),
+        ({"splits": {}}, r"task.splits: the shares must sum to 1, got 0"),
+        ({"qrels": {"dev": "a.tsv"}}, r"task.qrels: no split 'dev'.* \(splits: train, validation, test\)"),
+        ({"qrels": {}}, r"task.qrels: no split here: name a file for at least one of train, validation, test"),
+        ({"min_grade": 0}, r"task.min_grade: must be at least 1, got 0"),
+        ({"max_needs": 0}, r"task.max_needs: must be at least 1, got 0"),
+        ({"without_positive": "drop"}, r"task.without_positive: expected one of 'refuse', 'exclude', got 'drop'"),
+    ],
+)
+def test_wrong_options_are_refused_before_a_file_is_opened(options, message):
+    with pytest.raises(RecipeError, match=message):
+        build("task", {"type": "files", "path": "/nowhere"} | options)
