@@ -113,7 +113,7 @@ def main() -> None:
         train(args.train, args.overrides)
         return
     from recr1.assets.make_tiny_shopper import make_tokenizer
-    from recr1.cli.memory import needed
+    from recr1.memory import requirements
     from recr1.recipe import load_recipe
     from recr1.tasks.shop.lexicon import load_lexicon
     from recr1.tasks.toy import ToyTask
@@ -128,7 +128,7 @@ def main() -> None:
             model = make(Path(folder) / name.replace(", ", "-").replace(" ", "-"), tokenizer, SHAPES[name])
             for setting in args.settings:
                 overrides = recipe_of(model, **SETTINGS[setting])
-                found = needed(load_recipe("quickstart", overrides), gpu=False).estimate(0)
+                found = requirements(load_recipe("quickstart", overrides), gpu=False).estimate(0)
                 peak = measured(overrides)
                 figures = f"{found.peak / 1e9:.2f} | {peak / 1e9:.2f} | {found.peak / peak:.2f}"
                 print(f"| {name} | {setting} | {found.phase} | {figures} |", flush=True)

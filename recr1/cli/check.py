@@ -14,6 +14,7 @@ from recr1.tasks.base import SPLITS
 from recr1.tasks.leaks import find_overlaps, refuse_leaks
 
 if TYPE_CHECKING:
+    from recr1.memory import Shard
     from recr1.tasks.base import Task
 
 
@@ -26,7 +27,7 @@ def check(
     gpu_gb: float | None = None,
     launch: str | None = None,
     processes: int | None = None,
-    shard: str | None = None,
+    shard: Shard | None = None,
 ) -> int:
     """Validate a recipe, with `data` its task, and with `memory`, or what it is about, estimate what training needs.
 
@@ -40,10 +41,9 @@ def check(
     if data:
         sys.stdout.write(_described(loaded))
     if memory or any(said is not None for said in (gpu_gb, launch, processes, shard)):
-        from recr1.cli.memory import memory as estimated
-        from recr1.memory import sharding_of
+        from recr1.memory import memory_report, sharding_of
 
-        sys.stdout.write(estimated(loaded, gpu_gb, sharding_of(launch, processes, shard)))
+        sys.stdout.write(memory_report(loaded, gpu_gb, sharding_of(launch, processes, shard)))
     return 0
 
 

@@ -1,22 +1,23 @@
-"""Will it fit: an estimate of what a recipe needs to train, from the model's config alone; no weight is loaded.
-
-`shape` is the model, `load` what a recipe does with it, `sharding` how processes divide it, and `estimate` adds up.
-"""
+"""Estimate the memory that a recipe needs for training, from the model's config alone; no weights are loaded."""
 
 from recr1.memory.estimate import GB, Estimate, Term, estimate
+from recr1.memory.fit import memory_report, requirements
 from recr1.memory.load import Load, load_of
 from recr1.memory.shape import Shape, shape_of
-from recr1.memory.sharding import Sharding, sharding_of
+from recr1.memory.sharding import Shard, Sharding, sharding_of
 
 __all__ = [
     "GB",
     "Estimate",
     "Load",
     "Shape",
+    "Shard",
     "Sharding",
     "Term",
     "estimate",
     "load_of",
+    "memory_report",
+    "requirements",
     "shape_of",
     "sharding_of",
 ]

@@ -1,6 +1,6 @@
-"""The sum: what one process holds always, and what the hungriest phase of a step needs besides.
+"""The estimate: memory that one process always holds, and what each phase of a step adds.
 
-docs/launching.md has the same formulas. What is not in them: fragmentation, and what a framework keeps for itself.
+docs/launching.md has the same formulas. Not included: fragmentation, and what frameworks keep for themselves.
 """
 
 from __future__ import annotations
@@ -18,121 +18,122 @@ GB = 1e9
 RUNTIME = {"cpu": 0.65e9, "cuda": 1.0e9}
 """Bytes of Python with its libraries, or of a CUDA context with its workspaces."""
 TILE_ROWS, TILE_WORDS = 4096, 32768
-"""TRL never holds all logits of an update: it reads them in tiles of so many tokens by so many words."""
+"""Tokens and words of a tile: TRL computes the logits of an update in tiles and never holds all of them."""
 TILE_COPIES = 8.25
-"""Of 4 bytes, that its backward pass holds of a tile without Triton, which works in place."""
+"""Copies of a tile, of 4 bytes a number, that the backward pass holds without Triton (which works in place)."""
 HEAP, HEAP_OF_ADAPTER = 0.5, 1.0
-"""The share of what a pass through the layers writes that a heap on a CPU keeps when it is free again; an adapter
-writes more between its layers."""
+"""Share of the memory of a pass through the layers that the heap of a CPU keeps after it is freed; measured. An
+adapter writes more between its layers."""
 FOUR_BITS = 0.5 + 1 / 64 + 4 / (64 * 256)
-"""Bytes of a weight in 4 bits, with a scale of a byte for 64 of them, and one of 4 bytes for 256 scales."""
+"""Bytes of a 4-bit weight, with a scale of 1 byte for 64 weights and one of 4 bytes for 256 scales."""
 LIVE, BUCKET = 1e9, 5e8
-"""Weights that ZeRO-3 gathers at a time, and gradients that DeepSpeed sends at a time, where nothing else is said."""
+"""DeepSpeed's defaults: weights that ZeRO-3 gathers at a time, and gradients that are sent at a time."""
 
 
 class Term(NamedTuple):
-    """Bytes, and what they are."""
+    """A part of the memory."""
 
     size: float
-    what: str
+    """Bytes."""
+    note: str
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Terms by name: those that are held always, and those of each phase."""
+    """Terms by name: those that are always held, and those of each phase."""
 
-    held: Mapping[str, Term]
+    always: Mapping[str, Term]
     phases: Mapping[str, Mapping[str, Term]]
 
     @property
     def peak(self) -> float:
-        """Bytes at the hungriest moment."""
-        return _total(self.held) + max(map(_total, self.phases.values()))
+        """Bytes at the peak."""
+        return _total(self.always) + max(map(_total, self.phases.values()))
 
     @property
     def phase(self) -> str:
-        """The phase of that moment."""
+        """The phase of the peak."""
         return max(self.phases, key=lambda name: _total(self.phases[name]))
 
     def size(self, name: str) -> float:
-        """Bytes of a term, wherever it is; 0 for none."""
-        return max(terms[name].size if name in terms else 0.0 for terms in (self.held, *self.phases.values()))
+        """The largest size of a term over all phases; 0 without it."""
+        return max(terms[name].size if name in terms else 0.0 for terms in (self.always, *self.phases.values()))
 
 
 def _total(terms: Mapping[str, Term]) -> float:
     return sum(term.size for term in terms.values())
 
 
-def estimate(shape: Shape, load: Load, sharding: Sharding | None = None, *, there: float = 0) -> Estimate:
-    """What one process needs.
+def estimate(shape: Shape, load: Load, sharding: Sharding | None = None, *, available: float = 0) -> Estimate:
+    """The memory of one process.
 
     Args:
         shape: The model.
         load: What the recipe does with it.
-        sharding: How processes divide it; None for one process.
-        there: Bytes of memory, of which vLLM in the same process takes its share whatever the model.
+        sharding: How processes divide the model; None for one process.
+        available: Bytes of memory; vLLM in the same process takes its share of them, whatever the model.
     """
     launch = sharding or Sharding()
     gradients = _gradients(load, launch)
-    vllm = Term(load.vllm_share * there, f"{load.vllm_share:.0%} of the GPU, with weights of its own")
+    vllm = Term(load.vllm_share * available, f"{load.vllm_share:.0%} of the GPU, with its own weights")
     kept, layer = _activations(shape, load, launch)
     waits = {"gradients": gradients} if load.accumulates or launch.deepspeed else {}
     phases = {
-        "while it loads": _loading(shape, load, launch),
-        "while it generates": _generating(shape, load, launch) | ({"vLLM": vllm} if load.vllm_sleeps else {}),
-        "in a validation": _validating(shape, load, launch),
-        "in the update, at the output layer": {**waits, "activations": kept, **_output(shape, load)},
-        "in the update, within the layers": {
+        "loading": _loading(shape, load, launch),
+        "generation": _generating(shape, load, launch) | ({"vLLM": vllm} if load.vllm_sleeps else {}),
+        "validation": _validating(shape, load, launch),
+        "update, output layer": {**waits, "activations": kept, **_output(shape, load)},
+        "update, layers": {
             "gradients": gradients,
-            "activations": kept if load.accumulates or launch.deepspeed else Term(kept.size / shape.layers, kept.what),
+            "activations": kept if load.accumulates or launch.deepspeed else Term(kept.size / shape.layers, kept.note),
             "one layer": layer,
         },
     }
     if not load.gpu:
-        phases["while it writes"] = {
-            "gradients": gradients._replace(what="free, and kept by the heap"),
-            "policy, written": Term(load.trained * load.trained_bytes, "a copy of what is trained"),
+        phases["saving"] = {
+            "gradients": gradients._replace(note="freed, but kept by the heap"),
+            "policy, written": Term(load.trained * load.trained_bytes, "a copy of the trained weights"),
         }
     if load.vllm_share and not load.vllm_sleeps:
         phases = {name: {**terms, "vLLM": vllm} for name, terms in phases.items()}
-    return Estimate(_held(shape, load, launch), phases)
+    return Estimate(_always(shape, load, launch), phases)
 
 
-def _held(shape: Shape, load: Load, launch: Sharding) -> dict[str, Term]:
+def _always(shape: Shape, load: Load, launch: Sharding) -> dict[str, Term]:
     each = _each(load, launch)
     whole = _weights(shape, load, each)
     frozen = "frozen, " if load.adapter else ""
-    pieces = f" in {launch.of_weights} pieces" if launch.of_weights > 1 else ""
+    shards = f" in {launch.of_weights} shards" if launch.of_weights > 1 else ""
     kind = "4 bits" if load.in_4bit else f"{each} bytes"
-    held = {
+    terms = {
         "runtime": Term(RUNTIME["cuda" if load.gpu else "cpu"], "Python and its libraries, or a CUDA context"),
-        "weights": Term(whole / launch.of_weights, f"{frozen}{shape.parameters:,} of {kind}{pieces}"),
+        "weights": Term(whole / launch.of_weights, f"{frozen}{shape.parameters:,} of {kind}{shards}"),
         "optimizer": _optimizer(load, launch),
     }
     if load.adapter:
-        held["adapter"] = Term(load.trained * load.trained_bytes, f"{load.trained:,} weights that are trained")
+        terms["adapter"] = Term(load.trained * load.trained_bytes, f"{load.trained:,} trained weights")
     if _casts(load, launch):
-        held["weights, cast"] = Term(2 * (shape.trunk - shape.embedding), "copies of 2 bytes to compute with")
+        terms["weights, cast"] = Term(2 * (shape.trunk - shape.embedding), "copies of 2 bytes for the computation")
     if load.reference:
-        held["reference"] = Term(whole / launch.of_weights, "the starting policy, because beta is not 0")
+        terms["reference"] = Term(whole / launch.of_weights, "the starting policy, because beta is not 0")
     if load.critic:
-        held["critic"] = Term(16 * shape.trunk, "a second model with gradients and optimizer, whole on each process")
+        terms["critic"] = Term(16 * shape.trunk, "a second model with gradients and optimizer, not sharded")
     if not load.gpu:
         share = HEAP_OF_ADAPTER if load.adapter else HEAP
         written = _tokens(load) * saved(shape, load) * shape.layers
-        held["heap"] = Term(share * written, "blocks that are free and not given back")
+        terms["heap"] = Term(share * written, "freed memory that is not returned to the system")
     if launch.processes > 1:
-        held["buckets"] = _buckets(shape, load, launch)
-    return held
+        terms["buckets"] = _buckets(shape, load, launch)
+    return terms
 
 
 def _each(load: Load, launch: Sharding) -> int:
-    """Bytes of a weight that is not in 4 bits."""
+    """Bytes of a weight that is not stored in 4 bits."""
     return 2 if launch.deepspeed else load.weight_bytes
 
 
 def _casts(load: Load, launch: Sharding) -> bool:
-    """Whether autocast makes copies in half precision, and keeps them for the length of a pass."""
+    """Whether autocast keeps copies of the weights in half precision during a pass."""
     return load.compute_bytes < _each(load, launch) and launch.shard == "none" and not load.adapter
 
 
@@ -144,45 +145,45 @@ def _weights(shape: Shape, load: Load, each: int) -> float:
 
 def _gradients(load: Load, launch: Sharding) -> Term:
     each = 4 if launch.deepspeed else load.trained_bytes
-    pieces = f" in {launch.of_gradients} pieces" if launch.of_gradients > 1 else ""
-    return Term(load.trained * each / launch.of_gradients, f"{load.trained:,} of {each} bytes{pieces}")
+    shards = f" in {launch.of_gradients} shards" if launch.of_gradients > 1 else ""
+    return Term(load.trained * each / launch.of_gradients, f"{load.trained:,} of {each} bytes{shards}")
 
 
 def _optimizer(load: Load, launch: Sharding) -> Term:
-    """Moments, and with DeepSpeed the weights in full precision."""
+    """Moments, and with DeepSpeed a master copy of the weights."""
     if launch.deepspeed:
         each = 4 + load.moments * (1 if load.moment_bytes == 1 else 4)
     else:
         each = load.moments * load.moment_bytes
-    return Term(load.trained * each / launch.of_gradients, f"{each} bytes for each weight that is trained")
+    return Term(load.trained * each / launch.of_gradients, f"{each} bytes for each trained weight")
 
 
 def _buckets(shape: Shape, load: Load, launch: Sharding) -> Term:
-    """What processes send to each other, and weights that are gathered for it."""
+    """Communication buffers, and weights that are gathered."""
     sent = min(load.trained, BUCKET)
     if launch.shard == "none":
-        return Term(load.trained * load.trained_bytes, "gradients on their way (DDP)")
+        return Term(load.trained * load.trained_bytes, "gradients being sent (DDP)")
     if launch.shard == "zero2":
-        return Term(2 * 2 * sent, "gradients on their way")
+        return Term(2 * 2 * sent, "gradients being sent")
     if launch.shard == "zero3":
-        return Term(2 * min(shape.parameters, LIVE) + 2 * sent, "weights that are gathered, gradients on their way")
+        return Term(2 * min(shape.parameters, LIVE) + 2 * sent, "gathered weights, gradients being sent")
     ends = shape.parameters - shape.trunk + shape.embedding
     layers = 2 * (shape.trunk - shape.embedding) / shape.layers
-    return Term(2 * load.compute_bytes * (ends + layers), "layers that are gathered, gradients on their way")
+    return Term(2 * load.compute_bytes * (ends + layers), "gathered layers, gradients being sent")
 
 
 def _loading(shape: Shape, load: Load, launch: Sharding) -> dict[str, Term]:
-    """Each process loads the whole policy before it is cut in pieces."""
+    """Each process loads the whole policy before it is sharded."""
     if launch.shard == "none":
         return {}
     rest = shape.parameters * load.weight_bytes * (1 - 1 / launch.of_weights)
-    return {"weights, whole": Term(rest, "before they are cut in pieces")}
+    return {"weights, whole": Term(rest, "before they are sharded")}
 
 
 def _gathered(shape: Shape, launch: Sharding) -> dict[str, Term]:
     if launch.shard != "zero3":
         return {}
-    return {"weights, gathered": Term(2 * shape.parameters, "all of them, to generate with")}
+    return {"weights, gathered": Term(2 * shape.parameters, "all of them, for generation")}
 
 
 def _generating(shape: Shape, load: Load, launch: Sharding) -> dict[str, Term]:
@@ -200,19 +201,19 @@ def _completing(shape: Shape, load: Load, rows: int, group: int, copies: int) ->
     cache = rows * length * 2 * (shape.layers + 1) * shape.keys * load.compute_bytes
     read = prompts * load.prompt * _passing(shape, load)
     return {
-        "KV cache": Term(cache, f"{rows} completions of {length} tokens, prompts included"),
-        "prompts": Term(read, f"{prompts} prompts of {load.prompt} tokens that are read at once"),
+        "KV cache": Term(cache, f"{rows} completions of {length} tokens, with prompts"),
+        "prompts": Term(read, f"{prompts} prompts of {load.prompt} tokens, read at once"),
         "logits of a token": Term(copies * rows * shape.vocabulary * 4, f"{copies} numbers for each word and row"),
     }
 
 
 def _passing(shape: Shape, load: Load) -> int:
-    """Bytes of a token on its way through a layer, that no gradient needs."""
+    """Bytes of a token inside a layer that are not kept for the backward pass."""
     return 2 * load.weight_bytes * shape.hidden + (3 * shape.inner + shape.hidden) * load.compute_bytes
 
 
 def _activations(shape: Shape, load: Load, launch: Sharding) -> tuple[Term, Term]:
-    """What is kept of all layers for the backward pass, and what that needs within one layer."""
+    """What all layers keep for the backward pass, and what that needs inside one layer."""
     tokens = _tokens(load)
     layer, residual = tokens * saved(shape, load), tokens * shape.hidden * _each(load, launch)
     through = tokens * _passing(shape, load)
@@ -221,31 +222,29 @@ def _activations(shape: Shape, load: Load, launch: Sharding) -> tuple[Term, Term
     if load.recompute:
         return (
             Term(times * residual * shape.layers, f"{how}, the input of each layer"),
-            Term(layer + through, "made again for its gradients"),
+            Term(layer + through, "recomputed for its gradients"),
         )
-    return Term(times * layer * shape.layers, f"{how}, in all layers"), Term(
-        through, "on the way through its gradients"
-    )
+    return Term(times * layer * shape.layers, f"{how}, in all layers"), Term(through, "temporary, for its gradients")
 
 
 def _tokens(load: Load) -> int:
-    """Tokens that an update reads at a time, with what rows are filled up with."""
+    """Tokens that an update reads at a time, with padding."""
     if load.group == 1:
         return load.micro * (load.prompt + load.new)
     if load.rows <= load.micro:
         return load.micro // load.group * (load.prompt - 1) + load.micro * (load.new + 1)
-    # TRL deals the completions of a batch to its micro-batches by chance: a prompt's come apart, and the longest row
-    # says how long all are. Two deviations above the mean, as for throws into boxes.
+    # TRL shuffles the completions of a batch over its micro-batches, which splits groups, and all rows are padded to
+    # the longest. The estimate is two standard deviations above the mean number of a prompt's completions.
     prompts = min(load.rows // load.group, load.micro)
     each = load.micro / prompts
     return prompts * (load.prompt - 1 + min(load.group, ceil(each + 2 * sqrt(each))) * (load.new + 1))
 
 
 def saved(shape: Shape, load: Load) -> int:
-    """Bytes that autograd keeps of a token in one layer with two norms, attention without weights, and a gated block.
+    """Bytes that autograd keeps of a token in one layer: two norms, attention without stored weights, a gated block.
 
-    Inputs of norms are kept in full precision. Where weights are cast, or an adapter reads beside them, each linear
-    layer keeps a copy of its input; else those of the same input share it.
+    Inputs of norms are kept in full precision. With cast weights or an adapter each linear layer keeps a copy of its
+    input; else layers with the same input share it.
     """
     c, hidden = load.compute_bytes, shape.hidden
     copies = 5 if c < load.weight_bytes or (load.adapter and c == 2) else 2
@@ -258,13 +257,13 @@ def _output(shape: Shape, load: Load) -> dict[str, Term]:
     """Logits and their gradients, a tile at a time."""
     tokens = load.micro * load.new if load.gpu else _tokens(load)
     rows = min(tokens, TILE_ROWS)
-    # Without Triton the tile is of the vocabulary's width in fact: what is beyond is never touched.
+    # Without Triton the part of a tile beyond the vocabulary is never touched.
     words = TILE_WORDS if load.gpu else min(shape.vocabulary, TILE_WORDS)
     tile = rows * words * (load.compute_bytes if load.gpu else 4 * TILE_COPIES)
     states = tokens * shape.hidden * (4 + 2 * load.compute_bytes) + words * shape.hidden * load.compute_bytes
     terms = {"logits": Term(tile + states, f"a tile of {rows} tokens by {words:,} words, and its gradients")}
     if not load.adapter:
         terms["output layer"] = Term(
-            4 * shape.embedding, f"gradients of {shape.vocabulary:,} words before they are added"
+            4 * shape.embedding, f"gradients of {shape.vocabulary:,} words, before they are added"
         )
     return terms

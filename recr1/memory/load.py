@@ -1,4 +1,4 @@
-"""What a recipe does with a model, per process, with TRL's defaults, and recr1's on a CPU, where it does not say."""
+"""What a recipe does with its model, in one process; what it leaves out has the defaults of TRL and recr1."""
 
 from __future__ import annotations
 
@@ -11,66 +11,67 @@ from recr1.memory.shape import Shape
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 DEFAULT_BETA = {"rloo": 0.05}
-"""What TRL takes where a recipe does not say, but for 0."""
+"""TRL's defaults that are not 0."""
 DEFAULT_ROWS, DEFAULT_GROUP, DEFAULT_SHARE, VALIDATED = 8, 8, 0.3, 64
-"""TRL's micro-batch, group and vLLM's share, and the policy's batch in a validation."""
+"""Defaults: TRL's micro-batch, group and share of vLLM, and the policy's batch in a validation."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is held of what, per process."""
+    """Sizes of training in one process."""
 
     gpu: bool
     rows: int
-    """Completions that are generated at a time; 0 of a trainer that generates none, or lets a server do it."""
+    """Completions generated at a time; 0 where the trainer generates none, or a server does."""
     micro: int
     """Completions of a micro-batch."""
     group: int
-    """Completions that share a prompt, where prompts are shared; 1 where each is read by itself."""
+    """Completions of a prompt, where they share its computation; else 1."""
     validated: int
-    """Completions at a time in a validation."""
+    """Completions generated at a time in a validation."""
     prompt: int
     """Tokens of the longest prompt."""
     new: int
     """Tokens of the longest completion."""
     accumulates: bool
-    """Whether gradients of one micro-batch wait for the next."""
+    """Whether gradients of several micro-batches are accumulated."""
     recompute: bool
     """Gradient checkpointing."""
     reference: bool
+    """Whether a copy of the starting policy is held."""
     critic: bool
     """Whether there is a second model with gradients and optimizer."""
     trained: int
-    """Weights with a gradient."""
+    """Number of trained weights."""
     trained_bytes: int
-    """Of each of them, and of its gradient."""
+    """Bytes of a trained weight, and of its gradient."""
     adapter: bool
     in_4bit: bool
     weight_bytes: int
     compute_bytes: int
     moments: int
-    """Numbers that the optimizer keeps of each weight with a gradient."""
+    """Numbers that the optimizer keeps for each trained weight."""
     moment_bytes: int
     sampled: int
-    """Numbers of 4 bytes that sampling a token holds for each word of the vocabulary."""
+    """Numbers of 4 bytes for each word of the vocabulary while a token is sampled."""
     vllm_share: float
-    """The share of the GPU that vLLM takes for itself; 0 without."""
+    """Share of the GPU that vLLM takes; 0 without vLLM."""
     vllm_sleeps: bool
-    """Whether it gives that back in the update."""
+    """Whether vLLM frees its share in the update."""
 
 
 def load_of(
     policy: Part, trainer: Part, shape: Shape, prompt: int, *, gpu: bool, evaluation: EvaluationSpec | None = None
 ) -> Load:
-    """What a recipe's policy and trainer hold, but for sharding.
+    """The load of a recipe's policy and trainer, before sharding.
 
     Args:
         policy: Of the recipe.
         trainer: Of the recipe, or of one of its stages.
         shape: Of the policy's model.
         prompt: Tokens of the longest prompt.
-        gpu: Whether it trains on one.
-        evaluation: Of the recipe; None for one on many needs.
+        gpu: Whether training runs on a GPU.
+        evaluation: Of the recipe; None for an unlimited number of needs.
     """
     options, trl = policy.options, dict(trainer.options.get("trl") or {})
     adapter, in_4bit = bool(options.get("lora_rank", 0)), bool(options.get("load_in_4bit", False))
@@ -113,7 +114,7 @@ def _vllm(trl: Mapping[str, Any], mode: str) -> bool:
 
 
 def _weight_bytes(options: Mapping[str, Any], shape: Shape, *, gpu: bool) -> int:
-    """Bytes of a weight that is not in 4 bits, as the policy loads it."""
+    """Bytes of a weight that is not stored in 4 bits, as the policy loads it."""
     dtype = options.get("dtype", "auto")
     if dtype == "auto":
         dtype = "float32" if not gpu else shape.dtype if options.get("lora_rank") else "float32"
@@ -122,6 +123,6 @@ def _weight_bytes(options: Mapping[str, Any], shape: Shape, *, gpu: bool) -> int
 
 
 def _adapted(options: Mapping[str, Any], shape: Shape) -> int:
-    """Weights of an adapter."""
+    """Number of weights of an adapter."""
     targets = options.get("lora_targets") or shape.linear
     return int(options["lora_rank"]) * sum(shape.linear.get(name, 0) for name in targets)

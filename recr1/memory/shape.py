@@ -1,4 +1,4 @@
-"""A model by its config: how many weights, how wide, how deep."""
+"""The sizes of a model, from its config."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from recr1.errors import UserError
 
 
 class Shape(NamedTuple):
-    """What of a model counts for its memory."""
+    """The sizes of a model that decide its memory."""
 
     parameters: int
     linear: Mapping[str, int]
-    """Inputs and outputs of the linear layers of a name, but of the last: an adapter has `rank` times that."""
+    """Name of linear layers -> sum of their inputs and outputs: an adapter has `rank` times that. Without the output
+    layer."""
     matrices: int
-    """Weights of these layers: what 4 bits are for."""
+    """Weights of these layers, which are those that can be stored in 4 bits."""
     layers: int
     hidden: int
     inner: int
-    """Width between the linear layers of a block; of a mixture, that of all experts that a token asks."""
+    """Width inside a feed-forward block; in a mixture of experts, of all experts that a token uses."""
     queries: int
-    """Numbers of a token's queries in a layer."""
+    """Width of a token's attention queries in a layer."""
     keys: int
-    """Numbers that the cache keeps of a token and layer, of keys and values each."""
+    """Width of a token's keys in a layer, and of its values."""
     vocabulary: int
     tied: bool
     """Whether the output layer is the embedding."""
     dtype: str
-    """Of the checkpoint."""
+    """Of the checkpoint, such as "bfloat16"."""
     shares: bool = False
-    """Whether a prompt is read once for its group, on a CPU."""
+    """Whether a group shares the computation of its prompt, on a CPU."""
 
     @property
     def embedding(self) -> int:
@@ -45,7 +46,7 @@ class Shape(NamedTuple):
 
 
 def shape_of(model: str, *, trust_remote_code: bool = False) -> Shape:
-    """The shape of a model by folder, hub name or shipped name; reads its config and allocates nothing."""
+    """The shape of a model by folder, hub name or shipped name; reads the config and allocates nothing."""
     import torch
     import transformers
 

@@ -67,8 +67,8 @@ def load(**changes):
     return replace(plain, **changes)
 
 
-def sizes(*names, shape=SHAPE, sharding=None, there=0.0, **changes):
-    found = estimate(shape, load(**changes), sharding, there=there)
+def sizes(*names, shape=SHAPE, sharding=None, available=0.0, **changes):
+    found = estimate(shape, load(**changes), sharding, available=available)
     return [found.size(name) for name in names]
 
 
@@ -238,10 +238,10 @@ def test_the_cache_keeps_keys_and_values_of_each_token_and_layer():
 
 
 def test_vllm_takes_its_share_always_or_while_it_generates():
-    inside = estimate(SHAPE, load(vllm_share=0.3), there=1e6)
+    inside = estimate(SHAPE, load(vllm_share=0.3), available=1e6)
     assert all(terms["vLLM"].size == 3e5 for terms in inside.phases.values())
-    sleeps = estimate(SHAPE, load(vllm_share=0.3, vllm_sleeps=True), there=1e6)
-    assert [name for name, terms in sleeps.phases.items() if "vLLM" in terms] == ["while it generates"]
+    sleeps = estimate(SHAPE, load(vllm_share=0.3, vllm_sleeps=True), available=1e6)
+    assert [name for name, terms in sleeps.phases.items() if "vLLM" in terms] == ["generation"]
 
 
 def test_an_update_holds_the_logits_of_a_tile_and_no_more():
@@ -269,23 +269,23 @@ def test_prompts_that_are_shared_are_read_once_for_their_group():
 def test_micro_batches_take_a_group_apart():
     # 8 rows of two prompts: 4 at a time are 2 of each prompt, or up to 4, and all rows are as long as the longest.
     spread = estimate(SHAPE, load(gpu=False, rows=8, group=4))
-    assert "98 tokens" in spread.phases["in the update, within the layers"]["activations"].what
+    assert "98 tokens" in spread.phases["update, layers"]["activations"].note
     assert 2 * (5 + 4 * 11) == 98
 
 
 def test_the_peak_is_what_is_held_and_the_hungriest_phase():
     found = estimate(SHAPE, load())
-    held = sum(term.size for term in found.held.values())
+    held = sum(term.size for term in found.always.values())
     assert held == 1e9 + 4000 + 8000
-    assert found.phase == "in the update, at the output layer"
+    assert found.phase == "update, output layer"
     assert found.peak == held + sum(sizes("gradients", "activations", "logits", "output layer"))
     many = estimate(SHAPE, load(rows=100_000))
-    assert many.phase == "while it generates"
+    assert many.phase == "generation"
     assert many.peak == held + sum(many.size(name) for name in ("KV cache", "prompts", "logits of a token"))
 
 
 def test_gradients_wait_only_for_another_micro_batch():
-    at_output = estimate(SHAPE, load(accumulates=False)).phases["in the update, at the output layer"]
+    at_output = estimate(SHAPE, load(accumulates=False)).phases["update, output layer"]
     assert "gradients" not in at_output
 
 
@@ -347,9 +347,9 @@ def test_a_launch_is_what_its_configuration_says_and_what_overrides_it(said, exp
     ("text", "message"),
     [
         ("num_processes: 2\n", "no distributed_type"),
-        ("distributed_type: MULTI_GPU\nnum_processes: none\n", r"expected a number of 1 or more, got 'none'"),
-        ("distributed_type: DEEPSPEED\ndeepspeed_config: {zero_stage: 1}\n", r"zero_stage: 2 and 3 .* this is 1"),
-        ("distributed_type: FSDP\nfsdp_config: {fsdp_version: 1}\n", r"fsdp_version: 2 is reckoned with, .* 1"),
+        ("distributed_type: MULTI_GPU\nnum_processes: none\n", r"must be an integer >= 1, got 'none'"),
+        ("distributed_type: DEEPSPEED\ndeepspeed_config: {zero_stage: 1}\n", r"zero_stage: must be 2 or 3 .* got 1"),
+        ("distributed_type: FSDP\nfsdp_config: {fsdp_version: 1}\n", r"fsdp_version: must be 2 .* got 1"),
     ],
 )
 def test_a_configuration_that_is_not_reckoned_with_is_refused(tmp_path, text, message):
@@ -359,9 +359,9 @@ def test_a_configuration_that_is_not_reckoned_with_is_refused(tmp_path, text, me
 
 
 def test_an_absent_configuration_is_refused_with_those_that_ship():
-    with pytest.raises(UserError, match=r"--launch: there is no file 'zero4'.*launch/zero3"):
+    with pytest.raises(UserError, match=r"--launch: no file and no shipped configuration 'zero4'.*launch/zero3"):
         sharding_of("zero4", None, None)
-    with pytest.raises(UserError, match=r"--shard: zero3 divides over several processes"):
+    with pytest.raises(UserError, match=r"--shard zero3 needs several processes"):
         sharding_of(None, None, "zero3")
 
 
@@ -419,9 +419,7 @@ def test_the_command_says_what_would_help_and_by_how_much(capsys):
     verdict, *helps = capsys.readouterr().out.partition("it will not fit")[1:][1].splitlines()
     assert verdict == ""
     assert any(
-        re.match(
-            r"  trainer\.trl\.per_device_train_batch_size=64 alone, and a step of half as many: \d\.\d\d GB$", line
-        )
+        re.match(r"  trainer\.trl\.per_device_train_batch_size=64 alone, which halves the step: \d\.\d\d GB$", line)
         for line in helps
     )
     gains = [float(re.search(r": (\d+\.\d+) GB", line)[1]) for line in helps]
@@ -431,18 +429,18 @@ def test_the_command_says_what_would_help_and_by_how_much(capsys):
 def test_a_share_of_vllm_below_the_weights_is_said(capsys):
     said = ["trainer.trl.use_vllm=true", "trainer.trl.vllm_gpu_memory_utilization=0.0001"]
     assert cli.run(["check", "quickstart", *SMALL, *said, "--gpu-gb", "4"]) == 0
-    assert "vLLM will not fit: its share is 0.40 MB, and the weights alone are 2.18 MB" in capsys.readouterr().out
+    assert "vLLM will not fit: its share is 0.40 MB, and the weights alone need 2.18 MB" in capsys.readouterr().out
 
 
 def test_processes_are_reckoned_with(capsys):
     assert cli.run(["check", "quickstart", *SMALL, "--gpu-gb", "24", "--launch", "launch/zero3"]) == 0
     said = capsys.readouterr().out
-    assert "1,090,432 of 2 bytes in 8 pieces" in said and "each of 8 processes" in said
+    assert "1,090,432 of 2 bytes in 8 shards" in said and "in each of 8 processes" in said
 
 
 def test_a_recipe_that_trains_nothing_has_no_estimate(capsys):
     assert cli.run(["check", "toy/echo", "--memory"]) == 2
-    assert "--memory is about training" in capsys.readouterr().err
+    assert "--memory estimates training" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [name for name in shipped_recipes() if name.startswith("gpu_")])
@@ -461,6 +459,6 @@ def test_the_peak_in_the_header_of_a_recipe_is_what_is_estimated(name, tmp_path)
     for which, figure in said.items():
         shape = qwen(tmp_path, which)
         asked = load_of(recipe.policy, recipe.trainer, shape, int(prompt), gpu=True, evaluation=recipe.evaluate)
-        found = estimate(shape, asked, sharding, there=float(place) * GB).peak / GB
+        found = estimate(shape, asked, sharding, available=float(place) * GB).peak / GB
         assert round(found, 1) == float(figure)
         assert found < 0.85 * float(place)
