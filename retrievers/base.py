@@ -35,6 +35,12 @@ class Hits(NamedTuple):
         """The hits of some of the queries, in the order given."""
         return Hits(self.rows_QK[places], self.scores_QK[places])
 
+    def without(self, places: Sequence[int]) -> Hits:
+        """A copy in which these queries have found nothing."""
+        rows_QK, scores_QK = self.rows_QK.copy(), self.scores_QK.copy()
+        rows_QK[list(places)], scores_QK[list(places)] = -1, -np.inf
+        return Hits(rows_QK, scores_QK)
+
 
 class Catalog:
     """All items: ids, texts and named fields, each in one order. The policy never sees it.

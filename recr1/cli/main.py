@@ -54,19 +54,19 @@ def _message(error: UserError | OSError | ModuleNotFoundError) -> str | None:
         extra = _extra_with(error.name)
         return str(MissingLibrary(str(error.name), extra, "this command")) if extra else None
     if isinstance(error, ConnectionError):
-        return _unanswered(error)
+        return _engine_failed(error)
     if error.filename is None or error.strerror is None:
         return f"{type(error).__name__}: {error}"
     remedy = _REMEDIES.get(error.errno or 0)
     return f"{os.fsdecode(error.filename)}: {error.strerror}{f' ({remedy})' if remedy else ''}"
 
 
-def _unanswered(error: ConnectionError) -> str:
+def _engine_failed(error: ConnectionError) -> str:
     """An engine's fault in one line, with what to do."""
-    from retrievers.remote.answers import RemoteError  # loads numpy
+    from retrievers.errors import EngineError  # loads numpy
 
     text = " ".join(str(error).split())
-    if not isinstance(error, RemoteError):
+    if not isinstance(error, EngineError):
         return f"{type(error).__name__}: {text}"
     return f"{text} (is the engine up, and are its address and options right?)"
 

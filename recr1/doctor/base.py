@@ -20,7 +20,7 @@ from recr1.errors import UserError
 from recr1.tasks.leaks import splits_of
 from retrievers.analyzer import Analyzer
 from retrievers.base import Catalog, Hits, Query
-from retrievers.remote.answers import Refused, RemoteError, Unanswered
+from retrievers.errors import EngineError, MissingAnswers, PermanentError
 from rewards.base import Need
 
 Verdict: TypeAlias = Literal["ok", "warning", "error"]
@@ -74,8 +74,8 @@ class PartFailed(Exception):  # noqa: N818 - it says what happened
     """
 
     def __init__(self, doing: str, error: BaseException) -> None:
-        self.remote, self.silent = isinstance(error, RemoteError), _is_silence(error)
-        if isinstance(error, RemoteError):  # it says itself which engine and why; where in our code helps nobody
+        self.remote, self.silent = isinstance(error, EngineError), _is_silence(error)
+        if isinstance(error, EngineError):  # it says itself which engine and why; where in our code helps nobody
             super().__init__(f"{doing} failed: {' '.join(str(error).split())[:500]}")
             return
         frames = traceback.extract_tb(error.__traceback__)
@@ -85,9 +85,9 @@ class PartFailed(Exception):  # noqa: N818 - it says what happened
 
 
 def _is_silence(error: BaseException) -> bool:
-    if not isinstance(error, Unanswered):
+    if not isinstance(error, MissingAnswers):
         return False
-    refused = any(isinstance(fault.__cause__, Refused) for fault in error.faults.values())
+    refused = any(isinstance(fault.__cause__, PermanentError) for fault in error.faults.values())
     return len(error.faults) == len(error.hits.rows_QK) and not refused
 
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from recr1.env.contract import checked_hits
 from retrievers.base import Hits, Query, Retriever
-from retrievers.remote.answers import RemoteError, Unanswered
+from retrievers.errors import EngineError, MissingAnswers
 
-Faults: TypeAlias = Mapping[int, RemoteError]
+Faults: TypeAlias = Mapping[int, EngineError]
 """Places of queries, or rows of rollouts, without an answer, and why."""
 
 
@@ -43,7 +43,7 @@ def ask(
 def _ask_each(retriever: Retriever, queries: Sequence[Query], k: int, items: int, again: int) -> tuple[Hits, Faults]:
     try:
         hits, lost = retriever.search(queries, k), {}
-    except Unanswered as error:
+    except MissingAnswers as error:
         hits, lost = error.hits, error.faults
     checked_hits(hits, retriever, len(queries), k, items)
     if not lost or not again:

@@ -25,7 +25,7 @@ from recr1.errors import DataError, UserError
 from recr1.tasks.base import SPLITS
 from retrievers.abilities import syntax_of
 from retrievers.base import Floats, Hits, Query, Retriever
-from retrievers.remote.answers import Unanswered
+from retrievers.errors import MissingAnswers
 from rewards.base import Action, Batch, Chat, Found, Message, Need, Reward, Rollout, Search
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ class Environment:
 
     Each step makes exactly one search, over the unique queries of the batch, and none when no completion is a query;
     and one more of each other retriever that some reward declares in `elsewhere`.
-    What the retriever and the rewards return is checked: `ContractError` names the one that broke its interface, and an
-    error that they raise passes through untouched; but for `Unanswered`, which leaves some rollouts without a reward.
+    What the retriever and the rewards return is checked: `ContractError` names the one that broke its interface. An
+    error that they raise passes through, except `MissingAnswers`, which leaves some rollouts without a reward.
     None of these ever becomes a number.
     The format is told what the retriever understands, so that no prompt offers what the engine ignores. Where a task
     declares a `canary`, a text of every item, no prompt may hold it.
@@ -164,8 +164,8 @@ class Environment:
     ) -> Step:
         """Parse, search once, reward. Row i of everything belongs to `chats[i]`, which answers `needs[i]`.
 
-        A rollout to whose query the retriever has no answer (it raised `Unanswered`) has no reward: NaN in `parts` and
-        `rewards`, and its fault in `faults`. No reward function sees it.
+        A rollout whose query has no answer (the retriever raised `MissingAnswers`) has no reward: NaN in `parts` and
+        `rewards`, and its error in `faults`. No reward function sees it.
 
         Args:
             needs: (B,) what each chat was about.
@@ -244,11 +244,11 @@ class Environment:
         """Hits of shape (len(queries), k) from one search over the unique queries, in the order first seen.
 
         None stands for "no query" and finds nothing; with nothing to search the retriever is not called.
-        Queries without an answer are asked `again` times more; raises `Unanswered` where that does not help.
+        Queries without an answer are asked `again` times more; raises `MissingAnswers` where that does not help.
         """
         hits, faults = self._ask(self.retriever, queries, again)
         if faults:
-            raise Unanswered(hits, faults)
+            raise MissingAnswers(hits, faults)
         return hits
 
     def _ask(self, retriever: Retriever, queries: Sequence[Query | None], again: int) -> tuple[Hits, Faults]:

@@ -13,7 +13,7 @@ import numpy as np
 from recr1.env.guards import guard_metrics
 from recr1.env.unjudged import hole_metrics
 from retrievers.base import Floats, Query
-from retrievers.remote.answers import RemoteError
+from retrievers.errors import EngineError
 from rewards.base import Batch, Invalid, Search
 
 Outcome: TypeAlias = Literal["ok", "no_hits", "invalid", "retriever_error"]
@@ -33,7 +33,7 @@ class Step:
     """Wall time of "search", "rewards" and "total"."""
     retriever: Mapping[str, float] = field(default_factory=dict)
     """What the retriever counts itself: its attribute `stats` after the search, where it has one."""
-    faults: Mapping[int, RemoteError] = field(default_factory=dict)
+    faults: Mapping[int, EngineError] = field(default_factory=dict)
     """The rollouts that have no reward, because the retriever had no answer for them, and why."""
 
     @cached_property

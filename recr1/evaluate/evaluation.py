@@ -19,7 +19,7 @@ from recr1.judge.stats import LEVEL, PERMUTATIONS, RESAMPLES, Doubles, bootstrap
 from recr1.policies.base import Policy
 from recr1.runs.provenance import surroundings
 from retrievers.base import Floats, Hits
-from retrievers.remote.answers import Unanswered
+from retrievers.errors import MissingAnswers
 from rewards.base import Action, Graded, Invalid, Need, Search
 from rewards.measures import CORPUS_MEASURES, Measure, check_data, parse_measure
 
@@ -216,8 +216,8 @@ class Evaluator:
 
         Raises:
             ContractError: When the policy returns the wrong number of completions.
-            Unanswered: When the retriever has no answer to some query, though it was asked again: an evaluation is of
-                all its needs or none.
+            MissingAnswers: When the retriever has no answer to some query, though it was asked again: an evaluation
+                covers all its needs or none.
         """
         introduce(policy, self.env)
         own_format = getattr(policy, "format", None)
@@ -272,7 +272,7 @@ def evaluate(
 
 def _complete(step: Step) -> Step:
     if step.faults:
-        raise Unanswered(step.batch.hits, step.faults)
+        raise MissingAnswers(step.batch.hits, step.faults)
     return step
 
 

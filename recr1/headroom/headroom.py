@@ -208,7 +208,7 @@ def find_headroom(
     """Sample, reward and look.
 
     Raises:
-        Unanswered: When the retriever has no answer to some query, though it was asked again.
+        MissingAnswers: When the retriever has no answer to some query, though it was asked again.
     """
     evaluation = evaluator(policy, samples=samples, name=name)
     env = evaluation.env

@@ -14,7 +14,7 @@ from recr1.evaluate import References, find_references
 from recr1.evaluate.references import AGAIN, Progress
 from recr1.judge.stats import Doubles
 from recr1.rescore.written import Written
-from retrievers.remote.answers import Unanswered
+from retrievers.errors import MissingAnswers
 from rewards.base import Need
 from rewards.measures import Measure
 
@@ -85,7 +85,7 @@ def score(
 
     Raises:
         KeyError: For a need that the task does not have.
-        Unanswered: When the retriever has no answer to some query, though it was asked again.
+        MissingAnswers: When the retriever has no answer to some query, though it was asked again.
     """
     needs = [env.need(need) for need in written.needs]
     rows_B = bounds.rows(written.needs)
@@ -97,7 +97,7 @@ def score(
         chats = [chat_with(prompt, text) for prompt, text in zip(env.prompts(chunk), texts, strict=True)]
         step = env.step(chunk, chats, again=AGAIN)
         if step.faults:
-            raise Unanswered(step.batch.hits, step.faults)
+            raise MissingAnswers(step.batch.hits, step.faults)
         for measure in measures:
             values[measure.name].append(measure.of(step.batch.graded))
         rewards.append(step.rewards)

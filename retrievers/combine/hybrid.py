@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from retrievers import BUILTIN
 from retrievers.abilities import syntax_of
 from retrievers.base import Catalog, Floats, Hits, Query, Retriever
+from retrievers.errors import EngineError, MissingAnswers
 from retrievers.parts import build_nested
-from retrievers.remote.answers import RemoteError, Unanswered, without_answer
 from retrievers.topk import check_k, topk_of
 
 Doubles: TypeAlias = NDArray[np.float64]
@@ -124,7 +124,7 @@ class Hybrid:
 
         Raises:
             ValueError: For a k below 1 or above `depth`.
-            Unanswered: For queries that some part has no answer to.
+            MissingAnswers: For queries that some part has no answer to.
         """
         check_k(k)
         if self.max_k is not None and k > self.max_k:
@@ -132,17 +132,17 @@ class Hybrid:
                 f"k is {k}, and depth={self._depth} items of each part are fused: set depth to {k} or more"
             )
         found: list[Hits] = []
-        faults: dict[int, RemoteError] = {}
+        faults: dict[int, EngineError] = {}
         for part in self._parts:
             try:
                 found.append(part.search(queries, self._depth))
-            except Unanswered as error:
+            except MissingAnswers as error:
                 found.append(error.hits)
                 faults |= error.faults
         worth = [weight * self._worth(hits) for weight, hits in zip(self._weights, found, strict=True)]
         hits = _fused(np.concatenate([hits.rows_QK for hits in found], axis=1), np.concatenate(worth, axis=1), k)
         if faults:  # what one part alone found is no fusion
-            raise Unanswered(without_answer(hits, list(faults)), dict(sorted(faults.items())))
+            raise MissingAnswers(hits.without(list(faults)), dict(sorted(faults.items())))
         return hits
 
     def _worth(self, hits: Hits) -> Doubles:

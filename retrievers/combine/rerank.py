@@ -13,8 +13,8 @@ from retrievers.abilities import capabilities_of, syntax_of
 from retrievers.base import Catalog, Hits, Query, Retriever, Rows
 from retrievers.combine import scorers
 from retrievers.combine.scorers import Scorer
+from retrievers.errors import MissingAnswers
 from retrievers.parts import build_nested
-from retrievers.remote.answers import Unanswered
 from retrievers.topk import check_k, topk_of
 
 
@@ -91,13 +91,13 @@ class Rerank:
 
         Raises:
             ValueError: For a query that is not text or a k below 1.
-            Unanswered: For queries that the retriever has no answer to.
+            MissingAnswers: For queries that the retriever has no answer to.
         """
         check_k(k)
         try:
             first = self._retriever.search(queries, max(k, self._depth))
-        except Unanswered as error:
-            raise Unanswered(self._reranked(queries, error.hits, k), error.faults) from error
+        except MissingAnswers as error:
+            raise MissingAnswers(self._reranked(queries, error.hits, k), error.faults) from error
         return self._reranked(queries, first, k)
 
     def _reranked(self, queries: Sequence[Query], first: Hits, k: int) -> Hits:

@@ -1,14 +1,19 @@
-"""The way to one engine behind a network: attempts, their pace, and when to leave it alone."""
+"""A client for one engine behind a network: attempts, their pace, and a circuit breaker."""
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from importlib.util import find_spec
 from time import monotonic
 from typing import Any, TypeVar
 
-from retrievers.remote.answers import Passing, Refused, RemoteError, line_problems, require
+from retrievers.errors import EngineError, PermanentError, TransientError
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -17,16 +22,13 @@ FIRST_WAIT = 0.25
 """Seconds before the second attempt; doubled for each further one, plus up to as much at random."""
 LONGEST_BACKOFF = 8.0
 LONGEST_RETRY_AFTER = 60.0
-"""An engine that asks to be left alone for longer is given up."""
+"""No further attempt is made where the engine asks for a longer wait."""
 FAULTS_IN_A_ROW = 3
-"""Questions that outlived their attempts, one after the other, before the engine is left alone for a while."""
+"""Questions in a row that failed in every attempt, before the circuit breaker opens."""
 
 
 class Pace:
-    """Spaces out what several threads start: so many a second, and nothing while the engine asked for quiet.
-
-    Libraries count requests in a window of time, and cannot be told of a Retry-After; this is both.
-    """
+    """A rate limit for several threads, which also keeps the pauses that an engine asks for (Retry-After)."""
 
     def __init__(self, rate: float | None) -> None:
         self._between = 1 / rate if rate else 0.0
@@ -42,21 +44,21 @@ class Pace:
         return stop.wait(start - now) if start > now else stop.is_set()
 
     def pause(self, seconds: float) -> None:
-        """Nothing starts for so many seconds, but for what was let go already."""
+        """Lets nothing start for this many seconds."""
         with self._lock:
             self._free_at = max(self._free_at, monotonic() + seconds)
 
 
-class Line:
-    """The way to one engine. Safe to use from several threads; a pickled copy starts afresh.
+class EngineClient:
+    """Asks one engine. Safe to use from several threads; a pickled copy starts with a closed circuit breaker.
 
     Args:
         engine: The name of the retriever, for messages.
         address: Where the engine is, without secrets, for messages.
-        attempts: How often a question is asked before its fault is raised.
-        rate: Requests a second, in this process; None for no limit.
-        threads: Questions that are asked at a time.
-        cooldown: Seconds that an engine is left alone after `FAULTS_IN_A_ROW`; then one search tries again.
+        attempts: How often a question is asked before its error is raised.
+        rate: Requests per second of this process; None for no limit.
+        threads: Questions that are asked at the same time.
+        cooldown: Seconds for which the circuit breaker stays open after `FAULTS_IN_A_ROW`; then one question is tried.
     """
 
     def __init__(
@@ -64,37 +66,37 @@ class Line:
     ) -> None:
         for library in ("pybreaker", "tenacity"):
             require(library, engine, "remote")
-        problems = line_problems({"attempts": attempts, "rate": rate, "threads": threads, "cooldown": cooldown})
+        problems = client_problems({"attempts": attempts, "rate": rate, "threads": threads, "cooldown": cooldown})
         if problems:
             raise ValueError(problems[0])
         self.engine, self.address = engine, address
-        self._options = {"attempts": attempts, "rate": rate, "threads": threads, "cooldown": cooldown}
+        self._options: dict[str, Any] = {"attempts": attempts, "rate": rate, "threads": threads, "cooldown": cooldown}
         self._attempts, self._threads, self._cooldown = attempts, threads, cooldown
         self._pace = Pace(rate)
         self._breaker = self._new_breaker()
         self._last_cause = ""
 
-    def __reduce__(self) -> tuple[Callable[..., Line], tuple[str, str, dict[str, Any]]]:
-        return _line, (self.engine, self.address, self._options)
+    def __reduce__(self) -> tuple[Callable[..., EngineClient], tuple[str, str]]:
+        return partial(EngineClient, **self._options), (self.engine, self.address)
 
     def ask_all(self, ask: Callable[[In], Out], questions: Sequence[In]) -> list[Out]:
-        """The answer to each question, asked by `ask`, which raises `Passing` or `Refused` for a fault.
+        """The answer to each question, asked by `ask`, which may raise `TransientError` or `PermanentError`.
 
         Raises:
-            RemoteError: For the first question without an answer; those not yet asked are left out.
+            EngineError: For the first question without an answer; the questions after it are not asked.
         """
         return self._in_threads(lambda question, stop: self._ask(ask, question, stop), questions)
 
-    def ask_each(self, ask: Callable[[In], Out], questions: Sequence[In]) -> list[Out | RemoteError]:
-        """The answer to each question, or the fault that outlived its attempts; one fault does not end the others.
+    def ask_each(self, ask: Callable[[In], Out], questions: Sequence[In]) -> list[Out | EngineError]:
+        """The answer to each question, or the error of its last attempt; one error does not end the others.
 
-        An engine that is gone costs the attempts of a few questions: after `FAULTS_IN_A_ROW` the rest are not asked.
+        An engine that is down costs the attempts of a few questions: after `FAULTS_IN_A_ROW` the rest are not asked.
         """
 
-        def answer_or_fault(question: In, stop: threading.Event) -> Out | RemoteError:
+        def answer_or_fault(question: In, stop: threading.Event) -> Out | EngineError:
             try:
                 return self._ask(ask, question, stop)
-            except RemoteError as fault:
+            except EngineError as fault:
                 return fault
 
         return self._in_threads(answer_or_fault, questions)
@@ -103,9 +105,9 @@ class Line:
         """One answer, as `ask_all` gets them."""
         return self.ask_all(lambda _: ask(), [None])[0]
 
-    def error(self, cause: str, attempts: int = 1) -> RemoteError:
-        """A fault of this engine, to be raised."""
-        return RemoteError(self.engine, self.address, attempts, cause)
+    def error(self, cause: str, attempts: int = 1) -> EngineError:
+        """An error of this engine, to be raised."""
+        return EngineError(self.engine, self.address, attempts, cause)
 
     def _in_threads(self, job: Callable[[In, threading.Event], Out], questions: Sequence[In]) -> list[Out]:
         """What the job gives for each question; the first that raises stops the others."""
@@ -133,11 +135,11 @@ class Line:
         def once() -> Out:
             nonlocal attempts
             if self._pace.wait(stop):
-                raise Passing("given up, because another question of the search failed")
+                raise TransientError("cancelled, because another question of the search failed")
             attempts += 1
             try:
                 return ask(question)
-            except Passing as fault:
+            except TransientError as fault:
                 if 0 < fault.retry_after <= LONGEST_RETRY_AFTER:
                     self._pace.pause(fault.retry_after)
                 raise
@@ -153,9 +155,9 @@ class Line:
             with self._breaker.calling():  # not `call`, which would let one thread in at a time
                 return retrying(once)
         except CircuitBreakerError:
-            quiet = f"left alone for {self._cooldown:g} s after {FAULTS_IN_A_ROW} faults in a row"
-            raise self.error(f"{quiet}; the last one: {self._last_cause}", 0) from None
-        except (Passing, Refused) as fault:
+            why = f"the circuit breaker is open for {self._cooldown:g} s after {FAULTS_IN_A_ROW} failures in a row"
+            raise self.error(f"{why}; the last one: {self._last_cause}", 0) from None
+        except (TransientError, PermanentError) as fault:
             self._last_cause = str(fault)
             raise self.error(str(fault), attempts) from fault
 
@@ -165,14 +167,52 @@ class Line:
         return CircuitBreaker(
             fail_max=FAULTS_IN_A_ROW,
             reset_timeout=self._cooldown,
-            exclude=[lambda fault: not isinstance(fault, Passing)],  # an engine that refuses is up
+            exclude=[lambda fault: not isinstance(fault, TransientError)],  # an engine that answers is up
             throw_new_error_on_trip=False,
         )
 
 
-def _line(engine: str, address: str, options: dict[str, Any]) -> Line:
-    return Line(engine, address, **options)
-
-
 def _worth_another(fault: BaseException) -> bool:
-    return isinstance(fault, Passing) and fault.retry_after <= LONGEST_RETRY_AFTER
+    return isinstance(fault, TransientError) and fault.retry_after <= LONGEST_RETRY_AFTER
+
+
+def client_problems(options: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the options that every remote retriever has."""
+    problems = [
+        f"{name}: must be at least 1, got {options[name]}"
+        for name in ("attempts", "threads", "max_chars")
+        if options.get(name, 1) < 1
+    ]
+    for name in ("timeout", "rate", "cooldown"):
+        value = options.get(name)
+        if value is not None and not 0 < value < math.inf:
+            problems.append(f"{name}: must be above 0 and finite, got {value}")
+    return problems
+
+
+def fault_of_status(status: int, what: str, retry_after: str | None) -> TransientError | PermanentError:
+    """The error for an HTTP status above 299, to be raised; `retry_after` is the header of that name."""
+    if status in (408, 425, 429) or status >= 500:
+        return TransientError(what, _seconds(retry_after))
+    return PermanentError(what)
+
+
+def require(library: str, engine: str, extra: str) -> None:
+    """Raises `ValueError` that says what to install where a library is missing."""
+    if find_spec(library) is None:
+        raise ValueError(
+            f"the retriever '{engine}' needs the library '{library}'. Install it with: pip install 'recr1[{extra}]'"
+        )
+
+
+def _seconds(retry_after: str | None) -> float:
+    """The seconds of a Retry-After header, which holds a number or a date; 0 where it cannot be read."""
+    if retry_after is None:
+        return 0.0
+    if retry_after.strip().isdecimal():
+        return float(retry_after)
+    try:
+        when = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return 0.0
+    return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -15,8 +15,9 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from retrievers.analyzer import bm25_problems, field_problems, searched_fields
 from retrievers.base import Catalog, Hits, Query
-from retrievers.remote.answers import Answer, Passing, Refused, line_problems, require, search_remotely, well_formed
-from retrievers.remote.client import Line
+from retrievers.errors import PermanentError, TransientError
+from retrievers.remote.answers import Answer, search_remotely, well_formed
+from retrievers.remote.client import EngineClient, client_problems, require
 from retrievers.remote.request import Headers, address_problems, filled, has_query
 
 ROW = "recr1_row"
@@ -33,7 +34,7 @@ POLL = 0.2
 
 
 class Client(Protocol):
-    """An official client behind six calls; each raises `Passing` or `Refused` for what the client raises."""
+    """An official client behind six calls, whose errors are raised as `TransientError` or `PermanentError`."""
 
     def create(self, index: str, body: dict[str, Any]) -> bool:
         """Makes an index; False where it exists."""
@@ -110,7 +111,7 @@ class ElasticRetriever:
         self._query, self._tiebreak = query or _any_word(fields or {}), tiebreak
         self._similarity, self._analyzer = {"type": "BM25", "k1": k1, "b": b}, analyzer
         self._max_chars = max_chars or CLAUSES // max(len(fields or ()), 1)
-        self._line = Line(self.engine, url, attempts=attempts, rate=rate, threads=threads, cooldown=cooldown)
+        self._engine = EngineClient(self.engine, url, attempts=attempts, rate=rate, threads=threads, cooldown=cooldown)
         self._way = Way(url, Headers(headers), ca_certs, timeout, threads)
         self._client = self._connect(self._way)
         self._index = index or self._own_index()
@@ -118,7 +119,7 @@ class ElasticRetriever:
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is asked."""
-        problems = address_problems("url", options.get("url", "http://host")) + line_problems(
+        problems = address_problems("url", options.get("url", "http://host")) + client_problems(
             {name: value for name, value in options.items() if name != "max_chars" or value is not None}
         )
         problems += bm25_problems(options) + field_problems(options)
@@ -140,12 +141,12 @@ class ElasticRetriever:
 
         Raises:
             ValueError: For a query that is not text, a k below 1, or one above `max_k`.
-            RemoteError: Where a query got no usable answer of all shards.
+            EngineError: Where a query got no usable answer of all shards.
         """
         if self.max_k is not None and k > self.max_k:
             raise ValueError(f"k is {k}, and the index '{self._index}' hands out {self.max_k} items at most")
         return search_remotely(
-            self._line, self._catalog, queries, k, lambda text: self._ask(text, k), max_chars=self._max_chars
+            self._engine, self._catalog, queries, k, lambda text: self._ask(text, k), max_chars=self._max_chars
         )
 
     @property
@@ -181,16 +182,16 @@ class ElasticRetriever:
 
     def _read(self, answer: Mapping[str, Any]) -> Answer:
         if not isinstance(answer, Mapping):
-            raise Passing(f"the answer is no JSON object: {str(answer)[:200]!r}")
+            raise TransientError(f"the answer is no JSON object: {str(answer)[:200]!r}")
         shards = answer.get("_shards", {})
         if answer.get("timed_out") or shards.get("failed"):
             late = "it ran out of time" if answer.get("timed_out") else f"{shards['failed']} of {shards.get('total')}"
-            raise Passing(f"not all shards answered ({late}): {json.dumps(shards.get('failures', []))[:300]}")
+            raise TransientError(f"not all shards answered ({late}): {json.dumps(shards.get('failures', []))[:300]}")
         try:
             return [self._item(hit) for hit in answer["hits"]["hits"]]
         except (KeyError, TypeError, ValueError, IndexError) as error:
             what = f"{type(error).__name__}: {error}"
-            raise Refused(f"the answer has no hits with ids and scores ({what}): {str(answer)[:300]}") from error
+            raise PermanentError(f"the answer has no hits with ids and scores ({what}): {str(answer)[:300]}") from error
 
     def _item(self, hit: Mapping[str, Any]) -> tuple[str, float]:
         item = str(hit["_source"][self._id_field] if self._id_field else hit["_id"])
@@ -205,13 +206,15 @@ class ElasticRetriever:
         body = self._index_body()
         key = json.dumps([self._catalog.fingerprint, body], sort_keys=True)
         index = f"recr1-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-        if self._line.ask(lambda: self._client.create(index, body)):
+        if self._engine.ask(lambda: self._client.create(index, body)):
             batches = range(0, len(self._catalog), BATCH)
-            self._line.ask_all(lambda first: self._write(index, first), batches)
-            count = self._line.ask(lambda: self._client.count(index, refresh=True))
+            self._engine.ask_all(lambda first: self._write(index, first), batches)
+            count = self._engine.ask(lambda: self._client.count(index, refresh=True))
             if count != len(self._catalog):
-                raise self._line.error(f"index '{index}' shows {count} of the {len(self._catalog)} items written to it")
-            self._line.ask(lambda: self._client.remember(index, {"recr1": {"items": count}}))
+                raise self._engine.error(
+                    f"index '{index}' shows {count} of the {len(self._catalog)} items written to it"
+                )
+            self._engine.ask(lambda: self._client.remember(index, {"recr1": {"items": count}}))
         else:
             self._wait_for(index)
         return index
@@ -243,17 +246,21 @@ class ElasticRetriever:
         failed = [item["index"] for item in answer["items"] if item["index"].get("status", 200) >= 300]
         what = f"{len(failed)} of {len(operations) // 2} items were not written: {json.dumps(failed[0])[:300]}"
         # Writing a row again writes the same, so that a full queue costs another attempt and no more.
-        raise Passing(what) if all(item["status"] == 429 or item["status"] >= 500 for item in failed) else Refused(what)
+        raise (
+            TransientError(what)
+            if all(item["status"] == 429 or item["status"] >= 500 for item in failed)
+            else PermanentError(what)
+        )
 
     def _wait_for(self, index: str) -> None:
         """Returns once the index is marked as whole: by us on another day, or by another rank that fills it now."""
         shown, since = -1, monotonic()
-        while not self._line.ask(lambda: self._client.mapping(index)).get("_meta", {}).get("recr1"):
-            count = self._line.ask(lambda: self._client.count(index, refresh=True))
+        while not self._engine.ask(lambda: self._client.mapping(index)).get("_meta", {}).get("recr1"):
+            count = self._engine.ask(lambda: self._client.count(index, refresh=True))
             if count > shown:
                 shown, since = count, monotonic()
             elif monotonic() - since > STALLED:
-                raise self._line.error(
+                raise self._engine.error(
                     f"index '{index}' was begun and never finished: it shows {count} of {len(self._catalog)} items. "
                     "Delete it, and it is made again"
                 )

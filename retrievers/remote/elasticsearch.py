@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from retrievers.remote.answers import Passing, Refused, fault_of_status
+from retrievers.errors import PermanentError, TransientError
+from retrievers.remote.client import fault_of_status
 from retrievers.remote.elastic import Client, ElasticRetriever, Way
 
 
@@ -18,7 +19,7 @@ class Elasticsearch(ElasticRetriever):
 
     Raises:
         ValueError: For an option that cannot be used, with what can.
-        RemoteError: Where the index cannot be made or found.
+        EngineError: Where the index cannot be made or found.
     """
 
     engine: ClassVar[str] = "elasticsearch"
@@ -29,7 +30,7 @@ class Elasticsearch(ElasticRetriever):
 
 
 class _Client:
-    """The six calls on the client `elasticsearch`, whose own retries are off: `Line` has them."""
+    """The six calls on the client `elasticsearch`, whose own retries are off: `EngineClient` has them."""
 
     def __init__(self, way: Way) -> None:
         from elasticsearch import Elasticsearch as Official
@@ -93,11 +94,11 @@ class _Client:
         try:
             yield
         except TlsError as error:
-            raise Refused(f"{type(error).__name__}: {error}") from error
+            raise PermanentError(f"{type(error).__name__}: {error}") from error
         except SerializationError as error:
-            raise Passing(f"the answer is no JSON: {str(error)[:300]}") from error
+            raise TransientError(f"the answer is no JSON: {str(error)[:300]}") from error
         except TransportError as error:
-            raise Passing(f"{type(error).__name__}: {error}") from error
+            raise TransientError(f"{type(error).__name__}: {error}") from error
         except ApiError as error:
             status = error.meta.status
             what = f"status {status}: {self._way.headers.without_secrets(str(error))[:300]}"

@@ -10,8 +10,9 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from retrievers.base import Catalog, Hits, Query
-from retrievers.remote.answers import Answer, Passing, Refused, fault_of_status, line_problems, require, search_remotely
-from retrievers.remote.client import Line
+from retrievers.errors import PermanentError, TransientError
+from retrievers.remote.answers import Answer, search_remotely
+from retrievers.remote.client import EngineClient, client_problems, fault_of_status, require
 from retrievers.remote.request import Headers, address_problems, filled, has_query
 
 SHOWN = 300
@@ -27,7 +28,7 @@ class HTTP:
     engine's ids must be the catalog's: an answer with an unknown id is an error that says how many there are.
 
     `{query}` and `{k}` in `params` and in the strings of `body` become the query and how many items are wanted; the
-    text "{k}" alone becomes a number. What fails in a way that may pass is tried again, then raised as `RemoteError`; a
+    text "{k}" alone becomes a number. What fails in a way that may pass is tried again, then raised as `EngineError`; a
     blank query finds nothing and is not sent. Searching is safe from several threads. A pickled retriever reads the
     environment variables again.
 
@@ -81,7 +82,7 @@ class HTTP:
         self._headers, self._params, self._body = Headers(headers), params or {}, body
         self._items, self._id, self._score = items, id, score
         self._timeout, self._threads, self._max_chars = timeout, threads, max_chars
-        self._line = Line(
+        self._engine = EngineClient(
             "http",
             f"{parts.scheme}://{parts.netloc}{parts.path}",
             attempts=attempts,
@@ -95,7 +96,7 @@ class HTTP:
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is asked."""
         templates = [options.get("params") or {}, options.get("body") or {}]
-        problems = address_problems("url", options.get("url", "http://host")) + line_problems(options)
+        problems = address_problems("url", options.get("url", "http://host")) + client_problems(options)
         if not any(map(has_query, templates)):
             problems.append("body: must hold {query} in one of its texts, or params must; else all queries are one")
         if options.get("method") == "GET" and options.get("body"):
@@ -107,10 +108,10 @@ class HTTP:
 
         Raises:
             ValueError: For a query that is not text or a k below 1.
-            RemoteError: Where a query got no usable answer.
+            EngineError: Where a query got no usable answer.
         """
         return search_remotely(
-            self._line, self._catalog, queries, k, lambda text: self._ask(text, k), max_chars=self._max_chars
+            self._engine, self._catalog, queries, k, lambda text: self._ask(text, k), max_chars=self._max_chars
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -131,14 +132,14 @@ class HTTP:
         try:
             answer = json.loads(raw)
         except (ValueError, RecursionError) as error:
-            raise Passing(f"the answer is no JSON ({error}): {self._shown(raw)}") from error
+            raise TransientError(f"the answer is no JSON ({error}): {self._shown(raw)}") from error
         found = _at(answer, self._items, "items")
         if not isinstance(found, list):
-            raise Refused(f"items: there is no list at {self._items!r} in the answer, but {_named(found)}")
+            raise PermanentError(f"items: there is no list at {self._items!r} in the answer, but {_named(found)}")
         return [self._item(item, place) for place, item in enumerate(found)]
 
     def _fetch(self, params: dict[str, str], body: Any) -> bytes:
-        """The body of the answer; raises `Passing` or `Refused` for any other end, a late one included."""
+        """The body of the answer; raises `TransientError` (also for a late one) or `PermanentError`."""
         import httpx
 
         deadline = monotonic() + self._timeout
@@ -149,11 +150,11 @@ class HTTP:
                 for chunk in response.iter_bytes():
                     raw += chunk
                     if monotonic() > deadline:  # httpx's own limit is on each chunk
-                        raise Passing(f"the answer was not complete after {self._timeout:g} s")
+                        raise TransientError(f"the answer was not complete after {self._timeout:g} s")
         except httpx.TimeoutException as error:
-            raise Passing(f"no answer within {self._timeout:g} s ({type(error).__name__})") from error
+            raise TransientError(f"no answer within {self._timeout:g} s ({type(error).__name__})") from error
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise Passing(f"{type(error).__name__}: {error}") from error
+            raise TransientError(f"{type(error).__name__}: {error}") from error
         if not 200 <= response.status_code < 300:
             what = f"status {response.status_code}: {self._shown(bytes(raw))}"
             raise fault_of_status(response.status_code, what, response.headers.get("retry-after"))
@@ -162,12 +163,14 @@ class HTTP:
     def _item(self, item: Any, place: int) -> tuple[str, float]:
         found = _at(item, self._id, "id")
         if isinstance(found, bool) or not isinstance(found, str | int):
-            raise Refused(f"id: the id of an item at {self._id!r} is {_named(found)}, and not a text or integer")
+            raise PermanentError(f"id: the id of an item at {self._id!r} is {_named(found)}, and not a text or integer")
         if self._score is None:
             return str(found), 1 / (place + 1)
         score = _at(item, self._score, "score")
         if isinstance(score, bool) or not isinstance(score, int | float) or not isfinite(score):
-            raise Refused(f"score: the score of {found!r} at {self._score!r} is {_named(score)}, and not a number")
+            raise PermanentError(
+                f"score: the score of {found!r} at {self._score!r} is {_named(score)}, and not a number"
+            )
         return str(found), float(score)
 
     def _shown(self, raw: bytes) -> str:
@@ -186,7 +189,7 @@ def _at(value: Any, path: str, option: str) -> Any:
             what = (
                 f"has {', '.join(map(repr, value)) or 'nothing'}" if isinstance(value, dict) else f"is {_named(value)}"
             )
-            raise Refused(f"{option}: the answer has no {path!r}: what should hold {key!r} {what}")
+            raise PermanentError(f"{option}: the answer has no {path!r}: what should hold {key!r} {what}")
     return value
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from retrievers.remote.answers import Passing, Refused, fault_of_status
+from retrievers.errors import PermanentError, TransientError
+from retrievers.remote.client import fault_of_status
 from retrievers.remote.elastic import Client, ElasticRetriever, Way
 
 
@@ -47,7 +48,7 @@ class OpenSearch(ElasticRetriever):
 
     Raises:
         ValueError: For an option that cannot be used, with what can.
-        RemoteError: Where the index cannot be made or found.
+        EngineError: Where the index cannot be made or found.
     """
 
     engine: ClassVar[str] = "opensearch"
@@ -58,7 +59,7 @@ class OpenSearch(ElasticRetriever):
 
 
 class _Client:
-    """The six calls on opensearch-py, whose own retries are off: `Line` has them."""
+    """The six calls on opensearch-py, whose own retries are off: `EngineClient` has them."""
 
     def __init__(self, way: Way) -> None:
         from opensearchpy import OpenSearch as Official
@@ -119,11 +120,11 @@ class _Client:
         try:
             yield
         except SSLError as error:
-            raise Refused(f"{type(error).__name__}: {error}") from error
+            raise PermanentError(f"{type(error).__name__}: {error}") from error
         except SerializationError as error:
-            raise Passing(f"the answer is no JSON: {str(error)[:300]}") from error
+            raise TransientError(f"the answer is no JSON: {str(error)[:300]}") from error
         except TransportError as error:
             if not isinstance(error.status_code, int):
-                raise Passing(f"{type(error).__name__}: {error.error}") from error
+                raise TransientError(f"{type(error).__name__}: {error.error}") from error
             what = f"status {error.status_code}: {self._way.headers.without_secrets(str(error))[:300]}"
             raise fault_of_status(error.status_code, what, None) from error

@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 from retrievers.analyzer import field_problems, searched_fields
 from retrievers.base import Catalog, Hits, Query
-from retrievers.remote.answers import Answer, Passing, Refused, line_problems, require, search_remotely, well_formed
-from retrievers.remote.client import Line
+from retrievers.errors import PermanentError, TransientError
+from retrievers.remote.answers import Answer, search_remotely, well_formed
+from retrievers.remote.client import EngineClient, client_problems, require
 
 LABELS = "ABCD"
 """What PostgreSQL marks words with, to weigh them."""
@@ -44,7 +45,7 @@ class Postgres:
     rows, also where they are cut.
 
     A search is one statement for each query, several at a time, each on a connection of its own. What fails in a way
-    that may pass is tried again, then raised as `RemoteError`. Searching is safe from several threads.
+    that may pass is tried again, then raised as `EngineError`. Searching is safe from several threads.
 
     Args:
         catalog: What is searched.
@@ -69,7 +70,7 @@ class Postgres:
 
     Raises:
         ValueError: For an option that cannot be used, with what can.
-        RemoteError: Where the table cannot be made.
+        EngineError: Where the table cannot be made.
     """
 
     def __init__(
@@ -97,7 +98,9 @@ class Postgres:
             raise ValueError(problems[0])
         self._catalog, self._dsn, self._timeout, self._max_chars = catalog, dsn, timeout, max_chars
         self._match, self._config, self._normalization = match, config, normalization
-        self._line = Line("postgres", _address(dsn), attempts=attempts, rate=rate, threads=threads, cooldown=cooldown)
+        self._engine = EngineClient(
+            "postgres", _address(dsn), attempts=attempts, rate=rate, threads=threads, cooldown=cooldown
+        )
         self._idle: LifoQueue[Any] = LifoQueue()
         self._ours = table is None
         if table is None:
@@ -111,7 +114,7 @@ class Postgres:
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is asked."""
-        problems = line_problems(options) + _table_problems(options) + _dsn_problems(options.get("dsn", ""))
+        problems = client_problems(options) + _table_problems(options) + _dsn_problems(options.get("dsn", ""))
         problems += field_problems(options)
         if options.get("match", "any") not in QUERIES:
             problems.append(f"match: must be one of {', '.join(QUERIES)}, got {options['match']!r}")
@@ -136,10 +139,10 @@ class Postgres:
 
         Raises:
             ValueError: For a query that is not text or a k below 1.
-            RemoteError: Where a query got no usable answer.
+            EngineError: Where a query got no usable answer.
         """
         return search_remotely(
-            self._line, self._catalog, queries, k, lambda text: self._ask(text, k), max_chars=self._max_chars
+            self._engine, self._catalog, queries, k, lambda text: self._ask(text, k), max_chars=self._max_chars
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -185,9 +188,9 @@ class Postgres:
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             if connection is not None:
                 connection.close()
-            raise Passing(_said(error)) from error
+            raise TransientError(_said(error)) from error
         except psycopg.Error as error:
-            raise Refused(_said(error)) from error
+            raise PermanentError(_said(error)) from error
         self._idle.put(connection)
 
     # A table of ours.
@@ -197,7 +200,7 @@ class Postgres:
         columns = [column for column, _ in searched_fields(self._catalog, dict(fields))]
         key = json.dumps([self._catalog.fingerprint, self._config, list(fields)])
         table = f"recr1_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-        self._line.ask(lambda: self._fill(table, columns))
+        self._engine.ask(lambda: self._fill(table, columns))
         return table
 
     def _fill(self, table: str, columns: Sequence[Sequence[str]]) -> None:

@@ -31,7 +31,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request, Response
 
 from retrievers.abilities import capabilities_of, syntax_of
 from retrievers.base import Catalog, Hits, Query, Retriever
-from retrievers.remote.answers import Unanswered
+from retrievers.errors import MissingAnswers
 from retrievers.service.batching import Batcher, QueueFull
 from retrievers.service.client import CATALOG, RETRIEVER, STATS
 from retrievers.service.metrics import Numbers
@@ -171,7 +171,7 @@ class SearchService:
         assert self._batcher
         try:
             return await self._batcher.search(queries, k), {}
-        except Unanswered as error:
+        except MissingAnswers as error:
             return error.hits, {place: str(fault) for place, fault in error.faults.items()}
         except QueueFull:
             raise HTTPException(503, "too many searches wait", {"Retry-After": str(RETRY_AFTER)}) from None

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from retrievers.base import Hits, Query
-from retrievers.remote.answers import RemoteError, Unanswered
+from retrievers.errors import EngineError, MissingAnswers
 
 Search: TypeAlias = Callable[[list[Query], int], Hits]
 
@@ -98,7 +98,7 @@ class Batcher:
         if isinstance(error, ValueError) and len(jobs) > 1:
             for job in jobs:
                 await self._answer([job], k)
-        elif isinstance(error, Unanswered):
+        elif isinstance(error, MissingAnswers):
             _spread(jobs, queries, error.hits, error.faults)
         elif error is not None:
             for job in jobs:
@@ -107,7 +107,7 @@ class Batcher:
             _spread(jobs, queries, found.result(), {})
 
 
-def _spread(jobs: Sequence[Job], queries: Sequence[Query], hits: Hits, faults: Mapping[int, RemoteError]) -> None:
+def _spread(jobs: Sequence[Job], queries: Sequence[Query], hits: Hits, faults: Mapping[int, EngineError]) -> None:
     """Gives each job the hits of its queries, and the faults of those that have no answer."""
     place_of = {query: place for place, query in enumerate(queries)}
     for job in jobs:
@@ -115,7 +115,7 @@ def _spread(jobs: Sequence[Job], queries: Sequence[Query], hits: Hits, faults: M
         own = hits.of(places)
         missing = {at: faults[place] for at, place in enumerate(places.tolist()) if place in faults}
         if missing:
-            _end(job, Unanswered(own, missing))
+            _end(job, MissingAnswers(own, missing))
         elif not job.hits.done():
             job.hits.set_result(own)
 

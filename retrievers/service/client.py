@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from retrievers.base import Catalog, Hits, Query
-from retrievers.remote.answers import Passing, Refused, Unanswered, fault_of_status, line_problems, require
-from retrievers.remote.client import Line
+from retrievers.errors import MissingAnswers, PermanentError, TransientError
+from retrievers.remote.client import EngineClient, client_problems, fault_of_status, require
 from retrievers.topk import check_k, no_hits
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Service:
     the service finds, to the last bit. The service must hold the catalog of the task, and must not change its retriever
     while it is used; both are checked with every answer. A search is asked again while the service does not answer or
     is full, with waits that double from a quarter of a second to eight; so it outlives a restart. When the attempts are
-    used up, `RemoteError` is raised: a fault is never an empty ranking.
+    used up, `EngineError` is raised: a fault is never an empty ranking.
 
     It can be pickled, and used by several threads and by processes that were forked or spawned.
 
@@ -53,7 +53,7 @@ class Service:
 
     Raises:
         ValueError: For an option that cannot be used, or a service that holds another catalog.
-        RemoteError: When the service does not answer.
+        EngineError: When the service does not answer.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class Service:
         if token_env is not None and not os.environ.get(token_env):
             raise ValueError(f"token_env: the variable {token_env} is not set: put the service's token in it")
         self._url, self._token_env, self._timeout = url.rstrip("/"), token_env, timeout
-        self._line = Line("service", self._url, attempts=attempts, rate=None, threads=1, cooldown=COOLDOWN)
+        self._engine = EngineClient("service", self._url, attempts=attempts, rate=None, threads=1, cooldown=COOLDOWN)
         self._catalog, self._items = catalog.fingerprint, len(catalog)
         self._start()
-        self._info: Mapping[str, Any] = self._line.ask(self._ask_info)
+        self._info: Mapping[str, Any] = self._engine.ask(self._ask_info)
         if self._info["catalog"] != self._catalog:
             raise ValueError(
                 f"url: the service at {self._url} holds the catalog {self._info['catalog']}, and this task has "
@@ -79,7 +79,7 @@ class Service:
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is asked."""
-        problems = line_problems(options)
+        problems = client_problems(options)
         url = str(options.get("url", "http://h"))
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
@@ -137,8 +137,8 @@ class Service:
 
         Raises:
             ValueError: For a k or a query that the retriever refuses, or more than the service takes at once.
-            Unanswered: For queries that an engine behind the service has no answer to.
-            RemoteError: When the service gave no usable answer.
+            MissingAnswers: For queries that an engine behind the service has no answer to.
+            EngineError: When the service gave no usable answer.
         """
         check_k(k)
         if not queries:
@@ -150,20 +150,20 @@ class Service:
                 f"a search of {len(queries)} queries for k={k} is {size / 2**20:.3g} MiB large, and the service at "
                 f"{self._url} takes {most / 2**20:g} MiB: start it with a higher --max-mb"
             )
-        hits, faults = self._line.ask(lambda: self._ask(body, len(queries), k))
+        hits, faults = self._engine.ask(lambda: self._ask(body, len(queries), k))
         if faults:
-            raise Unanswered(hits, {place: self._line.error(why) for place, why in faults.items()})
+            raise MissingAnswers(hits, {place: self._engine.error(why) for place, why in faults.items()})
         return hits
 
     def _ask(self, body: bytes, queries: int, k: int) -> tuple[Hits, dict[int, str]]:
         response = self._request("POST", "/search", content=body, headers={CATALOG: self._catalog})
         ranked_by = response.headers.get(RETRIEVER)
         if ranked_by != self.fingerprint:
-            raise Refused(f"its retriever was {self.fingerprint} and is {ranked_by}: one run, one retriever")
+            raise PermanentError(f"its retriever was {self.fingerprint} and is {ranked_by}: one run, one retriever")
         hits, faults = _read(response.content)
         expected = ((queries, k), "int32"), ((queries, k), "float32")
         if tuple((array.shape, str(array.dtype)) for array in hits) != expected:
-            raise Refused(f"its answer has not the shape {(queries, k)}")
+            raise PermanentError(f"its answer has not the shape {(queries, k)}")
         self._stats = json.loads(response.headers.get(STATS, "{}"))
         return hits, faults
 
@@ -172,7 +172,7 @@ class Service:
             info: Mapping[str, Any] = self._request("GET", "/info").json()
             return {name: info[name] for name in TOLD}
         except (ValueError, KeyError, TypeError) as error:
-            raise Refused(f"it is no recr1 service: its /info is not understood ({error!r})") from error
+            raise PermanentError(f"it is no recr1 service: its /info is not understood ({error!r})") from error
 
     def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
         import httpx
@@ -180,14 +180,14 @@ class Service:
         try:
             response = self._client().request(method, self._url + path, **more)
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise Passing(f"{type(error).__name__}: {error}") from error
+            raise TransientError(f"{type(error).__name__}: {error}") from error
         status = response.status_code
         if status == 400:
             raise ValueError(_reason(response))
         if status == 401:
-            raise Refused("it does not know this token (option token_env names the variable that holds it)")
+            raise PermanentError("it does not know this token (option token_env names the variable that holds it)")
         if status == 500:  # what the retriever raised, and not the way there
-            raise Refused(f"its retriever failed (its log says how): {_reason(response)}")
+            raise PermanentError(f"its retriever failed (its log says how): {_reason(response)}")
         if status != 200:
             what = f"status {status}: {_reason(response)}"
             raise fault_of_status(status, what, response.headers.get("retry-after"))
@@ -232,7 +232,7 @@ def _read(content: bytes) -> tuple[Hits, dict[int, str]]:
         hits = Hits(*(np.load(buffer, allow_pickle=False) for _ in Hits._fields))
         return hits, {int(place): str(why) for place, why in json.loads(buffer.read() or "{}").items()}
     except (ValueError, EOFError, OSError, AttributeError) as error:
-        raise Passing(f"its answer cannot be read: {error}") from error
+        raise TransientError(f"its answer cannot be read: {error}") from error
 
 
 def _reason(response: httpx.Response) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from recr1.env import Step
-from retrievers.remote.answers import RemoteError
+from retrievers.errors import EngineError
 
 WINDOW = 1000
 """The last rollouts that a share is of."""
@@ -30,7 +30,7 @@ class FailureBudget:
             alone: Whether an update has nothing else to learn from: it must not be without any reward then.
 
         Raises:
-            RemoteError: When more rollouts than the share allows are without a reward, or all of a step's that stands
+            EngineError: When more rollouts than the share allows are without a reward, or all of a step's that stands
                 alone. It tells the last fault.
         """
         lost, size = len(step.faults), len(step.batch)
@@ -42,4 +42,4 @@ class FailureBudget:
             fault = list(step.faults.values())[-1]
             what = f"{total} of the last {sum(size for size, _ in self._batches)} rollouts have no reward"
             allowed = f"trainer.failure_budget {self.share:g} allows {self.share * WINDOW:g} in {WINDOW}"
-            raise RemoteError(fault.engine, fault.address, fault.attempts, f"{fault.cause}; {what}, {allowed}")
+            raise EngineError(fault.engine, fault.address, fault.attempts, f"{fault.cause}; {what}, {allowed}")

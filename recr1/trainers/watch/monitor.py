@@ -18,7 +18,7 @@ from recr1.trainers.watch.best import FOLDER, Best, sharded
 from recr1.trainers.watch.progress import Course
 from recr1.trainers.watch.validation import Validation, Validator
 from recr1.trainers.watch.view import View
-from retrievers.remote.answers import RemoteError
+from retrievers.errors import EngineError
 
 RENAMED = {"completions/mean_length": "completions/tokens"}
 """TRL's names for what the log calls otherwise."""
@@ -251,7 +251,7 @@ class Monitor:
     def _validation(self, step: int) -> Validation:
         try:
             return self.validator()
-        except RemoteError as error:
+        except EngineError as error:
             if not self._lenient:
                 raise
             self.view.say(f"no validation after {step} steps: {error}")

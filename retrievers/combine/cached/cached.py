@@ -17,9 +17,9 @@ from retrievers.abilities import capabilities_of, syntax_of
 from retrievers.base import Catalog, Hits, Query, Retriever
 from retrievers.combine.cached.disk import HitsFile, check_libraries, digests
 from retrievers.combine.cached.memory import HitsMemory, Key
+from retrievers.errors import EngineError, MissingAnswers
 from retrievers.fingerprint import retriever_fingerprint
 from retrievers.parts import build_nested
-from retrievers.remote.answers import RemoteError, Unanswered
 from retrievers.topk import check_k
 
 _log = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ class Cached:
         """Hits of shape (len(queries), k), from one search of the retriever over what is not known yet.
 
         Raises:
-            Unanswered: For queries that the retriever has no answer to; the others are remembered.
+            MissingAnswers: For queries that the retriever has no answer to; the others are remembered.
         """
         check_k(k)
         keys = self._keys(queries)
@@ -148,7 +148,7 @@ class Cached:
         for place in np.flatnonzero(~known_Q).tolist():
             places.setdefault(keys[place], []).append(place)
         new = self._read(hits, places, k) if places else []
-        faults: dict[int, RemoteError] = {}
+        faults: dict[int, EngineError] = {}
         if new:
             faults = self._ask(hits, [queries[places[key][0]] for key in new], [places[key] for key in new])
         place_of = {key: where[0] for key, where in places.items() if where[0] not in faults}
@@ -156,7 +156,7 @@ class Cached:
         self._remember(hits, place_of, k)
         self._count(len(queries), sum(len(places[key]) for key in new))
         if faults:
-            raise Unanswered(hits, dict(sorted(faults.items())))
+            raise MissingAnswers(hits, dict(sorted(faults.items())))
         return hits
 
     def _keys(self, queries: Sequence[Query]) -> Sequence[Key]:
@@ -215,12 +215,12 @@ class Cached:
         missing = places.keys() - set(known)
         return [key for key in places if key in missing]
 
-    def _ask(self, hits: Hits, queries: list[Query], places: list[list[int]]) -> dict[int, RemoteError]:
+    def _ask(self, hits: Hits, queries: list[Query], places: list[list[int]]) -> dict[int, EngineError]:
         """Fills in what the retriever finds, in all places of each query; returns the faults of those it did not."""
-        faults: Mapping[int, RemoteError] = {}
+        faults: Mapping[int, EngineError] = {}
         try:
             found = self._inner.search(queries, hits.rows_QK.shape[1])
-        except Unanswered as error:
+        except MissingAnswers as error:
             found, faults = error.hits, error.faults
         expected = len(queries), hits.rows_QK.shape[1]
         for array, own in zip(found, hits, strict=True):

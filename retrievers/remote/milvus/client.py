@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from retrievers.remote.answers import Passing, Refused
+from retrievers.errors import PermanentError, TransientError
 
 EMBEDDED = ".db"
 """How the name of an embedded database ends: pymilvus tells it from an address by that."""
@@ -31,7 +31,7 @@ _opening = threading.Lock()
 """Two threads that start one embedded database get in each other's way."""
 
 
-class NotLoaded(Passing):
+class NotLoadedError(TransientError):
     """The collection is there, but not in the memory of the engine."""
 
 
@@ -53,7 +53,7 @@ class Connection:
 
     @contextmanager
     def calling(self) -> Iterator[Any]:
-        """The client; what it raises is raised as `Passing` or `Refused`."""
+        """The client; what it raises is raised as `TransientError` or `PermanentError`."""
         from grpc import RpcError
         from pymilvus.exceptions import MilvusException
 
@@ -81,7 +81,7 @@ class Connection:
         try:
             return MilvusClient(self.uri, token=token, timeout=self.timeout)
         except ConnectionConfigException as error:
-            raise Refused(_why_closed(self.uri) if is_embedded(self.uri) else error.message) from error
+            raise PermanentError(_why_closed(self.uri) if is_embedded(self.uri) else error.message) from error
 
 
 def is_embedded(uri: str) -> bool:
@@ -114,22 +114,26 @@ def _address_problems(uri: str) -> list[str]:
     return []
 
 
-def _fault_of_call(error: Any) -> Passing | Refused:
+def _fault_of_call(error: Any) -> TransientError | PermanentError:
     name = error.code().name
     what = f"{name}: {error.details()}"[:300]
-    return Refused(what) if name in LASTING else Passing(what)
+    return PermanentError(what) if name in LASTING else TransientError(what)
 
 
-def _fault(error: Any) -> Passing | Refused:
+def _fault(error: Any) -> TransientError | PermanentError:
     code = getattr(error.code, "name", error.code)  # a code of gRPC or of Milvus
     what = f"code {code}: {error.message}"[:300]
     if code == NOT_LOADED:
-        return NotLoaded(what)
+        return NotLoadedError(what)
     from pymilvus.exceptions import MilvusException
 
     # A subclass is what the client refuses to send.
     passes = type(error) is MilvusException and not error.is_input_error and code not in LASTING
-    return Passing(what) if passes and (error.retriable or isinstance(code, str) or code in MAY_PASS) else Refused(what)
+    return (
+        TransientError(what)
+        if passes and (error.retriable or isinstance(code, str) or code in MAY_PASS)
+        else PermanentError(what)
+    )
 
 
 def _why_closed(path: str) -> str:

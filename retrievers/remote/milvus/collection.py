@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from retrievers.base import Floats
+from retrievers.errors import EngineError, PermanentError
 from retrievers.progress import shown
-from retrievers.remote.answers import Refused, RemoteError
-from retrievers.remote.client import Line
+from retrievers.remote.client import EngineClient
 from retrievers.remote.milvus.client import Connection, is_embedded
 
 ROW, VECTOR = "row", "vector"
@@ -98,22 +98,22 @@ class Making:
     """The collection of a catalog, there whole under its name, or not at all.
 
     Args:
-        line: The way to the engine.
+        engine: The way to the engine.
         connection: The client.
         key: All that the vectors depend on, as JSON; with the index it gives the collection its name.
         index: How they are found.
     """
 
-    def __init__(self, line: Line, connection: Connection, key: Mapping[str, Any], index: Index) -> None:
+    def __init__(self, engine: EngineClient, connection: Connection, key: Mapping[str, Any], index: Index) -> None:
         digest = hashlib.sha256(json.dumps([key, index], sort_keys=True).encode()).hexdigest()
         name = f"recr1_{digest[:16]}"
         self.place = Place(name, ROW, VECTOR, index.metric_type, index.index_type)
         self._beside = f"{name}_partial"
-        self._line, self._connection, self._index = line, connection, index
+        self._engine, self._connection, self._index = engine, connection, index
 
     def is_done(self) -> bool:
         """Whether the collection is there."""
-        return self._line.ask(partial(self._exists, self.place.collection))
+        return self._engine.ask(partial(self._exists, self.place.collection))
 
     def fill(self, vectors: Floats, rows: Sequence[int], folder: Path) -> None:
         """Writes the vectors of some rows, unless they are there; one process of this machine does, others wait.
@@ -128,16 +128,16 @@ class Making:
                 return
             try:
                 self._fill(vectors, rows)
-            except RemoteError:
+            except EngineError:
                 if not self.is_done():  # else another machine was faster
                     raise
 
     def _fill(self, vectors: Floats, rows: Sequence[int]) -> None:
-        self._line.ask(partial(self._create, vectors.shape[1]))
+        self._engine.ask(partial(self._create, vectors.shape[1]))
         waiting = iter(shown(rows, "sending items"))
         while batch := list(islice(waiting, BATCH)):
-            self._line.ask(partial(self._write, batch, vectors))
-        self._line.ask(partial(self._finish, len(rows)))
+            self._engine.ask(partial(self._write, batch, vectors))
+        self._engine.ask(partial(self._finish, len(rows)))
 
     def _exists(self, collection: str) -> bool:
         with self._connection.calling() as client:
@@ -174,7 +174,7 @@ class Making:
             )
             if answer[0]["count(*)"] != items:
                 shows = f"collection '{self._beside}' shows {answer[0]['count(*)']} of the {items} items written to it"
-                raise Refused(f"{shows}: drop it, and it is made again")
+                raise PermanentError(f"{shows}: drop it, and it is made again")
             client.rename_collection(self._beside, self.place.collection, timeout=self._connection.timeout)
 
     def _index_params(self, client: Any) -> Any:

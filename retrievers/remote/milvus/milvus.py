@@ -10,10 +10,11 @@ from typing import Any, ClassVar, Literal, TypeAlias
 from retrievers.base import Catalog, Floats, Hits, Query
 from retrievers.dense.encoders import BUILTIN, Encoder
 from retrievers.dense.vectors import embed, on_grid
+from retrievers.errors import PermanentError, TransientError
 from retrievers.parts import build_nested
-from retrievers.remote.answers import Answer, Passing, Refused, line_problems, require, search_in_batches, sendable
-from retrievers.remote.client import Line
-from retrievers.remote.milvus.client import Connection, NotLoaded, connection_problems, is_embedded
+from retrievers.remote.answers import Answer, search_in_batches, sendable
+from retrievers.remote.client import EngineClient, client_problems, require
+from retrievers.remote.milvus.client import Connection, NotLoadedError, connection_problems, is_embedded
 from retrievers.remote.milvus.collection import Index, Making, load, repeats, their_place
 from retrievers.store.store import Store
 from retrievers.topk import check_k
@@ -74,7 +75,7 @@ class Milvus:
 
     Raises:
         ValueError: For an option that cannot be used, with what can.
-        RemoteError: Where the collection cannot be made, found or loaded.
+        EngineError: Where the collection cannot be made, found or loaded.
     """
 
     matches_everything: ClassVar[bool] = True
@@ -112,26 +113,26 @@ class Milvus:
         self._catalog, self._max_chars = catalog, max_chars
         self._repeats = repeats(texts) if collection is None else None
         self._connection = Connection(uri, token_env, timeout)
-        self._line = Line(
+        self._engine = EngineClient(
             "milvus", self._connection.uri, attempts=attempts, rate=rate, threads=threads, cooldown=cooldown
         )
         self._encoder: Encoder = build_nested(encoder, BUILTIN, path="encoder")
         self._search_params = search_params or {}
         if collection is None:
             key = {"catalog": catalog.fingerprint, "field": field, "encoder": dict(self._encoder.identity)}
-            making = Making(self._line, self._connection, key, Index(metric_type, index_type, index_params or {}))
+            making = Making(self._engine, self._connection, key, Index(metric_type, index_type, index_params or {}))
             self._place = making.place
             if not making.is_done():
                 self._make(making, key, texts, store)
         else:
             wanted = (collection, id_field, vector_field, self._encoder.dim)
-            self._place = self._line.ask(lambda: their_place(self._connection, *wanted))
-        self._line.ask(lambda: load(self._connection, self._place))
+            self._place = self._engine.ask(lambda: their_place(self._connection, *wanted))
+        self._engine.ask(lambda: load(self._connection, self._place))
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is asked."""
-        problems = connection_problems(options) + line_problems(options)
+        problems = connection_problems(options) + client_problems(options)
         if options.get("metric_type", "IP") not in METRICS:
             problems.append(f"metric_type: must be one of {', '.join(METRICS)}, got {options['metric_type']!r}")
         if options.get("collection") is None:
@@ -152,7 +153,7 @@ class Milvus:
 
         Raises:
             ValueError: For a query that is not text, a k below 1, or one above `max_k`.
-            RemoteError: Where a query got no usable answer.
+            EngineError: Where a query got no usable answer.
         """
         check_k(k)
         if self.max_k is not None and k > self.max_k:
@@ -160,7 +161,7 @@ class Milvus:
         texts = list(dict.fromkeys(text for query in queries if (text := sendable(query, self._max_chars))))
         vectors = dict(zip(texts, on_grid(self._encoder.encode_queries(texts)), strict=True))
         return search_in_batches(
-            self._line,
+            self._engine,
             self._catalog,
             queries,
             k,
@@ -208,11 +209,11 @@ class Milvus:
                     search_params={"metric_type": place.metric_type, "params": self._search_params},
                     timeout=self._connection.timeout,
                 )
-        except NotLoaded:  # released by somebody, or the engine was started again
+        except NotLoadedError:  # released by somebody, or the engine was started again
             load(self._connection, place)
             raise
         if len(answers) != len(vectors):
-            raise Passing(f"it answered {len(answers)} queries instead of {len(vectors)}")
+            raise TransientError(f"it answered {len(answers)} queries instead of {len(vectors)}")
         sign = -1 if place.metric_type == "L2" else 1
         return [[(hit["entity"][place.id_field], sign * hit["distance"]) for hit in hits] for hits in answers]
 
@@ -222,7 +223,9 @@ class Milvus:
             return [str(value)]
         row = int(value)
         if not 0 <= row < len(self._catalog):
-            raise Refused(f"collection '{self._place.collection}' holds the row {row}, which the catalog does not")
+            raise PermanentError(
+                f"collection '{self._place.collection}' holds the row {row}, which the catalog does not"
+            )
         return [self._catalog.ids[one] for one in (row, *self._repeats.get(row, ()))]
 
     def _make(self, making: Making, key: Mapping[str, Any], texts: Sequence[str], store: str | None) -> None:

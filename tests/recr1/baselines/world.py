@@ -7,7 +7,7 @@ import numpy as np
 from recr1.baselines.echo import Verbatim
 from recr1.errors import UserError
 from retrievers.base import Catalog, Hits
-from retrievers.remote.answers import RemoteError, Unanswered, without_answer
+from retrievers.errors import EngineError, MissingAnswers
 from rewards.base import Invalid, Need, Qrels, Search
 
 ITEMS = {
@@ -87,8 +87,8 @@ class Lossy(Overlap):
             return hits
         for place in gone:
             self.lost[queries[place]] -= 1
-        fault = RemoteError("lossy", "http://there", 3, "a time-out")
-        raise Unanswered(without_answer(hits, gone), dict.fromkeys(gone, fault))
+        fault = EngineError("lossy", "http://there", 3, "a time-out")
+        raise MissingAnswers(hits.without(gone), dict.fromkeys(gone, fault))
 
 
 class First:

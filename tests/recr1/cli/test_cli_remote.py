@@ -13,7 +13,7 @@ from tests.recr1.config import parts
 
 PARTS = """
 
-from retrievers.remote.answers import RemoteError
+from retrievers.errors import EngineError
 
 
 class Away(Scan):
@@ -24,7 +24,7 @@ class Away(Scan):
             self.fail()
 
     def fail(self):
-        raise RemoteError("shop engine", "http://shop:9200", 6, "ConnectError: [Errno 111]\\n Connection refused")
+        raise EngineError("shop engine", "http://shop:9200", 6, "ConnectError: [Errno 111]\\n Connection refused")
 
     def search(self, queries, k):
         self.fail()
@@ -108,9 +108,9 @@ def test_a_doctor_finds_it(silent, capsys):
 
 
 def test_the_traceback_is_there_when_asked_for():
-    from retrievers.remote.answers import RemoteError
+    from retrievers.errors import EngineError
 
-    with pytest.raises(RemoteError, match="shop engine"):
+    with pytest.raises(EngineError, match="shop engine"):
         run(["search", "away.yaml", "tent", "--traceback"])
 
 

@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from retrievers.bm25.bm25 import BM25
-from retrievers.remote.answers import RemoteError
+from retrievers.errors import EngineError
 from tests.processes import ROOT, begin
 from tests.retrievers.service.service_contracts import needs_service
 
@@ -202,7 +202,7 @@ class FailsOnRankOne:
     def search(self, queries, k):
         self.calls += 1
         if os.environ["RANK"] == "1" and self.calls == 6 and self.flag.exists():
-            raise RemoteError("engine", "http://there", 3, "no connection")
+            raise EngineError("engine", "http://there", 3, "no connection")
         return self.inner.search(queries, k)
 
 
@@ -235,7 +235,7 @@ def test_what_stops_one_rank_stops_all_with_the_reason_and_all_go_on_together(re
     assert facts["status"] == "failed"
     assert (
         facts["error"]
-        == "RankError: rank 1 failed: RemoteError: engine at http://there, after 3 attempts: no connection"
+        == "RankError: rank 1 failed: EngineError: engine at http://there, after 3 attempts: no connection"
     )
     assert f"go on with: recr1 train {out}" in failed.stdout
     alone = train(out)

@@ -16,8 +16,8 @@ from recr1.tasks.shop.task import ShopTask
 from retrievers.base import Hits
 from retrievers.bm25.bm25 import BM25
 from retrievers.dense.dense import Dense
+from retrievers.errors import EngineError, MissingAnswers, PermanentError
 from retrievers.lucene.lucene import Lucene
-from retrievers.remote.answers import Refused, RemoteError, Unanswered
 from retrievers.topk import no_hits
 from rewards.measures.reward import MeasureReward
 from tests.recr1.doctor import faults
@@ -178,10 +178,10 @@ class Engine(faults.Sound):
         lost = [place for place, query in enumerate(queries) if self.silent_for(query)]
         if not lost:
             return super().search(queries, k)
-        error = RemoteError("engine", "http://shop", 6, "status 503: busy")
+        error = EngineError("engine", "http://shop", 6, "status 503: busy")
         error.__cause__ = self.cause("status 400") if self.cause else None
         hits = no_hits(len(queries), k) if len(lost) == len(queries) else super().search(queries, k)
-        raise Unanswered(Hits(*(np.array(part) for part in hits)), dict.fromkeys(lost, error))
+        raise MissingAnswers(Hits(*(np.array(part) for part in hits)), dict.fromkeys(lost, error))
 
 
 def test_a_silent_engine_is_the_one_finding_without_a_place_in_our_code(shop):
@@ -203,7 +203,7 @@ def test_an_engine_that_falls_silent_is_the_last_finding(shop):
 def test_an_engine_that_refuses_one_kind_of_query_is_asked_on(shop):
     class Picky(Engine):
         silent_for = staticmethod(lambda query: '"' in query)
-        cause = Refused
+        cause = PermanentError
 
     findings = {f.name: f.verdict for f in examine(patient(shop, Picky(shop.catalog)))}
     assert list(findings) == list(CHECKS)

@@ -10,7 +10,7 @@ from recr1.errors import DataError, UserError
 from recr1.formats import Plain, Tag
 from retrievers.abilities import CAPABILITIES
 from retrievers.base import Hits
-from retrievers.remote.answers import Unanswered
+from retrievers.errors import MissingAnswers
 from rewards.base import Invalid, Need, Search
 from tests.recr1.baselines.world import Better, First, Lossy, Overlap, Valid, Verbatim, World
 
@@ -147,7 +147,7 @@ def test_queries_without_an_answer_are_asked_again_and_alone(world):
 
 def test_a_search_that_must_be_complete_is_an_error_where_it_is_not(world):
     env = make(world, retriever=Lossy(world.catalog, {"tea": 3}))
-    with pytest.raises(Unanswered, match=r"a time-out .*2 of the search's 3 queries") as caught:
+    with pytest.raises(MissingAnswers, match=r"a time-out .*2 of the search's 3 queries") as caught:
         env.search(["tea", "mug", "tea"], again=1)
     assert list(caught.value.faults) == [0, 2]
 

@@ -16,7 +16,7 @@ from recr1.evaluate import Evaluator, evaluate, examples, examples_text, find_re
 from recr1.evaluate.references import answer_queries
 from recr1.evaluate.trec import escaped, strictly_falling
 from retrievers.base import Catalog
-from retrievers.remote.answers import Unanswered
+from retrievers.errors import MissingAnswers
 from rewards.base import Need, Qrels
 from rewards.measures import parse_measure
 from tests.recr1.baselines.world import First, Lossy, Overlap, Valid, World
@@ -374,5 +374,5 @@ def test_an_evaluation_asks_again_and_is_of_all_its_needs_or_none():
     whole = evaluate(Echo(), Environment(world, Overlap(world.catalog), [], 4), "train", ["nDCG@4"])
     found = evaluate(Echo(), Environment(world, patient, [], 4), "train", ["nDCG@4"])
     assert found.per_need("nDCG@4").tolist() == whole.per_need("nDCG@4").tolist()
-    with pytest.raises(Unanswered, match="a time-out"):
+    with pytest.raises(MissingAnswers, match="a time-out"):
         evaluate(Echo(), Environment(world, Lossy(world.catalog, {"green tea": 9}), [], 4), "train", ["nDCG@4"])

@@ -6,7 +6,7 @@ import time
 
 from retrievers.base import Catalog, Hits
 from retrievers.bm25.bm25 import BM25
-from retrievers.remote.answers import RemoteError, Unanswered, without_answer
+from retrievers.errors import EngineError, MissingAnswers
 
 
 class Moody:
@@ -33,6 +33,6 @@ class Moody:
         hits = self._inner.search(queries, k)
         lost = [place for place, query in enumerate(queries) if "lost" in query.split()]
         if lost:
-            fault = RemoteError("moody", "http://there", 3, "a time-out")
-            raise Unanswered(without_answer(hits, lost), dict.fromkeys(lost, fault))
+            fault = EngineError("moody", "http://there", 3, "a time-out")
+            raise MissingAnswers(hits.without(lost), dict.fromkeys(lost, fault))
         return hits

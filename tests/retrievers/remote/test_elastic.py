@@ -11,9 +11,9 @@ import re
 import pytest
 
 from retrievers import Catalog
+from retrievers.errors import EngineError
 from retrievers.remote import client as line_module
 from retrievers.remote import elastic
-from retrievers.remote.answers import RemoteError
 from retrievers.remote.elasticsearch import Elasticsearch
 from retrievers.remote.opensearch import OpenSearch
 from tests.retrievers.remote.loopback import Engine
@@ -150,7 +150,7 @@ def test_a_query_template_is_sent_as_it_stands(build, engine):
 
 
 def test_a_document_that_the_catalog_does_not_have_is_an_error(build):
-    with pytest.raises(RemoteError, match=r"2 of the 2 ids in its answers are not in the catalog, 'd[12]' for one"):
+    with pytest.raises(EngineError, match=r"2 of the 2 ids in its answers are not in the catalog, 'd[12]' for one"):
         build(index="shop", fields={"name": 1}).search(["red"], 2)
 
 
@@ -184,7 +184,7 @@ def test_a_fault_that_may_pass_is_tried_again_and_then_raised(build, engine, fau
     assert rows(found.search(["lamp"], 1)) == [[0]]
     assert len(engine.log()) == 2
     engine.misbehave(fault, fault)
-    with pytest.raises(RemoteError, match=rf"^{found.engine} at {engine.url}, after 2 attempts: {cause}"):
+    with pytest.raises(EngineError, match=rf"^{found.engine} at {engine.url}, after 2 attempts: {cause}"):
         found.search(["lamp"], 1)
 
 
@@ -202,7 +202,7 @@ def test_a_fault_that_may_pass_is_tried_again_and_then_raised(build, engine, fau
 def test_an_answer_of_another_kind_is_refused_at_once(build, engine, fault, cause):
     found = build()
     engine.misbehave(fault)
-    with pytest.raises(RemoteError, match=f"after 1 attempt: {cause}"):
+    with pytest.raises(EngineError, match=f"after 1 attempt: {cause}"):
         found.search(["lamp"], 1)
 
 
@@ -215,14 +215,14 @@ def test_items_that_were_not_written_are_written_again_or_named(build, engine):
     found = build(fresh(f"busy {build().engine}"))
     assert rows(found.search(["word2"], 1)) == [[2]]
     engine.misbehave({"at": "_bulk", "json": {"errors": True, "items": [wrong, fine]}})
-    with pytest.raises(RemoteError, match=r"after 1 attempt: 1 of 5 items were not written: .*mapper_parsing"):
+    with pytest.raises(EngineError, match=r"after 1 attempt: 1 of 5 items were not written: .*mapper_parsing"):
         build(fresh(f"wrong {found.engine}"))
 
 
 def test_an_index_that_lost_items_is_an_error(build, engine):
     lost = fresh(f"lost {build().engine}")
     engine.misbehave({"at": "_count", "json": {"count": 4}})
-    with pytest.raises(RemoteError, match=r"index 'recr1-\w+' shows 4 of the 5 items written to it"):
+    with pytest.raises(EngineError, match=r"index 'recr1-\w+' shows 4 of the 5 items written to it"):
         build(lost)
 
 
@@ -233,7 +233,7 @@ def test_an_index_that_nobody_finishes_is_an_error_that_says_to_delete_it(build,
     index = build(stalled)._index
     engine.misbehave()
     engine.post(f"/indexes/{index}", {"mappings": {}, "docs": {"0": {}}})
-    with pytest.raises(RemoteError, match=r"was begun and never finished: it shows 1 of 5 items. Delete it"):
+    with pytest.raises(EngineError, match=r"was begun and never finished: it shows 1 of 5 items. Delete it"):
         build(stalled)
     engine.post(f"/indexes/{index}", {"mappings": {"_meta": {"recr1": {"items": 5}}}, "docs": {}})
     build(stalled)
@@ -242,7 +242,7 @@ def test_an_index_that_nobody_finishes_is_an_error_that_says_to_delete_it(build,
 def test_elasticsearch_waits_as_long_as_it_is_asked_to(engine):
     found = Elasticsearch(CATALOG, url=engine.url)
     engine.misbehave({"status": 429, "headers": {"retry-after": "3600"}, "json": {"error": "busy", "status": 429}})
-    with pytest.raises(RemoteError, match="after 1 attempt: status 429"):
+    with pytest.raises(EngineError, match="after 1 attempt: status 429"):
         found.search(["lamp"], 1)
 
 

@@ -14,7 +14,7 @@ from tests.retrievers.remote.loopback import Engine
 
 pytest.importorskip("httpx", reason="remote engines need: pip install 'recr1[remote]'")
 
-from retrievers.remote.answers import RemoteError
+from retrievers.errors import EngineError
 from retrievers.remote.http import HTTP
 
 CATALOG = Catalog(["lamp", "mug", "tent"], ["reading lamp", "red mug", "red tent for two"])
@@ -131,7 +131,7 @@ def test_a_fault_that_stays_is_raised_with_its_cause(engine, fault, cause):
     late = {"sleep", "trickle"} & fault.keys()
     found = retriever(engine.hold(CATALOG), timeout=0.3 if late else 30.0, attempts=2)
     engine.misbehave(fault, fault)
-    with pytest.raises(RemoteError, match=rf"^http at {engine.url}/search/\w+, after 2 attempts: {cause}"):
+    with pytest.raises(EngineError, match=rf"^http at {engine.url}/search/\w+, after 2 attempts: {cause}"):
         found.search(["red tent"], 2)
 
 
@@ -155,28 +155,28 @@ def test_a_fault_that_stays_is_raised_with_its_cause(engine, fault, cause):
 def test_an_answer_of_another_kind_is_refused_at_once(engine, fault, cause):
     found = retriever(engine.hold(CATALOG))
     engine.misbehave(fault)
-    with pytest.raises(RemoteError, match=f"after 1 attempt: {cause}"):
+    with pytest.raises(EngineError, match=f"after 1 attempt: {cause}"):
         found.search(["red tent"], 2)
     assert len(engine.log()) == 1
 
 
 def test_unknown_ids_are_refused_with_their_number(engine):
     found = retriever(engine.hold(CATALOG, ids=["lamp", "cup", "shelter"]))
-    with pytest.raises(RemoteError, match=r"2 of the 3 ids in its answers are not in the catalog, '(cup|shelter)'"):
+    with pytest.raises(EngineError, match=r"2 of the 3 ids in its answers are not in the catalog, '(cup|shelter)'"):
         found.search(["red", "lamp"], 5)
 
 
 def test_nobody_at_the_address_is_an_error_that_names_it():
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with pytest.raises(RemoteError, match=rf"http at http://127.0.0.1:{port}/s, after 2 attempts: ConnectError: "):
+    with pytest.raises(EngineError, match=rf"http at http://127.0.0.1:{port}/s, after 2 attempts: ConnectError: "):
         retriever(f"http://127.0.0.1:{port}/s", attempts=2).search(["q"], 1)
 
 
 def test_one_query_without_an_answer_leaves_none_of_the_search(engine):
     found = retriever(engine.hold(CATALOG), attempts=1, threads=2)
     engine.misbehave({}, {}, {}, {"status": 500})
-    with pytest.raises(RemoteError, match="status 500"):
+    with pytest.raises(EngineError, match="status 500"):
         found.search(["red"] * 10, 2)
 
 
@@ -186,7 +186,7 @@ def test_a_server_that_was_killed_is_found_again_when_it_is_back():
         found = retriever(engine.hold(CATALOG), attempts=2, cooldown=0.1)
         before = found.search(["red tent", "lamp"], 3)
         engine.kill()
-        with pytest.raises(RemoteError, match=r"ConnectError|ReadError|RemoteProtocolError"):
+        with pytest.raises(EngineError, match=r"ConnectError|ReadError|RemoteProtocolError"):
             found.search(["red tent", "lamp"], 3)
         engine.start()
         engine.hold(CATALOG)
@@ -203,7 +203,7 @@ def test_a_token_comes_from_the_environment_and_stands_nowhere_else(engine, monk
     assert sent["authorization"] == "Bearer s3cret-t0ken"
     assert b"s3cret" not in pickle.dumps(found)
     engine.misbehave({"status": 403, "body": "the token s3cret-t0ken is expired"})
-    with pytest.raises(RemoteError, match=re.escape("the token ${SHOP_TOKEN} is expired")):
+    with pytest.raises(EngineError, match=re.escape("the token ${SHOP_TOKEN} is expired")):
         found.search(["red"], 1)
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from retrievers import Catalog
 from retrievers.dense.dense import Dense
+from retrievers.errors import EngineError
 from retrievers.remote import client as line_module
-from retrievers.remote.answers import RemoteError
 from retrievers.remote.milvus.milvus import Milvus
 from tests.retrievers.remote.milvus_contracts import HASHING, catalog_of, needs_milvus, rows
 
@@ -146,7 +146,7 @@ def test_a_collection_that_exists_is_searched_by_its_own_fields_metric_and_index
 
 
 def test_items_that_the_catalog_does_not_have_are_refused_with_their_number(build, theirs):
-    with pytest.raises(RemoteError, match="2 of the 3 ids in its answers are not in the catalog, 'lamp' for one"):
+    with pytest.raises(EngineError, match="2 of the 3 ids in its answers are not in the catalog, 'lamp' for one"):
         build(Catalog(["mug"], ["mug"]), **theirs).search(["a"], 5)
 
 
@@ -172,7 +172,7 @@ def test_a_collection_that_does_not_fit_is_told_before_it_is_searched(build, the
 
 
 def test_a_collection_that_does_not_exist_is_refused_at_once(build):
-    with pytest.raises(RemoteError, match=r"after 1 attempt: code 100: .*nosuch"):
+    with pytest.raises(EngineError, match=r"after 1 attempt: code 100: .*nosuch"):
         build(collection="nosuch")
 
 
@@ -199,7 +199,7 @@ def test_queries_are_embedded_together_and_equal_ones_once(build, tmp_path):
 def test_a_row_that_is_not_the_catalogs_is_refused(build, client):
     found = build(Catalog(["a", "b"], ["tampered", "with"]))
     client.upsert(found._place.collection, [{"row": 7, "vector": [1.0] * 64}])
-    with pytest.raises(RemoteError, match="holds the row 7, which the catalog does not"):
+    with pytest.raises(EngineError, match="holds the row 7, which the catalog does not"):
         found.search(["tampered"], 3)
 
 

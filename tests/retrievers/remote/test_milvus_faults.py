@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from retrievers.errors import EngineError
 from retrievers.remote import client as line_module
-from retrievers.remote.answers import RemoteError
 from retrievers.remote.milvus.collection import Making
 from retrievers.remote.milvus.milvus import Milvus
 from tests.retrievers.remote.milvus_contracts import HASHING, catalog_of, needs_milvus, rows
@@ -112,7 +112,7 @@ def test_an_engine_that_lost_items_is_refused(tmp_path):
 
     with (
         moody_engine(tmp_path / "moody.db", Upsert=loses) as uri,
-        pytest.raises(RemoteError, match="shows 0 of the 300 items written to it: drop it, and it is made again"),
+        pytest.raises(EngineError, match="shows 0 of the 300 items written to it: drop it, and it is made again"),
     ):
         milvus(catalog_of("lost"), uri)
 
@@ -135,21 +135,21 @@ def test_a_pickled_copy_searches_a_server_from_another_process(server, tmp_path)
 
 def test_a_path_that_is_no_database_is_refused_with_the_reason(tmp_path):
     (tmp_path / "notes.db").write_text("hello")
-    with pytest.raises(RemoteError, match=r"notes\.db, after 1 attempt: it cannot be opened: FileExistsError"):
+    with pytest.raises(EngineError, match=r"notes\.db, after 1 attempt: it cannot be opened: FileExistsError"):
         milvus(catalog_of("notes"), tmp_path / "notes.db")
 
 
 def test_an_address_where_nobody_listens_is_an_error_after_its_attempts():
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with pytest.raises(RemoteError, match=rf"^milvus at http://127.0.0.1:{port}, after 2 attempts: UNAVAILABLE: "):
+    with pytest.raises(EngineError, match=rf"^milvus at http://127.0.0.1:{port}, after 2 attempts: UNAVAILABLE: "):
         milvus(catalog_of("away"), f"http://127.0.0.1:{port}")
 
 
 def test_an_address_that_stays_silent_is_an_error_and_not_a_wait_for_ever():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(RemoteError, match="after 2 attempts: "):
+        with pytest.raises(EngineError, match="after 2 attempts: "):
             milvus(catalog_of("silent"), uri, timeout=0.2)
 
 
@@ -157,7 +157,7 @@ def test_an_engine_that_freezes_is_an_error_and_goes_on_when_it_is_back(server):
     found = milvus(catalog_of("frozen"), server.uri, attempts=1, timeout=0.5)
     server.process.send_signal(signal.SIGSTOP)
     try:
-        with pytest.raises(RemoteError, match="after 1 attempt: DEADLINE_EXCEEDED"):
+        with pytest.raises(EngineError, match="after 1 attempt: DEADLINE_EXCEEDED"):
             found.search(["frozen word1"], 1)
     finally:
         server.process.send_signal(signal.SIGCONT)
@@ -170,7 +170,7 @@ def test_an_engine_that_was_killed_is_found_again_when_it_is_back(tmp_path):
     try:
         found = milvus(catalog_of("killed"), server.uri)
         server.kill()
-        with pytest.raises(RemoteError, match=f"^milvus at {server.uri}, after 2 attempts: "):
+        with pytest.raises(EngineError, match=f"^milvus at {server.uri}, after 2 attempts: "):
             found.search(["killed word1", "killed word2"], 1)
         server.start()
         patient = milvus(catalog_of("killed"), server.uri, attempts=10)
@@ -190,7 +190,7 @@ def test_a_wrong_token_is_refused_at_once_and_stands_in_no_message_or_pickle(tmp
 
     with moody_engine(tmp_path / "moody.db", Connect=knows) as uri:
         monkeypatch.setenv("SHOP_TOKEN", "wrong")
-        with pytest.raises(RemoteError, match="after 1 attempt: UNAUTHENTICATED: who are you") as caught:
+        with pytest.raises(EngineError, match="after 1 attempt: UNAUTHENTICATED: who are you") as caught:
             milvus(catalog_of("token"), uri, token_env="SHOP_TOKEN")
         assert "wrong" not in str(caught.value)
         monkeypatch.setenv("SHOP_TOKEN", "right")
@@ -214,5 +214,5 @@ def test_a_search_that_fails_once_is_asked_again_and_one_that_fails_always_is_le
     with moody_engine(tmp_path / "moody.db", Search=overloaded) as uri:
         found = milvus(catalog_of("fails"), uri)
         assert rows(found.search(["fails word1"], 1)) == [[1]]
-        with pytest.raises(RemoteError, match="after 2 attempts: code 5: node is lost"):
+        with pytest.raises(EngineError, match="after 2 attempts: code 5: node is lost"):
             found.search(["fails word1"], 1)

@@ -12,8 +12,8 @@ import pytest
 
 from retrievers import Catalog
 from retrievers.abilities import capabilities_of, syntax_of
+from retrievers.errors import EngineError
 from retrievers.remote import client as line_module
-from retrievers.remote.answers import RemoteError
 from retrievers.remote.postgres import Postgres
 from tests.docs.pages import blocks
 from tests.retrievers.remote.postgres_server import Server, missing, shared_server
@@ -161,13 +161,13 @@ def test_a_table_that_exists_is_read_through_its_vector(server, shop):
 
 def test_rows_that_the_catalog_does_not_have_are_refused_with_their_number(server, shop):
     found = retriever(server, Catalog(["mug"], ["mug"]), table=shop, id_column="sku", vector="words")
-    with pytest.raises(RemoteError, match="1 of the 2 ids in its answers are not in the catalog, 'tent' for one"):
+    with pytest.raises(EngineError, match="1 of the 2 ids in its answers are not in the catalog, 'tent' for one"):
         found.search(["red"], 5)
 
 
 def test_a_column_that_is_not_there_is_refused_at_once(server, shop):
     found = retriever(server, table=shop, id_column="nosuch", vector="words")
-    with pytest.raises(RemoteError, match='after 1 attempt: UndefinedColumn: column "nosuch" does not exist'):
+    with pytest.raises(EngineError, match='after 1 attempt: UndefinedColumn: column "nosuch" does not exist'):
         found.search(["red"], 5)
 
 
@@ -175,7 +175,7 @@ def test_a_statement_that_takes_too_long_is_an_error(server):
     sql(server, "DROP VIEW IF EXISTS slow")
     sql(server, "CREATE VIEW slow AS SELECT 'mug' AS sku, to_tsvector('simple', 'red') AS words FROM pg_sleep(3)")
     found = retriever(server, table="slow", id_column="sku", vector="words", timeout=0.2)
-    with pytest.raises(RemoteError, match="after 2 attempts: QueryCanceled: canceling statement due to"):
+    with pytest.raises(EngineError, match="after 2 attempts: QueryCanceled: canceling statement due to"):
         found.search(["red"], 1)
 
 
@@ -187,7 +187,7 @@ def test_a_server_that_freezes_is_an_error_and_not_a_wait_for_ever(server):
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
     try:
-        with pytest.raises(RemoteError, match="after 1 attempt: OperationalError"):
+        with pytest.raises(EngineError, match="after 1 attempt: OperationalError"):
             found.search(["red"], 1)
     finally:
         for pid in frozen:
@@ -201,7 +201,7 @@ def test_a_server_that_was_killed_is_found_again_when_it_is_back():
         found = retriever(server, cooldown=0.1)
         before = found.search(["red tent", "lamp"], 3)
         server.kill()
-        with pytest.raises(RemoteError, match=rf"^postgres at 127.0.0.1:{server.port}/postgres, after 2 attempts: "):
+        with pytest.raises(EngineError, match=rf"^postgres at 127.0.0.1:{server.port}/postgres, after 2 attempts: "):
             found.search(["red tent", "lamp"], 3)
         server.start()
         assert rows(found.search(["red tent", "lamp"], 3)) == rows(before)

@@ -12,21 +12,10 @@ import numpy as np
 import pytest
 
 from retrievers import Catalog
-from retrievers.remote import client as line_module
-from retrievers.remote.answers import (
-    Passing,
-    Refused,
-    RemoteError,
-    Unanswered,
-    fault_of_status,
-    hits_of,
-    line_problems,
-    require,
-    search_in_batches,
-    search_remotely,
-    sendable,
-)
-from retrievers.remote.client import Line, Pace
+from retrievers.errors import EngineError, MissingAnswers, PermanentError, TransientError
+from retrievers.remote import client as client_module
+from retrievers.remote.answers import hits_of, search_in_batches, search_remotely, sendable
+from retrievers.remote.client import EngineClient, Pace, client_problems, fault_of_status, require
 
 pytest.importorskip("tenacity", reason="remote engines need: pip install 'recr1[remote]'")
 pytest.importorskip("pybreaker", reason="remote engines need: pip install 'recr1[remote]'")
@@ -36,11 +25,13 @@ CATALOG = Catalog(["a", "b", "c", "d"], ["w"] * 4)
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(line_module, "FIRST_WAIT", 0.005)
+    monkeypatch.setattr(client_module, "FIRST_WAIT", 0.005)
 
 
-def line(**options):
-    return Line("test", "http://here:1", **{"attempts": 3, "rate": None, "threads": 4, "cooldown": 0.2} | options)
+def client(**options):
+    return EngineClient(
+        "test", "http://here:1", **{"attempts": 3, "rate": None, "threads": 4, "cooldown": 0.2} | options
+    )
 
 
 class Script:
@@ -63,18 +54,18 @@ def test_answers_stand_in_the_order_of_the_questions():
         sleep(0.02 if number == 0 else 0)
         return number * 2
 
-    assert line().ask_all(slow_first, range(20)) == [number * 2 for number in range(20)]
+    assert client().ask_all(slow_first, range(20)) == [number * 2 for number in range(20)]
 
 
 def test_no_question_asks_nothing():
     script = Script()
-    assert line().ask_all(script, []) == []
+    assert client().ask_all(script, []) == []
     assert script.calls == 0
 
 
 def test_questions_are_asked_several_at_a_time():
     together = threading.Barrier(4, timeout=5)  # breaks, and raises, unless four come at once
-    line(threads=4).ask_all(lambda _: together.wait(), range(4))
+    client(threads=4).ask_all(lambda _: together.wait(), range(4))
 
 
 def test_no_more_are_asked_at_a_time_than_there_are_threads():
@@ -89,20 +80,20 @@ def test_no_more_are_asked_at_a_time_than_there_are_threads():
         with lock:
             under_way -= 1
 
-    line(threads=3).ask_all(ask, range(30))
+    client(threads=3).ask_all(ask, range(30))
     assert 1 < most <= 3
 
 
 def test_a_fault_that_passes_is_tried_again():
-    script = Script(Passing("no route"), Passing("500"))
-    assert line().ask_all(script, ["q"]) == ["q"]
+    script = Script(TransientError("no route"), TransientError("500"))
+    assert client().ask_all(script, ["q"]) == ["q"]
     assert script.calls == 3
 
 
 def test_a_fault_that_stays_is_raised_with_engine_address_attempts_and_cause():
-    script = Script(*[Passing(f"fault {number}") for number in range(9)])
-    with pytest.raises(RemoteError, match=r"^test at http://here:1, after 3 attempts: fault 2$") as caught:
-        line().ask_all(script, ["q"])
+    script = Script(*[TransientError(f"fault {number}") for number in range(9)])
+    with pytest.raises(EngineError, match=r"^test at http://here:1, after 3 attempts: fault 2$") as caught:
+        client().ask_all(script, ["q"])
     assert script.calls == 3
     error = caught.value
     assert (error.engine, error.address, error.attempts, error.cause) == ("test", "http://here:1", 3, "fault 2")
@@ -110,50 +101,50 @@ def test_a_fault_that_stays_is_raised_with_engine_address_attempts_and_cause():
 
 
 def test_a_refusal_is_not_tried_again():
-    script = Script(Refused("401: who are you?"))
-    with pytest.raises(RemoteError, match=r"after 1 attempt: 401: who are you"):
-        line().ask_all(script, ["q"])
+    script = Script(PermanentError("401: who are you?"))
+    with pytest.raises(EngineError, match=r"after 1 attempt: 401: who are you"):
+        client().ask_all(script, ["q"])
     assert script.calls == 1
 
 
 def test_an_error_of_our_own_comes_through_as_it_is():
     with pytest.raises(ZeroDivisionError):
-        line().ask_all(lambda number: 1 / number, [1, 0])
+        client().ask_all(lambda number: 1 / number, [1, 0])
 
 
 def test_one_lost_question_ends_the_search_and_the_rest_is_not_asked():
-    script = Script(Refused("no"))
-    with pytest.raises(RemoteError, match="no"):
-        line(threads=1).ask_all(lambda question: (sleep(0.002), script(question)), range(1000))
+    script = Script(PermanentError("no"))
+    with pytest.raises(EngineError, match="no"):
+        client(threads=1).ask_all(lambda question: (sleep(0.002), script(question)), range(1000))
     assert script.calls < 500
 
 
 def test_each_question_has_its_answer_or_its_fault():
     def ask(question):
         if question == 2:
-            raise Refused("not this one")
+            raise PermanentError("not this one")
         return question
 
-    answers = line().ask_each(ask, [1, 2, 3])
+    answers = client().ask_each(ask, [1, 2, 3])
     assert [answers[0], answers[2]] == [1, 3]
-    with pytest.raises(RemoteError, match="not this one"):
+    with pytest.raises(EngineError, match="not this one"):
         raise answers[1]
 
 
 def test_an_engine_that_is_gone_is_asked_a_few_questions_of_many():
-    gone = Script(*[Passing("no connection")] * 100)
-    answers = line(threads=1, attempts=2).ask_each(gone, range(40))
-    assert gone.calls == 6 and all(isinstance(answer, RemoteError) for answer in answers)
+    gone = Script(*[TransientError("no connection")] * 100)
+    answers = client(threads=1, attempts=2).ask_each(gone, range(40))
+    assert gone.calls == 6 and all(isinstance(answer, EngineError) for answer in answers)
 
 
 def test_a_search_carries_the_answers_that_it_has():
     def ask(text):
         if text == "lost":
-            raise Refused("no such query")
+            raise PermanentError("no such query")
         return [("b", 2.0), ("a", 1.0)]
 
-    with pytest.raises(Unanswered, match=r"no such query \(1 of the search's 3 queries have no answer\)") as caught:
-        search_remotely(line(), CATALOG, ["red", "lost", "blue"], 2, ask, max_chars=100)
+    with pytest.raises(MissingAnswers, match=r"no such query \(1 of the search's 3 queries have no answer\)") as caught:
+        search_remotely(client(), CATALOG, ["red", "lost", "blue"], 2, ask, max_chars=100)
     assert caught.value.hits.rows_QK.tolist() == [[1, 0], [-1, -1], [1, 0]]
     assert list(caught.value.faults) == [1]
     again = pickle.loads(pickle.dumps(caught.value))
@@ -166,11 +157,11 @@ def test_queries_of_one_question_share_its_fault_and_others_have_their_answers()
     def ask(texts):
         asked.append(list(texts))
         if "lost" in texts:
-            raise Refused("not these")
+            raise PermanentError("not these")
         return [[("a", float(len(text)))] for text in texts]
 
-    with pytest.raises(Unanswered, match="not these") as caught:
-        search_in_batches(line(), CATALOG, ["one", "", "lost", "three", "four"], 1, ask, max_chars=9, size=2)
+    with pytest.raises(MissingAnswers, match="not these") as caught:
+        search_in_batches(client(), CATALOG, ["one", "", "lost", "three", "four"], 1, ask, max_chars=9, size=2)
     assert sorted(asked) == [["one", "lost"], ["three", "four"]]
     assert list(caught.value.faults) == [0, 2]
     assert caught.value.hits.scores_QK[[3, 4], 0].tolist() == [5, 4]
@@ -178,60 +169,60 @@ def test_queries_of_one_question_share_its_fault_and_others_have_their_answers()
 
 def test_an_engine_that_asks_for_quiet_gets_it_from_every_thread():
     started = monotonic()
-    script = Script(Passing("429", retry_after=0.3))
-    times = line(threads=2).ask_all(lambda question: (script(question), monotonic() - started)[1], range(2))
+    script = Script(TransientError("429", retry_after=0.3))
+    times = client(threads=2).ask_all(lambda question: (script(question), monotonic() - started)[1], range(2))
     assert max(times) >= 0.3
 
 
 def test_an_engine_that_asks_for_an_hour_is_given_up():
-    script = Script(Passing("429, asks for 3600 s", retry_after=3600))
-    with pytest.raises(RemoteError, match="after 1 attempt: 429, asks for 3600 s"):
-        line().ask_all(script, ["q"])
+    script = Script(TransientError("429, asks for 3600 s", retry_after=3600))
+    with pytest.raises(EngineError, match="after 1 attempt: 429, asks for 3600 s"):
+        client().ask_all(script, ["q"])
 
 
 def test_after_three_faults_in_a_row_the_engine_is_left_alone_and_then_tried_again():
-    way, script = line(attempts=1), Script(*[Passing("down")] * 3)
+    engine, script = client(attempts=1), Script(*[TransientError("down")] * 3)
     for _ in range(3):
-        with pytest.raises(RemoteError, match="after 1 attempt: down"):
-            way.ask_all(script, ["q"])
-    message = r"not asked: left alone for 0\.2 s after 3 faults in a row; the last one: down"
-    with pytest.raises(RemoteError, match=message) as caught:
-        way.ask_all(script, ["q"])
+        with pytest.raises(EngineError, match="after 1 attempt: down"):
+            engine.ask_all(script, ["q"])
+    message = r"not asked: the circuit breaker is open for 0\.2 s after 3 failures in a row; the last one: down"
+    with pytest.raises(EngineError, match=message) as caught:
+        engine.ask_all(script, ["q"])
     assert (script.calls, caught.value.attempts) == (3, 0)
     sleep(0.25)
-    assert way.ask_all(script, ["q"]) == ["q"]
+    assert engine.ask_all(script, ["q"]) == ["q"]
 
 
 def test_an_engine_whose_trial_fails_is_left_alone_again():
-    way, script = line(attempts=1), Script(*[Passing("down")] * 4)
+    engine, script = client(attempts=1), Script(*[TransientError("down")] * 4)
     for _ in range(3):
-        with pytest.raises(RemoteError, match="down"):
-            way.ask_all(script, ["q"])
+        with pytest.raises(EngineError, match="down"):
+            engine.ask_all(script, ["q"])
     sleep(0.25)
-    with pytest.raises(RemoteError, match="after 1 attempt"):
-        way.ask_all(script, ["q"])
-    with pytest.raises(RemoteError, match="not asked"):
-        way.ask_all(script, ["q"])
+    with pytest.raises(EngineError, match="after 1 attempt"):
+        engine.ask_all(script, ["q"])
+    with pytest.raises(EngineError, match="not asked"):
+        engine.ask_all(script, ["q"])
 
 
 def test_an_answer_between_faults_starts_the_count_again():
-    way = line(attempts=1)
+    engine = client(attempts=1)
     for _ in range(4):
-        with pytest.raises(RemoteError, match="down"):
-            way.ask_all(Script(Passing("down")), ["q"])
-        way.ask_all(Script(), ["q"])
+        with pytest.raises(EngineError, match="down"):
+            engine.ask_all(Script(TransientError("down")), ["q"])
+        engine.ask_all(Script(), ["q"])
 
 
 def test_refusals_do_not_count_as_an_engine_that_is_down():
-    way = line(attempts=1)
+    engine = client(attempts=1)
     for _ in range(5):
-        with pytest.raises(RemoteError, match="after 1 attempt: no"):
-            way.ask_all(Script(Refused("no")), ["q"])
+        with pytest.raises(EngineError, match="after 1 attempt: no"):
+            engine.ask_all(Script(PermanentError("no")), ["q"])
 
 
 def test_no_more_is_asked_a_second_than_the_rate():
     started = monotonic()
-    line(rate=100.0, threads=8).ask_all(Script(), range(21))
+    client(rate=100.0, threads=8).ask_all(Script(), range(21))
     assert monotonic() - started >= 0.2
 
 
@@ -251,50 +242,50 @@ def test_whoever_waits_is_told_to_stop():
 
 
 def test_a_pickled_line_starts_afresh():
-    way = line(attempts=1)
+    engine = client(attempts=1)
     for _ in range(3):
-        with pytest.raises(RemoteError, match="down"):
-            way.ask_all(Script(Passing("down")), ["q"])
-    assert pickle.loads(pickle.dumps(way)).ask_all(Script(), ["q"]) == ["q"]
+        with pytest.raises(EngineError, match="down"):
+            engine.ask_all(Script(TransientError("down")), ["q"])
+    assert pickle.loads(pickle.dumps(engine)).ask_all(Script(), ["q"]) == ["q"]
 
 
 def test_a_pickled_error_says_the_same():
-    error = RemoteError("http", "http://h", 4, "500")
+    error = EngineError("http", "http://h", 4, "500")
     again = pickle.loads(pickle.dumps(error))
-    assert (type(again), str(again), vars(again)) == (RemoteError, str(error), vars(error))
+    assert (type(again), str(again), vars(again)) == (EngineError, str(error), vars(error))
 
 
 def test_ids_become_rows_and_the_best_comes_first():
-    hits = hits_of(line(), CATALOG, [[("c", 1.0), ("a", 2.5)], [], [("d", -1.0)]], 2)
+    hits = hits_of(client(), CATALOG, [[("c", 1.0), ("a", 2.5)], [], [("d", -1.0)]], 2)
     assert hits.rows_QK.tolist() == [[0, 2], [-1, -1], [3, -1]]
     assert hits.scores_QK.tolist() == [[2.5, 1.0], [-np.inf, -np.inf], [-1.0, -np.inf]]
     assert (hits.rows_QK.dtype, hits.scores_QK.dtype) == (np.int32, np.float32)
 
 
 def test_equal_scores_are_put_in_the_order_of_rows():
-    hits = hits_of(line(), CATALOG, [[("d", 1.0), ("b", 1.0), ("c", 7.0), ("a", 1.0)]], 4)
+    hits = hits_of(client(), CATALOG, [[("d", 1.0), ("b", 1.0), ("c", 7.0), ("a", 1.0)]], 4)
     assert hits.rows_QK.tolist() == [[2, 0, 1, 3]]
 
 
 def test_more_items_than_were_asked_for_are_cut_after_ranking():
-    assert hits_of(line(), CATALOG, [[("a", 1.0), ("b", 3.0), ("c", 2.0)]], 1).rows_QK.tolist() == [[1]]
+    assert hits_of(client(), CATALOG, [[("a", 1.0), ("b", 3.0), ("c", 2.0)]], 1).rows_QK.tolist() == [[1]]
 
 
 def test_unknown_ids_are_refused_with_their_number():
     message = r"2 of the 3 ids in its answers are not in the catalog, 'x' for one: the engine holds other data"
-    with pytest.raises(RemoteError, match=message):
-        hits_of(line(), CATALOG, [[("a", 1.0), ("x", 1.0)], [("y", 1.0)]], 3)
+    with pytest.raises(EngineError, match=message):
+        hits_of(client(), CATALOG, [[("a", 1.0), ("x", 1.0)], [("y", 1.0)]], 3)
 
 
 def test_an_item_found_twice_is_refused():
-    with pytest.raises(RemoteError, match="found the item 'b' twice for one query"):
-        hits_of(line(), CATALOG, [[("b", 1.0), ("a", 1.0), ("b", 2.0)]], 3)
+    with pytest.raises(EngineError, match="found the item 'b' twice for one query"):
+        hits_of(client(), CATALOG, [[("b", 1.0), ("a", 1.0), ("b", 2.0)]], 3)
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf")])
 def test_a_score_that_cannot_be_ranked_is_refused(score):
-    with pytest.raises(RemoteError, match=f"gave the item 'b' the score {score}"):
-        hits_of(line(), CATALOG, [[("a", 1.0), ("b", score)]], 3)
+    with pytest.raises(EngineError, match=f"gave the item 'b' the score {score}"):
+        hits_of(client(), CATALOG, [[("a", 1.0), ("b", score)]], 3)
 
 
 @pytest.mark.parametrize(
@@ -326,13 +317,13 @@ def test_a_blank_query_finds_nothing_without_being_sent():
         asked.append(text)
         return [("b", 1.0)]
 
-    hits = search_remotely(line(), CATALOG, ["", "q", " \ud800"], 2, ask, max_chars=100)
+    hits = search_remotely(client(), CATALOG, ["", "q", " \ud800"], 2, ask, max_chars=100)
     assert (asked, hits.rows_QK.tolist()) == (["q"], [[-1, -1], [1, -1], [-1, -1]])
 
 
 def test_wrong_options_are_named():
     wrong = {"attempts": 0, "threads": -1, "max_chars": 0, "timeout": 0.0, "rate": float("inf"), "cooldown": -1.0}
-    assert line_problems(wrong) == [
+    assert client_problems(wrong) == [
         "attempts: must be at least 1, got 0",
         "threads: must be at least 1, got -1",
         "max_chars: must be at least 1, got 0",
@@ -341,7 +332,7 @@ def test_wrong_options_are_named():
         "cooldown: must be above 0 and finite, got -1.0",
     ]
     with pytest.raises(ValueError, match="attempts: must be at least 1"):
-        line(attempts=0)
+        client(attempts=0)
 
 
 def test_a_missing_library_is_named_with_what_to_install():
@@ -353,12 +344,12 @@ def test_a_missing_library_is_named_with_what_to_install():
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 def test_a_status_that_may_pass_is_one(status):
-    assert isinstance(fault_of_status(status, "what", None), Passing)
+    assert isinstance(fault_of_status(status, "what", None), TransientError)
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 413])
 def test_a_status_that_will_not_pass_is_a_refusal(status):
-    assert isinstance(fault_of_status(status, "what", "3"), Refused)
+    assert isinstance(fault_of_status(status, "what", "3"), PermanentError)
 
 
 @pytest.mark.parametrize(
@@ -372,7 +363,7 @@ def test_a_status_that_will_not_pass_is_a_refusal(status):
 )
 def test_a_retry_after_is_a_number_of_seconds(header, seconds):
     fault = fault_of_status(429, "what", header)
-    assert isinstance(fault, Passing)
+    assert isinstance(fault, TransientError)
     assert fault.retry_after == seconds
 
 
@@ -380,5 +371,5 @@ def test_a_retry_after_is_a_number_of_seconds(header, seconds):
 def test_a_retry_after_may_be_a_date(ahead, seconds):
     header = format_datetime(datetime.now(UTC) + ahead, usegmt=True)
     fault = fault_of_status(429, "what", header)
-    assert isinstance(fault, Passing)
+    assert isinstance(fault, TransientError)
     assert fault.retry_after == pytest.approx(seconds, abs=60)

@@ -23,7 +23,7 @@ from retrievers import Catalog
 from retrievers.base import Hits
 from retrievers.bm25.bm25 import BM25
 from retrievers.combine.cached.cached import Cached
-from retrievers.remote.answers import RemoteError, Unanswered
+from retrievers.errors import EngineError, MissingAnswers
 from retrievers.service.client import Service
 from tests.processes import begin
 from tests.retrievers.service.service_contracts import needs_service
@@ -202,19 +202,19 @@ def test_a_query_that_is_neither_text_nor_numbers_is_refused(moody):
 
 
 def test_a_failing_retriever_is_raised_at_once_and_tells_no_details(moody):
-    with pytest.raises(RemoteError, match=r"after 1 attempt: its retriever failed .*: Internal Server Error") as raised:
+    with pytest.raises(EngineError, match=r"after 1 attempt: its retriever failed .*: Internal Server Error") as raised:
         client(moody).search(["fail"], 1)
     assert "secret" not in str(raised.value)
     assert client(moody).search(["lamp"], 1).rows_QK[0, 0] >= 0
 
 
 def test_an_engine_behind_the_service_that_is_gone_is_asked_again_and_then_raised(moody):
-    with pytest.raises(RemoteError, match="after 2 attempts: status 502: the engine behind does not answer"):
+    with pytest.raises(EngineError, match="after 2 attempts: status 502: the engine behind does not answer"):
         client(moody, attempts=2).search(["offline"], 1)
 
 
 def test_what_an_engine_behind_the_service_does_not_answer_is_told_query_by_query(moody):
-    with pytest.raises(Unanswered, match=r"a time-out .*1 of the search's 2 queries have no answer") as raised:
+    with pytest.raises(MissingAnswers, match=r"a time-out .*1 of the search's 2 queries have no answer") as raised:
         client(moody).search(["lost lamp", "lamp"], 1)
     assert list(raised.value.faults) == [0] and raised.value.hits.rows_QK[0, 0] == -1
     assert_same(Hits(*(part[1:] for part in raised.value.hits)), client(moody).search(["lamp"], 1))
@@ -243,9 +243,9 @@ def test_who_shows_no_token_or_another_gets_nothing(start, monkeypatch):
     assert service.post({"queries": ["lamp"], "k": 1}, authorization="Bearer right").status_code == 200
     for token in ("wrong", "righ", "right2"):
         monkeypatch.setenv("MINE", token)
-        with pytest.raises(RemoteError, match=r"after 1 attempt: it does not know this token \(option token_env"):
+        with pytest.raises(EngineError, match=r"after 1 attempt: it does not know this token \(option token_env"):
             client(service, token_env="MINE")
-    with pytest.raises(RemoteError, match="it does not know this token"):
+    with pytest.raises(EngineError, match="it does not know this token"):
         client(service)
     monkeypatch.setenv("MINE", "right")
     asks = client(service, token_env="MINE")
@@ -281,7 +281,7 @@ def test_options_that_cannot_be_used_are_refused(options, message):
 def test_nobody_there_is_an_error_and_no_empty_ranking():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with pytest.raises(RemoteError, match=rf"^service at http://127\.0\.0\.1:{port}, after 2 attempts: ConnectError"):
+    with pytest.raises(EngineError, match=rf"^service at http://127\.0\.0\.1:{port}, after 2 attempts: ConnectError"):
         Service(CATALOG, url=f"http://127.0.0.1:{port}", attempts=2)
 
 
@@ -300,7 +300,7 @@ def test_a_service_that_stays_away_is_raised(start):
     service = start()
     asks = client(service, attempts=2)
     service.end(signal.SIGKILL)
-    with pytest.raises(RemoteError, match="after 2 attempts"):
+    with pytest.raises(EngineError, match="after 2 attempts"):
         asks.search(QUERIES, 3)
 
 
@@ -312,7 +312,7 @@ def test_a_service_that_comes_back_with_another_retriever_is_refused(start):
     first.end(signal.SIGTERM)
     start("retriever.k1=3", port=first.port)
     for one in (asks, copy):
-        with pytest.raises(RemoteError, match=rf"its retriever was {asks.fingerprint} and is \w+: one run, one"):
+        with pytest.raises(EngineError, match=rf"its retriever was {asks.fingerprint} and is \w+: one run, one"):
             one.search(QUERIES, 3)
 
 

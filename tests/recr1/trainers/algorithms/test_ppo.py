@@ -14,7 +14,7 @@ from recr1.errors import UserError
 from recr1.runs import Run
 from recr1.trainers.layers.checkpoints import Checkpoints
 from recr1.trainers.ppo import PPO
-from retrievers.remote.answers import RemoteError
+from retrievers.errors import EngineError
 from tests.processes import ROOT
 from tests.recr1.trainers.algorithms.arms import make_speaker
 from tests.recr1.trainers.layers.test_resume import Failing, same
@@ -124,7 +124,7 @@ def test_a_run_that_stopped_goes_on_with_its_critic_to_the_last_bit(tmp_path, ra
     options = {"critic": critic, "kl": "reward", "trl": trl}
     whole = go(new(tmp_path / "whole"), environment(), random_model, **options)
     first = new(tmp_path / "run")
-    with pytest.raises(RemoteError, match="no connection"):
+    with pytest.raises(EngineError, match="no connection"):
         go(first, environment(raised=[search]), random_model, **options)
     first.finish("failed")
     assert list(Checkpoints(first.path / "checkpoints").steps()) != []

@@ -9,7 +9,7 @@ from recr1.config.build import EvaluationSpec, Part
 from recr1.runs import Run
 from recr1.trainers.layers.checkpoints import Checkpoints
 from recr1.trainers.rloo import RLOO
-from retrievers.remote.answers import RemoteError, Unanswered, without_answer
+from retrievers.errors import EngineError, MissingAnswers
 from tests.recr1.trainers.layers.test_resume import CASES, FAULT, SPLIT, environment, same
 
 TRL = {"num_generations": 4, "per_device_train_batch_size": 16, "learning_rate": 1e-2}
@@ -61,7 +61,7 @@ class Losing:
         hits = self.healthy.search(queries, k)
         if self.calls == 3 and self.queries:
             lost = range(self.queries)
-            raise Unanswered(without_answer(hits, list(lost)), dict.fromkeys(lost, FAULT))
+            raise MissingAnswers(hits.without(list(lost)), dict.fromkeys(lost, FAULT))
         return hits
 
 
@@ -100,7 +100,7 @@ def test_a_run_whose_engine_came_back_is_the_run_whose_engine_never_left(tmp_pat
     whole = fresh_run(tmp_path / "whole")
     go(whole, environment(), random_model, trl=trl)
     run = fresh_run(tmp_path / "run")
-    with pytest.raises(RemoteError, match="no connection"):
+    with pytest.raises(EngineError, match="no connection"):
         go(run, environment(raised=[search]), random_model, trl=trl)
     run.finish("failed")
     again = Run.resume(run.path, {})

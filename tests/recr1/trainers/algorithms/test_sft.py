@@ -20,7 +20,7 @@ from recr1.trainers.pairs.pairs import FilePairs
 from recr1.trainers.pairs.sampled import SampledPairs
 from recr1.trainers.pairs.tokens import example
 from recr1.trainers.sft import SFT
-from retrievers.remote.answers import RemoteError
+from retrievers.errors import EngineError
 from tests.recr1.trainers.layers.test_resume import Failing, Vowels
 
 TRL = {"per_device_train_batch_size": 8, "learning_rate": 1e-2, "lr_scheduler_type": "constant"}
@@ -264,7 +264,7 @@ def test_an_engine_that_fails_while_pairs_are_sampled_stops_the_run_and_keeps_no
     env = environment()
     env.retriever = Failing(env.retriever, lost=[1])
     run = begin(tmp_path / "run")
-    with pytest.raises(RemoteError, match=r"no connection; 1 of the last \d+ rollouts have no reward"):
+    with pytest.raises(EngineError, match=r"no connection; 1 of the last \d+ rollouts have no reward"):
         go(run, env, random_model, {"type": "sampled"})
     assert not (run.path / "pairs.jsonl").exists()
 
@@ -294,7 +294,7 @@ def test_a_run_that_stopped_goes_on_to_the_same_end(tmp_path, random_model, tabl
     searches = 3 if source == "file" else 4  # the validation after the second step
     broken.retriever = Failing(broken.retriever, raised=[searches])
     run = begin(tmp_path / "run")
-    with pytest.raises(RemoteError, match="no connection"):
+    with pytest.raises(EngineError, match="no connection"):
         go(run, broken, random_model, pairs, trl={**trl, "save_strategy": "no"})
     run.finish("failed")
     assert list(Checkpoints(run.path / "checkpoints").steps()) == [2]

@@ -13,7 +13,7 @@ from recr1.errors import RecipeError
 from recr1.recipe import load_recipe
 from recr1.runs import Run
 from recr1.trainers.stages import finished_stages, last_saved_step, policy_so_far, train_stages
-from retrievers.remote.answers import RemoteError
+from retrievers.errors import EngineError
 from tests.recr1.cli.test_cli_resume import finish, reach, same, train
 from tests.recr1.trainers.layers.test_resume import Failing, environment, numbers
 
@@ -92,7 +92,7 @@ def test_a_run_goes_on_in_the_stage_where_it_stopped(whole, tmp_path, random_mod
     broken = environment()
     broken.retriever = Failing(broken.retriever, raised=[search])
     run = Run.create(tmp_path / "run", {"seed": 3}, {})
-    with pytest.raises(RemoteError, match="no connection"):
+    with pytest.raises(EngineError, match="no connection"):
         go(run, table, random_model, env=broken)
     run.finish("failed")
     assert last_saved_step(run) == saved

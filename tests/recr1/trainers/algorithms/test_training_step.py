@@ -9,7 +9,7 @@ from recr1.config.build import EvaluationSpec, Part
 from recr1.env import open_environment
 from recr1.runs import Run
 from recr1.trainers.grpo import GRPO
-from retrievers.remote.answers import RemoteError
+from retrievers.errors import EngineError
 from tests.recr1.trainers.layers.test_resume import Failing, Vowels, same
 
 ANNEALED = {"type": "annealed", "measure": "Success@1", "start": 16, "steps": 4}
@@ -45,7 +45,7 @@ def go(run, env, model):
 def test_the_step_is_that_of_the_run_also_where_it_stopped_in_between(tmp_path, random_model):
     whole = go(Run.create(tmp_path / "whole", {"seed": 3}, {}), environment(), random_model)
     run = Run.create(tmp_path / "run", {"seed": 3}, {})
-    with pytest.raises(RemoteError, match="no connection"):
+    with pytest.raises(EngineError, match="no connection"):
         go(run, environment(raised=[5]), random_model)  # two searches before the first step, then one a step
     run.finish("failed")
     same(whole, go(Run.resume(tmp_path / "run", {}), environment(), random_model))

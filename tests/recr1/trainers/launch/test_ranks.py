@@ -165,7 +165,7 @@ def test_a_run_whose_checkpoints_not_all_processes_see_does_not_go_on(tmp_path, 
     recipe = write(tmp_path / "two.yaml", random_model, retriever=retriever)
     codes, errors = nodes(tmp_path, recipe)
     assert 0 not in codes
-    assert "rank 1 failed: RemoteError: engine at http://there" in errors[0]
+    assert "rank 1 failed: EngineError: engine at http://there" in errors[0]
     flag.unlink()
     codes, errors = nodes(tmp_path, recipe)
     assert codes == [2, 2]

@@ -18,7 +18,7 @@ from recr1.trainers.grpo import GRPO
 from recr1.trainers.layers.curriculum import Learnability, Settings, settings_of
 from recr1.trainers.ppo import PPO
 from recr1.trainers.rloo import RLOO
-from retrievers.remote.answers import RemoteError
+from retrievers.errors import EngineError
 from tests.processes import ROOT
 from tests.recr1.trainers.layers.test_resume import Failing, same
 
@@ -145,7 +145,7 @@ def test_a_run_that_goes_on_draws_what_it_would_have_drawn(tmp_path, random_mode
     options = {"trainer": trainer, "trl": trl}
     whole = go(Run.create(tmp_path / "whole", {"seed": 3}, {}), environment(), random_model, **options)
     run = Run.create(tmp_path / "run", {"seed": 3}, {})
-    with pytest.raises(RemoteError, match="no connection"):
+    with pytest.raises(EngineError, match="no connection"):
         go(run, environment(raised=[search]), random_model, **options)
     run.finish("failed")
     assert 0 < max(line["step"] for line in run.read_metrics()) < 6
@@ -177,7 +177,7 @@ def test_fresh_needs_of_a_round_are_drawn_by_the_curriculum_too(tmp_path, random
 def test_with_resampling_the_rounds_teach_too_and_are_exact(tmp_path, random_model):
     whole = go(Run.create(tmp_path / "whole", {"seed": 3}, {}), environment(), random_model, resample=2)
     run = Run.create(tmp_path / "run", {"seed": 3}, {})
-    with pytest.raises(RemoteError, match="no connection"):
+    with pytest.raises(EngineError, match="no connection"):
         go(run, environment(raised=[9]), random_model, resample=2)
     run.finish("failed")
     same(whole, go(Run.resume(tmp_path / "run", {}), environment(), random_model, resample=2))

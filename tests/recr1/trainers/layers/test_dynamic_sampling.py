@@ -18,7 +18,7 @@ from recr1.runs import Run
 from recr1.trainers.grpo import GRPO
 from recr1.trainers.layers.dynamic_sampling import Rollouts, flat_groups
 from recr1.trainers.rloo import RLOO
-from retrievers.remote.answers import RemoteError, Unanswered, without_answer
+from retrievers.errors import EngineError, MissingAnswers
 from tests.processes import ROOT
 from tests.recr1.trainers.layers.test_resume import FAULT, Failing, same
 
@@ -212,7 +212,7 @@ class Missing:
         if self.calls not in self.numbers:
             return hits
         lost = range(len(queries))
-        raise Unanswered(without_answer(hits, list(lost)), dict.fromkeys(lost, FAULT))
+        raise MissingAnswers(hits.without(list(lost)), dict.fromkeys(lost, FAULT))
 
 
 # Searches: references, the first validation, the batch of the step, its rounds.
@@ -238,7 +238,7 @@ def test_a_batch_without_any_answer_stops_a_run_and_so_does_a_round_past_the_bud
 ):
     env = environment()
     env.retriever = Missing(env.retriever, search)
-    with pytest.raises(RemoteError, match=r"\d+ of the last \d+ rollouts have no reward"):
+    with pytest.raises(EngineError, match=r"\d+ of the last \d+ rollouts have no reward"):
         go(fresh_run(tmp_path / "run"), random_model, env=env, steps=1, resample=1, failure_budget=budget)
 
 
@@ -270,7 +270,7 @@ def test_a_run_that_stops_between_two_rounds_goes_on_as_if_it_had_not(tmp_path, 
     go(whole, random_model, env=environment(every=2), **options)
     run, env = fresh_run(tmp_path / "run"), environment(every=2)
     env.retriever = Failing(env.retriever, raised=[search])
-    with pytest.raises(RemoteError, match=str(FAULT.cause)):
+    with pytest.raises(EngineError, match=str(FAULT.cause)):
         go(run, random_model, env=env, **options)
     run.finish("failed")
     assert any(line["step"] == 1 for line in run.read_rollouts())

@@ -14,11 +14,11 @@ from recr1.errors import RunError
 from recr1.runs import Run
 from recr1.trainers.grpo import GRPO
 from recr1.trainers.layers.checkpoints import Checkpoints
-from retrievers.remote.answers import RemoteError, Unanswered, without_answer
+from retrievers.errors import EngineError, MissingAnswers
 
 TRL = {"num_generations": 4, "per_device_train_batch_size": 16, "learning_rate": 1e-2}
 VALIDATION = EvaluationSpec(split="validation", measures=("nDCG@10",), every=2, keep="last")
-FAULT = RemoteError("engine", "http://there", 3, "no connection")
+FAULT = EngineError("engine", "http://there", 3, "no connection")
 
 
 class Vowels:
@@ -43,7 +43,7 @@ class Failing:
             raise FAULT
         hits = self.healthy.search(queries, k)
         if self.calls in self.lost:
-            raise Unanswered(without_answer(hits, [0]), {0: FAULT})
+            raise MissingAnswers(hits.without([0]), {0: FAULT})
         return hits
 
 
@@ -81,7 +81,7 @@ def same(one, other):
 
 def stopped(folder, model, env, **options):
     run = Run.create(folder, {"seed": 3}, {})
-    with pytest.raises(RemoteError, match="no connection"):
+    with pytest.raises(EngineError, match="no connection"):
         go(run, env, model, **options)
     run.finish("failed")
     return run
@@ -186,14 +186,14 @@ def test_a_lost_rollout_is_no_zero_to_its_group(tmp_path, random_model, caplog):
 
 def test_past_the_budget_the_run_saves_its_state_and_stops_with_the_reason(tmp_path, random_model):
     run = Run.create(tmp_path / "run", {"seed": 3}, {})
-    with pytest.raises(RemoteError, match=r"no connection; \d+ of the last 32 rollouts have no reward, .* allows 1 in"):
+    with pytest.raises(EngineError, match=r"no connection; \d+ of the last 32 rollouts have no reward, .* allows 1 in"):
         go(run, environment(lost=[3, 4, 5]), random_model, failure_budget=0.001)
     assert list(Checkpoints(run.path / "checkpoints").steps()) == [1]
 
 
 def test_without_a_budget_the_first_lost_rollout_stops_the_run(tmp_path, random_model):
     run = Run.create(tmp_path / "run", {"seed": 3}, {})
-    with pytest.raises(RemoteError, match=r"trainer.failure_budget 0 allows 0 in 1000"):
+    with pytest.raises(EngineError, match=r"trainer.failure_budget 0 allows 0 in 1000"):
         go(run, environment(lost=[3]), random_model)
     assert [line["step"] for line in run.read_metrics()] == [0]
     assert not (run.path / "rollouts.jsonl").exists()

@@ -19,7 +19,7 @@ from recr1.recipe import load_recipe
 from recr1.runs import Run
 from recr1.trainers.grpo import GRPO
 from recr1.trainers.layers.checkpoints import Checkpoints
-from retrievers.remote.answers import RemoteError
+from retrievers.errors import EngineError
 from tests.recr1.trainers.algorithms.arms import make_speaker
 from tests.recr1.trainers.layers.test_resume import TRL, environment, numbers
 
@@ -131,7 +131,7 @@ def test_a_run_that_goes_on_has_the_patience_that_it_had_left(tmp_path, random_m
     spec = replace(EACH, patience=2)
     unbroken = go(Run.create(tmp_path / "whole", {}, {}), random_model, seed=3, evaluation=spec, steps=20)
     run = Run.create(tmp_path / "run", {}, {})
-    with pytest.raises(RemoteError):
+    with pytest.raises(EngineError):
         go(run, random_model, seed=3, evaluation=spec, steps=20, env=environment(raised=[search]))
     run.finish("failed")
     again = go(Run.resume(run.path, {}), random_model, seed=3, evaluation=spec, steps=20)

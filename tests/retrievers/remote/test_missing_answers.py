@@ -12,7 +12,7 @@ from retrievers.bm25.bm25 import BM25
 from retrievers.combine.cached.cached import Cached
 from retrievers.combine.hybrid import Hybrid
 from retrievers.combine.rerank import Rerank
-from retrievers.remote.answers import RemoteError, Unanswered
+from retrievers.errors import EngineError, MissingAnswers
 from retrievers.service.batching import Batcher
 from tests.retrievers.remote.moody import Moody
 
@@ -34,7 +34,7 @@ def catalog():
 
 
 def answered(retriever, queries=QUERIES, k=3):
-    with pytest.raises(Unanswered, match="a time-out") as caught:
+    with pytest.raises(MissingAnswers, match="a time-out") as caught:
         retriever.search(queries, k)
     return caught.value
 
@@ -47,7 +47,7 @@ def test_what_a_part_does_not_answer_has_no_answer_and_the_rest_has_its_own(cata
         if kind == "cached":
             return Cached(catalog, retriever=inner)
         return Rerank(
-            catalog, retriever=inner, scorer={"type": "tests.retrievers.remote.test_unanswered:Words"}, depth=2
+            catalog, retriever=inner, scorer={"type": "tests.retrievers.remote.test_missing_answers:Words"}, depth=2
         )
 
     error = answered(made(MOODY))
@@ -82,19 +82,19 @@ def test_of_searches_that_are_joined_each_has_its_own_faults(catalog):
         return ended
 
     lost, whole = asyncio.run(both())
-    assert isinstance(lost, Unanswered) and list(lost.faults) == [1] and lost.hits.rows_QK[0].tolist() == [0, 2]
+    assert isinstance(lost, MissingAnswers) and list(lost.faults) == [1] and lost.hits.rows_QK[0].tolist() == [0, 2]
     assert whole.rows_QK.tolist() == BM25(catalog).search(["blue"], 2).rows_QK.tolist()
 
 
 def test_faults_of_several_queries_are_one_error_that_counts_them(catalog):
     error = answered(Moody(catalog))
     assert "2 of the search's 5 queries have no answer" in str(error)
-    assert all(isinstance(fault, RemoteError) for fault in error.faults.values())
+    assert all(isinstance(fault, EngineError) for fault in error.faults.values())
 
 
 def test_whoever_stands_around_a_retriever_that_finds_something_for_anything_says_so(catalog):
     dense = {"type": "dense", "encoder": {"type": "hashing"}}
-    scorer = {"type": "tests.retrievers.remote.test_unanswered:Words"}
+    scorer = {"type": "tests.retrievers.remote.test_missing_answers:Words"}
     for inner, says in ((dense, True), ({"type": "bm25"}, False)):
         assert Rerank(catalog, retriever=inner, scorer=scorer).matches_everything is says
         assert Hybrid(catalog, parts=[{"type": "bm25"}, inner]).matches_everything is says

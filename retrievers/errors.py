@@ -1,0 +1,53 @@
+"""What goes wrong with an engine: one failed attempt, an engine that does not answer, a search with missing answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from retrievers.base import Hits
+
+
+class TransientError(Exception):
+    """One attempt failed, and the next may not: no connection, a time-out, 429, 5xx, an answer that breaks off.
+
+    `retry_after` is how many seconds the engine asked the client to wait.
+    """
+
+    def __init__(self, what: str, retry_after: float = 0.0) -> None:
+        super().__init__(what)
+        self.retry_after = retry_after
+
+
+class PermanentError(Exception):
+    """The engine will answer the same again: a wrong address, token or query, or an answer of another shape."""
+
+
+class EngineError(ConnectionError):
+    """An engine gave no usable answer: which engine, where, after how many attempts, and the last cause."""
+
+    def __init__(self, engine: str, address: str, attempts: int, cause: str) -> None:
+        tried = "not asked" if attempts == 0 else f"after {attempts} attempt{'s' if attempts > 1 else ''}"
+        super().__init__(f"{engine} at {address}, {tried}: {cause}")
+        self.engine, self.address, self.attempts, self.cause = engine, address, attempts, cause
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.engine, self.address, self.attempts, self.cause)
+
+
+class MissingAnswers(EngineError):  # noqa: N818 - it carries the answers that there are
+    """A search in which some queries, or all, have no answer after the last attempt.
+
+    `hits` are those of the whole search, empty in the places of `faults`, which says why. It is raised, not returned,
+    so that nobody takes a query without an answer for one that found nothing.
+    """
+
+    def __init__(self, hits: Hits, faults: Mapping[int, EngineError]) -> None:
+        first, queries = next(iter(faults.values())), len(hits.rows_QK)
+        share = f" ({len(faults)} of the search's {queries} queries have no answer)" if queries > 1 else ""
+        super().__init__(first.engine, first.address, first.attempts, f"{first.cause}{share}")
+        self.hits, self.faults = hits, dict(faults)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.hits, self.faults)
