@@ -55,7 +55,7 @@ docs: $(READY)  ## build the docs, strictly
 	$(BIN)/mkdocs build --strict --quiet
 
 bench: $(READY)  ## speed and memory, as ratios measured side by side
-	for file in $(filter-out benchmarks/equal_time.py benchmarks/reward_shapes.py benchmarks/guards.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
+	for file in $(filter-out benchmarks/equal_time.py benchmarks/reward_shapes.py benchmarks/guards.py benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
 
 golden: $(READY)  ## record tests/golden again; a difference needs a reason in the change
 	$(BIN)/pytest -m 'slow or not slow' --golden tests/recr1/trainers
