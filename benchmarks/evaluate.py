@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import numpy as np
 
-from recr1.baselines.scripted import Scripted
+from recr1.baselines.without_model import Scripted
 from recr1.env import Environment
 from recr1.evaluate import Evaluator
 from recr1.formats import Plain

@@ -1,1 +1,1 @@
-"""Rivals of a trained policy, and bounds that read the answers."""
+"""Baselines: policies to compare a trained one with, and ceilings that read the answer keys."""

@@ -1,4 +1,4 @@
-"""Pseudo-relevance feedback: words of the first items found are added to the need, and it is searched again."""
+"""Pseudo-relevance feedback: words of the first items that the need finds are added to it."""
 
 from __future__ import annotations
 
@@ -9,62 +9,60 @@ from typing import Any
 
 import numpy as np
 
-from recr1.baselines.access import AGAIN, Access, Sight
-from recr1.baselines.echo import Verbatim
+from recr1.baselines.access import RETRIES, Visible
+from recr1.baselines.without_model import Verbatim
+from recr1.env import Environment
 from recr1.errors import UserError
 from retrievers.base import Catalog, Floats, Rows
 from rewards.base import Chat
 
 COMMON = 0.1
-"""Words in a larger share of the items than this say nothing about the first ones, and are not added."""
+"""Words in a larger share of the items than this are not added: they are not specific to the first items."""
 
 
-class Feedback:
-    """RM3 on any retriever that is asked with words: it reads the text of what the raw need finds.
+class RM3:
+    """RM3 on any retriever whose queries are words: it reads the text of what the raw need finds.
 
     A word's weight is its share of the texts of the first items, each item weighted by its score (Lavrenko and Croft
-    2001), mixed with its share of the need (RM3: Abdul-Jaleel et al. 2004). A query has no weights, so that each word
-    stands in it as often as its weight says; an engine that counts a repeated word once ignores that.
+    2001), mixed with its share of the need (RM3: Abdul-Jaleel et al. 2004). A query has no weights, so each word is
+    repeated as often as its weight says; an engine that counts a repeated word once ignores that.
 
     Args:
         items: how many items of the first search are read.
         terms: how many of their words are added, at most.
         weight: the share of the need in the mix; 1 adds nothing.
-        words: how long the query becomes, about.
+        words: the length of the query, approximately.
     """
 
     format = Verbatim()
-    sees: tuple[Sight, ...] = ("catalog", "hits")
+    sees: tuple[Visible, ...] = ("catalog", "hits")
 
     def __init__(self, *, items: int = 10, terms: int = 10, weight: float = 0.5, words: int = 40) -> None:
         given = {"items": items, "terms": terms, "weight": weight, "words": words}
         if problems := self.check_options(given):
             raise UserError(problems[0])
         self.items, self.terms, self.weight, self.words = items, terms, weight, words
-        self._access: Access | None = None
-        self._common: frozenset[str] = frozenset()
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """Problems that show before anything is loaded."""
         problems = [
-            f"{name}: must be at least 1, got {options[name]}"
+            f"{name}: must be an integer >= 1, got {options[name]}"
             for name in ("items", "terms", "words")
             if options.get(name, 1) < 1
         ]
         if not 0 <= options.get("weight", 0.5) <= 1:
-            problems.append(f"weight: must be a share from 0 to 1, got {options['weight']}")
+            problems.append(f"weight: must be between 0 and 1, got {options['weight']}")
         return problems
 
-    def meet(self, access: Access) -> None:
-        """Counts in how many items each word stands."""
-        self._access, self._common = access, _common_words(access.task.catalog)
+    def prepare(self, env: Environment) -> None:
+        """Count in how many items each word appears."""
+        self._env, self._common = env, _common_words(env.task.catalog)
 
     def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
         """The same query every time: `max(n, 1)` copies a chat. One search for all chats."""
-        assert self._access is not None
         needs = [chat[-1]["content"] for chat in chats]
-        hits = self._access.search(needs, again=AGAIN)
+        hits = self._env.search(needs, again=RETRIES)
         found = zip(needs, hits.rows_QK[:, : self.items], hits.scores_QK[:, : self.items], strict=True)
         return [[self._expanded(need, rows_K, scores_K)] * max(n, 1) for need, rows_K, scores_K in found]
 
@@ -81,9 +79,8 @@ class Feedback:
         return " ".join(word for word, count in counts.items() for _ in range(count))
 
     def _learned(self, rows_K: Rows, scores_K: Floats) -> dict[str, float]:
-        """The words of the items, with weights that add up to 1; the first of equals in the order of the items."""
-        assert self._access is not None
-        texts = self._access.task.catalog.texts
+        """The words of the items, with weights that add up to 1; equals in the order of the items."""
+        texts = self._env.task.catalog.texts
         total: dict[str, float] = {}
         for row, share in zip(rows_K, _shares(scores_K), strict=True):
             counts = Counter(words_of(texts[row]))
@@ -100,7 +97,7 @@ def words_of(text: str) -> list[str]:
 
 
 def _shares(scores_K: Floats) -> list[float]:
-    """Scores as shares of 1; equal ones where some are not above 0, which no share can be made of."""
+    """Scores as shares of 1; equal shares where some score is not above 0."""
     scores = scores_K.astype(np.float64)
     if (scores <= 0).any():
         scores = np.ones(len(scores))
@@ -109,5 +106,5 @@ def _shares(scores_K: Floats) -> list[float]:
 
 def _common_words(catalog: Catalog) -> frozenset[str]:
     holding = Counter(word for text in catalog.texts for word in set(words_of(text)))
-    # In a handful of items every word is common.
+    # In a small catalog every word would be common.
     return frozenset(word for word, count in holding.items() if count > max(COMMON * len(catalog), 10))

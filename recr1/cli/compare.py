@@ -21,7 +21,7 @@ from recr1.errors import RecipeError, UserError
 from recr1.evaluate import Evaluator
 from recr1.policies import Policy
 from recr1.policies.base import spent_by
-from recr1.policies.sharing import Shared, models_of, shared_weights
+from recr1.policies.model_cache import ModelCache, model_cache, models_of
 from recr1.recipe import Recipe, find_recipe, load_recipe
 from recr1.runs import Run, policy_of, setting_of
 
@@ -77,13 +77,13 @@ def compare(
     names = measures or recipe.evaluate.measures
     asked = policies or [*USUAL, *([str(folder)] if folder else [])]
     named = read_policies(asked, recipe, names[0])
-    with Bar(quiet=as_json) as bar, shared_weights() as shared:
+    with Bar(quiet=as_json) as bar, model_cache() as cache:
         with bar.aside("reading the catalog and building the index"):
             env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
         evaluator = Evaluator(env, split, names, limit=needs, seed=recipe.seed, progress=bar.advance)
         bar.begin("floor and ceiling", len(evaluator.needs))
         evaluator.prepare(bar.advance)
-        load = _Loader([part for one in named for part in one.parts], shared)
+        load = _Loader([part for one in named for part in one.parts], cache)
         entries = [_entry(evaluator, one, bar, load) for one in named]
         bar.begin("tests", 1)
         setting = setting_of(recipe.to_dict(), env.task.catalog.fingerprint)
@@ -104,11 +104,11 @@ def compare(
 class _Loader:
     """Builds the policies in their order; weights stay in memory as long as one that is to come is made of them."""
 
-    def __init__(self, parts: Sequence[Part], shared: Shared) -> None:
-        self._left, self._shared = list(parts), shared
+    def __init__(self, parts: Sequence[Part], cache: ModelCache) -> None:
+        self._left, self._cache = list(parts), cache
 
     def __call__(self, part: Part, label: str) -> Policy:
-        self._shared.keep({model for one in self._left for model in models_of(one.options)})
+        self._cache.keep_only({model for one in self._left for model in models_of(one.options)})
         self._left.remove(part)
         policy: Policy = build("policy", part, path=label)
         return policy

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recr1.baselines.access import Access, Informed, Sight
+from recr1.baselines.access import NeedsAccess, Visible, prepare
+from recr1.env import Environment
 from recr1.evaluate import Evaluation, Evaluator, bootstrap_interval
+from recr1.formats import Format
 from recr1.judge.seeds import pooled
 from recr1.judge.stats import Doubles, Interval
 from recr1.policies import Policy
-from recr1.policies.base import Spent, spent_by
+from recr1.policies.base import Spent, format_of, spent_by
 from rewards.base import Chat, Search
 
 
@@ -43,7 +45,7 @@ class Entry:
     """How it was asked for."""
     evaluations: Sequence[Evaluation]
     costs: Sequence[Cost]
-    sees: tuple[Sight, ...] = ()
+    sees: tuple[Visible, ...] = ()
     trained: bool = False
     """Whether it comes from run folders."""
     notes: tuple[str, ...] = ()
@@ -113,21 +115,18 @@ class _Metered:
         return written
 
     @property
-    def sees(self) -> tuple[Sight, ...]:
-        return self._policy.sees if isinstance(self._policy, Informed) else ()
+    def sees(self) -> tuple[Visible, ...]:
+        return self._policy.sees if isinstance(self._policy, NeedsAccess) else ()
 
-    def meet(self, access: Access) -> None:
+    @property
+    def format(self) -> Format | None:
+        return format_of(self._policy)
+
+    def prepare(self, env: Environment) -> None:
         start = perf_counter()
-        if isinstance(self._policy, Informed):
-            self._policy.meet(access)
+        prepare(self._policy, env)
         self.preparing = perf_counter() - start
         self.spent_before = spent_by(self._policy)
-
-    def __getattr__(self, name: str) -> Any:
-        # Only `format`, where the policy brings one: hasattr() must say of both the same.
-        if name == "format":
-            return getattr(self._policy, name)
-        raise AttributeError(name)
 
     def cost(self, queries: int) -> Cost:
         """Of so many queries."""
@@ -165,7 +164,7 @@ def measured(
         runs: Of which run's policy each seed is.
     """
     evaluations, costs = [], []
-    sees: tuple[Sight, ...] = ()
+    sees: tuple[Visible, ...] = ()
     for make in policies:
         metered = _Metered(make())
         evaluations.append(evaluator(metered, samples=samples, name=label))

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.random import Generator, default_rng
 
-from recr1.baselines.echo import Verbatim
+from recr1.baselines.without_model import Verbatim
 from recr1.env import Environment, Step, chat_with
 from recr1.errors import UserError
 from recr1.tasks.leaks import splits_of

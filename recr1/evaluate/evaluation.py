@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recr1.baselines.access import introduce
+from recr1.baselines.access import prepare
 from recr1.env import ContractError, Environment, Step, chat_with, known_share, words
 from recr1.errors import UserError
 from recr1.evaluate.references import AGAIN, CHUNK, Progress, References, find_references
 from recr1.judge.stats import LEVEL, PERMUTATIONS, RESAMPLES, Doubles, bootstrap_interval, compare, standard_error
-from recr1.policies.base import Policy
+from recr1.policies.base import Policy, format_of
 from recr1.runs.provenance import surroundings
 from retrievers.base import Floats, Hits
 from retrievers.errors import MissingAnswers
@@ -219,8 +219,8 @@ class Evaluator:
             MissingAnswers: When the retriever has no answer to some query, though it was asked again: an evaluation
                 covers all its needs or none.
         """
-        introduce(policy, self.env)
-        own_format = getattr(policy, "format", None)
+        prepare(policy, self.env)
+        own_format = format_of(policy)
         env = self.env.with_format(own_format) if own_format else self.env
         size = max(samples, 1)
         completions: list[list[str]] = []

@@ -1,4 +1,4 @@
-"""Adapters: few new weights beside frozen ones, in one precision or in four bits, and how they become one model again.
+"""Adapters: LoRA, DoRA and QLoRA; how one is added to a model, saved, and merged into plain weights.
 
 LoRA (Hu et al. 2021, arXiv 2106.09685) adds to the weight of a linear layer a product of two thin matrices. DoRA (Liu
 et al. 2024, arXiv 2402.09353) also learns the length of each of its rows. QLoRA (Dettmers et al. 2023, arXiv
@@ -17,10 +17,10 @@ from typing import Any
 from recr1.errors import MissingLibrary, UserError
 
 OUTPUT = "lm_head"
-"""The layer that no adapter is put on: TRL reads its weight directly, and an adapter would never be trained."""
+"""The layer that gets no adapter: TRL reads its weight directly, so an adapter would never be trained."""
 
 OPTIONS = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "use_dora", "load_in_4bit")
-"""The options of a policy that say how it is trained, and nothing of the policy that is saved."""
+"""The options of a policy that say how it is trained; a saved policy does not need them."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Adapter:
     dora: bool
 
     def on(self, model: Any) -> Any:
-        """The model with a fresh adapter, which changes nothing yet; raises `UserError` for layers it does not have."""
+        """The model with a new adapter, which changes no output yet; raises `UserError` for layers it lacks."""
         import peft
 
         self._check_targets(model)
@@ -65,34 +65,34 @@ class Adapter:
 
 
 def adapter_problems(options: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the options of an adapter, and of four bits, before anything is loaded."""
+    """What is wrong with the options of an adapter and of 4-bit weights, before anything is loaded."""
     rank, problems = options.get("lora_rank", 0), []
     if rank < 0:
-        problems.append(f"lora_rank: must be 0 (train all weights) or more, got {rank}")
+        problems.append(f"lora_rank: must be an integer >= 0 (0 trains all weights), got {rank}")
     alpha = options.get("lora_alpha")
     if alpha is not None and alpha < 1:
-        problems.append(f"lora_alpha: must be at least 1, or null for twice the rank, got {alpha}")
+        problems.append(f"lora_alpha: must be an integer >= 1, or null for twice the rank, got {alpha}")
     if not 0 <= options.get("lora_dropout", 0) < 1:
-        problems.append(f"lora_dropout: must be a share from 0 to below 1, got {options['lora_dropout']}")
+        problems.append(f"lora_dropout: must be >= 0 and < 1, got {options['lora_dropout']}")
     problems += _target_problems(options.get("lora_targets"))
     if rank == 0:
         given = [name for name in ("lora_alpha", "lora_dropout", "lora_targets", "use_dora") if options.get(name)]
-        problems += [f"{name}: says nothing without an adapter; set lora_rank" for name in given]
+        problems += [f"{name}: has no effect without an adapter; set lora_rank" for name in given]
     if options.get("load_in_4bit") and options.get("dtype") == "float16":
-        problems.append("dtype: float16 is too narrow to compute with weights of 4 bits; use bfloat16 or float32")
+        problems.append("dtype: the range of float16 is too small for 4-bit weights; use bfloat16 or float32")
     return problems
 
 
 def _target_problems(targets: Sequence[str] | None) -> list[str]:
     if targets is not None and not targets:
-        return ["lora_targets: an empty list; name linear layers such as q_proj, or leave it out for all"]
+        return ["lora_targets: must not be empty; name linear layers such as q_proj, or leave it out for all"]
     if OUTPUT in (targets or ()):
-        return [f"lora_targets: {OUTPUT} cannot have an adapter, because TRL reads its weight alone; leave it out"]
+        return [f"lora_targets: {OUTPUT} cannot have an adapter, because TRL reads its weight directly; leave it out"]
     return []
 
 
 def missing_libraries(options: Mapping[str, Any]) -> list[MissingLibrary]:
-    """What the options of an adapter, and of four bits, need that is not installed; nothing is imported."""
+    """Libraries that the options need and that are not installed; nothing is imported."""
     needed = {"peft": ("train", "policy.lora_rank")} if options.get("lora_rank") else {}
     if options.get("load_in_4bit"):
         needed["bitsandbytes"] = ("qlora", "policy.load_in_4bit")
@@ -100,7 +100,7 @@ def missing_libraries(options: Mapping[str, Any]) -> list[MissingLibrary]:
 
 
 def in_four_bits(dtype: Any) -> Any:
-    """How transformers loads weights in 4 bits: as normal floats, with their scales quantized too, as QLoRA does.
+    """How transformers loads 4-bit weights: NF4 with double quantization, as in QLoRA.
 
     Args:
         dtype: A torch type to compute in.
@@ -113,10 +113,10 @@ def in_four_bits(dtype: Any) -> Any:
 
 
 def keep_layout(model: Any) -> Any:
-    """The model with its weights of 4 bits in the one order that everything reads.
+    """The model, its 4-bit weights kept in the layout that all code reads.
 
-    On a CPU with AVX512-BF16 bitsandbytes would put them into another at the first forward pass in evaluation, and what
-    reads them itself after that, as DoRA and `dequantize` do, would get numbers that are none (seen with 0.50.2).
+    On a CPU with AVX512-BF16 bitsandbytes (0.50.2) changes the layout at the first forward pass in evaluation. DoRA and
+    `dequantize`, which read the weights themselves, then get wrong numbers.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -135,10 +135,10 @@ def is_quantized(model: Any) -> bool:
 
 
 def learn_in_full_precision(model: Any) -> None:
-    """Put the adapter above 4-bit weights back into float32, after TRL's trainers made it bfloat16.
+    """Convert the adapter of 4-bit weights back to float32, after TRL's trainers made it bfloat16.
 
-    They follow the paper, whose learning rates were high; a step of 1e-5 is mostly lost in bfloat16. And a run that
-    goes on gets its adapter from peft, in float32, whatever it was before.
+    They follow the paper, whose learning rates were high; bfloat16 loses most of a step of 1e-5. A resumed run gets its
+    adapter from peft, always in float32.
     """
     if is_adapted(model) and is_quantized(model):
         for weight in model.parameters():
@@ -148,14 +148,14 @@ def learn_in_full_precision(model: Any) -> None:
 
 def save_adapter(model: Any, folder: Path) -> None:
     """Write the adapter alone, as peft reads it."""
-    # What else is in there is the reference, a copy of the adapter as it was at the start.
+    # The other adapter in the model is the reference, a copy of this one at the start.
     model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
 
 
 def merged(model: Any) -> Any:
-    """A plain model that computes what the adapted one does; the adapted one is gone.
+    """A plain model that computes what the adapted one does; the adapted one cannot be used any more.
 
-    Weights of 4 bits are taken out of them first, because a sum that went back into 4 bits would be another one.
+    4-bit weights are dequantized first: quantizing the sum again would change it.
     """
     if not is_quantized(model):
         return model.merge_and_unload()

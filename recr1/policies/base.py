@@ -1,10 +1,11 @@
-"""What a policy is: something that reads chats and writes completions."""
+"""What a policy is: it reads chats and writes completions. What some policies can do besides is a protocol each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from recr1.formats import Format
 from rewards.base import Chat
 
 
@@ -12,10 +13,8 @@ from rewards.base import Chat
 class Policy(Protocol):
     """Writes completions. Built as `cls(*, options)`.
 
-    It is handed chats and nothing else: no need, no catalog, no answer key. A policy that is no language model may
-    bring a `Format` of its own as the attribute `format`; evaluation then renders and parses with that one instead of
-    the task's, so that such a policy reads the bare need and its completion is the bare query. A baseline that needs
-    more declares it: see `recr1.baselines.access`. One that counts its tokens holds them as `spent`, a `Spent`.
+    It gets chats and nothing else: no need, no catalog, no answer key. A baseline that needs more declares it, see
+    `recr1.baselines.access`.
     """
 
     def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
@@ -23,16 +22,43 @@ class Policy(Protocol):
         ...
 
 
+@runtime_checkable
+class HasFormat(Protocol):
+    """A policy with its own prompt and parser, used in place of the task's.
+
+    For policies that are not language models: they read the bare need, and their completion is the bare query.
+    """
+
+    @property
+    def format(self) -> Format | None:
+        """None: the task's."""
+        ...
+
+
 class Spent(NamedTuple):
-    """Tokens that a language model has worked through since it was loaded."""
+    """Tokens that a language model has processed since it was loaded."""
 
     read: int = 0
-    """Of prompts, each counted once however many completions it got."""
+    """Of prompts; a prompt counts once, however many completions it got."""
     written: int = 0
     """Of completions, with the token that ends them."""
 
 
+@runtime_checkable
+class CountsTokens(Protocol):
+    """A policy that counts the tokens it reads and writes."""
+
+    @property
+    def spent(self) -> Spent:
+        """So far."""
+        ...
+
+
+def format_of(policy: object) -> Format | None:
+    """The format that a policy brings; None where it reads and writes the task's."""
+    return policy.format if isinstance(policy, HasFormat) else None
+
+
 def spent_by(policy: object) -> Spent:
-    """What a policy counted; nothing for one that is no language model."""
-    found = getattr(policy, "spent", None)
-    return found if isinstance(found, Spent) else Spent()
+    """The tokens that a policy counted; none for one that does not count."""
+    return policy.spent if isinstance(policy, CountsTokens) else Spent()

@@ -1,4 +1,4 @@
-"""A causal language model of Hugging Face as a policy: loaded once, for training and for evaluation alike."""
+"""A causal language model of Hugging Face as a policy: loaded once, for training and for evaluation."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ from recr1.policies.adapters import (
     save_adapter,
 )
 from recr1.policies.base import Spent
-from recr1.policies.prompts import prompt_tensors
-from recr1.policies.sharing import Weights, once, path_of
-from recr1.policies.tokenizers import complete
+from recr1.policies.model_cache import ModelKey, cached, path_of
+from recr1.policies.prompts import complete_tokenizer, prompt_tensors
 from rewards.base import Chat
 
 
@@ -33,17 +32,17 @@ class Transformers:
 
     Args:
         model: a folder, a hub name, or the name of a shipped model.
-        lora_rank: above 0, training changes a LoRA adapter of this rank instead of all weights.
+        lora_rank: train a LoRA adapter of this rank instead of all weights; 0 trains all weights.
         lora_alpha: the adapter's scale; default: twice the rank.
-        lora_dropout: share of an adapter's inputs that are dropped in training, where completions are sampled too.
+        lora_dropout: share of an adapter's inputs that are dropped in training, also while it samples completions.
         lora_targets: names of the linear layers that get an adapter, such as q_proj; default: all but the output.
-        use_dora: let the adapter learn the length of each row of a weight beside its direction (DoRA).
-        load_in_4bit: keep the loaded weights in 4 bits (QLoRA, with lora_rank); needs the library bitsandbytes.
-        dtype: of the weights; "auto" is float32, because small steps are lost in half precision (on a GPU the trainer
-            computes in bf16 all the same), but the checkpoint's own for the frozen weights below an adapter on a GPU.
-        trust_remote_code: run code that comes with the checkpoint. Off: a model is data until you say otherwise.
-        max_new_tokens: tokens per completion, in training and evaluation alike.
-        temperature: of samples in evaluation; training samples at the trainer's own `trl.temperature`.
+        use_dora: let the adapter also learn the length of each row of a weight (DoRA).
+        load_in_4bit: QLoRA, with lora_rank: the base weights in 4 bits; needs the library bitsandbytes.
+        dtype: of the weights; "auto" is float32, because half precision loses small steps (on a GPU the trainer
+            computes in bf16 anyway). Frozen weights below an adapter on a GPU keep the checkpoint's own dtype.
+        trust_remote_code: run Python code that comes with the checkpoint.
+        max_new_tokens: tokens per completion, in training and in evaluation.
+        temperature: of samples in evaluation; training samples at the trainer's `trl.temperature`.
         batch_size: chats per forward pass in evaluation.
         seed: of samples in evaluation.
     """
@@ -89,21 +88,19 @@ class Transformers:
             ends = ends_of(loaded, tokenizer)
             return tokenizer, adapter.on(loaded) if adapter else loaded, ends
 
-        how = repr((dtype, load_in_4bit, trust_remote_code, adapter))
-        self.tokenizer, self.model, self._ends = once(Weights(path_of(model), how), load)
+        key = ModelKey(path_of(model), repr((dtype, load_in_4bit, trust_remote_code, adapter)))
+        self.tokenizer, self.model, self._ends = cached(key, load)
 
     @staticmethod
     def check_options(options: dict[str, Any]) -> list[str]:
         """Problems that show before anything is loaded."""
         problems = adapter_problems(options)
         if options.get("max_new_tokens", 1) < 1:
-            problems.append(f"max_new_tokens: must be at least 1, got {options['max_new_tokens']}")
+            problems.append(f"max_new_tokens: must be an integer >= 1, got {options['max_new_tokens']}")
         if options.get("batch_size", 1) < 1:
-            problems.append(f"batch_size: must be at least 1, got {options['batch_size']}")
+            problems.append(f"batch_size: must be an integer >= 1, got {options['batch_size']}")
         if not 0 < options.get("temperature", 1.0) < math.inf:
-            problems.append(
-                f"temperature: must be above 0 and finite (greedy needs none), got {options['temperature']}"
-            )
+            problems.append(f"temperature: must be a finite number > 0, got {options['temperature']}")
         model = str(options.get("model", ""))
         looks_local = model.startswith((".", "/", "~")) or model.count("/") > 1
         if looks_local and not Path(model).expanduser().is_dir():
@@ -112,9 +109,9 @@ class Transformers:
 
     @staticmethod
     def check_training(options: Mapping[str, Any]) -> list[str]:
-        """Problems of a policy that is to be trained, beside those of any."""
+        """Problems of options with which the policy cannot be trained."""
         if options.get("load_in_4bit") and not options.get("lora_rank"):
-            return ["load_in_4bit: weights of 4 bits cannot be trained themselves; set lora_rank, such as 16"]
+            return ["load_in_4bit: 4-bit weights cannot be trained; set lora_rank, such as 16"]
         return []
 
     @staticmethod
@@ -127,7 +124,7 @@ class Transformers:
         import torch
 
         answers: list[list[str]] = []
-        # Sampling here must not move the random numbers of a training run that waits for a validation.
+        # A validation must not change the random numbers of the training that it interrupts.
         with torch.random.fork_rng(enabled=n > 0):
             if n:
                 torch.manual_seed(self._next_seed)
@@ -168,7 +165,7 @@ class Transformers:
 
 
 def _until_end(tokens: Any, ends: Sequence[int]) -> int:
-    """How many tokens the completions hold up to their ends, these included; what comes after only fills the batch."""
+    """How many tokens the completions have, with their end tokens; what follows in a row is padding."""
     import torch
 
     is_end = torch.isin(tokens, torch.tensor(ends, device=tokens.device)).int()
@@ -176,13 +173,13 @@ def _until_end(tokens: Any, ends: Sequence[int]) -> int:
 
 
 def save(model: Any, tokenizer: Any, folder: Path, adapter: Path | None = None) -> None:
-    """Write a policy in plain Hugging Face format; an adapter is merged into the weights first, for good.
+    """Write a policy in plain Hugging Face format; an adapter is merged into the weights first, in place.
 
     Args:
         model: the policy, with or without an adapter.
         tokenizer: its own.
         folder: where the whole policy goes.
-        adapter: where the adapter alone goes, if there is one; None for nowhere.
+        adapter: where the adapter alone goes, if there is one; None does not write it.
     """
     if is_adapted(model):
         if adapter is not None:
@@ -193,7 +190,7 @@ def save(model: Any, tokenizer: Any, folder: Path, adapter: Path | None = None) 
 
 
 def save_merged(adapter: Path, tokenizer: Any, folder: Path, *, dtype: Any) -> None:
-    """Write the whole policy that a saved adapter makes with the model that it says it belongs to.
+    """Write the whole policy of a saved adapter and the base model that it names.
 
     Args:
         adapter: a folder that peft wrote.
@@ -209,13 +206,13 @@ def save_merged(adapter: Path, tokenizer: Any, folder: Path, *, dtype: Any) -> N
 
 
 def load_tokenizer(path: str, *, trust_remote_code: bool) -> Any:
-    """The tokenizer of a folder or hub name, with what it lacks for chats; see `recr1.policies.tokenizers`."""
+    """The tokenizer of a folder or hub name, completed for chats; see `recr1.policies.prompts`."""
     transformers = _transformers()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         raise UserError(f"policy.model: cannot load the tokenizer of {path!r}: {error}") from error
-    return complete(tokenizer, path)
+    return complete_tokenizer(tokenizer, path)
 
 
 def ends_of(model: Any, tokenizer: Any) -> list[int]:
@@ -237,7 +234,7 @@ def _load_model(path: str, dtype: str, *, in_4bit: bool, trust_remote_code: bool
 
 
 def _four_bits(dtype: str, device: str) -> dict[str, Any]:
-    """How to load weights in 4 bits, onto their device at once; what stays whole is in the type of computing."""
+    """How to load weights in 4 bits, directly onto their device; other weights are in the type of computing."""
     import torch
 
     computing = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
@@ -256,10 +253,10 @@ def _transformers() -> Any:
         import transformers
     except ImportError as error:
         raise MissingLibrary("transformers", "train", "policy.type: transformers") from error
-    # Weight-loading bars and advice about generation flags are not news to somebody who launches a recipe.
+    # No weight-loading bars and no advice about generation flags.
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    # Where bitsandbytes is installed, peft loads it; that a kernel of its own cannot be downloaded costs speed alone.
+    # peft loads bitsandbytes where it is installed; a kernel that it cannot download only costs speed.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     return transformers

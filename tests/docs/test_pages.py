@@ -9,7 +9,7 @@ from pkgutil import resolve_name
 
 import pytest
 
-from recr1.baselines.echo import Echo
+from recr1.baselines.without_model import Echo
 from recr1.cli import arguments
 from recr1.config.build import KINDS, EvaluationSpec
 from recr1.env import Environment, chat_with, metrics

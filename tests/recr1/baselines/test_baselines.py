@@ -5,16 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recr1.baselines.access import Informed, introduce
-from recr1.baselines.best_item import BestItem
+from recr1.baselines.access import NeedsAccess, prepare
 from recr1.baselines.best_of import BestOf, votes
-from recr1.baselines.echo import Echo
-from recr1.baselines.feedback import Feedback
-from recr1.baselines.few_shot import FewShot
-from recr1.baselines.keywords import Keywords
-from recr1.baselines.oracle import TermOracle
-from recr1.baselines.prompt_search import PromptSearch
-from recr1.baselines.shots import Shot, best_shots, with_shots
+from recr1.baselines.ceilings import BestItem, TermOracle
+from recr1.baselines.feedback import RM3
+from recr1.baselines.prompting import FewShot, Prompt, PromptSearch, Shot, best_shots
+from recr1.baselines.without_model import Echo, Keywords
 from recr1.config.build import find_class
 from recr1.env import Environment
 from recr1.errors import UserError
@@ -54,23 +50,23 @@ def test_a_need_without_keywords_is_searched_as_it_is():
 
 
 def test_feedback_adds_the_words_of_what_the_need_finds_by_their_weight():
-    env, policy = world(), Feedback(items=1, terms=2, weight=0.5, words=8)
-    introduce(policy, env)
+    env, policy = world(), RM3(items=1, terms=2, weight=0.5, words=8)
+    prepare(policy, env)
     # "tea" finds three texts; the first, of the lowest row, is "green tea loose leaf": each word has a quarter of it,
     # and the two kept are the first of equals, green and tea. Half of 8 words is tea, the rest is shared by the two.
     assert policy.generate([[{"role": "user", "content": "tea"}]], 0) == [["tea tea tea tea tea tea green green"]]
 
 
 def test_feedback_that_finds_nothing_searches_the_need():
-    env, policy = world(), Feedback()
-    introduce(policy, env)
+    env, policy = world(), RM3()
+    prepare(policy, env)
     assert policy.generate([[{"role": "user", "content": "zzz!"}]], 0) == [["zzz!"]]
 
 
 def test_feedback_leaves_common_words_out():
     task = ShopTask(items=300, train=5, validation=5, test=5)
-    env, policy = Environment(task, BM25(task.catalog), [], k=10), Feedback()
-    introduce(policy, env)
+    env, policy = Environment(task, BM25(task.catalog), [], k=10), RM3()
+    prepare(policy, env)
     assert "the" in policy._common
     added = policy.generate([[{"role": "user", "content": "mug"}]], 0)[0][0].split()
     assert "mug" in added and not policy._common & set(added) - {"mug"}
@@ -78,14 +74,14 @@ def test_feedback_leaves_common_words_out():
 
 def test_the_best_item_is_searched_by_its_text():
     env, policy = world(), BestItem(words=1)
-    introduce(policy, env)
+    prepare(policy, env)
     chats = [policy.format.render(need) for need in env.task.needs("train")]
     assert policy.generate(chats, 0) == [["red"], ["green"], ["tea"]]
 
 
 def test_the_oracle_adds_the_word_that_helps_most_until_none_does():
     env, policy = world(), TermOracle(measure="nDCG@3")
-    introduce(policy, env)
+    prepare(policy, env)
     chats = [policy.format.render(need) for need in env.task.needs("train")]
     # n1: "red" finds mug (grade 3) then pan; "mug" both mugs, 3 then 1: perfect at once. n2: "green". n3: "pot".
     assert policy.generate(chats, 0) == [["mug"], ["green"], ["pot"]]
@@ -97,7 +93,7 @@ def test_the_oracle_goes_on_while_a_word_helps():
     env.task.qrels["n2"] = type(env.task.qrels["n2"])({1: 1})  # "blue mug": each word alone finds another item first
     policy = TermOracle(measure="nDCG@1")
     env.retriever.sets[0] = {"mug", "red"}
-    introduce(policy, env)
+    prepare(policy, env)
     queries = policy.generate([policy.format.render(need) for need in env.task.needs("train")[1:]], 0)
     assert queries == [["blue"], ["pot"]]
 
@@ -109,12 +105,12 @@ def test_bounds_are_above_the_floor_on_the_toy_task():
 
 def test_the_oracle_refuses_a_measure_that_looks_deeper_than_k():
     with pytest.raises(UserError, match=r"policy 'term_oracle': measure: .*nDCG@10"):
-        introduce(TermOracle(measure="nDCG@10"), world())
+        prepare(TermOracle(measure="nDCG@10"), world())
 
 
 def test_best_of_n_chooses_what_is_paid_most():
     env, policy = world(), BestOf(policy=SPEAKER, n=3)
-    introduce(policy, env)
+    prepare(policy, env)
     needs = [*env.task.needs("test"), env.task.needs("train")[1]]
     chats = [policy.render(need) for need in needs]
     assert policy.generate(chats, 0) == [["[red pan]"], ["[tea]"]]
@@ -139,15 +135,15 @@ def test_agreement_reads_no_answers():
     assert BestOf(policy=SPEAKER).sees == ("answers",)
     agreeing = {**SPEAKER, "lines": ["[pan]", "[tea]", "[green tea]"]}
     env, policy = world(rewards=False), BestOf(policy=agreeing, n=3, choose="agreement")
-    introduce(policy, env)
+    prepare(policy, env)
     env.task.qrels.clear()
     assert policy.generate([policy.render(env.task.needs("test")[0])], 0) == [["[tea]"]]
 
 
 def test_best_of_needs_rewards_and_a_policy_with_chances():
     with pytest.raises(UserError, match="chooses by rewards, and there are none"):
-        introduce(BestOf(policy=SPEAKER), world(rewards=False))
-    with pytest.raises(UserError, match="'echo' answers a need always alike"):
+        prepare(BestOf(policy=SPEAKER), world(rewards=False))
+    with pytest.raises(UserError, match="'echo' always answers a need the same way"):
         BestOf(policy={"type": "echo"})
 
 
@@ -164,18 +160,18 @@ def test_shots_are_the_best_paid_completions_of_training_needs():
 def test_examples_stand_as_turns_before_the_need_and_instructions_in_the_system_message():
     chat = [{"role": "system", "content": "Write."}, {"role": "user", "content": "mug"}]
     shot = Shot([{"role": "system", "content": "Write."}, {"role": "user", "content": "pan"}], "red pan", 1.0)
-    assert with_shots(chat, [shot], "Be short.") == [
+    assert Prompt("Be short.", (shot,)).of(chat) == [
         {"role": "system", "content": "Write.\n\nBe short."},
         {"role": "user", "content": "pan"},
         {"role": "assistant", "content": "red pan"},
         {"role": "user", "content": "mug"},
     ]
-    assert with_shots(chat[1:], []) == chat[1:]
+    assert Prompt().of(chat[1:]) == chat[1:]
 
 
 def test_few_shot_shows_as_many_examples_as_asked_for():
     env, policy = world(), FewShot(policy=SPEAKER, shots=2, samples=3)
-    introduce(policy, env)
+    prepare(policy, env)
     policy.generate(env.prompts(env.task.needs("test")), 0)
     assert [message["role"] for message in policy._policy.read[-1]] == ["system", *["user", "assistant"] * 2, "user"]
 
@@ -184,7 +180,7 @@ def test_the_prompt_search_finds_the_prompt_that_is_paid_and_stays_within_its_bu
     obedient = {"type": "tests.recr1.policies.speaker:Obedient", "word": "shout", "otherwise": "[zzz]"}
     env = toy_in_brackets()
     policy = PromptSearch(policy=obedient, instructions=["whisper", "shout", "sing"], prompts=6, budget=200)
-    introduce(policy, env)
+    prepare(policy, env)
     assert policy.chosen.instruction == "shout"
     assert 0 < policy._policy.written <= 200
 
@@ -192,8 +188,8 @@ def test_the_prompt_search_finds_the_prompt_that_is_paid_and_stays_within_its_bu
 def test_a_prompt_that_is_not_better_does_not_replace_the_plain_one():
     deaf = {"type": "tests.recr1.policies.speaker:Obedient", "word": "never said", "otherwise": "[red]"}
     policy = PromptSearch(policy=deaf, instructions=["whisper", "sing"], prompts=4, budget=100)
-    introduce(policy, world())
-    assert (policy.chosen.instruction, policy.chosen.shots) == ("", ())
+    prepare(policy, world())
+    assert policy.chosen == Prompt()
 
 
 def toy_in_brackets():
@@ -206,7 +202,7 @@ def toy_in_brackets():
 def test_only_baselines_that_declare_it_are_introduced(name):
     declared = {"prf", "few_shot", "prompt_search", "best_of", "best_item", "term_oracle"}
     cls = find_class("policy", name)
-    assert (hasattr(cls, "meet") and hasattr(cls, "sees")) == (name in declared)
+    assert (hasattr(cls, "prepare") and hasattr(cls, "sees")) == (name in declared)
 
 
 def test_a_policy_without_a_declaration_gets_nothing():
@@ -218,6 +214,6 @@ def test_a_policy_without_a_declaration_gets_nothing():
             return [["mug"] for _ in chats]
 
     curious = Curious()
-    assert not isinstance(curious, Informed)
-    introduce(curious, world())
+    assert not isinstance(curious, NeedsAccess)
+    prepare(curious, world())
     assert curious.met is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recr1.baselines.echo import Verbatim
+from recr1.baselines.without_model import Verbatim
 from recr1.errors import UserError
 from retrievers.base import Catalog, Hits
 from retrievers.errors import EngineError, MissingAnswers

@@ -9,9 +9,9 @@ from itertools import count
 import numpy as np
 import pytest
 
-from recr1.baselines.best_item import BestItem
-from recr1.baselines.echo import Echo, Verbatim
-from recr1.baselines.feedback import Feedback
+from recr1.baselines.ceilings import BestItem
+from recr1.baselines.feedback import RM3
+from recr1.baselines.without_model import Echo, Verbatim
 from recr1.cli.compare import read_policies
 from recr1.cli.main import run
 from recr1.compare import Comparison, measured, tables, verdict, verdicts, write
@@ -128,14 +128,14 @@ def test_what_is_called_real_is_decided_by_the_corrected_p():
 
 def test_all_pairs_are_tested_on_the_main_measure_and_those_with_the_first_on_the_others():
     evaluator = Evaluator(Environment(TOY, BM25(TOY.catalog), [], k=10), "test", ["nDCG@10", "R@10"])
-    entries = [measured(evaluator, [cls], cls.__name__, "") for cls in (Echo, Feedback, BestItem)]
+    entries = [measured(evaluator, [cls], cls.__name__, "") for cls in (Echo, RM3, BestItem)]
     comparison = Comparison(entries)
     pairs = {(d.measure, d.policy, d.against) for d in comparison.differences}
     assert pairs == {
-        ("nDCG@10", "Feedback", "Echo"),
+        ("nDCG@10", "RM3", "Echo"),
         ("nDCG@10", "BestItem", "Echo"),
-        ("nDCG@10", "BestItem", "Feedback"),
-        ("R@10", "Feedback", "Echo"),
+        ("nDCG@10", "BestItem", "RM3"),
+        ("R@10", "RM3", "Echo"),
         ("R@10", "BestItem", "Echo"),
     }
     raw = sorted(d.p for d in comparison.differences)
@@ -197,7 +197,7 @@ class Clock:
     def __init__(self):
         self.spent, self.calls = Spent(), count()
 
-    def meet(self, access):
+    def prepare(self, env):
         self.spent = Spent(7, 0)
 
     def generate(self, chats, n):
@@ -282,7 +282,7 @@ def test_a_run_of_another_task_is_noted(tmp_path):
     [
         (["raw", "no_such_run"], "'no_such_run' is no policy, and no run folder"),
         (["raw", "raw"], "raw: stands there twice; name one LABEL="),
-        (["prf(items=0)"], r"prf\(items=0\).items: must be at least 1, got 0"),
+        (["prf(items=0)"], r"prf\(items=0\).items: must be an integer >= 1, got 0"),
         (["raw(", "x"], "is no retriever|there is no"),
     ],
 )

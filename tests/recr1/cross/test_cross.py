@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from recr1.baselines.scripted import Scripted
+from recr1.baselines.without_model import Scripted
 from recr1.cli.cross import write_cross
 from recr1.cli.main import run
 from recr1.cross import Prompted, cross, cross_tables

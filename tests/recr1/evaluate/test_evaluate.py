@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import pytrec_eval
 
-from recr1.baselines.echo import Echo
-from recr1.baselines.scripted import Scripted
+from recr1.baselines.without_model import Echo, Scripted
 from recr1.env import ContractError, Environment
 from recr1.errors import RunError, UserError
 from recr1.evaluate import Evaluator, evaluate, examples, examples_text, find_references, table, write

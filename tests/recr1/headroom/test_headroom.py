@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from recr1.baselines.echo import Verbatim
+from recr1.baselines.without_model import Verbatim
 from recr1.cli import main as cli
 from recr1.env import Environment
 from recr1.evaluate import Evaluator

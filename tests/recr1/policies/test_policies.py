@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from recr1.baselines.echo import Echo, Verbatim
-from recr1.baselines.scripted import Scripted
+from recr1.baselines.without_model import Echo, Scripted, Verbatim
 from recr1.errors import UserError
 from recr1.policies import Policy
 from rewards.base import Invalid, Need, Search

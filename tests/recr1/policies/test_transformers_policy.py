@@ -8,7 +8,7 @@ from recr1.assets import shipped_model
 from recr1.config.build import build, check_part
 from recr1.errors import UserError
 from recr1.policies import adapters
-from recr1.policies.tokenizers import FALLBACK_CHAT_TEMPLATE, FOLD_SYSTEM
+from recr1.policies.prompts import FALLBACK_CHAT_TEMPLATE, FOLD_SYSTEM
 from recr1.policies.transformers import Transformers, ends_of, load_tokenizer, save
 
 CHATS = [[{"role": "user", "content": text}] for text in ("a red sofa", "something to nap on, in wool", "a fan")]
@@ -200,7 +200,7 @@ def test_weights_of_four_bits_are_read_and_stay_in_their_order_after_an_evaluati
 def test_four_bits_are_for_adapters_in_training(random_model):
     options = {"type": "transformers", "model": "tiny-shopper", "load_in_4bit": True}
     assert check_part("policy", options, "policy") == []
-    assert Transformers.check_training({"load_in_4bit": True})[0].startswith("load_in_4bit: weights of 4 bits cannot")
+    assert Transformers.check_training({"load_in_4bit": True})[0].startswith("load_in_4bit: 4-bit weights cannot")
     assert Transformers.check_training({"load_in_4bit": True, "lora_rank": 8}) == []
 
 
@@ -220,20 +220,23 @@ def test_a_library_that_is_not_there_is_named_with_the_option_that_needs_it(monk
     ("options", "message"),
     [
         ({"model": "./nowhere"}, "there is no folder './nowhere'; give a folder, a hub name or a shipped model"),
-        ({"model": "tiny-shopper", "lora_rank": -1}, "must be 0 .* or more, got -1"),
-        ({"model": "tiny-shopper", "lora_rank": 2, "lora_alpha": 0}, "lora_alpha: must be at least 1, .* got 0"),
-        ({"model": "tiny-shopper", "lora_rank": 2, "lora_dropout": 1.0}, "lora_dropout: must be a share .* got 1.0"),
-        ({"model": "tiny-shopper", "lora_rank": 2, "lora_targets": []}, "lora_targets: an empty list; name linear"),
+        ({"model": "tiny-shopper", "lora_rank": -1}, "must be an integer >= 0 .*, got -1"),
+        ({"model": "tiny-shopper", "lora_rank": 2, "lora_alpha": 0}, "lora_alpha: must be an integer >= 1, .* got 0"),
+        ({"model": "tiny-shopper", "lora_rank": 2, "lora_dropout": 1.0}, "lora_dropout: must be >= 0 and < 1, got 1.0"),
+        ({"model": "tiny-shopper", "lora_rank": 2, "lora_targets": []}, "lora_targets: must not be empty; name linear"),
         ({"model": "tiny-shopper", "lora_rank": 2, "lora_targets": ["lm_head"]}, "lm_head cannot have an adapter"),
         (
             {"model": "tiny-shopper", "lora_dropout": 0.1},
-            "lora_dropout: says nothing without an adapter; set",
+            "lora_dropout: has no effect without an adapter; set",
         ),
-        ({"model": "tiny-shopper", "use_dora": True}, "use_dora: says nothing without an adapter; set lora_rank"),
-        ({"model": "tiny-shopper", "load_in_4bit": True, "dtype": "float16"}, "dtype: float16 is too narrow"),
-        ({"model": "tiny-shopper", "temperature": 0.0}, "must be above 0"),
-        ({"model": "tiny-shopper", "batch_size": 0}, "must be at least 1, got 0"),
-        ({"model": "tiny-shopper", "max_new_tokens": 0}, "must be at least 1, got 0"),
+        ({"model": "tiny-shopper", "use_dora": True}, "use_dora: has no effect without an adapter; set lora_rank"),
+        (
+            {"model": "tiny-shopper", "load_in_4bit": True, "dtype": "float16"},
+            "dtype: the range of float16 is too small",
+        ),
+        ({"model": "tiny-shopper", "temperature": 0.0}, "must be a finite number > 0"),
+        ({"model": "tiny-shopper", "batch_size": 0}, "must be an integer >= 1, got 0"),
+        ({"model": "tiny-shopper", "max_new_tokens": 0}, "must be an integer >= 1, got 0"),
     ],
 )
 def test_wrong_options_are_told_before_anything_loads(options, message):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recr1.baselines.echo import Echo
+from recr1.baselines.without_model import Echo
 from recr1.env import Environment, chat_with, metrics, open_environment
 from recr1.evaluate import evaluate, write
 from recr1.recipe import load_recipe

@@ -7,8 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from recr1.baselines.echo import Echo
-from recr1.baselines.scripted import Scripted
+from recr1.baselines.without_model import Echo, Scripted
 from recr1.cli.main import run
 from recr1.cli.swap import read_part, read_retrievers, spell_part, split_outside_brackets, write_swap
 from recr1.config.build import Part

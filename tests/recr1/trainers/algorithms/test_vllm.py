@@ -62,6 +62,6 @@ def test_a_check_of_a_recipe_that_runs_here_says_nothing(capsys):
 
 def test_what_cannot_be_trained_is_told_of_the_recipe():
     overrides = ["policy.load_in_4bit=true"]
-    with pytest.raises(ValueError, match=r"policy.load_in_4bit: weights of 4 bits cannot be trained themselves"):
+    with pytest.raises(ValueError, match=r"policy.load_in_4bit: 4-bit weights cannot be trained"):
         load_recipe("quickstart", overrides)
     assert load_recipe("quickstart", [*overrides, "policy.lora_rank=4"]).policy.options["lora_rank"] == 4

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from recr1.baselines.echo import Verbatim
+from recr1.baselines.without_model import Verbatim
 from recr1.config.build import EvaluationSpec
 from recr1.env import Environment
 from recr1.loggers.jsonl import JsonlLogger

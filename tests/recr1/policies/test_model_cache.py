@@ -1,4 +1,4 @@
-"""Weights in memory once: shared within, not outside, never those of another kind, and let go when nobody asks."""
+"""Models in memory: shared within `model_cache`, not outside, never between different options, dropped when unused."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import weakref
 import pytest
 
 from recr1.baselines.best_of import BestOf
-from recr1.baselines.few_shot import FewShot
+from recr1.baselines.prompting import FewShot
 from recr1.cli.compare import _Loader as Loader
 from recr1.config.build import Part
-from recr1.policies.sharing import Shared, Weights, models_of, path_of, shared_weights
+from recr1.policies.model_cache import ModelCache, ModelKey, model_cache, models_of, path_of
 from recr1.policies.transformers import Transformers
 
 TINY = "tiny-shopper"
@@ -21,7 +21,7 @@ CHATS = [[{"role": "user", "content": "a red lamp for my desk"}]]
 
 def test_policies_of_the_same_weights_share_them_and_write_as_they_would_alone():
     alone = Transformers(model=TINY, max_new_tokens=4)
-    with shared_weights():
+    with model_cache():
         one, two = Transformers(model=TINY, max_new_tokens=4), Transformers(model=TINY, max_new_tokens=8, seed=3)
         nested = BestOf(policy=SPEC)._policy, FewShot(policy=SPEC)._policy
     assert all(policy.model is one.model and policy.tokenizer is one.tokenizer for policy in (two, *nested))
@@ -32,20 +32,20 @@ def test_policies_of_the_same_weights_share_them_and_write_as_they_would_alone()
 
 
 def test_nothing_is_shared_outside():
-    with shared_weights():
+    with model_cache():
         one = Transformers(model=TINY)
     assert Transformers(model=TINY).model is not one.model
 
 
 def test_tokens_are_counted_for_each_policy():
-    with shared_weights():
+    with model_cache():
         one, two = Transformers(model=TINY, max_new_tokens=4), Transformers(model=TINY, max_new_tokens=4)
     one.generate(CHATS, 0)
     assert one.spent.written > 0 and two.spent.written == 0
 
 
 def test_weights_of_another_precision_or_with_an_adapter_are_others():
-    with shared_weights():
+    with model_cache():
         plain, half = Transformers(model=TINY), Transformers(model=TINY, dtype="bfloat16")
         adapted, again = (Transformers(model=TINY, lora_rank=2, lora_targets=["q_proj"]) for _ in range(2))
         other = Transformers(model=TINY, lora_rank=2, lora_targets=["k_proj"])
@@ -65,11 +65,11 @@ def test_what_nobody_asks_for_any_more_is_let_go():
     class Model:
         pass
 
-    shared, weights = Shared(), Weights(path_of("org/model"), "float32")
-    held = weakref.ref(shared.once(weights, Model))
-    shared.keep(["org/model", "other"])
-    assert shared.once(weights, Model) is held()
-    shared.keep(["other"])
+    cache, key = ModelCache(), ModelKey(path_of("org/model"), "float32")
+    held = weakref.ref(cache.get(key, Model))
+    cache.keep_only(["org/model", "other"])
+    assert cache.get(key, Model) is held()
+    cache.keep_only(["other"])
     gc.collect()
     assert held() is None
 
@@ -81,15 +81,15 @@ def test_the_models_of_a_policy_are_those_within_it_too():
 
 def test_a_comparison_keeps_a_model_until_its_last_policy_is_loaded():
     parts = [Part("transformers", {"model": TINY}), Part("best_of", {"policy": SPEC}), Part("echo")]
-    with shared_weights() as shared:
-        load = Loader(parts, shared)
+    with model_cache() as cache:
+        load = Loader(parts, cache)
         one, two = load(parts[0], "one"), load(parts[1], "two")
-        assert two._policy.model is one.model and len(shared._held) == 1
+        assert two._policy.model is one.model and len(cache._models) == 1
         load(parts[2], "three")
-        assert shared._held == {}
+        assert cache._models == {}
 
 
 def test_weights_are_given_back_after_an_error():
-    with pytest.raises(KeyError), shared_weights():
+    with pytest.raises(KeyError), model_cache():
         raise KeyError("x")
     assert Transformers(model=TINY).model is not Transformers(model=TINY).model

@@ -1,0 +1,154 @@
+"""Ceilings: queries made with the answer key, which no policy has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recr1.baselines.access import RETRIES, ByNeed, Visible, needs_of
+from recr1.baselines.feedback import words_of
+from recr1.env import Environment
+from recr1.errors import UserError
+from retrievers.base import Floats
+from rewards.base import Chat, Graded, Qrels
+from rewards.measures import Measure, parse_measure
+
+_QUERIES = 8192
+"""Queries in one search."""
+
+
+class BestItem:
+    """Searches the text of the need's best item: of the highest grade, the first in catalog order.
+
+    Args:
+        words: how many words of the text, from its beginning.
+    """
+
+    format = ByNeed()
+    sees: tuple[Visible, ...] = ("catalog", "answers")
+
+    def __init__(self, *, words: int = 64) -> None:
+        if problems := self.check_options({"words": words}):
+            raise UserError(problems[0])
+        self.words = words
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]:
+        """Problems that show before anything is loaded."""
+        words = options.get("words", 1)
+        return [] if words >= 1 else [f"words: must be an integer >= 1, got {words}"]
+
+    def prepare(self, env: Environment) -> None:
+        """Keep catalog and answer keys."""
+        self._env = env
+
+    def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
+        """The same query every time: `max(n, 1)` copies a chat."""
+        task = self._env.task
+        best = [positive_rows(task.qrels[need.id])[0] for need in needs_of(chats, self._env)]
+        return [[" ".join(task.catalog.texts[row].split()[: self.words])] * max(n, 1) for row in best]
+
+
+class TermOracle:
+    """Adds the word of the best items' texts that raises the measure most, until no word raises it.
+
+    A greedy ceiling for queries of words: it knows the answer key, the engine and the measure. A better query may
+    exist: two words that help only together are not found.
+
+    Args:
+        measure: what is raised, such as nDCG@10; its cutoff is at most the recipe's k.
+        terms: words in a query, at most.
+        items: items of the highest grade whose words are tried, the first in catalog order.
+        tried: words tried in each place, the first of these texts.
+    """
+
+    format = ByNeed()
+    sees: tuple[Visible, ...] = ("catalog", "hits", "answers")
+
+    def __init__(self, *, measure: str = "nDCG@10", terms: int = 8, items: int = 3, tried: int = 48) -> None:
+        if problems := self.check_options({"measure": measure, "terms": terms, "items": items, "tried": tried}):
+            raise UserError(problems[0])
+        self.measure: Measure = parse_measure(measure)
+        self.terms, self.items, self.tried = terms, items, tried
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]:
+        """Problems that show before anything is loaded."""
+        problems = [
+            f"{name}: must be an integer >= 1, got {options[name]}"
+            for name in ("terms", "items", "tried")
+            if options.get(name, 1) < 1
+        ]
+        try:
+            parse_measure(options.get("measure", "nDCG@10"))
+        except ValueError as error:
+            problems.append(f"measure: {error}")
+        return problems
+
+    def prepare(self, env: Environment) -> None:
+        """Keep catalog, answer keys and search; raises `UserError` for a measure whose cutoff is above k."""
+        try:
+            self.measure.check_depth(env.k)
+        except ValueError as error:
+            raise UserError(f"policy 'term_oracle': measure: {error}") from error
+        self._env = env
+
+    def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
+        """The same query every time: `max(n, 1)` copies a chat. One search a word, over all chats."""
+        queries = [self._empty(self._env.task.qrels[need.id]) for need in needs_of(chats, self._env)]
+        unfinished = queries
+        for _ in range(self.terms):
+            unfinished = [query for query in unfinished if query.left]
+            if not unfinished:
+                break
+            unfinished = self._extended(unfinished)
+        return [[" ".join(query.words)] * max(n, 1) for query in queries]
+
+    def _empty(self, qrels: Qrels) -> _PartialQuery:
+        texts = self._env.task.catalog.texts
+        words = dict.fromkeys(word for row in positive_rows(qrels)[: self.items] for word in words_of(texts[row]))
+        return _PartialQuery(qrels, [], list(words)[: self.tried], 0.0)
+
+    def _extended(self, queries: Sequence[_PartialQuery]) -> list[_PartialQuery]:
+        """Gives each query its best word, if one raises the measure; returns those that got one."""
+        tried = [(query, " ".join([*query.words, word])) for query in queries for word in query.left]
+        values = self._values([text for _, text in tried], [query.qrels for query, _ in tried])
+        extended, start = [], 0
+        for query in queries:
+            values_T = values[start : start + len(query.left)]
+            start += len(query.left)
+            best = int(values_T.argmax())
+            if values_T[best] > query.value:
+                query.words.append(query.left.pop(best))
+                query.value = float(values_T[best])
+                extended.append(query)
+        return extended
+
+    def _values(self, texts: Sequence[str], qrels: Sequence[Qrels]) -> Floats:
+        parts = []
+        for start in range(0, len(texts), _QUERIES):
+            block = slice(start, start + _QUERIES)
+            rows = self._env.search(texts[block], again=RETRIES).rows_QK[:, : self.measure.cutoff]
+            parts.append(self.measure.of(Graded.join(rows, qrels[block])))
+        return np.concatenate(parts)
+
+
+@dataclass
+class _PartialQuery:
+    """A query that words are added to."""
+
+    qrels: Qrels
+    words: list[str]
+    left: list[str]
+    """Words that may be added."""
+    value: float
+    """The measure of `words`."""
+
+
+def positive_rows(qrels: Mapping[int, int]) -> list[int]:
+    """The rows of the highest grade, in catalog order."""
+    top = max(qrels.values())
+    return [row for row, grade in qrels.items() if grade == top]

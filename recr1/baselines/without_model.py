@@ -1,0 +1,110 @@
+"""Policies without a language model: the need as it is, queries from a table, and keywords that a library picks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib.util import find_spec
+from typing import Any
+
+from recr1.errors import MissingLibrary, UserError
+from rewards.base import Action, Chat, Invalid, Need, Search
+
+
+class Verbatim:
+    """The format of policies that are not language models: the prompt is the need, the completion is the query."""
+
+    def render(self, need: Need) -> Chat:
+        """A single user message with the need's text, unchanged."""
+        return [{"role": "user", "content": need.text}]
+
+    def parse(self, completion: str) -> Action:
+        """The completion as the query, unchanged."""
+        return Search(completion) if completion.strip() else Invalid("empty query")
+
+
+class Echo:
+    """Searches the need as it is: the floor that every other policy has to beat."""
+
+    format = Verbatim()
+
+    def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
+        """The last user message: `max(n, 1)` copies a chat."""
+        return [[chat[-1]["content"]] * max(n, 1) for chat in chats]
+
+
+class Scripted:
+    """Answers each need with the query that a table has for its text: queries that were written elsewhere, and tests.
+
+    Args:
+        answers: need text -> query, both unchanged. An empty query counts as an invalid answer.
+        default: the query for a need that is not in the table; null stops with an error there.
+    """
+
+    format = Verbatim()
+
+    def __init__(self, *, answers: dict[str, str], default: str | None = None) -> None:
+        self.answers, self.default = answers, default
+
+    def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
+        """The same query every time: `max(n, 1)` copies a chat. Raises `UserError` for a need without an answer."""
+        return [[self._answer(chat[-1]["content"])] * max(n, 1) for chat in chats]
+
+    def _answer(self, need: str) -> str:
+        answer = self.answers.get(need, self.default)
+        if answer is None:
+            raise UserError(f"policy 'scripted' has no answer to the need {need!r}: add one, or set `default`")
+        return answer
+
+
+class Keywords:
+    """The most important words of the need according to YAKE, in the order of the need; no model, no catalog.
+
+    YAKE (Campos et al. 2020, doi 10.1016/j.ins.2019.09.013) scores the words of a single text by position, case and
+    frequency. A need in which it finds no keyword is searched as it is.
+
+    Args:
+        top: how many words, at most.
+        language: whose stop words are left out, as two letters.
+    """
+
+    format = Verbatim()
+
+    def __init__(self, *, top: int = 6, language: str = "en") -> None:
+        if problems := self.check_options({"top": top, "language": language}):
+            raise UserError(problems[0])
+        if missing := self.missing_libraries({}):
+            raise missing[0]
+        self.top, self.language = top, language
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]:
+        """Problems that show before anything is loaded."""
+        problems = []
+        if options.get("top", 1) < 1:
+            problems.append(f"top: must be an integer >= 1, got {options['top']}")
+        language = options.get("language", "en")
+        if not re.fullmatch(r"[a-z]{2}", language):
+            problems.append(f"language: must be two letters such as en, got {language!r}")
+        return problems
+
+    @staticmethod
+    def missing_libraries(_: Mapping[str, Any]) -> list[MissingLibrary]:
+        """What is not installed; nothing is imported."""
+        return [] if find_spec("yake") else [MissingLibrary("yake", "compare", "the policy 'keywords'")]
+
+    @cached_property
+    def _extractor(self) -> Any:
+        import yake
+
+        return yake.KeywordExtractor(lan=self.language, n=1, top=self.top)
+
+    def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
+        """The same query every time: `max(n, 1)` copies a chat."""
+        return [[self._keywords(chat[-1]["content"])] * max(n, 1) for chat in chats]
+
+    def _keywords(self, need: str) -> str:
+        wanted = {word.lower() for word, _ in self._extractor.extract_keywords(need)}
+        kept = dict.fromkeys(word for word in re.findall(r"[\w'-]+", need) if word.lower() in wanted)
+        return " ".join(kept) or need

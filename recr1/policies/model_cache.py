@@ -1,0 +1,74 @@
+"""Policies of one comparison that use the same model share it in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from recr1.assets import shipped_model
+
+Loaded = TypeVar("Loaded")
+
+
+class ModelKey(NamedTuple):
+    """Equal for models that are loaded alike from one place."""
+
+    path: str
+    """As `path_of` returns it."""
+    options: str
+    """The options that it is loaded with."""
+
+
+class ModelCache:
+    """The models in memory that a later policy may use."""
+
+    def __init__(self) -> None:
+        self._models: dict[ModelKey, Any] = {}
+
+    def keep_only(self, models: Collection[str]) -> None:
+        """Drop every model but these, named as policies name them."""
+        paths = {path_of(model) for model in models}
+        self._models = {key: loaded for key, loaded in self._models.items() if key.path in paths}
+
+    def get(self, key: ModelKey, load: Callable[[], Loaded]) -> Loaded:
+        """The model of this key; `load` is called where there is none yet."""
+        if key not in self._models:
+            self._models[key] = load()
+        loaded: Loaded = self._models[key]
+        return loaded
+
+
+_OPEN: ContextVar[ModelCache | None] = ContextVar("model cache", default=None)
+
+
+@contextmanager
+def model_cache() -> Iterator[ModelCache]:
+    """Within it, policies of the same model share it. Only for policies that are not trained meanwhile."""
+    cache = ModelCache()
+    token = _OPEN.set(cache)
+    try:
+        yield cache
+    finally:
+        _OPEN.reset(token)
+
+
+def cached(key: ModelKey, load: Callable[[], Loaded]) -> Loaded:
+    """What `load` returns; within `model_cache`, the same object for the same key."""
+    cache = _OPEN.get()
+    return load() if cache is None else cache.get(key, load)
+
+
+def path_of(model: str) -> str:
+    """Where the model of a policy is: its folder, resolved, or its name on the hub."""
+    path = shipped_model(model) or Path(model).expanduser()
+    return str(path.resolve() if path.is_dir() else model)
+
+
+def models_of(options: Mapping[str, Any]) -> set[str]:
+    """The models that the options of a policy name, with those of the policies within them."""
+    inner = [models_of(value) for value in options.values() if isinstance(value, Mapping)]
+    own = {options["model"]} if isinstance(options.get("model"), str) else set()
+    return own.union(*inner)
