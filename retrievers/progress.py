@@ -1,42 +1,114 @@
-"""A bar with the time left, for what takes longer than a moment."""
+"""The one progress bar of the project: on standard error, in a terminal only, with the time left."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 Item = TypeVar("Item")
 
-MOMENT = 1.0
-"""Seconds that pass without a bar."""
+PATIENCE = 1.0
+"""Seconds that an iteration runs without a bar."""
 
 STRIDE = 1000
-"""Items between two looks at the clock, which would take longer than the work on an item."""
+"""Items between two looks at the clock, which takes longer than the work on an item."""
 
 
-def shown(items: Sequence[Item], doing: str) -> Iterator[Item]:
-    """The items, with a bar on a terminal if they are not through after a moment. `doing`: "indexing items"."""
-    head = iter(items)
+def tracked(items: Sequence[Item], doing: str) -> Iterator[Item]:
+    """The items, with a bar once they have taken longer than a second. `doing`: "indexing items"."""
+    rest = iter(items)
     began = time.monotonic()
     done = 0
-    for item in head:
+    for item in rest:
         yield item
         done += 1
-        if done % STRIDE == 0 and time.monotonic() - began > MOMENT:
-            yield from _with_bar(head, doing, done, len(items))
-
-
-def _with_bar(rest: Iterator[Item], doing: str, done: int, total: int) -> Iterator[Item]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("", total=total, completed=done)
+        if done % STRIDE == 0 and time.monotonic() - began > PATIENCE:
+            break
+    with ProgressBar(quiet=done == len(items)) as bar:
+        bar.begin(doing, len(items))
+        bar.advance(done, len(items))
         for item in rest:
             yield item
             done += 1
             if done % STRIDE == 0:
-                progress.update(task, completed=done)
+                bar.advance(done, len(items))
+
+
+class ProgressBar:
+    """Bars for one thing after the other; nothing is drawn when `quiet`, or outside of a terminal."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> ProgressBar:
+        if not self._quiet:
+            from rich.console import Console
+
+            console = Console(stderr=True)
+            if console.is_terminal:
+                self._progress = _drawn(console)
+                self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress:
+            self._progress.stop()
+
+    @contextmanager
+    def replaced_by(self, line: str) -> Iterator[None]:
+        """A line instead of the bars, while something else draws bars of its own."""
+        if self._progress:
+            self._progress.stop()
+            self._progress.console.print(f"{line} ...", markup=False, style="dim")
+        try:
+            yield
+        finally:
+            if self._progress:
+                self._progress.start()
+
+    def begin(self, name: str, total: int | None) -> None:
+        """A new bar below the last one. With a total of None, it moves without an end until `advance` names one."""
+        if self._progress:
+            if self._task is not None:
+                # The last note stays; the function that made it is dropped, because it may hold a model.
+                last = next(task.fields["note"]() for task in self._progress.tasks if task.id == self._task)
+                self.note(lambda: last)
+            self._task = self._progress.add_task(name, total=total, note=str)
+
+    def note(self, text: Callable[[], str]) -> None:
+        """A text beside the bar, read again each time that the bar is drawn."""
+        if self._progress and self._task is not None:
+            self._progress.update(self._task, note=text)
+
+    def advance(self, done: int, total: int) -> None:
+        """How many of all are done by now."""
+        if self._progress and self._task is not None:
+            self._progress.update(self._task, completed=done, total=total)
+
+
+def _drawn(console: Console) -> Progress:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Note(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(task.fields["note"](), style="dim")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), Note())
+    return Progress(*columns, console=console, transient=True)

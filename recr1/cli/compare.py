@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recr1.cli.bar import Bar
 from recr1.cli.swap import read_part, spell_part
 from recr1.cli.trained import trained_part
 from recr1.compare import Comparison, Entry, measured, tables, verdict, verdicts, write
@@ -24,6 +23,7 @@ from recr1.policies.base import spent_by
 from recr1.policies.model_cache import ModelCache, model_cache, models_of
 from recr1.recipe import Recipe, find_recipe, load_recipe
 from recr1.runs import Run, policy_of, setting_of
+from retrievers.progress import ProgressBar
 
 USUAL = ("raw", "keywords", "prf", "untrained", "few_shot", "prompt_search", "best_of_8", "best_item")
 """What is compared where nothing is named, beside the run that is the target."""
@@ -77,8 +77,8 @@ def compare(
     names = measures or recipe.evaluate.measures
     asked = policies or [*USUAL, *([str(folder)] if folder else [])]
     named = read_policies(asked, recipe, names[0])
-    with Bar(quiet=as_json) as bar, model_cache() as cache:
-        with bar.aside("reading the catalog and building the index"):
+    with ProgressBar(quiet=as_json) as bar, model_cache() as cache:
+        with bar.replaced_by("reading the catalog and building the index"):
             env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
         evaluator = Evaluator(env, split, names, limit=needs, seed=recipe.seed, progress=bar.advance)
         bar.begin("floor and ceiling", len(evaluator.needs))
@@ -114,7 +114,7 @@ class _Loader:
         return policy
 
 
-def _entry(evaluator: Evaluator, named: Named, bar: Bar, load: _Loader) -> Entry:
+def _entry(evaluator: Evaluator, named: Named, bar: ProgressBar, load: _Loader) -> Entry:
     makers: list[Callable[[], Any]] = []
     for part in named.parts:
 
@@ -122,7 +122,7 @@ def _entry(evaluator: Evaluator, named: Named, bar: Bar, load: _Loader) -> Entry
             # It moves while the policy is loaded and while it finds examples or a prompt, then counts needs.
             bar.begin(named.label, None)
             policy = load(part, named.label)
-            bar.tell(lambda: _tokens(policy))
+            bar.note(lambda: _tokens(policy))
             return policy
 
         makers.append(make)

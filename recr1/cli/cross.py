@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recr1.cli.bar import Bar
 from recr1.cli.trained import trained_part, with_weights
 from recr1.config.build import Part, build
 from recr1.cross import Cross, Prompted, cross, cross_tables
@@ -19,6 +18,7 @@ from recr1.evaluate import Evaluator
 from recr1.recipe import Recipe, load_recipe
 from recr1.runs import Run, write_text, writing
 from recr1.trainers.stages import FOLDER as STAGES
+from retrievers.progress import ProgressBar
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ def cross_runs(
     Raises:
         UserError: For fewer than two runs, two of one name, or one without a trained policy.
     """
-    with Bar(quiet=as_json) as bar:
-        with bar.aside("reading the catalogs and building the indexes"):
+    with ProgressBar(quiet=as_json) as bar:
+        with bar.replaced_by("reading the catalogs and building the indexes"):
             runs = _opened(targets)
         first = runs[0].recipe
         columns = {one.name: one for one in runs if one.home == one.name}

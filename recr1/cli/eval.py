@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recr1.cli.bar import Bar
 from recr1.cli.swap import open_retrievers, read_retrievers, show_swap, spell_part, write_swap
 from recr1.cli.trained import trained_part
 from recr1.config.build import Part, build
@@ -18,6 +17,7 @@ from recr1.judge.stats import p_text
 from recr1.recipe import Recipe, find_recipe, load_recipe
 from recr1.runs import Run, origin_of, write_text, writing
 from recr1.swap import swap
+from retrievers.progress import ProgressBar
 
 if TYPE_CHECKING:
     from recr1.swap import Swap
@@ -47,7 +47,7 @@ def evaluate(
     others = read_retrievers(retrievers, recipe.retriever)
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
     opened = open_retrievers(others, env)
-    with Bar(quiet=as_json) as bar:
+    with ProgressBar(quiet=as_json) as bar:
         evaluator = Evaluator(
             env,
             split or recipe.evaluate.split,
@@ -86,7 +86,7 @@ def _policies(recipe: Recipe, folder: Path | None, named: str | None) -> Mapping
     return {UNTRAINED: recipe.policy, TRAINED: trained_part(Run.open(folder), recipe.policy)}
 
 
-def _evaluated(evaluator: Evaluator, name: str, part: Part, samples: int, bar: Bar) -> Evaluation:
+def _evaluated(evaluator: Evaluator, name: str, part: Part, samples: int, bar: ProgressBar) -> Evaluation:
     bar.begin(name, len(evaluator.needs))
     policy = build("policy", part)
     return evaluator(policy, samples=samples, name=name)

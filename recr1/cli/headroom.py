@@ -6,13 +6,13 @@ import json
 import sys
 from collections.abc import Sequence
 
-from recr1.cli.bar import Bar
 from recr1.config.build import Part, build, find_class
 from recr1.config.options import options_of
 from recr1.env import open_environment
 from recr1.evaluate import Evaluator
 from recr1.headroom import Headroom, HeadroomOptions, find_headroom, tables, verdicts, write
 from recr1.recipe import Recipe, find_recipe, load_recipe
+from retrievers.progress import ProgressBar
 
 
 def headroom(
@@ -42,7 +42,7 @@ def headroom(
     """
     recipe = load_recipe(find_recipe(name), overrides)
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
-    with Bar(quiet=as_json) as bar:
+    with ProgressBar(quiet=as_json) as bar:
         evaluator = Evaluator(env, split, recipe.evaluate.measures, limit=needs, seed=recipe.seed, progress=bar.advance)
         policy = build("policy", _as_trained(recipe))
         bar.begin(f"{samples} samples of {len(evaluator.needs)} needs", len(evaluator.needs))

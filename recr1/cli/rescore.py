@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recr1.cli.bar import Bar
 from recr1.env import Environment, open_environment
 from recr1.errors import MissingLibrary, UserError
 from recr1.recipe import Recipe, load_recipe
@@ -19,6 +18,7 @@ from recr1.rescore.result import tables
 from recr1.rescore.written import TRAINING
 from recr1.runs import Run, policy_of, write_text, writing
 from recr1.runs.provenance import fingerprints, surroundings
+from retrievers.progress import ProgressBar
 from rewards.measures import Measure, parse_measure
 
 
@@ -54,7 +54,7 @@ def rescore_run(
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
     original, notes = _original(run, own, recipe, env)
     rescorer, results = Rescorer(env, parsed, original=original, seed=recipe.seed), []
-    with Bar(quiet=as_json) as bar:
+    with ProgressBar(quiet=as_json) as bar:
         bar.begin("floor and ceiling", len({need for one in written for need in one.needs}))
         rescorer.prepare(written, bar.advance)
         for one in written:

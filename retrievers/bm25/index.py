@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from retrievers.analyzer import Analyzer
 from retrievers.base import Floats, Rows
-from retrievers.progress import shown
+from retrievers.progress import tracked
 
 CHUNK_ITEMS = 2**16
 """Items that are counted together, at most: their numbers within the chunk take two bytes."""
@@ -92,7 +92,7 @@ def _chunks(analyzer: Analyzer, texts: Sequence[str], columns: _Columns, lengths
     """The texts counted, chunk by chunk; the number of words of each is appended to `lengths`."""
     tokens = array("i")
     first = 0
-    for words in map(analyzer.words, shown(texts, "indexing items")):
+    for words in map(analyzer.words, tracked(texts, "indexing items")):
         tokens.extend(map(columns.__getitem__, words))
         lengths.append(len(words))
         if len(lengths) - first == CHUNK_ITEMS or len(tokens) >= CHUNK_TOKENS:

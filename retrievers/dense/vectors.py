@@ -9,8 +9,7 @@ query, on the place of an item, on threads, on the library for matrices or on th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from retrievers.base import Floats, Hits, Rows
 from retrievers.dense.encoders import Encoder
+from retrievers.progress import ProgressBar
 from retrievers.store.store import save_array
 from retrievers.topk import LAST_ROW, NO_KEY, Keys, best_keys, hits_from_keys
 
@@ -51,9 +51,10 @@ def embed(encoder: Encoder, texts: Sequence[str], folder: Path) -> None:
     are alike have the same vector to the last bit, which neural encoders do not promise.
     """
     first_N = _first_places(texts)
-    with (folder / "vectors.npy").open("a+b") as file, _progress(len(texts)) as advance:
+    with (folder / "vectors.npy").open("a+b") as file, ProgressBar(quiet=len(texts) <= CHUNK) as bar:
         growing = _Growing(file, len(texts), encoder.dim)
-        advance(growing.done)
+        bar.begin("embedding items", len(texts))
+        bar.advance(growing.done, len(texts))
         while growing.done < len(texts):
             rows = range(growing.done, min(growing.done + CHUNK, len(texts)))
             fresh = [row for row in rows if first_N[row] == row]
@@ -61,7 +62,7 @@ def embed(encoder: Encoder, texts: Sequence[str], folder: Path) -> None:
             growing.append(
                 np.stack([known[row] if row in known else growing.read(row) for row in first_N[rows.start : rows.stop]])
             )
-            advance(len(rows))
+            bar.advance(growing.done, len(texts))
     vectors = np.load(folder / "vectors.npy", mmap_mode="r")
     blank = [
         first + np.flatnonzero(~vectors[first : first + ITEMS_AT_A_TIME].any(axis=1))
@@ -158,15 +159,3 @@ def _head(file: BinaryIO, rows: int, dim: int) -> int:
     file.truncate(0)
     np.lib.format.write_array_header_1_0(file, head)
     return file.tell()
-
-
-@contextmanager
-def _progress(items: int) -> Iterator[Callable[[int], None]]:
-    """A bar with the time left, on a terminal, for what takes longer than a moment."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("embedding items"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=items <= CHUNK, transient=True) as progress:
-        task = progress.add_task("", total=items)
-        yield lambda count: progress.advance(task, count)

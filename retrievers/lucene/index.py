@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +12,7 @@ from zipfile import ZipFile
 
 from retrievers.base import Catalog
 from retrievers.lucene.jvm import find_jar, java
+from retrievers.progress import tracked
 
 DEFAULT_FIELD = "contents"
 """Lucene's name for the catalog's `texts`, as pyserini has it."""
@@ -20,9 +21,6 @@ ID_FIELD = "id"
 """Where the ids are kept, as pyserini has it: pyserini and other tools open the index too. We never read it."""
 
 BUFFER_MB = 128.0
-
-LONG = 20_000
-"""Items from which on a progress bar is shown."""
 
 
 class Analysis(NamedTuple):
@@ -123,34 +121,11 @@ def _add_items(writer: Any, catalog: Catalog, fields: Sequence[str], kind: Any) 
         slots.append((slot, catalog.column(name)))
     for slot, _ in slots:
         document.add(slot)
-    for row in _shown(range(len(catalog))):
+    for row in tracked(range(len(catalog)), "indexing items"):
         for slot, column in slots:
             slot.setStringValue(java_text(column[row]))
         sortable.setBytesValue(catalog.ids[row].encode("utf-8", "replace"), pass_by_reference=False)
         writer.addDocument(document)
-
-
-def _shown(rows: range) -> Iterable[int]:
-    """The rows, with a bar on a terminal for what takes longer than a moment."""
-    if len(rows) < LONG:
-        yield from rows
-        return
-    with _progress(len(rows)) as advance:
-        for row in rows:
-            yield row
-            if row % 1000 == 999:
-                advance(1000)
-
-
-@contextmanager
-def _progress(items: int) -> Iterator[Any]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("indexing items"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=items)
-        yield lambda count: progress.advance(task, count)
 
 
 @cache

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from retrievers import progress
-from retrievers.progress import shown
+from retrievers.progress import tracked
 
 
 def drawn(monkeypatch, items):
@@ -16,7 +16,7 @@ def drawn(monkeypatch, items):
     with os.fdopen(terminal, "w", buffering=1) as stream:
         monkeypatch.setattr(sys, "stderr", stream)
         monkeypatch.setenv("TERM", "xterm")
-        assert list(shown(items, "indexing items")) == list(items)
+        assert list(tracked(items, "indexing items")) == list(items)
         stream.write("end")
     text = b""
     while not text.endswith(b"end"):
@@ -30,7 +30,7 @@ def test_nothing_is_shown_for_what_takes_a_moment(monkeypatch):
 
 
 def test_a_bar_is_shown_for_what_takes_longer(monkeypatch):
-    monkeypatch.setattr(progress, "MOMENT", -1.0)
+    monkeypatch.setattr(progress, "PATIENCE", -1.0)
     text = drawn(monkeypatch, range(2500))
     assert "indexing items" in text
     assert "/2500" in text
@@ -38,6 +38,6 @@ def test_a_bar_is_shown_for_what_takes_longer(monkeypatch):
 
 @pytest.mark.parametrize("moment", [-1.0, 1.0])
 def test_without_a_terminal_nothing_is_written(monkeypatch, capfd, moment):
-    monkeypatch.setattr(progress, "MOMENT", moment)
-    assert list(shown("ab" * 2000, "indexing items")) == list("ab" * 2000)
+    monkeypatch.setattr(progress, "PATIENCE", moment)
+    assert list(tracked("ab" * 2000, "indexing items")) == list("ab" * 2000)
     assert capfd.readouterr() == ("", "")

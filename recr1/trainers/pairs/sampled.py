@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Protocol
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from recr1.env import Environment, chat_with
 from recr1.errors import UserError
@@ -20,6 +20,7 @@ from recr1.runs.files import read_lines
 from recr1.trainers.launch.failures import FailureBudget
 from recr1.trainers.launch.ranks import Ranks
 from recr1.trainers.pairs.pairs import Pair
+from retrievers.progress import ProgressBar
 from rewards.base import Need, Search
 
 FILE = "pairs.jsonl"
@@ -92,12 +93,17 @@ class SampledPairs:
         self, needs: Sequence[tuple[int, Need]], env: Environment, policy: Policy, budget: FailureBudget, *, quiet: bool
     ) -> list[dict[str, Any]]:
         """For each need its place, the rewards of its completions, and the records of those that are kept."""
+        from rich.console import Console
+
         sampled: list[dict[str, Any]] = []
-        with _bar(len(needs), quiet=quiet) as advance:
+        if not (quiet or sys.stderr.isatty()):  # where no bar is drawn
+            Console(highlight=False).print(f"sampling completions of {len(needs)} training needs", soft_wrap=True)
+        with ProgressBar(quiet=quiet) as bar:
+            bar.begin("sampling training needs", len(needs))
             for start in range(0, len(needs), CHUNK):
                 chunk = needs[start : start + CHUNK]
                 sampled += self._of(chunk, env, policy, budget)
-                advance(len(chunk))
+                bar.advance(start + len(chunk), len(needs))
         return sampled
 
     def _of(
@@ -151,24 +157,3 @@ def _keep(run: Run, whole: Sequence[Mapping[str, Any]], kept: Sequence[Mapping[s
 
 def _pairs(env: Environment, lines: Sequence[Mapping[str, Any]]) -> list[Pair]:
     return [Pair(env.need(line["need"]), line["completion"], f"need '{line['need']}'") for line in lines]
-
-
-class _Advance(Protocol):
-    def __call__(self, count: int) -> None: ...
-
-
-@contextmanager
-def _bar(needs: int, *, quiet: bool) -> Iterator[_Advance]:
-    """A progress bar over needs in a terminal, a line elsewhere."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(highlight=False)
-    if quiet or not console.is_terminal:
-        if not quiet:
-            console.print(f"sampling completions of {needs} training needs", soft_wrap=True)
-        yield lambda count: None
-        return
-    with Progress(console=console) as progress:
-        task = progress.add_task("sampling training needs", total=needs)
-        yield lambda count: progress.advance(task, count)

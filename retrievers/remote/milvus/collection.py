@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from retrievers.base import Floats
 from retrievers.errors import EngineError, PermanentError
-from retrievers.progress import shown
+from retrievers.progress import tracked
 from retrievers.remote.client import EngineClient
 from retrievers.remote.milvus.client import Connection, is_embedded
 
@@ -134,7 +134,7 @@ class Making:
 
     def _fill(self, vectors: Floats, rows: Sequence[int]) -> None:
         self._engine.ask(partial(self._create, vectors.shape[1]))
-        waiting = iter(shown(rows, "sending items"))
+        waiting = iter(tracked(rows, "sending items"))
         while batch := list(islice(waiting, BATCH)):
             self._engine.ask(partial(self._write, batch, vectors))
         self._engine.ask(partial(self._finish, len(rows)))

@@ -105,7 +105,6 @@ def test_without_a_store_the_index_goes_with_the_retriever(tmp_path, monkeypatch
 
 
 def test_a_catalog_of_many_items_is_numbered_by_rows(monkeypatch):
-    monkeypatch.setattr("retrievers.lucene.index.LONG", 1000)  # with a progress bar
     monkeypatch.setattr("retrievers.lucene.index.BUFFER_MB", 0.2)  # in several parts, which are merged
     catalog = Catalog([str(row) for row in range(5000)], [f"only{row} word" for row in range(5000)])
     retriever = Lucene(catalog, store=None)
