@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from time import perf_counter
 
-from recr1.doctor import CHECKS, open_patient, worst
+from recr1.doctor import CHECKS, open_setup, worst
 from recr1.recipe import load_recipe
 
 TARGET = 60.0
@@ -21,15 +21,15 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=100_000)
     args = parser.parse_args()
     start = perf_counter()
-    patient = open_patient(load_recipe("quickstart", [f"task.items={args.items}"]))
-    task, index = patient.opened["task"], patient.opened["index"]
-    print(f"{args.items} items, {len(patient.needs)} needs, samples of {patient.sample}, k={patient.env.k}; seconds")
+    setup = open_setup(load_recipe("quickstart", [f"task.items={args.items}"]))
+    task, index = setup.opened["task"], setup.opened["index"]
+    print(f"{args.items} items, {len(setup.needs)} needs, samples of {setup.sample}, k={setup.env.k}; seconds")
     print(f"  open: generate the shop {task:6.2f}   {task / TARGET:6.1%} of the target")
     print(f"  open: build the index   {index:6.2f}   {index / TARGET:6.1%}")
     findings = []
     for name, check in CHECKS.items():
         begin = perf_counter()
-        findings.append(check(patient))
+        findings.append(check(setup))
         seconds = perf_counter() - begin
         print(f"  check: {name:<16} {seconds:6.2f}   {seconds / TARGET:6.1%}   {findings[-1].verdict}")
     whole = perf_counter() - start

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from time import perf_counter
 
-from recr1.doctor import Finding, PartFailed, Verdict, examine, open_patient, worst
+from recr1.doctor import Finding, PartFailed, Verdict, open_setup, run_checks, worst
 from recr1.recipe import Recipe, find_recipe, load_recipe
 
 FAULTS_FOUND = 3
 """The exit status where a check found an error."""
-WIDTH = 120
+WIDEST = 120
 
 
 def doctor(
@@ -58,25 +59,24 @@ def doctor(
 
 def _findings(recipe: Recipe, step_seconds: float, sample: int) -> Iterator[Finding]:
     try:
-        patient = open_patient(recipe, step_seconds=step_seconds, sample=sample)
+        setup = open_setup(recipe, step_seconds=step_seconds, sample=sample)
     except PartFailed as failed:
-        yield Finding("index", "error", f"{failed}: nothing else can be checked before this is put right")
+        yield Finding("index", "error", f"{failed}; fix this first: nothing else can be checked")
         return
-    yield from examine(patient)
+    yield from run_checks(setup)
 
 
 def _line(finding: Finding) -> str:
     head = f"{finding.verdict:<8} {finding.name:<14} "
-    text = textwrap.fill(finding.message, WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
-    return (
-        text
-        + "\n"
-        + (textwrap.indent(finding.shown, " " * len(head) + "| ", lambda _: True) + "\n") * bool(finding.shown)
-    )
+    indent, width = " " * len(head), min(shutil.get_terminal_size().columns, WIDEST)
+    text = textwrap.fill(finding.message, width, initial_indent=head, subsequent_indent=indent, break_on_hyphens=False)
+    return "".join([text, *(f"\n{indent}| {line}".rstrip() for line in finding.shown.splitlines())]) + "\n"
 
 
 def _summary(name: str, findings: Sequence[Finding], verdict: Verdict, seconds: float) -> str:
     counts = {wanted: sum(finding.verdict == wanted for finding in findings) for wanted in ("error", "warning")}
-    told = ", ".join(f"{count} {word}{'s' * (count > 1)}" for word, count in counts.items() if count) or "nothing wrong"
-    advice = ": put the errors right before you train" if verdict == "error" else ""
-    return f"{name}: {told} in {len(findings)} checks, {seconds:.1f} s{advice}\n"
+    summary = (
+        ", ".join(f"{count} {word}{'s' * (count > 1)}" for word, count in counts.items() if count) or "no problems"
+    )
+    advice = ": fix the errors before training" if verdict == "error" else ""
+    return f"{name}: {summary} in {len(findings)} checks, {seconds:.1f} s{advice}\n"

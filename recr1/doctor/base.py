@@ -1,4 +1,4 @@
-"""What a check is handed (a patient) and what it hands back (a finding)."""
+"""What a check gets (`Setup`) and what it returns (`Finding`)."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found: its stable name, a verdict, and a sentence that says what is wrong and what to do."""
+    """The result of a check."""
 
     name: str
     verdict: Verdict
     message: str
+    """What was found and, where something is wrong, what to do."""
     numbers: Mapping[str, Any] = field(default_factory=dict)
-    """What the verdict rests on, as plain JSON values."""
+    """What the verdict is based on, as plain JSON values."""
     shown: str = ""
-    """Text that a person should read as it stands: the rendered prompt."""
+    """Text to print as it is: the rendered prompt."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -48,83 +49,83 @@ class Finding:
         return known | ({"shown": self.shown} if self.shown else {})
 
 
-class Symptom(NamedTuple):
-    """One thing that is wrong, or worth knowing; a finding is the worst of its symptoms."""
+class Problem(NamedTuple):
+    """One thing that is wrong, or that a reader should know."""
 
     verdict: Verdict
     message: str
 
 
-def finding(name: str, symptoms: Sequence[Symptom], fine: str, numbers: Mapping[str, Any]) -> Finding:
-    """The finding of all symptoms, the worst first; `fine` is said where there are none."""
-    ranked = sorted(symptoms, key=lambda symptom: -VERDICTS.index(symptom.verdict))
-    worst = ranked[0].verdict if ranked else "ok"
-    return Finding(name, worst, "; ".join(symptom.message for symptom in ranked) or fine, numbers)
+def finding(name: str, problems: Sequence[Problem], ok: str, numbers: Mapping[str, Any], shown: str = "") -> Finding:
+    """The finding of some problems, the worst first; `ok` is the message without any."""
+    ranked = sorted(problems, key=lambda problem: -VERDICTS.index(problem.verdict))
+    verdict = ranked[0].verdict if ranked else "ok"
+    return Finding(name, verdict, "; ".join(problem.message for problem in ranked) or ok, numbers, shown)
 
 
 def graded(share: float, *, warn_below: float, fail_below: float) -> Verdict:
-    """The verdict on a share of probes that went as they should."""
+    """The verdict on the share of probes that passed."""
     return "error" if share < fail_below else "warning" if share < warn_below else "ok"
 
 
 class PartFailed(Exception):  # noqa: N818 - it says what happened
-    """A retriever, a reward or a format raised something; the message says which, what and where.
+    """A task, a retriever, a reward or a format raised an exception; the message says which, what and where.
 
-    `silent`: an engine behind a network answered nothing at all, so that asking it more is in vain.
+    `remote`: it is the error of an engine behind a network. `unreachable`: that engine answered no query at all.
     """
 
-    def __init__(self, doing: str, error: BaseException) -> None:
-        self.remote, self.silent = isinstance(error, EngineError), _is_silence(error)
-        if isinstance(error, EngineError):  # it says itself which engine and why; where in our code helps nobody
-            super().__init__(f"{doing} failed: {' '.join(str(error).split())[:500]}")
+    def __init__(self, action: str, error: BaseException) -> None:
+        self.remote, self.unreachable = isinstance(error, EngineError), _answered_nothing(error)
+        text = " ".join(str(error).split())
+        if self.remote:  # the message names the engine and the cause; the place in our code does not help
+            super().__init__(f"{action} failed: {text[:500]}")
             return
         frames = traceback.extract_tb(error.__traceback__)
         place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-        text = " ".join(str(error).split())[:300]
-        super().__init__(f"{doing} raised {type(error).__name__}: {text}{place}")
+        super().__init__(f"{action} raised {type(error).__name__}: {text[:300]}{place}")
 
 
-def _is_silence(error: BaseException) -> bool:
+def _answered_nothing(error: BaseException) -> bool:
     if not isinstance(error, MissingAnswers):
         return False
-    refused = any(isinstance(fault.__cause__, PermanentError) for fault in error.faults.values())
-    return len(error.faults) == len(error.hits.rows_QK) and not refused
+    permanent = any(isinstance(fault.__cause__, PermanentError) for fault in error.faults.values())
+    return len(error.faults) == len(error.hits.rows_QK) and not permanent
 
 
 @contextmanager
-def watching(doing: str) -> Iterator[None]:
-    """Turns what a part raises into `PartFailed`, which becomes an error finding; a `UserError` passes through.
+def catching(action: str) -> Iterator[None]:
+    """Turns any exception into `PartFailed`, which becomes an error finding; a `UserError` passes through.
 
-    The one place that catches everything: elsewhere a part that fails ends the run, and to find that out beforehand,
-    for each check on its own, is what a doctor is for. Nothing becomes a number.
+    The only place that catches everything: elsewhere an exception ends the run, and the doctor is there to find it
+    before.
     """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        raise PartFailed(doing, error) from error
+        raise PartFailed(action, error) from error
 
 
 @dataclass(frozen=True)
-class Patient:
-    """An opened environment, and how closely to look at it."""
+class Setup:
+    """The opened environment of a recipe, and how many samples the checks take of it."""
 
     env: Environment
     main_measure: str = "nDCG@10"
-    """The measure that ceilings are about: the recipe's first; its cutoff fits `env.k`."""
+    """The recipe's first measure; its cutoff fits `env.k`."""
     group: int = 8
     """Completions of a need in a training step."""
     batch: int = 128
     """Completions that one process searches in one call."""
     step_seconds: float = 5.0
-    """What a training step is assumed to take without its search."""
+    """Assumed duration of a training step without its search."""
     sample: int = 200
-    """Items, needs or queries that a check looks at, at most."""
-    cut: bool = False
-    """Whether the sample is smaller than what was asked for, because the engine is slow."""
+    """Largest number of items, needs or queries that a check looks at."""
+    reduced: bool = False
+    """Whether the sample is smaller than requested, because the engine is slow."""
     without_cache: bool = False
-    """Whether the recipe's retriever has a cache, which was left out: it would hide what the engine does."""
+    """Whether the cache of the recipe's retriever was left out: it would hide what the engine does."""
     seed: int = 0
     opened: Mapping[str, float] = field(default_factory=dict)
     """Seconds that opening took: "task", "index"."""
@@ -140,10 +141,10 @@ class Patient:
         return bool(getattr(self.env.retriever, "matches_everything", False))
 
     def rng(self, purpose: str) -> Generator:
-        """Random numbers of their own for each purpose, so that one check does not change another."""
+        """Random numbers for one purpose, so that checks do not change each other."""
         return default_rng([self.seed, zlib.crc32(purpose.encode())])
 
-    def some(self, items: Sequence[Item], purpose: str, most: int | None = None) -> list[Item]:
+    def sampled(self, items: Sequence[Item], purpose: str, most: int | None = None) -> list[Item]:
         """At most `sample` of the items, drawn by the seed, in their order."""
         most = self.sample if most is None else most
         if len(items) <= most:
@@ -151,22 +152,22 @@ class Patient:
         return [items[place] for place in np.sort(self.rng(purpose).choice(len(items), most, replace=False))]
 
     def search(self, queries: Sequence[Query], k: int | None = None) -> Hits:
-        """Hits (Q, k) with the recipe's k unless another is said; raises `PartFailed` where the retriever fails."""
+        """Hits (Q, k), with the recipe's k by default; raises `PartFailed` where the retriever fails."""
         env = self.env if k is None else Environment(self.env.task, self.env.retriever, (), k)
-        with watching(f"searching {_first(queries)}"):
+        with catching(f"searching {_first(queries)}"):
             return env.search(queries)
 
-    def pay(self, needs: Sequence[Need], queries: Sequence[str]) -> Step:
+    def reward(self, needs: Sequence[Need], queries: Sequence[str]) -> Step:
         """The environment's own step, as if the policy had written query i for need i."""
         env = self.env.with_format(Verbatim())
-        with watching(f"rewarding {_first(queries)}"):
+        with catching(f"rewarding {_first(queries)}"):
             step = env.step(needs, [chat_with(env.format.render(n), q) for n, q in zip(needs, queries, strict=True)])
-            if step.faults:  # a number that is absent must not look like one
+            if step.faults:  # a missing reward must not look like a number
                 raise next(iter(step.faults.values()))
         return step
 
     def unparsed(self, queries: Sequence[Query]) -> int:
-        """How many of some queries the retriever cannot parse; 0 where it does not count them, in `unparsed`."""
+        """How many queries the retriever cannot parse; 0 where it does not count them in `unparsed`."""
         engine = self.env.retriever
         if not hasattr(engine, "unparsed"):
             return 0
@@ -185,25 +186,25 @@ class Patient:
         return [need for needs in self.splits.values() for need in needs]
 
     @cached_property
-    def judged(self) -> list[Need]:
-        """A sample of the needs whose answer key can be used; what is wrong with the others, the check "qrels" says."""
+    def judged_needs(self) -> list[Need]:
+        """A sample of the needs with a valid answer key; the check "qrels" reports the others."""
         qrels, items = self.env.task.qrels, len(self.catalog)
-        sound = [
+        valid = [
             need for need in self.needs if (key := qrels.get(need.id)) and key.positives and key.rows_J[-1] < items
         ]
-        return self.some(sound, "needs")
+        return self.sampled(valid, "needs")
 
     @cached_property
     def titles(self) -> tuple[str, ...]:
-        """What each item is called: its title, or the beginning of its text."""
+        """The title of each item, or the beginning of its text."""
         if "title" in self.catalog.fields:
             return tuple(" ".join(title.split()) for title in self.catalog.column("title"))
         return tuple(" ".join(text.split()[:12]) for text in self.catalog.texts)
 
     @cached_property
     def probes(self) -> list[int]:
-        """A sample of rows with a title, over the whole catalog."""
-        return self.some([row for row, title in enumerate(self.titles) if title], "probes")
+        """A sample of the rows with a title, over the whole catalog."""
+        return self.sampled([row for row, title in enumerate(self.titles) if title], "probes")
 
     @cached_property
     def title_hits(self) -> Hits:
@@ -215,15 +216,15 @@ class Patient:
         return Analyzer(lowercase=False), Analyzer(stopwords="english_plus").stopwords
 
     def content_words(self, text: str) -> list[str]:
-        """The different words of a text that any engine should know: three letters or more, no English stop words."""
+        """The different words of a text that any engine should index: three letters or more, no English stop words."""
         analyzer, stopwords = self._content
         words = dict.fromkeys(analyzer.terms(text))
         return [word for word in words if len(word) >= 3 and word.isalnum() and word.lower() not in stopwords]
 
     @cached_property
     def vocabulary(self) -> list[str]:
-        """Different content words of a sample of items' titles, or texts where titles have none; sorted."""
-        rows = self.some(range(len(self.catalog)), "vocabulary", 2000)
+        """Different content words of a sample of titles, or of texts where titles have none; sorted."""
+        rows = self.sampled(range(len(self.catalog)), "vocabulary", 2000)
         words = {word for row in rows for word in self.content_words(self.titles[row])}
         return sorted(words or {word for row in rows for word in self.content_words(self.catalog.texts[row])})
 

@@ -1,7 +1,7 @@
-"""Do the operators that a retriever declares do what they say? Asked in the syntax of `retrievers.abilities`.
+"""Operators: do those that a retriever declares work, in the syntax of `retrievers.abilities`?
 
-What an operator should find is worked out from what the engine finds for single words, so that stemming, stop words and
-fields of the engine's own need not be known: `a AND b` has to find the items that both `a` and `b` find.
+What an operator should find follows from what the engine finds for single words, so that its stemming, stop words and
+fields need not be known: `a AND b` must find the items that both `a` and `b` find.
 """
 
 from __future__ import annotations
@@ -12,57 +12,57 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import combinations, pairwise
 from math import isfinite
 
-from recr1.doctor.base import Finding, Patient, Symptom, finding, watching
+from recr1.doctor.base import Finding, Problem, Setup, catching, finding
 from retrievers.abilities import CAPABILITIES, capabilities_of, syntax_of
 
 DEEPEST = 1000
-"""Items per search: words that find more are no help here, since not all of their items would be seen."""
+"""Items per search; words that find more are not used, since not all of their items would be seen."""
 ROWS, TRIALS = 60, 30
-"""Items whose words are looked at, and queries per operator, at most."""
+"""Most items whose words are used, and most queries per operator."""
 LEAST = 0.9
-"""The share of queries for which an operator has to do what it says."""
+"""Share of queries in which an operator must work."""
 
 SIGNS: Mapping[str, Sequence[str]] = {"boolean": ("AND", "OR", "NOT"), "phrases": ('"',), "filters": (":[", " TO ")}
-"""What the usual syntax of an operator cannot be described without."""
+"""What a description of the usual syntax of an operator contains."""
 
 Rows = frozenset[int]
 
 
-def operators(patient: Patient) -> Finding:
-    """Every declared capability does what is declared; "ok" where nothing is."""
-    with watching("reading the retriever's capabilities"):
-        declared = sorted(capabilities_of(patient.env.retriever))
+def operators(setup: Setup) -> Finding:
+    """Every declared operator works; "ok" where none is declared."""
+    with catching("reading the retriever's capabilities"):
+        declared = sorted(capabilities_of(setup.env.retriever))
     if not declared:
-        return Finding("operators", "ok", "no operators are declared: queries are words alone", {"declared": []})
-    words = syntax_of(patient.env.retriever)
-    own = [name for name in declared if not _is_usual(name, words[name], patient.catalog.fields)]
-    probe = _Probe(patient)
+        return Finding("operators", "ok", "no operators are declared: queries are plain words", {"declared": []})
+    words = syntax_of(setup.env.retriever)
+    own = [name for name in declared if not _is_usual(name, words[name], setup.catalog.fields)]
+    probe = _Probe(setup)
     trials: dict[str, tuple[int, int]] = {}
     for name in declared:
         if name not in own:
             trials |= TESTS[name](probe)
-    symptoms = [
-        Symptom("error", _broken(name, *count)) for name, count in trials.items() if count[0] < LEAST * count[1]
+    problems = [
+        Problem("error", _broken(name, *count)) for name, count in trials.items() if count[0] < LEAST * count[1]
     ]
     untested = [*own, *(name for name, (_, asked) in trials.items() if not asked)]
     if untested:
-        why = "they have a syntax of their own, or the catalog has no words to try them on"
-        symptoms.append(Symptom("warning", f"could not be tried: {', '.join(untested)} ({why}); test them yourself"))
+        why = "they have another syntax, or the catalog has no words for them"
+        problems.append(Problem("warning", f"could not be tested: {', '.join(untested)} ({why}); test them yourself"))
     numbers = {"declared": declared, "held": {name: list(count) for name, count in trials.items()}}
     tried = ", ".join(f"{name} {held} of {asked}" for name, (held, asked) in trials.items() if asked)
-    fine = f"declared operators do what they say (queries that did: {tried})"
-    return finding("operators", symptoms, fine, numbers)
+    ok = f"all declared operators work (queries: {tried})"
+    return finding("operators", problems, ok, numbers)
 
 
 def _is_usual(name: str, words: str, fields: Collection[str]) -> bool:
-    """Whether a policy that reads how to write an operator writes it as it is tried here."""
+    """Whether the description of an operator in prompts is of the syntax that is tested here."""
     if name == "fields":
         return words == CAPABILITIES[name] or bool(_named_in(words, fields))
     return all(sign in words for sign in SIGNS[name])
 
 
 def _named_in(words: str, fields: Collection[str]) -> list[str]:
-    """The fields that a description names; none where it is the usual one, which knows no catalog."""
+    """The fields that a description names; none in the usual one, which is for any catalog."""
     return (
         []
         if words == CAPABILITIES["fields"]
@@ -71,33 +71,31 @@ def _named_in(words: str, fields: Collection[str]) -> list[str]:
 
 
 def _broken(name: str, held: int, asked: int) -> str:
-    return (
-        f"{name} is declared, but does what it says in only {held} of {asked} queries: hand queries to the engine's "
-        "own parser, or do not declare it, since prompts would ask for it"
-    )
+    what = f"{name} is declared, but works in only {held} of {asked} queries"
+    return f"{what}: pass queries to the engine's own parser, or do not declare it, since prompts would ask for it"
 
 
 class _Probe:
-    """Single words, all the items that each finds, and the items that they come from."""
+    """Single words of titles, and all items that each finds."""
 
-    def __init__(self, patient: Patient) -> None:
-        self.patient, items = patient, len(patient.catalog)
-        deepest = getattr(patient.env.retriever, "max_k", None) or items
+    def __init__(self, setup: Setup) -> None:
+        self.setup, items = setup, len(setup.catalog)
+        deepest = getattr(setup.env.retriever, "max_k", None) or items
         self._depth = min(items, DEEPEST, deepest)
         self._sees_all = self._depth == items
-        rows = patient.probes[:: max(1, len(patient.probes) // ROWS)]
-        self.words_of = {row: patient.content_words(patient.titles[row])[:6] for row in rows}
+        rows = setup.probes[:: max(1, len(setup.probes) // ROWS)]
+        self.words_of = {row: setup.content_words(setup.titles[row])[:6] for row in rows}
         self.of_word: dict[str, Rows] = {}
         self.learn(sorted({word for words in self.words_of.values() for word in words}))
 
     def learn(self, words: Sequence[str]) -> None:
-        """Adds what single words find; a word that finds too much to be seen is left out."""
+        """Adds what single words find; without words that find more items than can be seen."""
         new = self.find([word for word in words if word not in self.of_word])
         self.of_word |= {word: found for word, found in new.items() if found and self.complete(found)}
 
     def find(self, queries: Sequence[str]) -> dict[str, Rows]:
-        """What each query finds, as deep as it may."""
-        hits = self.patient.search(queries, self._depth) if queries else None
+        """What each query finds, as deep as possible."""
+        hits = self.setup.search(queries, self._depth) if queries else None
         found = hits.rows_QK.tolist() if hits else []
         return {query: frozenset(rows) - {-1} for query, rows in zip(queries, found, strict=True)}
 
@@ -106,7 +104,7 @@ class _Probe:
         return self._sees_all or len(rows) < self._depth
 
     def share(self, expected: Mapping[str, Callable[[Rows], bool]]) -> tuple[int, int]:
-        """How many queries found what they should, and how many were asked."""
+        """How many queries found what they should, and how many were searched."""
         found = self.find(list(expected))
         return sum(right(found[query]) for query, right in expected.items()), len(expected)
 
@@ -132,7 +130,7 @@ def _boolean(probe: _Probe) -> dict[str, tuple[int, int]]:
 def _phrases(probe: _Probe) -> dict[str, tuple[int, int]]:
     expected: dict[str, Callable[[Rows], bool]] = {}
     for row in list(probe.words_of)[:TRIALS]:
-        catalog = probe.patient.catalog
+        catalog = probe.setup.catalog
         whole = " ".join([catalog.texts[row], *(catalog.column(name)[row] for name in catalog.fields)]).lower()
         pair = _neighbours(probe, row, whole)
         if pair:
@@ -142,8 +140,8 @@ def _phrases(probe: _Probe) -> dict[str, tuple[int, int]]:
 
 
 def _neighbours(probe: _Probe, row: int, whole: str) -> tuple[str, str] | None:
-    """Two words that stand together in an item's title, and nowhere in the item the other way round."""
-    words = probe.patient.titles[row].split()
+    """Two neighbouring words of an item's title that are nowhere in the item in the other order."""
+    words = probe.setup.titles[row].split()
     known = set(probe.words_of[row])
     for a, b in pairwise(words):
         backwards = re.search(rf"{re.escape(b.lower())}\W+{re.escape(a.lower())}", whole)
@@ -153,16 +151,16 @@ def _neighbours(probe: _Probe, row: int, whole: str) -> tuple[str, str] | None:
 
 
 def _fields(probe: _Probe) -> dict[str, tuple[int, int]]:
-    """Each field with words that stand in it: their own item is found, and those that hold them elsewhere are not."""
-    named = _named_in(syntax_of(probe.patient.env.retriever)["fields"], probe.patient.catalog.fields)
+    """Each field with its words: the item is found, and items with the word in other fields are not."""
+    named = _named_in(syntax_of(probe.setup.env.retriever)["fields"], probe.setup.catalog.fields)
     shares = {
         f"fields ({field})": probe.share(expected)
-        for field in named or probe.patient.catalog.fields
+        for field in named or probe.setup.catalog.fields
         if (expected := _expected_of(probe, field, even_weak=bool(named)))
     }
-    if named:  # to the policy: each of them has to work
+    if named:  # prompts name them: each must work
         return shares or {"fields": (0, 0)}
-    # A catalog has fields that are not searched; one that works is enough.
+    # A catalog may have fields that are not searched; one that works is enough.
     working = {name: count for name, count in shares.items() if count[0] >= LEAST * count[1]}
     return working or shares or {"fields": (0, 0)}
 
@@ -170,10 +168,10 @@ def _fields(probe: _Probe) -> dict[str, tuple[int, int]]:
 def _expected_of(probe: _Probe, field: str, *, even_weak: bool) -> dict[str, Callable[[Rows], bool]]:
     """Queries of a field, and whether what they find is right.
 
-    They are of words that also stand elsewhere. Where there are none, weak ones show at least that the field is there.
+    They are of words that other fields have too. Without such words, the others show at least that the field exists.
     """
-    column = probe.patient.catalog.column(field)
-    words_of = {row: {*words, *probe.patient.content_words(column[row])[:2]} for row, words in probe.words_of.items()}
+    column = probe.setup.catalog.column(field)
+    words_of = {row: {*words, *probe.setup.content_words(column[row])[:2]} for row, words in probe.words_of.items()}
     places = {word: row for row, words in words_of.items() for word in sorted(words & set(column[row].split()))}
     probe.learn(list(places))
     stems = [frozenset(word[:4] for word in re.findall(r"\w+", value.lower())) for value in column]
@@ -192,10 +190,10 @@ def _expected_of(probe: _Probe, field: str, *, even_weak: bool) -> dict[str, Cal
 
 
 def _filters(probe: _Probe) -> dict[str, tuple[int, int]]:
-    """A range of each numeric field, joined to a word: items of the word that are in the range, and no others."""
+    """A range of each numeric field with a word: items of the word that are in the range, and no others."""
     shares = {}
-    joint = " AND " if "boolean" in capabilities_of(probe.patient.env.retriever) else " "
-    for field, column in probe.patient.catalog.fields.items():
+    joint = " AND " if "boolean" in capabilities_of(probe.setup.env.retriever) else " "
+    for field, column in probe.setup.catalog.fields.items():
         numbers = {row: float(v) for row, v in enumerate(column) if isinstance(v, int | float) and isfinite(v)}
         expected: dict[str, Callable[[Rows], bool]] = {}
         for word, rows in probe.of_word.items():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from recr1.cli.main import run
-from recr1.doctor import CHECKS, PartFailed, Patient, examine, open_patient
+from recr1.doctor import CHECKS, PartFailed, Setup, open_setup, run_checks
 from recr1.env import Environment
 from recr1.recipe import load_recipe
 from recr1.tasks.shop.task import ShopTask
@@ -29,13 +29,13 @@ def shop():
     return ShopTask(items=400, train=80, validation=20, test=20)
 
 
-def patient(task, retriever, **options):
+def setup_of(task, retriever, **options):
     env = Environment(task, retriever, [(MeasureReward(measure="nDCG@10"), 1.0)], k=10)
-    return Patient(env, **{"sample": 60, "batch": 16, **options})
+    return Setup(env, **{"sample": 60, "batch": 16, **options})
 
 
 def found(task, retriever, name):
-    return CHECKS[name](patient(task, retriever))
+    return CHECKS[name](setup_of(task, retriever))
 
 
 # --- Lucene: what it declares is tried on Lucene itself
@@ -114,7 +114,7 @@ def test_lucenes_operators_are_tried_and_hold(shop, options):
 def test_a_broken_way_to_lucenes_parser_is_found(shop, retriever, broken):
     finding = found(shop, retriever(shop.catalog), "operators")
     assert finding.verdict == "error"
-    told = re.findall(r"([\w ]+(?: \(\w+\))?) is declared, but does what it says in only", finding.message)
+    told = re.findall(r"([\w ]+(?: \(\w+\))?) is declared, but works in only", finding.message)
     assert set(broken) <= {name.strip() for name in told}
     assert "boolean OR" not in [name.strip() for name in told]
 
@@ -126,7 +126,7 @@ def test_raw_needs_that_do_not_parse_are_worth_a_warning():
     task = faults.Village(items, {"train": needs}, {f"n{row}": {row: 1} for row in range(40)})
     finding = found(task, Lucene(task.catalog, syntax="lucene", store=None), "odd_queries")
     assert finding.verdict == "warning"
-    assert finding.message.startswith("4 of 40 raw needs do not parse in the retriever's syntax, and find nothing: ")
+    assert finding.message.startswith("4 of 40 raw needs do not parse in the retriever's syntax and find nothing: ")
     words = found(task, Lucene(task.catalog, store=None), "odd_queries")
     assert (words.verdict, words.numbers["unparsed_needs"]) == ("ok", 0)
 
@@ -137,12 +137,12 @@ def test_titles_that_do_not_parse_are_said_to_be_the_cause():
     task = faults.Village(items, {"train": [("n", "lamp number3")]}, {"n": {3: 1}})
     finding = found(task, Lucene(task.catalog, syntax="lucene", store=None), "titles")
     assert finding.verdict == "error"
-    assert "40 of the titles do not parse in the retriever's syntax, and then find nothing" in finding.message
+    assert "40 of the titles do not parse in the retriever's syntax and find nothing" in finding.message
 
 
 @needs_java
 def test_a_sound_lucene_has_no_error(shop):
-    findings = list(examine(patient(shop, Lucene(shop.catalog, syntax="lucene", store=None))))
+    findings = list(run_checks(setup_of(shop, Lucene(shop.catalog, syntax="lucene", store=None))))
     assert [(f.name, f.message) for f in findings if f.verdict == "error"] == []
 
 
@@ -151,9 +151,9 @@ def test_a_sound_lucene_has_no_error(shop):
 
 def test_vectors_are_not_blamed_for_nearest_items(shop):
     dense = Dense(shop.catalog, encoder={"type": "hashing"}, store=None, device="cpu")
-    findings = {f.name: f for f in examine(patient(shop, dense))}
+    findings = {f.name: f for f in run_checks(setup_of(shop, dense))}
     assert [name for name, f in findings.items() if f.verdict == "error"] == []
-    assert "declares that it matches everything" in findings["no_match"].message
+    assert "declares matches_everything" in findings["no_match"].message
 
 
 def test_to_declare_what_is_not_so_is_an_error(shop):
@@ -162,7 +162,7 @@ def test_to_declare_what_is_not_so_is_an_error(shop):
 
     finding = found(shop, Boastful(shop.catalog), "no_match")
     assert finding.verdict == "error"
-    assert "declares that it matches everything, but 'zxqvjk' finds nothing" in finding.message
+    assert "declares matches_everything, but 'zxqvjk' finds nothing" in finding.message
 
 
 # --- engines behind a network
@@ -185,10 +185,10 @@ class Engine(faults.Sound):
 
 
 def test_a_silent_engine_is_the_one_finding_without_a_place_in_our_code(shop):
-    (finding,) = examine(patient(shop, Engine(shop.catalog)))
+    (finding,) = run_checks(setup_of(shop, Engine(shop.catalog)))
     assert (finding.name, finding.verdict) == ("index", "error")
     assert "others failed: engine at http://shop, after 6 attempts: status 503: busy (60 of the" in finding.message
-    assert finding.message.endswith("; nothing else can be checked before this is put right")
+    assert finding.message.endswith("; fix this first: nothing else can be checked")
     assert ".py:" not in finding.message
 
 
@@ -196,7 +196,7 @@ def test_an_engine_that_falls_silent_is_the_last_finding(shop):
     class Gone(Engine):
         silent_for = staticmethod(lambda query: len(query.split()) == 1)
 
-    findings = list(examine(patient(shop, Gone(shop.catalog))))
+    findings = list(run_checks(setup_of(shop, Gone(shop.catalog))))
     assert [(f.name, f.verdict) for f in findings] == [("index", "ok"), ("titles", "ok"), ("one_word", "error")]
 
 
@@ -205,7 +205,7 @@ def test_an_engine_that_refuses_one_kind_of_query_is_asked_on(shop):
         silent_for = staticmethod(lambda query: '"' in query)
         cause = PermanentError
 
-    findings = {f.name: f.verdict for f in examine(patient(shop, Picky(shop.catalog)))}
+    findings = {f.name: f.verdict for f in run_checks(setup_of(shop, Picky(shop.catalog)))}
     assert list(findings) == list(CHECKS)
     assert [name for name, verdict in findings.items() if verdict == "error"] == ["odd_queries"]
 
@@ -214,10 +214,10 @@ def test_a_reward_that_is_absent_is_no_number(shop):
     engine = Engine(shop.catalog)
     needs = shop.needs("train")[:4]
     engine.silent_for = lambda query: query == needs[2].text
-    finding = next(f for f in examine(patient(shop, engine)) if f.verdict == "error")
+    finding = next(f for f in run_checks(setup_of(shop, engine)) if f.verdict == "error")
     assert "engine at http://shop, after 6 attempts" in finding.message
     with pytest.raises(PartFailed, match=r"rewarding .* failed: engine at http://shop"):
-        patient(shop, engine).pay(needs, [need.text for need in needs])
+        setup_of(shop, engine).reward(needs, [need.text for need in needs])
 
 
 # --- a cache, and slow engines
@@ -228,23 +228,23 @@ def test_a_cache_does_not_hide_what_the_engine_does(depth, capsys):
     part = "{type: tests.recr1.doctor.faults:Chance}"
     for _ in range(depth):
         part = f"{{type: cached, retriever: {part}}}"
-    findings = {f.name: f for f in examine(open_patient(load_recipe("toy/echo", [f"retriever={part}"])))}
+    findings = {f.name: f for f in run_checks(open_setup(load_recipe("toy/echo", [f"retriever={part}"])))}
     assert findings["deterministic"].verdict == "error"
-    assert "find something else when they are searched again" in findings["deterministic"].message
+    assert "find other items when searched again" in findings["deterministic"].message
 
 
 def test_it_is_said_that_a_cache_was_left_out():
     sound = load_recipe("toy/echo", ["retriever={type: cached, retriever: {type: bm25}}"])
-    finding = next(examine(open_patient(sound)))
-    assert finding.message.endswith("the index matches the catalog; the retriever is examined without its cache")
-    assert isinstance(open_patient(sound).env.retriever, BM25)
+    finding = next(run_checks(open_setup(sound)))
+    assert finding.message.endswith("the index matches the catalog; the retriever is checked without its cache")
+    assert isinstance(open_setup(sound).env.retriever, BM25)
 
 
 def test_a_smaller_sample_is_said():
     ticks = iter(range(0, 1000, 7))
-    slow = open_patient(load_recipe("toy/echo"), clock=lambda: next(ticks))
-    assert "; checks look at 10 of each kind, because a search takes long" in next(examine(slow)).message
-    assert "because" not in next(examine(open_patient(load_recipe("toy/echo")))).message
+    slow = open_setup(load_recipe("toy/echo"), clock=lambda: next(ticks))
+    assert "; the sample is reduced to 10, because searches are slow" in next(run_checks(slow)).message
+    assert "because" not in next(run_checks(open_setup(load_recipe("toy/echo")))).message
 
 
 def test_what_makes_raw_needs_earn_less_than_chance_is_named():
@@ -257,8 +257,8 @@ def test_what_makes_raw_needs_earn_less_than_chance_is_named():
 
     rewards = [(MeasureReward(measure="nDCG@10"), 1.0), (faults.Pays(scolds), 0.5)]
     env = Environment(task, BM25(task.catalog), rewards, k=10)
-    message = CHECKS["rewards"](Patient(env)).message
-    assert "(raw needs earn less than random words: 'pays' gives them -1.500)" in message
+    message = CHECKS["rewards"](Setup(env)).message
+    assert "(less than random words: 'pays' gives raw needs -1.500)" in message
 
 
 def test_the_command_ends_with_status_3_where_the_engine_is_away(capsys):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from recr1.cli.main import run
-from recr1.doctor import CHECKS, Patient, open_patient
+from recr1.doctor import CHECKS, Setup, open_setup, run_checks
 from recr1.env import Environment
 from recr1.formats import Plain
 from recr1.recipe import load_recipe
@@ -39,7 +39,7 @@ def village(train=range(24), validation=range(24, 36), test=range(36, 48), text=
 
 def found(name, task, retriever=faults.Sound, reward=None, group=8):
     env = Environment(task, retriever(task.catalog), [(reward or MeasureReward(measure="nDCG@10"), 1.0)], k=10)
-    return CHECKS[name](Patient(env, group=group))
+    return CHECKS[name](Setup(env, group=group))
 
 
 @pytest.mark.parametrize("name", ["qrels", "ceiling", "splits", "prompt", "rewards", "index"])
@@ -121,7 +121,7 @@ def test_rows_beyond_the_catalog_are_an_error():
     task.qrels["train5"] = faults.Qrels({5: 1, 48: 2})
     finding = found("qrels", task)
     assert (finding.verdict, finding.numbers["rows_outside"]) == ("error", 1)
-    assert "rows beyond the catalog's 48 items ('train5')" in finding.message
+    assert "rows beyond the 48 items of the catalog ('train5')" in finding.message
 
 
 def test_a_need_that_nothing_is_good_for_is_an_error():
@@ -134,10 +134,7 @@ def test_a_need_that_nothing_is_good_for_is_an_error():
 def test_answer_keys_that_belong_to_other_needs_are_worth_a_warning():
     finding = found("qrels", village(shift=7))
     assert finding.verdict == "warning"
-    assert (
-        "needs share no more words with the items judged best for them than with those of other needs"
-        in finding.message
-    )
+    assert "needs share no more words with their own best items (0.0%) than with others' (5.0%): " in finding.message
 
 
 def test_a_task_without_needs_is_an_error_everywhere():
@@ -149,7 +146,7 @@ def test_targets_that_no_query_finds_are_listed():
     finding = found("ceiling", village(), faults.Hidden)
     assert finding.verdict == "error"
     assert finding.message.startswith(
-        "no query of the ceiling earns 10 of 48 needs a nDCG@10 above 0 ('train0', 'train1'"
+        "for 10 of 48 needs no query of the ceiling has nDCG@10 above 0 ('train0', 'train1'"
     )
     assert finding.numbers["unserved"] == [f"train{row}" for row in range(10)]
     assert finding.numbers["best_items_found_by_text"] == pytest.approx(38 / 48)
@@ -184,7 +181,7 @@ def test_a_prompt_is_shown_once_as_it_is():
 def test_a_prompt_that_asks_for_what_the_engine_ignores_is_an_error(prompt, asked):
     finding = found("prompt", village(answer_format=Plain(prompt=prompt)))
     assert finding.verdict == "error"
-    assert f"the prompt speaks of {asked}, which the retriever does not declare" in finding.message
+    assert f"the prompt asks for {asked}, which the retriever does not declare" in finding.message
     assert found("prompt", village(answer_format=Plain(prompt=prompt)), faults.IgnoresOperators).verdict == "ok"
 
 
@@ -203,7 +200,7 @@ def test_a_prompt_without_its_need_is_an_error():
 
     finding = found("prompt", village(answer_format=Deaf()))
     assert finding.verdict == "error"
-    assert "48 of 48 prompts do not hold the text of their need" in finding.message
+    assert "48 of 48 prompts do not contain the text of their need" in finding.message
 
 
 # --- rewards
@@ -218,7 +215,9 @@ def test_rewards_of_random_raw_and_best_queries_rise():
 def test_a_constant_reward_is_an_error():
     finding = found("rewards", village(), reward=faults.Pays(lambda batch: np.full(len(batch), 0.25)))
     assert finding.verdict == "error"
-    assert finding.message.startswith("every query earns 0.250: the reward is constant, and nothing can be learned")
+    assert finding.message.startswith(
+        "every query has reward 0.250: the reward is constant, and nothing can be learned"
+    )
     assert finding.numbers["zero_variance_groups"] == {"random": 1.0, "raw": 1.0, "best": 1.0}
 
 
@@ -226,7 +225,7 @@ def test_a_reward_that_pays_random_words_more_is_an_error():
     worse = faults.Pays(lambda batch: -MeasureReward(measure="nDCG@10")(batch))
     finding = found("rewards", village(), reward=worse)
     assert finding.verdict == "error"
-    assert "the reward does not know good from bad" in finding.message
+    assert "better queries are not rewarded" in finding.message
 
 
 def test_groups_whose_queries_all_earn_the_same_are_worth_a_warning():
@@ -237,7 +236,7 @@ def test_groups_whose_queries_all_earn_the_same_are_worth_a_warning():
 
     finding = found("rewards", village(), reward=faults.Pays(first_need_only))
     assert finding.verdict == "warning"
-    assert "groups near the raw need all queries earn the same" in finding.message
+    assert "groups near the raw need all queries have the same reward" in finding.message
 
 
 def test_answer_keys_that_know_nothing_of_what_is_found_are_worth_a_warning():
@@ -245,7 +244,7 @@ def test_answer_keys_that_know_nothing_of_what_is_found_are_worth_a_warning():
     finding = found("rewards", village(shift=25))
     assert finding.numbers["hits/blind@10"] == 1.0 and finding.verdict == "warning"
     assert (
-        "for 100% of raw needs with hits, none of the first items is judged: their rewards say nothing; judge more "
+        "for 100% of raw needs with hits, none of the first items is judged: their rewards mean nothing; judge more "
         "items, or search and measure deeper" in finding.message
     )
 
@@ -261,11 +260,9 @@ def test_answer_keys_that_know_something_of_one_need_in_ten_are_not_blamed_for_t
 
 def test_a_reward_that_raises_is_an_error_of_its_check():
     recipe = load_recipe("toy/echo")
-    patient = open_patient(recipe)
-    patient.env.rewards = ((faults.Pays(lambda batch: 1 / 0), 1.0),)
-    from recr1.doctor import examine
-
-    finding = {f.name: f for f in examine(patient)}["rewards"]
+    setup = open_setup(recipe)
+    setup.env.rewards = ((faults.Pays(lambda batch: 1 / 0), 1.0),)
+    finding = {f.name: f for f in run_checks(setup)}["rewards"]
     assert finding.verdict == "error"
     assert "raised ZeroDivisionError" in finding.message
 
@@ -274,19 +271,17 @@ def test_a_reward_that_raises_is_an_error_of_its_check():
 
 
 def test_the_sizes_of_groups_and_batches_are_the_recipes():
-    patient = open_patient(
-        load_recipe("quickstart", ["task.items=200", "task.train=20", "trainer.trl.num_generations=4"])
-    )
-    assert (patient.group, patient.batch) == (4, 128)
+    setup = open_setup(load_recipe("quickstart", ["task.items=200", "task.train=20", "trainer.trl.num_generations=4"]))
+    assert (setup.group, setup.batch) == (4, 128)
     explicit = ["trainer.trl.steps_per_generation=2", "task.items=200", "task.train=20"]
-    assert open_patient(load_recipe("quickstart", explicit)).batch == 256
+    assert open_setup(load_recipe("quickstart", explicit)).batch == 256
 
 
 def test_a_clean_bill_is_status_0_and_lines(capsys):
     assert run(["doctor", "toy/echo"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("ok       index          30 items, open after ")
-    assert re.fullmatch(r"echo.yaml: nothing wrong in 14 checks, [0-9.]+ s", lines[-1])
+    assert lines[0].startswith("ok       index          30 items, opened in ")
+    assert re.fullmatch(r"echo.yaml: no problems in 14 checks, [0-9.]+ s", lines[-1])
 
 
 def test_json_holds_every_check_for_a_program(capsys):
@@ -308,8 +303,9 @@ def faulty(tmp_path, monkeypatch):
 def test_an_error_is_status_3(faulty, capsys):
     assert run(["doctor", "toy/echo", "retriever.type=faulty_parts:LosesFirstWord"]) == 3
     out = capsys.readouterr().out
-    assert "\nerror    every_word     the first word of a query counts in only 0% of 30 queries: " in out
-    assert out.endswith(": put the errors right before you train\n")
+    assert "\nerror    every_word     the first word of a query counts in only 0% of 30\n" in out
+    assert max(map(len, out.split("| user:")[0].splitlines())) <= 80
+    assert out.endswith(": fix the errors before training\n")
 
 
 def test_a_retriever_that_cannot_be_opened_is_the_one_finding(faulty, capsys):

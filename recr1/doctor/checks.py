@@ -1,0 +1,137 @@
+"""All checks, and how they are run: open what a recipe names, then call each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from time import perf_counter
+from typing import Any
+
+from recr1.config.build import Part, build
+from recr1.doctor.base import VERDICTS, Finding, PartFailed, Setup, Verdict, catching
+from recr1.doctor.operators import operators
+from recr1.doctor.queries import every_word, no_match, odd_queries, one_word
+from recr1.doctor.retriever import deterministic, index, latency, titles
+from recr1.doctor.rewards import rewards
+from recr1.doctor.task import ceiling, prompt, qrels, splits
+from recr1.env import Environment
+from recr1.evaluate.references import TEXT_WORDS
+from recr1.recipe import Recipe
+
+CHECKS: Mapping[str, Callable[[Setup], Finding]] = {
+    "index": index,
+    "titles": titles,
+    "one_word": one_word,
+    "every_word": every_word,
+    "operators": operators,
+    "deterministic": deterministic,
+    "no_match": no_match,
+    "odd_queries": odd_queries,
+    "qrels": qrels,
+    "ceiling": ceiling,
+    "splits": splits,
+    "prompt": prompt,
+    "rewards": rewards,
+    "latency": latency,
+}
+"""Every check by its name, in the order in which they run."""
+
+BUDGET = 25.0
+"""Seconds that all checks may spend on searches: the sample of a slow engine is smaller."""
+QUERIES_PER_SAMPLE = 50
+"""Queries that all checks search for each need or item of the sample, roughly."""
+SMALLEST_SAMPLE = 10
+
+
+def open_setup(
+    recipe: Recipe, *, step_seconds: float = 5.0, sample: int = 200, clock: Callable[[], float] = perf_counter
+) -> Setup:
+    """Open the task and build the index; loads no model.
+
+    Raises:
+        UserError: For a mistake in the recipe or its data.
+        PartFailed: When the task, the retriever or a reward raises another exception.
+    """
+    start = clock()
+    with catching(f"opening the task '{recipe.task.type}'"):
+        task = build("task", recipe.task)
+    opened = clock()
+    engine = _without_cache(recipe.retriever)
+    with catching(f"opening the retriever '{engine.type}'"):
+        retriever = build("retriever", engine, task.catalog)
+    built = clock()
+    weighted = [
+        (build("reward", part, path=f"rewards.{place}"), weight) for place, (part, weight) in enumerate(recipe.rewards)
+    ]
+    with catching("joining task, retriever and rewards"):
+        env = Environment(task, retriever, weighted, recipe.k)
+    trl = _trl(recipe.trainer)
+    setup = Setup(
+        env=env,
+        main_measure=recipe.evaluate.measures[0],
+        group=int(trl.get("num_generations") or Setup.group),
+        batch=_batch(trl) if recipe.trainer else Setup.batch,
+        step_seconds=step_seconds,
+        sample=sample,
+        seed=recipe.seed,
+        opened={"task": opened - start, "index": built - opened},
+        without_cache=engine != recipe.retriever,
+    )
+    affordable = _affordable(setup, clock)
+    return replace(setup, sample=affordable, reduced=affordable < sample)
+
+
+def run_checks(setup: Setup) -> Iterator[Finding]:
+    """Yield each finding as it is made; a part that fails is an error of that check.
+
+    An engine that answers nothing, or that fails the first search, is the last finding: all others would be the same.
+    """
+    for name, check in CHECKS.items():
+        try:
+            yield check(setup)
+        except PartFailed as failed:
+            if failed.unreachable or (failed.remote and name == "index"):
+                yield Finding(name, "error", f"{failed}; fix this first: nothing else can be checked")
+                return
+            yield Finding(name, "error", f"{failed}: training would stop here")
+
+
+def worst(findings: Sequence[Finding]) -> Verdict:
+    """The worst verdict."""
+    return max((finding.verdict for finding in findings), key=VERDICTS.index, default="ok")
+
+
+def _without_cache(retriever: Part) -> Part:
+    """The retriever behind the cache, which would hide its differences and its latency."""
+    while retriever.type == "cached":
+        retriever = Part.from_dict(retriever.options["retriever"])
+    return retriever
+
+
+def _trl(trainer: Part | None) -> Mapping[str, Any]:
+    return (trainer.options.get("trl") or {}) if trainer else {}
+
+
+def _batch(trl: Mapping[str, Any]) -> int:
+    """Completions that one process searches in one call, by TRL's rules and defaults."""
+    if trl.get("generation_batch_size"):
+        return int(trl["generation_batch_size"])
+    steps = trl.get("steps_per_generation") or trl.get("gradient_accumulation_steps") or 1
+    return int(trl.get("per_device_train_batch_size") or 8) * int(steps)
+
+
+def _affordable(setup: Setup, clock: Callable[[], float]) -> int:
+    """The sample that all checks can search within the budget; never more than requested."""
+    # Half of the queries of the checks are short; the other half are texts of items, cut as the ceiling cuts them.
+    rows = setup.probes[:5]
+    long = [" ".join(setup.catalog.texts[row].split()[:TEXT_WORDS]) for row in rows]
+    texts = [*(setup.titles[row] for row in rows), *long] or ["x"]
+    try:
+        setup.search(texts)  # compiling and connecting are not counted
+        start = clock()
+        setup.search(texts)
+    except PartFailed:
+        return setup.sample  # the checks report it
+    seconds = (clock() - start) / len(texts)
+    most = int(BUDGET / max(seconds * QUERIES_PER_SAMPLE, 1e-9))
+    return min(setup.sample, max(SMALLEST_SAMPLE, most))

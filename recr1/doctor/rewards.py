@@ -1,0 +1,135 @@
+"""Rewards before training: of random words, of the raw need, and of the best known query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from recr1.doctor.base import Finding, Problem, Setup, finding
+from recr1.env import Step
+from recr1.env.unjudged import hole_metrics
+from recr1.evaluate.references import answer_queries
+from retrievers.base import Floats
+from rewards.base import Need
+
+NEEDS = 64
+"""Most needs that are used; each has three groups of queries."""
+BLIND = 0.9
+"""Above this share of rankings without a judged item there is a warning."""
+FLAT = 1e-6
+"""A group whose rewards differ by no more than this gives no gradient."""
+
+
+def rewards(setup: Setup) -> Finding:
+    """The distribution of the weighted reward, and the groups whose queries all have the same.
+
+    A group is G queries for one need: random words of the catalog, random halves of the raw need (about where a policy
+    starts), or random halves of the best query of the ceiling.
+    """
+    needs = setup.sampled(setup.judged_needs, "rewards", min(NEEDS, setup.sample))
+    if not needs:
+        return Finding("rewards", "error", "no need has a valid answer key: see the check qrels", {})
+    if not setup.vocabulary:
+        return Finding("rewards", "error", "the catalog has no words for queries: see the check index", {})
+    step = setup.reward(needs, [need.text for need in needs])
+    raw = step.rewards
+    best_queries, best = _best(setup, needs)
+    rng, length = setup.rng("rewards"), _length(needs)
+    groups = {
+        "random": [_random(rng, setup.vocabulary, length) for _ in needs for _ in range(setup.group)],
+        "raw": [_half(rng, need.text) for need in needs for _ in range(setup.group)],
+        "best": [_half(rng, query) for query in best_queries for _ in range(setup.group)],
+    }
+    owners = [need for need in needs for _ in range(setup.group)]
+    earned = {name: setup.reward(owners, queries).rewards for name, queries in groups.items()}
+    flat = {name: _flat(values.reshape(-1, setup.group)) for name, values in earned.items()}
+    numbers = {
+        "needs": len(needs),
+        "group": setup.group,
+        "random": _summary(earned["random"]),
+        "raw": _summary(raw),
+        "best": _summary(best),
+        "zero_variance_groups": flat,
+        **hole_metrics(step.batch),
+    }
+    everything = np.concatenate([raw, best, *earned.values()])
+    problems = _problems(everything, float(earned["random"].mean()), float(best.mean()), flat["raw"])
+    problems += _blindness(step)
+    means = f"{earned['random'].mean():.3f} for random words, {raw.mean():.3f} for raw needs"
+    means += f" ({_lowest_part(step, setup)})" if raw.mean() < earned["random"].mean() else ""
+    groups_flat = ", ".join(f"{share:.0%} of {name}" for name, share in flat.items())
+    ok = (
+        f"the mean reward is {means}, {best.mean():.3f} for the best queries; all {setup.group} queries of a group "
+        f"have the same reward in {groups_flat} groups"
+    )
+    return finding("rewards", problems, ok, numbers)
+
+
+def _lowest_part(step: Step, setup: Setup) -> str:
+    """Which reward gives raw needs the least."""
+    parts = {reward.name: weight * float(step.parts[reward.name].mean()) for reward, weight in setup.env.rewards}
+    name = min(parts, key=lambda name: parts[name])
+    return f"less than random words: '{name}' gives raw needs {parts[name]:.3f}"
+
+
+def _problems(everything: Floats, random: float, best: float, flat: float) -> list[Problem]:
+    if float(np.ptp(everything)) <= FLAT:
+        what = f"every query has reward {everything[0]:.3f}: the reward is constant, and nothing can be learned"
+        return [Problem("error", f"{what}; check what each reward of the recipe looks at")]
+    problems = []
+    if best <= random + FLAT:
+        what = f"the best queries have reward {best:.3f} and random words {random:.3f}: better queries are not rewarded"
+        problems.append(Problem("error", f"{what}; check the answer keys and the weights"))
+    if flat > 0.9:
+        what = f"in {flat:.0%} of groups near the raw need all queries have the same reward, so nothing is learned"
+        remedy = "use a measure with a deeper cutoff, a larger group, or easier needs"
+        problems.append(Problem("warning", f"{what}: {remedy}"))
+    return problems
+
+
+def _blindness(step: Step) -> list[Problem]:
+    """Whether answer keys judge anything that raw needs find."""
+    blind = next(share for name, share in hole_metrics(step.batch).items() if "blind" in name)
+    if blind <= BLIND:
+        return []
+    what = f"for {blind:.0%} of raw needs with hits, none of the first items is judged: their rewards mean nothing"
+    return [Problem("warning", f"{what}; judge more items, or search and measure deeper")]
+
+
+def _best(setup: Setup, needs: Sequence[Need]) -> tuple[list[str], Floats]:
+    """For each need, the query of the ceiling with the highest reward, and that reward."""
+    task = setup.env.task
+    queries = [[need.text, *answer_queries(task.qrels[need.id], task.catalog)] for need in needs]
+    owners = [need for need, of_need in zip(needs, queries, strict=True) for _ in of_need]
+    earned = setup.reward(owners, [query for of_need in queries for query in of_need]).rewards
+    parts = np.split(earned, np.cumsum([len(of_need) for of_need in queries])[:-1])
+    chosen = [of_need[int(np.argmax(part))] for of_need, part in zip(queries, parts, strict=True)]
+    return chosen, np.array([part.max() for part in parts], np.float32)
+
+
+def _length(needs: Sequence[Need]) -> int:
+    """Words of a random query: as many as needs have, but no more than six."""
+    return int(np.clip(np.median([len(need.text.split()) for need in needs]), 1, 6))
+
+
+def _random(rng: Generator, vocabulary: Sequence[str], length: int) -> str:
+    return " ".join(vocabulary[place] for place in rng.integers(0, len(vocabulary), length))
+
+
+def _half(rng: Generator, text: str) -> str:
+    """About half of a text's words, at least one, in their order."""
+    words = text.split()
+    kept = [word for word, keep in zip(words, rng.random(len(words)) < 0.5, strict=True) if keep]
+    return " ".join(kept or words[:1]) or "x"
+
+
+def _flat(rewards_NG: Floats) -> float:
+    return float((np.ptp(rewards_NG, axis=1) <= FLAT).mean())
+
+
+def _summary(values: Floats) -> dict[str, Any]:
+    low, middle, high = (float(value) for value in np.percentile(values, [10, 50, 90]))
+    return {"mean": float(values.mean()), "std": float(values.std()), "p10": low, "p50": middle, "p90": high}

@@ -1,0 +1,191 @@
+"""The task: do answer keys, splits and prompts belong together, and can queries find what needs want?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from recr1.doctor.base import Finding, Problem, Setup, Verdict, catching, finding, graded
+from recr1.errors import examples
+from recr1.evaluate.references import BEST_ITEMS, TEXT_WORDS, find_references
+from recr1.tasks.leaks import copied, find_overlaps
+from retrievers.abilities import capabilities_of
+from rewards.base import Need, Qrels
+from rewards.measures import parse_measure
+
+ENOUGH_NEEDS = 20
+"""With fewer needs, the words that they share with items say nothing."""
+NO_KEY = "no need has a valid answer key: see the check qrels"
+ASKS_FOR: Mapping[str, str] = {
+    "boolean": r"\b(AND|OR)\b|\b[Bb]oolean\b",
+    "phrases": r"(?i)\bquotation marks\b|\bexact phrases?\b|\bphrase quer(y|ies)\b",
+    "fields": r"(?i)\b(title|brand|category|description|body):\w",
+    "filters": r"\w:\[\S+ TO ",
+}
+"""Capability -> a pattern of prompts that ask for it. NOT alone is no sign of one: "Do NOT explain"."""
+
+
+def qrels(setup: Setup) -> Finding:
+    """Every need has an answer key, with rows of the catalog and at least one positive grade."""
+    task, items = setup.env.task, len(setup.catalog)
+    keys = {need.id: task.qrels.get(need.id) for need in setup.needs}
+    without = [need_id for need_id, key in keys.items() if key is None]
+    outside = [need_id for need_id, key in keys.items() if key and key.rows_J[-1] >= items]
+    hopeless = [need_id for need_id, key in keys.items() if key is not None and not key.positives]
+    problems = [
+        Problem("error", f"{len(needs)} of {len(keys)} needs {what} ({examples(needs)}): {remedy}")
+        for needs, what, remedy in (
+            (without, "have no answer key", "use the same need ids in both files"),
+            (
+                outside,
+                f"have answer keys with rows beyond the {items} items of the catalog",
+                "use one catalog for both",
+            ),
+            (hopeless, "have no item with a grade above 0", "drop them, since nothing can be learned from them"),
+        )
+        if needs
+    ]
+    numbers: dict[str, Any] = {
+        "needs": len(keys),
+        "without_key": len(without),
+        "rows_outside": len(outside),
+        "without_positive": len(hopeless),
+        "excluded": dict(task.excluded),
+    }
+    if not setup.needs:
+        problems.append(Problem("error", "no split has any needs: nothing can be trained or measured"))
+    if len(setup.judged_needs) >= ENOUGH_NEEDS:
+        own, others = _common_words(setup)
+        numbers |= {"words_shared_with_own_items": own, "words_shared_with_items_of_others": others}
+        if own <= 1.1 * others:
+            what = f"needs share no more words with their own best items ({own:.1%}) than with others' ({others:.1%})"
+            remedy = "check that ids are not mixed up and rows not shifted; different languages look like this too"
+            problems.append(Problem("warning", f"{what}: {remedy}"))
+    ok = f"{len(keys)} needs have answer keys, and all their rows are in the catalog"
+    return finding("qrels", problems, ok, numbers)
+
+
+def _common_words(setup: Setup) -> tuple[float, float]:
+    """The share of a need's words that are in its best item, and in the best items of other needs."""
+    words = [_lower(setup, need.text) for need in setup.judged_needs]
+    items = [_lower(setup, setup.catalog.texts[best_rows(_key(setup, need))[0]]) for need in setup.judged_needs]
+    own = [len(need & item) / max(len(need), 1) for need, item in zip(words, items, strict=True)]
+    others = [
+        len(need & item) / max(len(need), 1)
+        for turn in range(1, min(6, len(items)))
+        for need, item in zip(words, items[turn:] + items[:turn], strict=True)
+    ]
+    return float(np.mean(own)), float(np.mean(others))
+
+
+def _lower(setup: Setup, text: str) -> set[str]:
+    return {word.lower() for word in setup.content_words(text)}
+
+
+def _key(setup: Setup, need: Need) -> Qrels:
+    return setup.env.task.qrels[need.id]
+
+
+def best_rows(key: Qrels) -> list[int]:
+    """The items of an answer key's highest grade, at most as many as the ceiling looks at."""
+    best: list[int] = key.rows_J[key.grades_J == key.grades_J.max()][:BEST_ITEMS].tolist()
+    return best
+
+
+def ceiling(setup: Setup) -> Finding:
+    """What needs want can be found: by the items' own texts, and by any query of the ceiling."""
+    needs = setup.judged_needs
+    if not needs:
+        return Finding("ceiling", "error", NO_KEY, {})
+    measure = parse_measure(setup.main_measure)
+    with catching("searching the texts of the best items"):
+        references = find_references(setup.env, needs, [measure])
+    best = references.ceiling[measure.name]
+    unserved = [need.id for need, value in zip(needs, best, strict=True) if value <= 0]
+    by_text = _found_by_text(setup, needs)
+    floor, top = float(references.floor[measure.name].mean()), float(best.mean())
+    numbers = {
+        "needs": len(needs),
+        "measure": measure.name,
+        "floor": floor,
+        "ceiling": top,
+        "best_items_found_by_text": by_text,
+        "unserved": unserved,
+    }
+    problems = []
+    if unserved:
+        what = f"for {len(unserved)} of {len(needs)} needs no query of the ceiling has {measure.name} above 0"
+        remedy = "see with `recr1 search` why their items cannot be found, or drop them"
+        verdict: Verdict = "error" if len(unserved) >= 0.1 * len(needs) else "warning"
+        problems.append(Problem(verdict, f"{what} ({examples(unserved)}): {remedy}"))
+    reach = graded(by_text, warn_below=0.8, fail_below=0.2)
+    if reach != "ok":
+        what = f"for only {by_text:.0%} of needs, the text of a best item finds it within k={setup.env.k}"
+        problems.append(Problem(reach, f"{what}: raise k, or search the fields that hold the texts"))
+    ok = f"{len(needs)} needs can be served: {measure.name} is {floor:.3f} for raw needs, {top:.3f} for the best query"
+    return finding("ceiling", problems, ok, numbers)
+
+
+def _found_by_text(setup: Setup, needs: Sequence[Need]) -> float:
+    """The share of needs with a best item that its own text finds, cut as the ceiling cuts it."""
+    wanted = [(place, row) for place, need in enumerate(needs) for row in best_rows(_key(setup, need))]
+    hits = setup.search([" ".join(setup.catalog.texts[row].split()[:TEXT_WORDS]) for _, row in wanted])
+    served = {place for (place, row), rows_K in zip(wanted, hits.rows_QK, strict=True) if row in rows_K}
+    return len(served) / len(needs)
+
+
+def splits(setup: Setup) -> Finding:
+    """No need appears in two splits, by id, by text or nearly; shared targets are counted."""
+    overlaps = find_overlaps(setup.env.task)
+    problems = [Problem("error", leak) for overlap in overlaps for leak in overlap.leaks()]
+    problems += [Problem("warning", remark) for overlap in overlaps for remark in overlap.remarks()]
+    numbers: dict[str, Any] = {"needs": {split: len(needs) for split, needs in setup.splits.items()}}
+    numbers |= {overlap.pair: overlap.counts() for overlap in overlaps}
+    nearly = sum(len(overlap.near) for overlap in overlaps)
+    shared = "; ".join(f"{overlap.pair} {overlap.shared_targets} of {overlap.targets}" for overlap in overlaps)
+    ok = f"no need is in two splits, {nearly or 'none'} nearly (shared targets: {shared or 'there is one split'})"
+    return finding("splits", problems, ok, numbers)
+
+
+def prompt(setup: Setup) -> Finding:
+    """Each prompt holds its need and no answer, and asks for nothing that the engine ignores."""
+    if not setup.needs:
+        return Finding("prompt", "error", "the task has no needs, so there is no prompt", {})
+    some = setup.needs[: max(2, min(50, setup.sample))]
+    with catching("rendering the prompt"):
+        chats = setup.env.prompts(some)
+    texts = ["\n".join(message["content"] for message in chat) for chat in chats]
+    problems = []
+    without = sum(need.text not in text for need, text in zip(some, texts, strict=True))
+    if without:
+        what = f"{without} of {len(some)} prompts do not contain the text of their need"
+        problems.append(Problem("error", f"{what}: the policy cannot know what is wanted; put {{need}} in the prompt"))
+    if any(not chat or chat[-1]["role"] != "user" for chat in chats):
+        problems.append(Problem("error", "a prompt does not end with a user message: see the format's render()"))
+    ids, titles = _given_away(setup, some, texts)
+    if ids:
+        what = f"{len(ids)} of {len(texts)} prompts contain the id of a relevant item ({texts[ids[0]][:80]!r})"
+        problems.append(Problem("error", f"{what}: the policy sees the answer; remove ids from the needs"))
+    template = texts[0].replace(some[0].text, "")
+    asked = {capability for capability, pattern in ASKS_FOR.items() if re.search(pattern, template)}
+    with catching("reading the retriever's capabilities"):
+        ignored = sorted(asked - capabilities_of(setup.env.retriever))
+    if ignored:
+        what = f"the prompt asks for {', '.join(ignored)}, which the retriever does not declare and would read as words"
+        problems.append(Problem("error", f"{what}: change the prompt or the retriever"))
+    with_titles = f"; {len(titles)} of {len(texts)} contain the whole title of a relevant item" if titles else ""
+    ok = f"the prompts contain their needs{with_titles}; the first one, of {len(texts[0])} characters:"
+    numbers = {"asks_for": sorted(asked), "characters": len(texts[0]), "ids": len(ids), "titles": len(titles)}
+    shown = "\n".join(f"{message['role']}: {message['content']}" for message in chats[0])
+    return finding("prompt", problems, ok, numbers, shown)
+
+
+def _given_away(setup: Setup, needs: Sequence[Need], texts: Sequence[str]) -> tuple[list[int], list[int]]:
+    """The places of prompts with the id of a relevant item, and of those with its whole title."""
+    keys = [setup.env.task.qrels.get(need.id, Qrels({})) for need in needs]
+    wanted = [[row for row, grade in key.items() if grade > 0 and row < len(setup.catalog)] for key in keys]
+    ids = copied(texts, [[setup.catalog.ids[row] for row in rows] for rows in wanted])
+    return ids, copied(texts, [[setup.titles[row] for row in rows] for rows in wanted])
