@@ -58,14 +58,7 @@ _MOST_BRACKETS = 1000
 
 @runtime_checkable
 class Format(Protocol):
-    """Prompt and parser. Built as `cls(*, options)`.
-
-    A format whose prompt depends on the engine also has `with_syntax(syntax) -> Format`. An environment calls it with
-    what its retriever understands: capability -> how to write it, empty for words alone (`retrievers.abilities`).
-
-    A format in which a policy can be shown how to answer also has `write(query) -> str`, the completion that `parse`
-    understands as a search for the query. It raises `ValueError` for a query that no completion can ask for.
-    """
+    """Prompt and parser. Built as `cls(*, options)`."""
 
     def render(self, need: Need) -> Chat:
         """The messages that ask the policy for a query: at least one, the last of them from the user."""
@@ -73,6 +66,24 @@ class Format(Protocol):
 
     def parse(self, completion: str) -> Action:
         """What a completion means: `Search` or `Invalid`. Never raises."""
+        ...
+
+
+@runtime_checkable
+class FitsEngine(Protocol):
+    """A format whose prompt depends on what the engine understands."""
+
+    def with_syntax(self, syntax: Mapping[str, str]) -> Format:
+        """The format for an engine: capability -> how to write it, empty for words alone (`retrievers.abilities`)."""
+        ...
+
+
+@runtime_checkable
+class WritesQueries(Protocol):
+    """A format in which a policy can be shown how to answer."""
+
+    def write(self, query: str) -> str:
+        """The completion that `parse` reads as a search for the query; raises `ValueError` where there is none."""
         ...
 
 

@@ -15,6 +15,7 @@ from recr1.config.options import Problem, check_options, convert, did_you_mean, 
 from recr1.config.places import Places
 from recr1.errors import RecipeError, UserError
 from recr1.tasks.base import SPLITS
+from rewards.abilities import cutoff_of, cutoff_problem
 
 SECTIONS = ("seed", "task", "retriever", "k", "rewards", "policy", "trainer", "evaluate", "log")
 """The keys of a recipe, in the order in which they are written."""
@@ -244,9 +245,7 @@ class _Check:
             what = f"the reward '{reward.name}' is already {said[reward.name]}: add their weights into one"
             self.problems.append(Problem(path, what))
         said.setdefault(reward.name, path)
-        cutoff = getattr(reward, "cutoff", None)
-        if cutoff is not None and cutoff > k:
-            self.problems.append(Problem(path, _too_deep(f"the reward '{reward.name}'", cutoff, k)))
+        self._fits_k(reward.name, cutoff_of(reward), k, path)
 
     def _evaluate(self, k: int) -> EvaluationSpec:
         spec = self.raw.get("evaluate", {})
@@ -288,9 +287,8 @@ class _Check:
             except ValueError as error:
                 self.problems.append(Problem(path, str(error)))
                 continue
-            if cutoff > k:
-                self.problems.append(Problem(path, _too_deep(f"'{name}'", cutoff, k)))
+            self._fits_k(name, cutoff, k, path)
 
-
-def _too_deep(what: str, cutoff: int, k: int) -> str:
-    return f"{what} looks at {cutoff} items, but a search returns k={k}: set k to {cutoff} or more, or lower the cutoff"
+    def _fits_k(self, name: str, cutoff: int | None, k: int, path: str) -> None:
+        if problem := cutoff_problem(name, cutoff, k):
+            self.problems.append(Problem(path, problem))

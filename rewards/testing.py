@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from retrievers.base import Catalog, Floats, Hits, Query, Rows
+from rewards.abilities import cutoff_of, needs_raw_hits, retrievers_of
 from rewards.base import Batch, Found, Invalid, Message, Need, Qrels, Reward, Rollout, Search
 
 Cases: TypeAlias = Sequence[tuple[Batch, Sequence[float]]]
@@ -115,14 +116,14 @@ class RewardContract:
         """The environment searches the raw needs only for rewards with `needs_raw_hits = True`."""
         batch = self._batch(seed=9)
         without = replace(batch, raw_hits=None)
-        if getattr(self.build(), "needs_raw_hits", False):
+        if needs_raw_hits(self.build()):
             _assert_refused(self.build(), without, "needs_raw_hits is declared, and a batch without them was accepted")
         else:
             np.testing.assert_array_equal(self.build()(without), self.build()(batch))
 
     def test_other_retrievers_are_read_only_where_declared(self) -> None:
         """The environment searches others only for rewards that name them in `elsewhere`."""
-        declared = getattr(self.build(), "elsewhere", {})
+        declared = retrievers_of(self.build())
         batch = self._batch(seed=12)
         if declared:
             without = replace(batch, elsewhere={})
@@ -142,15 +143,15 @@ class RewardContract:
 
     def test_hits_too_shallow_for_the_cutoff_are_refused(self) -> None:
         """A number from too few items would bear a false name."""
-        cutoff = getattr(self.build(), "cutoff", None)
+        cutoff = cutoff_of(self.build())
         if cutoff is not None:
-            assert isinstance(cutoff, int) and cutoff >= 1, f"cutoff must be a whole number from 1 on, not {cutoff!r}"
-            shallow = random_batch(seed=10, size=4, k=cutoff - 1, elsewhere=getattr(self.build(), "elsewhere", ()))
+            assert isinstance(cutoff, int) and cutoff >= 1, f"cutoff must be an integer >= 1, got {cutoff!r}"
+            shallow = random_batch(seed=10, size=4, k=cutoff - 1, elsewhere=retrievers_of(self.build()))
             _assert_refused(self.build(), shallow, f"cutoff is {cutoff}, and hits of depth {cutoff - 1} were accepted")
 
     def _batch(self, seed: int, size: int = 24) -> Batch:
         reward = self.build()
-        k, elsewhere = max(10, getattr(reward, "cutoff", 0)), getattr(reward, "elsewhere", ())
+        k, elsewhere = max(10, cutoff_of(reward) or 0), retrievers_of(reward)
         return random_batch(seed=seed, size=size, k=k, elsewhere=elsewhere)
 
     @staticmethod

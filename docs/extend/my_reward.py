@@ -6,6 +6,7 @@ import numpy as np
 
 from retrievers import Floats
 from rewards import Batch
+from rewards.abilities import check_cutoff
 from rewards.testing import Cases, RewardContract, batch_of
 
 
@@ -24,8 +25,7 @@ class BestGrade:
 
     def __call__(self, batch: Batch) -> Floats:
         """(B,), 0 where nothing relevant was found; an Invalid rollout found nothing."""
-        if batch.graded.grades_BK.shape[1] < self.cutoff:
-            raise ValueError(f"{self.name} needs k >= {self.cutoff}")
+        check_cutoff(self.name, self.cutoff, batch.graded.grades_BK.shape[1])
         found_B = batch.graded.grades_BK[:, : self.cutoff].max(axis=1)
         best_B = np.array([qrels.ideal_J.max(initial=1) for qrels in batch.qrels])
         paid_B: Floats = (np.maximum(found_B, 0) / best_B).astype(np.float32)

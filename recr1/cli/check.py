@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from recr1.cli.libraries import missing_libraries
 from recr1.config.build import build
-from recr1.errors import DataError, UserError
+from recr1.errors import UserError
 from recr1.recipe import Recipe, find_recipe, load_recipe
-from recr1.tasks.base import SPLITS
+from recr1.tasks.base import SPLITS, needs_of
 from recr1.tasks.leaks import find_overlaps, refuse_leaks
 
 if TYPE_CHECKING:
@@ -52,15 +52,10 @@ def _described(recipe: Recipe) -> str:
     lines = [f"items       {len(task.catalog)}"]
     wanted = {recipe.evaluate.split} | ({"train"} if recipe.trainer else set())
     for split in SPLITS:
-        try:
-            count = str(len(task.needs(split)))
-        except DataError:
-            raise  # a broken file, not a missing split
-        except UserError as error:
-            if split in wanted:
-                raise
-            count = f"none ({error})"
-        lines.append(f"{split:<11} {count if not count.isdecimal() else count + ' needs'}")
+        needs, missing = needs_of(task, split)
+        if missing and split in wanted:
+            raise UserError(missing)
+        lines.append(f"{split:<11} " + (f"none ({missing})" if missing else f"{len(needs)} needs"))
     overlaps = find_overlaps(task)
     refuse_leaks(overlaps, accepted=recipe.evaluate.accept_leaks)
     lines += [f"left out    {count} needs: {reason}" for reason, count in task.excluded.items()]

@@ -17,7 +17,7 @@ from numpy.random import Generator, default_rng
 from recr1.baselines.without_model import Verbatim
 from recr1.env import Environment, Step, chat_with
 from recr1.errors import UserError
-from recr1.tasks.leaks import splits_of
+from recr1.tasks.base import splits_of
 from retrievers.analyzer import Analyzer
 from retrievers.base import Catalog, Hits, Query
 from retrievers.errors import EngineError, MissingAnswers, PermanentError

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from recr1.errors import LeakError, UserError
+from recr1.tasks.base import HasCanary, Task
 from rewards.base import Chat, Need
-
-if TYPE_CHECKING:
-    from recr1.tasks.base import Task
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,7 @@ class Canary:
     @classmethod
     def of(cls, task: Task) -> Canary:
         """The canary of a task, its attribute `canary`; raises `UserError` where some item does not hold it."""
-        text = getattr(task, "canary", "")
+        text = task.canary if isinstance(task, HasCanary) else ""
         catalog = task.catalog
         without = next((row for row, item in enumerate(catalog.texts) if text not in item), None) if text else None
         if without is not None:

@@ -21,15 +21,16 @@ from recr1.env.asking import Faults, ask
 from recr1.env.canary import Canary
 from recr1.env.contract import checked_reward
 from recr1.env.step import Step
-from recr1.errors import DataError, UserError
-from recr1.tasks.base import SPLITS
+from recr1.errors import UserError
+from recr1.formats import FitsEngine, Format
+from recr1.tasks.base import splits_of
 from retrievers.abilities import syntax_of
 from retrievers.base import Floats, Hits, Query, Retriever
 from retrievers.errors import MissingAnswers
+from rewards.abilities import check_data, cutoff_of, cutoff_problem, needs_raw_hits, retrievers_of
 from rewards.base import Action, Batch, Chat, Found, Message, Need, Reward, Rollout, Search
 
 if TYPE_CHECKING:
-    from recr1.formats import Format
     from recr1.tasks.base import Task
 
 
@@ -85,14 +86,14 @@ class Environment:
             if deepest is not None and k > deepest:
                 raise UserError(f"k is {k}, and retriever {type(one).__name__} finds at most {deepest} items")
         self.format: Format = _fitted(answer_format or task.format, [retriever, *self.elsewhere.values()])
-        self._needs_raw_hits = any(getattr(reward, "needs_raw_hits", False) for reward, _ in self.rewards)
+        self._needs_raw_hits = any(needs_raw_hits(reward) for reward, _ in self.rewards)
         self._check_rewards()
 
     def _opened(self, built: Mapping[str, Retriever]) -> dict[str, Retriever]:
         """The other retrievers that rewards declare in `elsewhere`, each once, on the task's catalog."""
         opened: dict[str, Retriever] = {}
         for reward, _ in self.rewards:
-            for name, spec in getattr(reward, "elsewhere", {}).items():
+            for name, spec in retrievers_of(reward).items():
                 known = {**built, **opened}
                 path = f"retrievers of reward '{reward.name}'"
                 opened[name] = known[name] if name in known else build("retriever", spec, self.task.catalog, path=path)
@@ -105,20 +106,10 @@ class Environment:
         for reward, weight in self.rewards:
             if not math.isfinite(weight):
                 raise UserError(f"the weight of reward '{reward.name}' is {weight}: it must be a finite number")
-            cutoff = getattr(reward, "cutoff", None)
-            if cutoff is not None and cutoff > self.k:
-                raise UserError(
-                    f"reward '{reward.name}' looks at {cutoff} items, but a search returns k={self.k}: "
-                    f"set k to {cutoff} or more, or lower the cutoff"
-                )
-            self._check_data(reward)
-
-    def _check_data(self, reward: Reward) -> None:
-        """Whether the catalog and the answer keys say what a reward reads, before anything is trained."""
-        check = getattr(reward, "check_data", None)
-        if check:
+            if problem := cutoff_problem(reward.name, cutoff_of(reward), self.k):
+                raise UserError(f"reward {problem}")
             try:
-                check(self.task.catalog, self.task.qrels)
+                check_data(reward, self.task.catalog, self.task.qrels)
             except ValueError as error:
                 raise UserError(f"reward '{reward.name}' does not fit this task: {error}") from error
 
@@ -135,13 +126,7 @@ class Environment:
     @cached_property
     def _need_by_id(self) -> dict[str, Need]:
         by_id: dict[str, Need] = {}
-        for split in SPLITS:
-            try:
-                needs = self.task.needs(split)
-            except DataError:
-                raise  # a broken file, not a missing split
-            except UserError:
-                continue
+        for split, needs in splits_of(self.task).items():
             for need in needs:
                 if need.id in by_id:
                     raise UserError(f"need '{need.id}' of split '{split}' stands in another split (or twice in it)")
@@ -257,13 +242,11 @@ class Environment:
 
 def _fitted(answer_format: Format, retrievers: Sequence[Retriever]) -> Format:
     """The format with the syntax that all retrievers have, written alike."""
-    with_syntax = getattr(answer_format, "with_syntax", None)  # a format that has none is left as it is
-    if not with_syntax:
+    if not isinstance(answer_format, FitsEngine):
         return answer_format
     first, *others = map(syntax_of, retrievers)
     alike = {name: words for name, words in first.items() if all(other.get(name) == words for other in others)}
-    fitted: Format = with_syntax(alike)
-    return fitted
+    return answer_format.with_syntax(alike)
 
 
 def _query(action: Action) -> Query | None:

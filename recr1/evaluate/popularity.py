@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from recr1.errors import DataError, UserError
-from recr1.tasks.base import Task
+from recr1.errors import UserError
+from recr1.tasks.base import Task, needs_of
 from retrievers.base import Catalog
 from rewards.base import Qrels
 from rewards.columns import events_of
@@ -45,13 +45,7 @@ def _events(catalog: Catalog) -> NDArray[np.int64]:
 def _targets(task: Task, items: int) -> NDArray[np.int64]:
     """(N,) how many training needs each item is relevant to; 0 for a task without such needs."""
     counts_N = np.zeros(items, np.int64)
-    try:
-        needs = task.needs("train")
-    except DataError:
-        raise  # a broken file, not a missing split
-    except UserError:
-        return counts_N
-    for need in needs:
+    for need in needs_of(task, "train")[0]:
         key = task.qrels[need.id]
         counts_N[key.rows_J[key.grades_J > 0]] += 1
     return counts_N

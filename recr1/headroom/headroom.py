@@ -20,6 +20,7 @@ from recr1.evaluate import Evaluation, Evaluator, bootstrap_interval
 from recr1.evaluate.references import AGAIN
 from recr1.headroom.counting import best_of, flat_shares
 from recr1.policies.base import Policy
+from rewards.abilities import cutoff_of
 from rewards.base import Graded, Search
 
 GROUPS = (2, 4, 8, 12, 16, 24, 32)
@@ -177,7 +178,7 @@ class Headroom:
     @property
     def _reward_depth(self) -> int:
         """How many items the rewards look at: the deepest cutoff, or k where none declares one."""
-        cutoffs = [getattr(reward, "cutoff", None) for reward, _ in self.evaluation.env.rewards]
+        cutoffs = [cutoff_of(reward) for reward, _ in self.evaluation.env.rewards]
         return max((cutoff for cutoff in cutoffs if cutoff is not None), default=self.evaluation.env.k)
 
     def _interval(self, values_N: NDArray[Any]) -> dict[str, float]:

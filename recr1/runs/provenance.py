@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrievers.fingerprint import retriever_fingerprint, versions
+from rewards.abilities import retrievers_of
 
 if TYPE_CHECKING:
     from recr1.env import Environment
@@ -40,7 +41,7 @@ def fingerprints(env: Environment, retriever: Mapping[str, Any]) -> dict[str, An
         retriever: The recipe's section of the retriever: `type` and the options.
     """
     catalog = env.task.catalog
-    specs = {name: spec for reward, _ in env.rewards for name, spec in getattr(reward, "elsewhere", {}).items()}
+    specs = {name: spec for reward, _ in env.rewards for name, spec in retrievers_of(reward).items()}
     others = {name: retriever_fingerprint(spec, catalog, env.elsewhere[name]) for name, spec in specs.items()}
     return {
         "catalog": catalog.fingerprint,

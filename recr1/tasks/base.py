@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+from recr1.errors import DataError, UserError
 from recr1.formats import Format
 from retrievers.base import Catalog
 from rewards.base import Need, Qrels
@@ -17,8 +18,7 @@ class Task(Protocol):
     """Data and answer format. Built as `cls(*, options)`.
 
     The splits are disjoint. `qrels[need.id]` exists and has a positive grade for every need that `needs` hands out;
-    needs without one are refused at load or left out, as the task's option says, and counted in `excluded`. A task may
-    have a `canary`, a text that stands in every item's text: then a prompt that holds it ends the run.
+    needs without one are refused at load or left out, as the task's option says, and counted in `excluded`.
     """
 
     catalog: Catalog
@@ -30,3 +30,27 @@ class Task(Protocol):
     def needs(self, split: str) -> Sequence[Need]:
         """The needs of "train", "validation" or "test"; raises `UserError` for a split that the task does not have."""
         ...
+
+
+@runtime_checkable
+class HasCanary(Protocol):
+    """A task with a text that is in every item's text, so that a prompt that holds it shows a leak and ends the run."""
+
+    canary: str
+    """Empty for none."""
+
+
+def needs_of(task: Task, split: str) -> tuple[Sequence[Need], str | None]:
+    """The needs of a split and None, or no needs and why the task has no such split. A broken file is a `DataError`."""
+    try:
+        return task.needs(split), None
+    except DataError:
+        raise
+    except UserError as error:
+        return (), str(error)
+
+
+def splits_of(task: Task) -> dict[str, Sequence[Need]]:
+    """The needs of every split that a task has and that is not empty, in the order of `SPLITS`."""
+    found = {split: needs_of(task, split)[0] for split in SPLITS}
+    return {split: needs for split, needs in found.items() if needs}

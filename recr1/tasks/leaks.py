@@ -10,8 +10,8 @@ from itertools import combinations
 from math import ceil
 from typing import Any
 
-from recr1.errors import DataError, UserError, examples
-from recr1.tasks.base import SPLITS, Task
+from recr1.errors import UserError, examples
+from recr1.tasks.base import Task, splits_of
 from recr1.tasks.splits import group_key
 from rewards.base import Need
 from rewards.guards.words import says, words_of
@@ -82,19 +82,6 @@ def find_overlaps(task: Task) -> list[Overlap]:
     """What each two splits of a task have in common, the earlier split first."""
     pairs = combinations(splits_of(task).items(), 2)
     return [_overlap(task, one, needs, other, held) for (one, needs), (other, held) in pairs]
-
-
-def splits_of(task: Task) -> dict[str, Sequence[Need]]:
-    """The needs of every split that a task has."""
-    found = {}
-    for split in SPLITS:
-        try:
-            found[split] = task.needs(split)
-        except DataError:
-            raise  # a broken file, not a missing split
-        except UserError:
-            continue
-    return {split: needs for split, needs in found.items() if needs}
 
 
 def refuse_leaks(overlaps: Sequence[Overlap], *, accepted: bool) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from retrievers.base import Floats
+from rewards.abilities import check_cutoff
 from rewards.base import Batch
 
 
@@ -30,9 +31,7 @@ class CrowdingReward:
 
     def __call__(self, batch: Batch) -> Floats:
         """(B,) from -1 to 0; raises `ValueError` where the hits are not as deep as the cutoff."""
-        k = batch.hits.rows_QK.shape[1]
-        if k < self.cutoff:
-            raise ValueError(f"{self.name} needs k >= {self.cutoff}, and k is {k}")
+        check_cutoff(self.name, self.cutoff, batch.hits.rows_QK.shape[1])
         numbered: dict[str, int] = {}
         need_B = np.array([numbered.setdefault(r.need.id, len(numbered)) for r in batch.rollouts], np.int64)
         others = len(numbered) - 1

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.base import Catalog, Floats
+from rewards.abilities import check_cutoff
 from rewards.base import Batch, Qrels
 from rewards.columns import mean_above_zero, numbers
 
@@ -69,8 +70,7 @@ class WorthReward:
     def __call__(self, batch: Batch) -> Floats:
         """(B,); raises `ValueError` where the hits are not as deep as the cutoff, or the catalog lacks a field."""
         graded = batch.graded
-        if graded.grades_BK.shape[1] < self.cutoff:
-            raise ValueError(f"{self.name} needs k >= {self.cutoff}, and k is {graded.grades_BK.shape[1]}")
+        check_cutoff(self.name, self.cutoff, graded.grades_BK.shape[1])
         discounts_K = 1 / np.log2(np.arange(2, self.cutoff + 2))
         graded = graded.cut(self.cutoff)
         worth_BK = self._worth(batch.catalog, graded.rows_BK) * np.maximum(graded.grades_BK, 0)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.base import Catalog, Floats, Rows
+from rewards.abilities import check_cutoff
 from rewards.base import Graded, Qrels
 
 Ints = NDArray[np.int32]
@@ -63,8 +64,7 @@ class Measure(ABC):
 
     def check_depth(self, k: int) -> None:
         """Raises `ValueError` where `k` items per search are too few for the cutoff."""
-        if k < self.cutoff:
-            raise ValueError(f"{self.name} needs k >= {self.cutoff}, and k is {k}: search deeper or measure less deep")
+        check_cutoff(self.name, self.cutoff, k)
 
     def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:  # noqa: B027 - most measures read grades alone
         """Raises `ValueError` where a task's catalog or answer keys do not say what the measure reads."""

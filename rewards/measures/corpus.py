@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from retrievers.base import Rows
+from rewards.abilities import check_cutoff
 
 
 class CorpusMeasure(Protocol):
@@ -71,7 +72,6 @@ CORPUS_MEASURES: Mapping[str, type[Gini] | type[Coverage]] = {"Gini": Gini, "Cov
 
 
 def _shown(rows_BK: Rows, items: int, cutoff: int, name: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    if rows_BK.shape[1] < cutoff:
-        raise ValueError(f"{name} needs k >= {cutoff}, and k is {rows_BK.shape[1]}: search deeper or measure less deep")
+    check_cutoff(name, cutoff, rows_BK.shape[1])
     top_BK = rows_BK[:, :cutoff]
     return np.bincount(top_BK[top_BK >= 0], minlength=items).astype(np.int64)

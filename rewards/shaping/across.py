@@ -11,6 +11,7 @@ import numpy as np
 
 from retrievers.base import Catalog, Floats
 from retrievers.parts import build_nested
+from rewards.abilities import check_data, cutoff_of, needs_groups, needs_raw_hits, retrievers_of
 from rewards.base import Batch, Qrels, Reward
 
 
@@ -50,19 +51,17 @@ class AcrossReward:
         if len(self.elsewhere) < len(retrievers):
             raise ValueError("retrievers: one of them stands there twice")
         self._reward: Reward = build_nested(reward, BUILTIN, path="reward")
-        if getattr(self._reward, "elsewhere", {}):
+        if retrievers_of(self._reward):
             raise ValueError("reward: is of several retrievers itself; name them all in one entry")
-        for declared in ("cutoff", "needs_raw_hits", "needs_groups"):
-            if hasattr(self._reward, declared):
-                setattr(self, declared, getattr(self._reward, declared))
+        self.cutoff = cutoff_of(self._reward)
+        self.needs_raw_hits = needs_raw_hits(self._reward)
+        self.needs_groups = needs_groups(self._reward)
         self._how = how
         self.name = f"{how}({self._reward.name};{','.join(self.elsewhere)})"
 
     def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
         """Raises `ValueError` where the reward reads what the data does not have."""
-        check = getattr(self._reward, "check_data", None)
-        if check:
-            check(catalog, qrels)
+        check_data(self._reward, catalog, qrels)
 
     def __call__(self, batch: Batch) -> Floats:
         """(B,); raises `ValueError` where the hits of a retriever are missing."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.base import Floats
+from rewards.abilities import check_cutoff
 from rewards.base import Batch
 
 
@@ -45,7 +46,6 @@ def first_place(batch: Batch, cutoff: int, rel: int, who: str) -> NDArray[np.int
     Raises `ValueError`, in the name of `who`, where the hits are not as deep as the cutoff.
     """
     grades_BK = batch.graded.grades_BK
-    if grades_BK.shape[1] < cutoff:
-        raise ValueError(f"{who} needs k >= {cutoff}, and k is {grades_BK.shape[1]}: search deeper or lower the cutoff")
+    check_cutoff(who, cutoff, grades_BK.shape[1])
     relevant_BK = grades_BK[:, :cutoff] >= rel
     return np.where(relevant_BK.any(axis=1), relevant_BK.argmax(axis=1), cutoff) + 1

@@ -205,10 +205,10 @@ def test_a_text_where_the_evaluate_section_belongs_is_refused(problems):
 
 
 def test_a_reward_and_a_measure_beyond_k_are_refused_with_the_remedy(problems):
-    remedy = "looks at 10 items, but a search returns k=7: set k to 10 or more, or lower the cutoff"
+    remedy = "needs k >= 10, got k=7: set k to 10 or more, or lower the cutoff"
     assert problems(changed("k: 10", "k: 7")) == [
-        f"mine.yaml:7: rewards.1: the reward 'nDCG@10' {remedy}",
-        f"mine.yaml:13: evaluate.measures.0: 'nDCG@10' {remedy}",
+        f"mine.yaml:7: rewards.1: nDCG@10 {remedy}",
+        f"mine.yaml:13: evaluate.measures.0: nDCG@10 {remedy}",
     ]
 
 

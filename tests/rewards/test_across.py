@@ -35,7 +35,7 @@ def test_what_the_reward_needs_is_declared_for_it():
     gain = AcrossReward(reward={"type": "gain", "measure": "R@2"}, retrievers=[{"type": "rank_bm25"}])
     assert gain.needs_raw_hits and gain.cutoff == 2
     plain = AcrossReward(reward=MEASURE, retrievers=[{"type": "rank_bm25"}])
-    assert not hasattr(plain, "needs_raw_hits") and not hasattr(plain, "needs_groups")
+    assert not plain.needs_raw_hits and not plain.needs_groups
     assert AcrossReward(reward={"type": "group_length"}, retrievers=[{"type": "bm25"}]).needs_groups
 
 

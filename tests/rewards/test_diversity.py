@@ -262,5 +262,5 @@ def test_gini_is_half_the_mean_difference_by_the_mean(rows):
 
 def test_what_was_not_searched_down_to_the_cutoff_is_refused():
     for kind in CORPUS_MEASURES.values():
-        with pytest.raises(ValueError, match=r"@3 needs k >= 3, and k is 2"):
+        with pytest.raises(ValueError, match=r"@3 needs k >= 3, got k=2"):
             kind(3)(np.zeros((1, 2), np.int32), 4)

@@ -42,7 +42,7 @@ def test_a_batch_without_raw_hits_is_refused():
 
 def test_raw_hits_too_shallow_for_the_cutoff_are_refused():
     batch = batch_of(["a"], [[1, 2]], [{1: 1}], [[1]])
-    with pytest.raises(ValueError, match="R@2 needs k >= 2, and k is 1"):
+    with pytest.raises(ValueError, match="R@2 needs k >= 2, got k=1"):
         GainReward(measure="R@2")(batch)
 
 

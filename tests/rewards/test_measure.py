@@ -36,5 +36,5 @@ def test_an_unknown_measure_is_refused_when_the_recipe_is_read():
 
 def test_hits_too_shallow_for_the_cutoff_are_refused():
     batch = batch_of(["tent"], [[3, 4]], [{3: 1}])
-    with pytest.raises(ValueError, match="nDCG@100 needs k >= 100, and k is 2: search deeper or measure less deep"):
+    with pytest.raises(ValueError, match="nDCG@100 needs k >= 100, got k=2: set k to 100 or more, or lower the cutoff"):
         MeasureReward(measure="nDCG@100")(batch)

@@ -203,9 +203,9 @@ def test_a_measure_made_without_parsing_checks_its_cutoff(cutoff):
 @pytest.mark.parametrize("name", [n.format(k=11) for n in NAMES])
 def test_a_ranking_that_was_not_searched_down_to_the_cutoff_is_refused(name):
     rows_BK, qrels_B = np.full((2, 10), -1, np.int32), [Qrels({1: 1})] * 2
-    with pytest.raises(ValueError, match=r"@11 needs k >= 11, and k is 10"):
+    with pytest.raises(ValueError, match=r"@11 needs k >= 11, got k=10"):
         parse_measure(name)(rows_BK, qrels_B)
-    with pytest.raises(ValueError, match=r"@11 needs k >= 11, and k is 10"):
+    with pytest.raises(ValueError, match=r"@11 needs k >= 11, got k=10"):
         parse_measure(name).of(Graded.join(rows_BK, qrels_B))
 
 

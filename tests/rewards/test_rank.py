@@ -62,7 +62,7 @@ def test_a_batch_of_no_training_has_the_cutoff_of_the_end():
 def test_hits_must_be_as_deep_as_the_deepest_cutoff_at_any_step():
     reward = AnnealedReward(measure="Success@1", start=11, steps=4)
     for step in (None, 0, 99):
-        with pytest.raises(ValueError, match="Success@11 needs k >= 11, and k is 10"):
+        with pytest.raises(ValueError, match="Success@11 needs k >= 11, got k=10"):
             reward(replace(ranked(1), training_step=step))
 
 

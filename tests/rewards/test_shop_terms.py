@@ -60,7 +60,7 @@ def test_fields_that_are_there_pass_the_check():
 
 @pytest.mark.parametrize("reward", [WorthReward(fields={"margin": 1.0}, cutoff=3), CrowdingReward(cutoff=3)])
 def test_hits_that_are_not_as_deep_as_the_cutoff_are_refused(reward):
-    with pytest.raises(ValueError, match=r"@3 needs k >= 3, and k is 2"):
+    with pytest.raises(ValueError, match=r"@3 needs k >= 3, got k=2"):
         reward(batch())
     assert np.isfinite(reward(batch(depth=3))).all()
 
@@ -69,5 +69,5 @@ def test_an_environment_tells_it_before_anything_is_trained():
     task = ToyTask()
     with pytest.raises(UserError, match=r"reward 'worth\(profit=1\)@10' does not fit this task: .*field 'profit'"):
         Environment(task, BM25(task.catalog), [(WorthReward(fields={"profit": 1.0}), 1.0)], k=10)
-    with pytest.raises(UserError, match=r"reward 'crowding@20' looks at 20 items, but a search returns k=10"):
+    with pytest.raises(UserError, match=r"reward crowding@20 needs k >= 20, got k=10: set k to 20 or more"):
         Environment(task, BM25(task.catalog), [(CrowdingReward(cutoff=20), 1.0)], k=10)

@@ -8,10 +8,10 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from recr1.env import Environment
 from recr1.errors import DataError, UserError
-from recr1.formats import Format
+from recr1.formats import Format, WritesQueries
 from recr1.policies import Policy
 from recr1.runs import Run
-from recr1.tasks.base import SPLITS
+from recr1.tasks.base import splits_of
 from recr1.tasks.readers import Record, records
 from recr1.trainers.launch.failures import FailureBudget
 from recr1.trainers.launch.ranks import Ranks
@@ -96,23 +96,14 @@ class FilePairs:
 
 def writer_of(answer_format: Format) -> Callable[[str], str]:
     """From a query to the completion that asks for it; raises `UserError` for a format that does not say how."""
-    write: Callable[[str], str] | None = getattr(answer_format, "write", None)
-    if write is None:
+    if not isinstance(answer_format, WritesQueries):
         raise UserError(
             f"task.format: {type(answer_format).__name__} cannot be taught queries: it has no method 'write', which "
             "says how one is asked for"
         )
-    return write
+    return answer_format.write
 
 
 def held_out_texts(env: Environment) -> dict[str, str]:
     """The texts of needs that only evaluation may use, each with its split."""
-    texts: dict[str, str] = {}
-    for split in SPLITS[1:]:
-        try:
-            texts |= {need.text: split for need in env.task.needs(split)}
-        except DataError:
-            raise  # a broken file, not a missing split
-        except UserError:
-            continue
-    return texts
+    return {need.text: split for split, needs in splits_of(env.task).items() if split != "train" for need in needs}

@@ -11,6 +11,7 @@ from recr1.errors import UserError
 from recr1.trainers.launch.interrupts import Interrupts
 from recr1.trainers.launch.ranks import Ranks
 from recr1.trainers.layers.sampling import NotSampledError
+from rewards.abilities import needs_groups
 from rewards.base import Reward
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def check_groups(trainer: Any, rewards: Sequence[tuple[Reward, float]]) -> None:
     if generates is None or trainer.args.generation_batch_size // processes % generates == 0:
         return
     for reward, _ in rewards:
-        if getattr(reward, "needs_groups", False):
+        if needs_groups(reward):
             own = trainer.args.generation_batch_size // processes
             raise UserError(
                 f"reward '{reward.name}' compares the {generates} completions of a need, and each of {processes} "

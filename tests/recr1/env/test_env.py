@@ -240,7 +240,7 @@ def test_a_weight_must_be_finite(world, weight):
 def test_k_must_cover_every_cutoff(world):
     reward = First()
     reward.cutoff = 4
-    with pytest.raises(UserError, match=r"looks at 4 items, but a search returns k=3: set k to 4"):
+    with pytest.raises(UserError, match=r"needs k >= 4, got k=3: set k to 4"):
         make(world, rewards=[(reward, 1)])
 
 

@@ -149,7 +149,7 @@ def test_many_needs_go_through_in_chunks_without_changing_a_number():
     ("measures", "message"),
     [
         ([], "at least one measure, such as nDCG@10"),
-        (["nDCG@5"], "nDCG@5 needs k >= 5, and k is 4"),
+        (["nDCG@5"], "nDCG@5 needs k >= 5, got k=4"),
         (["ndgc@3"], "no measure 'ndgc@3'"),
     ],
 )
