@@ -84,6 +84,11 @@ class Catalog:
         """The row of an item id; raises `KeyError` for an id that is not in the catalog."""
         return self._row_of[item]
 
+    def title(self, row: int) -> str:
+        """What an item is called, in one line: its field "title", or its text where that is missing or empty."""
+        titles = self.fields.get("title", ())
+        return " ".join(str((titles and titles[row]) or self.texts[row]).split())
+
     def __contains__(self, item: object) -> bool:
         return item in self._row_of
 

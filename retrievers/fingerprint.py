@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from retrievers.abilities import HasFingerprint
 from retrievers.base import Catalog, Retriever
 
 SEARCH_LIBRARIES = (
@@ -33,9 +34,8 @@ def retriever_fingerprint(spec: Mapping[str, Any], catalog: Catalog, retriever: 
         catalog: What is searched.
         retriever: The retriever that was built from it, where there is one.
     """
-    own = getattr(retriever, "fingerprint", None)
-    if own is not None:
-        return str(own)
+    if retriever is not None and isinstance(retriever, HasFingerprint):
+        return str(retriever.fingerprint)
     known = {**versions(SEARCH_LIBRARIES), "unicode": unicodedata.unidata_version}
     text = json.dumps([dict(spec), catalog.fingerprint, known, _sources(spec)], sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -20,10 +20,12 @@ COLUMNS = ("rank", "score", "id", "title")
 
 def search(recipe: str, query: str, overrides: Sequence[str] = (), *, k: int = 5) -> int:
     """Print the k best items of each query: a table on a terminal, else lines of COLUMNS and the query, with tabs."""
+    from retrievers.abilities import max_k_of  # loads numpy
+
     loaded = load_recipe(recipe, overrides)
     task = build("task", loaded.task)
     retriever: Retriever = build("retriever", loaded.retriever, task.catalog)
-    most: int | None = getattr(retriever, "max_k", None)
+    most = max_k_of(retriever)
     if most is not None and k > most:
         raise UserError(f"-k {k}: the retriever finds {most} items at most")
     for text in _queries(query):
@@ -45,10 +47,9 @@ def _queries(query: str) -> Iterator[str]:
 
 
 def _rows(catalog: Catalog, hits: Hits) -> Iterator[tuple[str, str, str, str]]:
-    titles = catalog.column("title" if "title" in catalog.fields else "texts")
     for rank, (row, score) in enumerate(zip(hits.rows_QK[0], hits.scores_QK[0], strict=True), start=1):
         if row >= 0:
-            yield str(rank), f"{score:.4f}", catalog.ids[row], _flat(titles[row])
+            yield str(rank), f"{score:.4f}", catalog.ids[row], catalog.title(row)
 
 
 def _flat(text: str) -> str:

@@ -18,6 +18,7 @@ from recr1.baselines.without_model import Verbatim
 from recr1.env import Environment, Step, chat_with
 from recr1.errors import UserError
 from recr1.tasks.base import splits_of
+from retrievers.abilities import HasUnparsed, matches_everything
 from retrievers.analyzer import Analyzer
 from retrievers.base import Catalog, Hits, Query
 from retrievers.errors import EngineError, MissingAnswers, PermanentError
@@ -138,7 +139,7 @@ class Setup:
     @property
     def matches_everything(self) -> bool:
         """Whether the retriever declares that every item has a score for every query (dense vectors)."""
-        return bool(getattr(self.env.retriever, "matches_everything", False))
+        return matches_everything(self.env.retriever)
 
     def rng(self, purpose: str) -> Generator:
         """Random numbers for one purpose, so that checks do not change each other."""
@@ -169,11 +170,11 @@ class Setup:
     def unparsed(self, queries: Sequence[Query]) -> int:
         """How many queries the retriever cannot parse; 0 where it does not count them in `unparsed`."""
         engine = self.env.retriever
-        if not hasattr(engine, "unparsed"):
+        if not isinstance(engine, HasUnparsed):
             return 0
-        before = int(engine.unparsed)
+        before = engine.unparsed
         self.search(queries, 1)
-        return int(engine.unparsed) - before
+        return engine.unparsed - before
 
     @cached_property
     def splits(self) -> dict[str, Sequence[Need]]:
@@ -197,9 +198,8 @@ class Setup:
     @cached_property
     def titles(self) -> tuple[str, ...]:
         """The title of each item, or the beginning of its text."""
-        if "title" in self.catalog.fields:
-            return tuple(" ".join(title.split()) for title in self.catalog.column("title"))
-        return tuple(" ".join(text.split()[:12]) for text in self.catalog.texts)
+        titles = map(self.catalog.title, range(len(self.catalog)))
+        return tuple(titles if "title" in self.catalog.fields else (" ".join(text.split()[:12]) for text in titles))
 
     @cached_property
     def probes(self) -> list[int]:

@@ -13,7 +13,7 @@ from itertools import combinations, pairwise
 from math import isfinite
 
 from recr1.doctor.base import Finding, Problem, Setup, catching, finding
-from retrievers.abilities import CAPABILITIES, capabilities_of, syntax_of
+from retrievers.abilities import CAPABILITIES, capabilities_of, max_k_of, syntax_of
 
 DEEPEST = 1000
 """Items per search; words that find more are not used, since not all of their items would be seen."""
@@ -80,7 +80,7 @@ class _Probe:
 
     def __init__(self, setup: Setup) -> None:
         self.setup, items = setup, len(setup.catalog)
-        deepest = getattr(setup.env.retriever, "max_k", None) or items
+        deepest = max_k_of(setup.env.retriever) or items
         self._depth = min(items, DEEPEST, deepest)
         self._sees_all = self._depth == items
         rows = setup.probes[:: max(1, len(setup.probes) // ROWS)]

@@ -24,7 +24,7 @@ from recr1.env.step import Step
 from recr1.errors import UserError
 from recr1.formats import FitsEngine, Format
 from recr1.tasks.base import splits_of
-from retrievers.abilities import syntax_of
+from retrievers.abilities import max_k_of, shared_syntax, stats_of
 from retrievers.base import Floats, Hits, Query, Retriever
 from retrievers.errors import MissingAnswers
 from rewards.abilities import check_data, cutoff_of, cutoff_problem, needs_raw_hits, retrievers_of
@@ -82,7 +82,7 @@ class Environment:
         self.rewards = tuple(rewards)
         self.elsewhere = self._opened(elsewhere or {})
         for one in (retriever, *self.elsewhere.values()):
-            deepest = getattr(one, "max_k", None)
+            deepest = max_k_of(one)
             if deepest is not None and k > deepest:
                 raise UserError(f"k is {k}, and retriever {type(one).__name__} finds at most {deepest} items")
         self.format: Format = _fitted(answer_format or task.format, [retriever, *self.elsewhere.values()])
@@ -187,7 +187,7 @@ class Environment:
         total[list(faults)] = np.nan
         end = perf_counter()
         seconds = {"search": searched - search_start, "rewards": end - searched, "total": end - start}
-        return Step(batch, parts, total, seconds, dict(getattr(self.retriever, "stats", {})), faults)
+        return Step(batch, parts, total, seconds, stats_of(self.retriever), faults)
 
     def _rollout(self, need: Need, chat: Chat) -> Rollout:
         if not chat or chat[-1]["role"] != "assistant":
@@ -244,9 +244,7 @@ def _fitted(answer_format: Format, retrievers: Sequence[Retriever]) -> Format:
     """The format with the syntax that all retrievers have, written alike."""
     if not isinstance(answer_format, FitsEngine):
         return answer_format
-    first, *others = map(syntax_of, retrievers)
-    alike = {name: words for name, words in first.items() if all(other.get(name) == words for other in others)}
-    return answer_format.with_syntax(alike)
+    return answer_format.with_syntax(shared_syntax(retrievers))
 
 
 def _query(action: Action) -> Query | None:

@@ -80,10 +80,8 @@ def examples_text(shown: Sequence[Example], before: str = "before", after: str =
 def titles_of(evaluation: Evaluation, need: int, count: int) -> list[str]:
     """The first items that the first completion of a need found, each with its rank and, when relevant, a star."""
     catalog, row = evaluation.env.task.catalog, need * evaluation.samples
-    named = catalog.fields.get("title") or catalog.texts
     relevant = set(evaluation.relevant_ranks(need))
-    items = [int(item) for item in evaluation.hits.rows_QK[row, :count] if item >= 0]
-    texts = (" ".join(str(named[item] or catalog.texts[item]).split()) for item in items)
+    texts = [catalog.title(int(item)) for item in evaluation.hits.rows_QK[row, :count] if item >= 0]
     return [f"{rank}{'*' if rank in relevant else ' '} {text}" for rank, text in enumerate(texts, start=1)]
 
 

@@ -15,15 +15,12 @@ SHOWN, WIDTH = 3, 120
 
 def first_items(catalog: Catalog, rows_K: Rows, grades_K: NDArray[np.int32]) -> list[dict[str, Any]]:
     """The first items that were found, best first: `id`, `title` (the text where there is none), `relevant`."""
-    titles = catalog.fields.get("title") or catalog.texts
     return [
-        {"id": catalog.ids[row], "title": shortened(str(titles[row] or catalog.texts[row])), "relevant": grade > 0}
+        {"id": catalog.ids[row], "title": _shortened(catalog.title(row)), "relevant": grade > 0}
         for row, grade in zip(rows_K[:SHOWN].tolist(), grades_K[:SHOWN].tolist(), strict=False)
         if row >= 0
     ]
 
 
-def shortened(text: str) -> str:
-    """One line of at most `WIDTH` characters."""
-    line = " ".join(text.split())
+def _shortened(line: str) -> str:
     return line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..."

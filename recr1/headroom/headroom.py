@@ -20,6 +20,7 @@ from recr1.evaluate import Evaluation, Evaluator, bootstrap_interval
 from recr1.evaluate.references import AGAIN
 from recr1.headroom.counting import best_of, flat_shares
 from recr1.policies.base import Policy
+from retrievers.abilities import max_k_of
 from rewards.abilities import cutoff_of
 from rewards.base import Graded, Search
 
@@ -213,7 +214,7 @@ def find_headroom(
     """
     evaluation = evaluator(policy, samples=samples, name=name)
     env = evaluation.env
-    deepest = [options.depth, len(env.task.catalog), getattr(env.retriever, "max_k", None) or options.depth]
+    deepest = [options.depth, len(env.task.catalog), max_k_of(env.retriever) or options.depth]
     depth = max(env.k, min(deepest))
     return Headroom(evaluation, _first_ranks(evaluation, depth), depth, options)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers import BUILTIN
-from retrievers.abilities import syntax_of
+from retrievers.abilities import matches_everything, max_k_of, shared_syntax
 from retrievers.base import Catalog, Floats, Hits, Query, Retriever
 from retrievers.errors import EngineError, MissingAnswers
 from retrievers.parts import build_nested
@@ -76,7 +76,7 @@ class Hybrid:
         self._method, self._rrf_k, self._normalise = method, rrf_k, normalise
         self._items, self._depth = len(catalog), min(depth, len(catalog))
         for place, part in enumerate(self._parts):
-            deepest = getattr(part, "max_k", None)
+            deepest = max_k_of(part)
             if deepest is not None and deepest < self._depth:
                 raise ValueError(f"depth: parts.{place} finds at most {deepest} items; set depth to {deepest} or less")
 
@@ -106,7 +106,7 @@ class Hybrid:
     @property
     def matches_everything(self) -> bool:
         """Whether some part finds something for any query."""
-        return any(getattr(part, "matches_everything", False) for part in self._parts)
+        return any(map(matches_everything, self._parts))
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -116,8 +116,7 @@ class Hybrid:
     @property
     def syntax(self) -> dict[str, str]:
         """How to write it."""
-        first, *others = map(syntax_of, self._parts)
-        return {name: words for name, words in first.items() if all(other.get(name) == words for other in others)}
+        return shared_syntax(self._parts)
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
         """Hits of shape (len(queries), k).

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers import BUILTIN
-from retrievers.abilities import capabilities_of, syntax_of
+from retrievers.abilities import Delegate
 from retrievers.base import Catalog, Hits, Query, Retriever, Rows
 from retrievers.combine import scorers
 from retrievers.combine.scorers import Scorer
@@ -18,7 +18,7 @@ from retrievers.parts import build_nested
 from retrievers.topk import check_k, topk_of
 
 
-class Rerank:
+class Rerank(Delegate):
     """The first `depth` items of another retriever, ordered anew by a scorer that reads query and item together.
 
     An item among them has the scorer's number as its score. A search for more items gets those that the retriever found
@@ -52,7 +52,7 @@ class Rerank:
             raise ValueError(problems[0])
         self._texts = catalog.column(field)
         self._depth = min(depth, len(catalog))
-        self._retriever: Retriever = build_nested(retriever, BUILTIN, catalog, path="retriever")
+        self._inner: Retriever = build_nested(retriever, BUILTIN, catalog, path="retriever")
         if self.max_k is not None and self.max_k < self._depth:
             raise ValueError(
                 f"depth: the retriever finds at most {self.max_k} items; set depth to {self.max_k} or less"
@@ -65,27 +65,6 @@ class Rerank:
         depth = options.get("depth", 1)
         return [] if depth >= 1 else [f"depth: must be at least 1, got {depth}"]
 
-    @property
-    def max_k(self) -> int | None:
-        """The most items that a search can ask for, which is the retriever's; None for any number."""
-        deepest: int | None = getattr(self._retriever, "max_k", None)
-        return deepest
-
-    @property
-    def matches_everything(self) -> bool:
-        """Whether the retriever finds something for any query."""
-        return bool(getattr(self._retriever, "matches_everything", False))
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """What the retriever understands: it decides which items are found."""
-        return capabilities_of(self._retriever)
-
-    @property
-    def syntax(self) -> dict[str, str]:
-        """How to write it."""
-        return syntax_of(self._retriever)
-
     def search(self, queries: Sequence[Query], k: int) -> Hits:
         """Hits of shape (len(queries), k).
 
@@ -95,7 +74,7 @@ class Rerank:
         """
         check_k(k)
         try:
-            first = self._retriever.search(queries, max(k, self._depth))
+            first = self._inner.search(queries, max(k, self._depth))
         except MissingAnswers as error:
             raise MissingAnswers(self._reranked(queries, error.hits, k), error.faults) from error
         return self._reranked(queries, first, k)

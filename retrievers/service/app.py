@@ -29,7 +29,7 @@ import numpy as np
 import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 
-from retrievers.abilities import capabilities_of, syntax_of
+from retrievers.abilities import capabilities_of, matches_everything, max_k_of, stats_of, syntax_of
 from retrievers.base import Catalog, Hits, Query, Retriever
 from retrievers.errors import MissingAnswers
 from retrievers.service.batching import Batcher, QueueFull
@@ -127,14 +127,14 @@ class SearchService:
             "items": len(served.catalog),
             "capabilities": sorted(capabilities_of(served.retriever)),
             "syntax": syntax_of(served.retriever),
-            "max_k": getattr(served.retriever, "max_k", None),
-            "matches_everything": bool(getattr(served.retriever, "matches_everything", False)),
+            "max_k": max_k_of(served.retriever),
+            "matches_everything": matches_everything(served.retriever),
             "max_bytes": self._limits.bytes,
         }
 
     async def metrics(self) -> Response:
         """What Prometheus reads."""
-        stats = getattr(self._served.retriever, "stats", {}) if self._served else {}
+        stats = stats_of(self._served.retriever) if self._served else {}
         return Response(self._numbers.text(stats), media_type=self._numbers.media_type)
 
     async def search(self, request: Request) -> Response:
@@ -161,7 +161,7 @@ class SearchService:
             raise HTTPException(413, f"{len(queries)} queries for k={k} have an answer of more than {self._limit}")
         hits, faults = await self._hits(queries, k)
         self._numbers.queries(len(queries))
-        stats = json.dumps(getattr(served.retriever, "stats", {}))
+        stats = json.dumps(stats_of(served.retriever))
         headers = {CATALOG: served.catalog.fingerprint, RETRIEVER: served.fingerprint, STATS: stats}
         body = _npy(hits) + (json.dumps(faults).encode() if faults else b"")
         return Response(body, media_type="application/octet-stream", headers=headers)

@@ -7,7 +7,15 @@ from typing import ClassVar
 import pytest
 
 from retrievers import BUILTIN, Catalog
-from retrievers.abilities import CAPABILITIES, capabilities_of, syntax_of
+from retrievers.abilities import (
+    CAPABILITIES,
+    Delegate,
+    capabilities_of,
+    matches_everything,
+    max_k_of,
+    stats_of,
+    syntax_of,
+)
 from retrievers.parts import nested_class
 
 
@@ -31,6 +39,25 @@ class ByOption(Engine):
 
 class Boastful(Engine):
     capabilities = frozenset({"telepathy"})
+
+
+class Around(Delegate, Engine):
+    def __init__(self, inner):
+        self._inner = inner
+
+
+def test_a_retriever_without_abilities_has_no_limit_and_no_numbers():
+    engine = Engine()
+    assert (max_k_of(engine), matches_everything(engine), stats_of(engine)) == (None, False, {})
+
+
+def test_a_delegate_has_the_abilities_of_the_retriever_inside():
+    inner = Operators()
+    inner.max_k, inner.matches_everything = 5, True
+    around = Around(inner)
+    assert (max_k_of(around), matches_everything(around)) == (5, True)
+    assert syntax_of(around) == syntax_of(inner)
+    assert (max_k_of(Around(Engine())), matches_everything(Around(Engine()))) == (None, False)
 
 
 def test_a_retriever_that_declares_nothing_understands_words_alone():

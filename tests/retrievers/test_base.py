@@ -146,6 +146,17 @@ def test_another_process_gives_the_same_fingerprint():
     assert run.stdout.strip() == catalog().fingerprint
 
 
+def test_an_item_without_a_title_is_called_by_its_text():
+    fields = {"title": ["Red\n tent", None, ""]}
+    catalog = Catalog("abc", ["x", "blue  mug", "y z"], fields)
+    assert [catalog.title(row) for row in range(3)] == [
+        "Red tent",
+        "blue mug",
+        "y z",
+    ]
+    assert Catalog("a", ["red tent"]).title(0) == "red tent"
+
+
 def test_the_bm25_retriever_is_a_retriever():
     assert isinstance(BM25(catalog()), Retriever)
     assert set(BUILTIN) >= {"bm25", "rank_bm25"}

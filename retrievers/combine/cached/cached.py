@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers import BUILTIN
-from retrievers.abilities import capabilities_of, syntax_of
+from retrievers.abilities import Delegate, HasNormalQuery, stats_of
 from retrievers.base import Catalog, Hits, Query, Retriever
 from retrievers.combine.cached.disk import HitsFile, check_libraries, digests
 from retrievers.combine.cached.memory import HitsMemory, Key
@@ -25,7 +25,7 @@ from retrievers.topk import check_k
 _log = logging.getLogger(__name__)
 
 
-class Cached:
+class Cached(Delegate):
     """Any retriever, with a memory of its hits.
 
     A search looks for each query in memory, then on disk, and asks the retriever once, for all that is left. What it
@@ -100,27 +100,6 @@ class Cached:
         self._start()
 
     @property
-    def capabilities(self) -> frozenset[str]:
-        """What the retriever understands."""
-        return capabilities_of(self._inner)
-
-    @property
-    def syntax(self) -> dict[str, str]:
-        """How it wants that written."""
-        return syntax_of(self._inner)
-
-    @property
-    def max_k(self) -> int | None:
-        """The most items that a search can ask for, where there is a limit."""
-        most: int | None = getattr(self._inner, "max_k", None)
-        return most
-
-    @property
-    def matches_everything(self) -> bool:
-        """Whether a query without a match finds items all the same."""
-        return bool(getattr(self._inner, "matches_everything", False))
-
-    @property
     def stats(self) -> dict[str, float]:
         """Numbers for the log; the retriever's own come first.
 
@@ -129,7 +108,7 @@ class Cached:
         - `cached`: queries in memory now.
         """
         return {
-            **getattr(self._inner, "stats", {}),
+            **stats_of(self._inner),
             "hit_rate": self._last_hit_rate,
             "hit_rate_total": self._found / max(self._asked, 1),
             "cached": float(sum(map(len, self._memories.values()))),
@@ -161,7 +140,7 @@ class Cached:
 
     def _keys(self, queries: Sequence[Query]) -> Sequence[Key]:
         """The normal forms; each is made once, because to cut a query into terms takes longer than to look it up."""
-        if not (self._on_disk or hasattr(self._inner, "normal_query")):
+        if not (self._on_disk or isinstance(self._inner, HasNormalQuery)):
             return queries
         forms = self._normal_forms
         keys = [forms.get(query) for query in queries]
@@ -175,7 +154,7 @@ class Cached:
 
     def _new_keys(self, queries: Iterable[Query]) -> dict[Query, Key]:
         """Normal forms; where hits are kept on disk, their digests, made only of what is not known there."""
-        normal_query = getattr(self._inner, "normal_query", None) or _as_it_is
+        normal_query = self._inner.normal_query if isinstance(self._inner, HasNormalQuery) else _unchanged
         if not self._on_disk:
             return {query: normal_query(query) for query in queries}
         names = dict(zip(queries, digests(queries), strict=True))
@@ -253,7 +232,7 @@ class Cached:
             self._last_hit_rate = (asked - searched) / asked if asked else 0.0
 
 
-def _as_it_is(query: Query) -> Key:
+def _unchanged(query: Query) -> Key:
     return query
 
 
