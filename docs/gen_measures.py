@@ -13,7 +13,11 @@ from rewards.measures import CORPUS_MEASURES, MEASURES, Measure, parse_measure
 PAGE = """\
 # Measures
 
-<!-- Written by docs/gen_measures.py from rewards/measures: change the docstrings there, and run it again. -->
+<!-- Written by docs/gen_measures.py from rewards/measures: change the docstrings there, and run `make map`. -->
+
+```bash
+recr1 eval RUN --measures nDCG@10,R@100,RR@10
+```
 
 {intro}
 
@@ -21,29 +25,29 @@ PAGE = """\
 |---|---|---|---|
 {table}
 
-A name that is not one of these is refused with the nearest right one: `{wrong}` gives
+A name that is not one of these is an error that suggests the nearest one: `{wrong}` gives
 
     {refusal}
 
 ## Settings
 
-A setting at its default is left out of the name: `RBP(p=0.8)@10` is `RBP@10`.
+A setting that has its default is not part of the name: `RBP(p=0.8)@10` is `RBP@10`.
 
-| Setting | Of | Is |
+| Setting | Of | What it is |
 |---|---|---|
 {settings}
 
-`nDCG(gain=task)@10` gains what the [`gains` of the task](data.md#gains) say, such as 1.0, 0.1 and 0.01 for the letters
-E, S and C of ESCI. In Python, it is the second argument of `Qrels`.
+`nDCG(gain=task)@10` takes its gains from the [`gains` of the task](data.md#gains), such as 1.0, 0.1 and 0.01 for the
+letters E, S and C of ESCI. In Python, they are the second argument of `Qrels`.
 
-`nDCG(judged_only=True)@10` is nDCG@10 of the condensed ranking: items that nobody judged are taken out of **all that
-the search returned**, and then the first 10 places are looked at. Such numbers are comparable at the same `k` of the
-recipe alone.
+`nDCG(judged_only=True)@10` is nDCG@10 of the condensed ranking: items that nobody judged are removed from **everything
+that the search returned**, and then the first 10 places are measured. Such numbers can be compared only at the same `k`
+of the recipe.
 
-## Of all needs together
+## Over all needs together
 
-Every evaluation also says how the places that a policy fills are spread over the catalog, for the cutoff of its first
-measure. These are no means over needs, so that no interval or test goes with them.
+Every evaluation also says how evenly the recommended items are spread over the catalog, at the cutoff of its first
+measure. These numbers are not means over needs, so they have no interval and no test.
 
 | Name | What it is |
 |---|---|
@@ -100,13 +104,13 @@ def described(measure: type[Measure]) -> tuple[str, str, dict[str, str]]:
 
 
 SETTINGS = {
-    "judged_only": "`True` takes out what nobody judged before the ranking is cut",
-    "rel": "the least grade that is relevant",
-    "gain": "what an item gains: `linear` its grade, `exp` 2^grade - 1, `task` what the task says",
-    "p": "the probability of going on to the next place",
+    "judged_only": "`True` removes unjudged items before the ranking is cut",
+    "rel": "the lowest grade that is relevant",
+    "gain": "the gain of an item: `linear` its grade, `exp` 2^grade - 1, `task` as the task says",
+    "p": "the probability that a user looks at the next place",
     "alpha": "how much a kind that was seen before loses, from 0 to 1",
-    "field": "the field of the catalog that is read (of `popularity` its interactions, where it has no such field)",
-    "head": "the share of the catalog that is no tail",
+    "field": "the field of the catalog that is read (for `popularity`, the interactions if there is no such field)",
+    "head": "the share of the catalog that does not belong to the tail",
 }
 
 

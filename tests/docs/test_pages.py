@@ -81,3 +81,45 @@ def test_every_metric_is_described():
         logged = {name.replace(text, pattern) for name in logged}
     described = set(re.findall(r"^\| `([^`]+)` \|", read("docs/runs.md"), re.MULTILINE))
     assert logged - described == set()
+
+
+# Pages that are about no command, and why.
+NO_COMMAND = {
+    "docs/changes.md": "includes CHANGELOG.md",
+    "docs/contributing.md": "includes CONTRIBUTING.md",
+    "docs/glossary.md": "a list of words",
+    "docs/hidden-catalog.md": "an argument",
+    "docs/log.md": "a list of results",
+    "docs/reference.md": "generated from docstrings",
+}
+LATER = {
+    *("docs/monitoring.md", "docs/recipes.md", "docs/remote.md", "docs/rewards.md", "docs/service.md"),
+    *("docs/training.md", "docs/algorithms/sft.md"),
+    *("docs/extend/retriever.md", "docs/extend/reward.md", "docs/extend/task.md"),
+}
+COMMAND = re.compile(r"\b(recr1 [a-z]|make [a-z]|pip install|accelerate launch)")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.parent != ROOT], ids=name_of)
+def test_a_page_begins_with_the_command_that_it_is_about(page):
+    lead = page.read_text(encoding="utf-8").partition("\n## ")[0]
+    block = re.search(r"```\w+[^\n]*\n(.*?)```", lead, re.DOTALL)
+    line = next((line for line in lead.splitlines()[1:] if line.strip()), "")
+    begins = bool(COMMAND.search(line) or (block and COMMAND.search(block[1])))
+    if name_of(page) not in LATER:
+        assert begins != (name_of(page) in NO_COMMAND)
+
+
+def test_every_extra_is_described():
+    extras = tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"]
+    rows = re.findall(r"^\| (`.+?`) \|", read("docs/install.md"), re.MULTILINE)
+    assert set(re.findall("`([^`]+)`", " ".join(rows))) == set(extras) - {"docs", "test", "dev"}
+
+
+def test_every_page_is_in_the_navigation():
+    listed = re.findall(r"(\S+\.md)$", read("mkdocs.yml"), re.MULTILINE)
+    assert sorted(f"docs/{name}" for name in listed) == sorted(name_of(page) for page in PAGES if page.parent != ROOT)
+
+
+def test_the_readme_is_a_door_and_not_the_house():
+    assert len(read("README.md").splitlines()) <= 130
