@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from recr1.config.build import Part, build
 from recr1.env import Environment, open_environment
-from recr1.evaluate import Evaluation, Evaluator, References, compare, find_references
-from recr1.judge.stats import p_text
+from recr1.evaluate import Evaluation, Evaluator, References, find_references
+from recr1.judge.difference import bounds_text, p_text, paired_test
 from recr1.recipe import Recipe, load_recipe
 from recr1.runs import Run
 from rewards.base import Search
@@ -124,8 +124,8 @@ def difference(results: Sequence[Mapping[str, Any]], base: Sequence[Mapping[str,
     """The mean difference on the same needs, by seed, then over the needs of all seeds with its interval and p."""
     pairs = [(needs_of(one, engine), needs_of(other, engine)) for one, other in zip(results, base, strict=True)]
     by_seed = ", ".join(f"{_mean(one - other):+.3f}" for one, other in pairs)
-    test = compare(np.concatenate([one for one, _ in pairs]), np.concatenate([other for _, other in pairs]), seed=0)
-    return f"{by_seed} | {test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}] {p_text(test.p)}"
+    test = paired_test(np.concatenate([one for one, _ in pairs]), np.concatenate([other for _, other in pairs]), seed=0)
+    return f"{by_seed} | {test.difference:+.3f} ({bounds_text(test.low, test.high)}, {p_text(test.p)})"
 
 
 def needs_of(result: Mapping[str, Any], engine: str) -> NDArray[np.float64]:

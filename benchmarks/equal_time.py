@@ -26,7 +26,8 @@ import numpy as np
 
 from recr1.config.build import EvaluationSpec, Part, build
 from recr1.env import Environment, open_environment
-from recr1.evaluate import Evaluation, compare, evaluate
+from recr1.evaluate import Evaluation, evaluate
+from recr1.judge.difference import paired_test
 from recr1.recipe import Recipe, load_recipe
 from recr1.runs import Run
 
@@ -105,7 +106,7 @@ class Two(NamedTuple):
 
     def over_needs(self) -> str:
         """The difference with its interval and p, the needs of all seeds together: these trainings, other needs."""
-        test = compare(np.concatenate(self.other), np.concatenate(self.best), seed=0)
+        test = paired_test(np.concatenate(self.other), np.concatenate(self.best), seed=0)
         p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
         return f"{test.difference:+.3f} [{test.low:+.3f}, {test.high:+.3f}] {p}"
 

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recr1.judge.stats import bootstrap_interval, compare
+from recr1.judge.difference import paired_test
+from recr1.judge.stats import bootstrap_interval
 from recr1.runs import Run
 
 GOAL_SECONDS, GOAL_MB = 20, 5
@@ -183,7 +184,7 @@ def _write_evaluation(
                 "query": _query(rng),
                 "relevant_ranks": rank,
                 "found": found,
-                "fame": {"training": "head" if need % 3 else "tail"},
+                "popularity": {"training": "head" if need % 3 else "tail"},
                 "fields": {"category": WORDS[need % len(WORDS)]},
             }
             raw = {"relevant_ranks": [int(rng.integers(1, 100))], "found": found}
@@ -193,7 +194,7 @@ def _write_evaluation(
             "policy": bootstrap_interval(values_MN[place], seed=0)._asdict(),
             "floor": bootstrap_interval(floor_MN[place], seed=0)._asdict(),
             "ceiling": {"mean": 1.0, "low": 1.0, "high": 1.0},
-            "versus_floor": compare(values_MN[place], floor_MN[place], seed=0)._asdict(),
+            "versus_floor": paired_test(values_MN[place], floor_MN[place], seed=0)._asdict(),
         }
         for place, measure in enumerate(MEASURES)
     }

@@ -12,7 +12,7 @@ from typing import Any
 
 from recr1.cli.swap import read_part, spell_part
 from recr1.cli.trained import trained_part
-from recr1.compare import Comparison, Entry, measured, tables, verdict, verdicts, write
+from recr1.compare import ComparedPolicy, Comparison, measured, tables, verdict, verdicts, write
 from recr1.config.build import Part, build, check_part, find_class
 from recr1.config.options import options_of
 from recr1.env import open_environment
@@ -114,7 +114,7 @@ class _Loader:
         return policy
 
 
-def _entry(evaluator: Evaluator, named: Named, bar: ProgressBar, load: _Loader) -> Entry:
+def _entry(evaluator: Evaluator, named: Named, bar: ProgressBar, load: _Loader) -> ComparedPolicy:
     makers: list[Callable[[], Any]] = []
     for part in named.parts:
 
@@ -219,10 +219,10 @@ def _show(comparison: Comparison, home: Path | None) -> None:
 
     console = Console(highlight=False)
     for table in tables(comparison):
-        console.print(table.rich())
+        console.print(table)
         console.print()
-    for label, sentence in verdicts(comparison).items():
-        console.print(f"- {label}: {sentence}", soft_wrap=True, markup=False)
+    for sentence in verdicts(comparison).values():
+        console.print(f"- {sentence}", soft_wrap=True, markup=False)
     console.print(f"\n{verdict(comparison)}", soft_wrap=True, markup=False, style="bold")
     if home:
         console.print(f"written to {home}", soft_wrap=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from recr1.cli.trained import trained_part, with_weights
 from recr1.config.build import Part, build
-from recr1.cross import Cross, Prompted, cross, cross_tables
+from recr1.cross import Cross, OwnPrompts, cross, cross_tables
 from recr1.env import Environment, open_environment
 from recr1.errors import UserError
 from recr1.evaluate import Evaluator
@@ -70,9 +70,9 @@ def cross_runs(
             evaluator.prepare(bar.advance)
 
         def maker(one: _Crossed, part: Part, label: str) -> Callable[[], Any]:
-            def make() -> Prompted:
+            def make() -> OwnPrompts:
                 bar.begin(label, None)
-                return Prompted(build("policy", part), one.env.format)
+                return OwnPrompts(build("policy", part), one.env.format)
 
             return make
 
@@ -131,7 +131,7 @@ def _show(result: Cross, out: str | None, *, as_json: bool) -> None:
 
     console = Console(highlight=False)
     for one in cross_tables(result):
-        console.print(one.rich())
+        console.print(one)
         console.print()
     for line in result.verdict():
         console.print(line, soft_wrap=True, markup=False)

@@ -12,8 +12,7 @@ from recr1.cli.swap import open_retrievers, read_retrievers, show_swap, spell_pa
 from recr1.cli.trained import trained_part
 from recr1.config.build import Part, build
 from recr1.env import open_environment
-from recr1.evaluate import Evaluation, Evaluator, compare, examples, examples_text, table, write
-from recr1.judge.stats import p_text
+from recr1.evaluate import Evaluation, Evaluator, examples, examples_text, table, verdict, write
 from recr1.recipe import Recipe, find_recipe, load_recipe
 from recr1.runs import Run, origin_of, write_text, writing
 from recr1.swap import swap
@@ -103,19 +102,9 @@ def _write(done: Sequence[Evaluation], swapped: Swap | None, home: Path, origin:
         write(evaluation, home / evaluation.name, origin=origin)
     shown = f"## Before and after\n\n```text\n{_examples(done)}\n```\n"
     with writing(home):
-        write_text(home / "eval.md", "\n".join([table(done).markdown(), f"{_verdict(done)}\n", shown]))
-
-
-def _verdict(done: Sequence[Evaluation]) -> str:
-    """The last policy against the first, in a sentence."""
-    before, after = done[0], done[-1]
-    measure = next(iter(after.values))
-    test = compare(after.per_need(measure), before.per_need(measure), seed=after.seed)
-    p = p_text(test.p)
-    return (
-        f"{after.name} against {before.name}: {test.difference:+.3f} {measure} "
-        f"(95% interval {test.low:+.3f} to {test.high:+.3f}, {p}) on {len(after.needs)} needs of '{after.split}'."
-    )
+        write_text(
+            home / "eval.md", "\n".join([table(done).markdown(), *(f"- {line}" for line in verdict(done)), "", shown])
+        )
 
 
 def _examples(done: Sequence[Evaluation]) -> str:
@@ -126,10 +115,10 @@ def _show(done: Sequence[Evaluation], swapped: Swap | None, home: Path | None) -
     from rich.console import Console
 
     console = Console(highlight=False)
-    console.print(table(done).rich())
+    console.print(table(done))
     if len(done) > 1:
         console.print(f"\n{_examples(done)}", soft_wrap=True, markup=False)
-        console.print(f"\n{_verdict(done)}", soft_wrap=True)
+    console.print("\n" + "\n".join(verdict(done)), soft_wrap=True, markup=False)
     if swapped:
         console.print()
         show_swap(swapped, console)

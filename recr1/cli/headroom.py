@@ -83,7 +83,7 @@ def _show(found: Headroom) -> None:
 
     console = Console(highlight=False)
     for table in tables(found):
-        console.print(table.rich())
+        console.print(table)
         console.print()
     for sentence in verdicts(found):
         console.print(f"- {sentence}", soft_wrap=True, markup=False)

@@ -12,10 +12,7 @@ from typing import Any
 from recr1.env import Environment, open_environment
 from recr1.errors import MissingLibrary, UserError
 from recr1.recipe import Recipe, load_recipe
-from recr1.rescore import Rescored, Rescorer, read_written
-from recr1.rescore.picture import draw_curve
-from recr1.rescore.result import tables
-from recr1.rescore.written import TRAINING
+from recr1.rescore import TRAINING, Rescored, Rescorer, draw_curve, read_written, sentences, tables
 from recr1.runs import Run, policy_of, write_text, writing
 from recr1.runs.provenance import fingerprints, surroundings
 from retrievers.progress import ProgressBar
@@ -140,7 +137,7 @@ def _write(home: Path, recipe: Recipe, results: Sequence[Rescored], summary: dic
         home.mkdir(parents=True, exist_ok=True)
         recipe.dump(home / "recipe.yaml")
         write_text(home / "rescore.json", json.dumps(summary, indent=2) + "\n")
-        notes = "".join(f"\n{note}\n" for note in summary["notes"])
+        notes = "".join(f"\n{note}\n" for note in (*sentences(summary["results"]), *summary["notes"]))
         write_text(home / "rescore.md", "\n".join(one.markdown() for one in tables(results)) + notes)
         lines = [{"of": one.written.name, **line} for one in results for line in one.lines()]
         write_text(home / "completions.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
@@ -166,8 +163,8 @@ def _show(results: Sequence[Rescored], summary: dict[str, Any], home: Path, *, a
 
     console = Console(highlight=False)
     for one in tables(results):
-        console.print(one.rich())
+        console.print(one)
         console.print()
-    for note in summary["notes"]:
+    for note in (*sentences(summary["results"]), *summary["notes"]):
         console.print(note, soft_wrap=True, markup=False)
     console.print(f"written to {home}", soft_wrap=True, markup=False)

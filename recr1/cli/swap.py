@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recr1.config import yaml12
 from recr1.config.build import Part, build, check_part
 from recr1.errors import RecipeError, UserError
-from recr1.judge.stats import p_text
 from recr1.runs import write_text, writing
 from recr1.swap import Swap, swap_tables
 
@@ -93,9 +92,8 @@ def open_retrievers(parts: dict[str, Part], env: Environment) -> dict[str, Retri
 def write_swap(result: Swap, home: Path, origin: Mapping[str, Any] | None = None) -> None:
     """`swap.json`, every number and of which run's policy they are; `swap.md`, the tables and what they say."""
     tables = [table.markdown() for table in swap_tables(result)]
-    said = list(_verdict(result))
-    verdict = "\n".join(f"- {line}" for line in said)
-    held = {**result.summary, "verdict": said, "origin": dict(origin) if origin else None}
+    verdict = "\n".join(f"- {line}" for line in result.verdict())
+    held = {**result.summary, "origin": dict(origin) if origin else None}
     with writing(home):
         home.mkdir(parents=True, exist_ok=True)
         write_text(home / "swap.json", json.dumps(held, indent=2) + "\n")
@@ -105,23 +103,10 @@ def write_swap(result: Swap, home: Path, origin: Mapping[str, Any] | None = None
 def show_swap(result: Swap, console: Console) -> None:
     """The tables and what they say, for a terminal."""
     for table in swap_tables(result):
-        console.print(table.rich())
+        console.print(table)
         console.print()
-    for line in _verdict(result):
+    for line in result.verdict():
         console.print(line, soft_wrap=True, markup=False)
-
-
-def _verdict(result: Swap) -> Iterator[str]:
-    """A sentence for each retriever, about the main measure."""
-    measure = result.measures[0]
-    for name in result.columns:
-        gain, kept = result.gain(name, measure), result.kept(name, measure)
-        p = p_text(gain.p)
-        share = "" if name == result.own or kept is None else f", {kept:.0%} of what it is on {result.own}"
-        yield (
-            f"{name}: {result.gain_name} is {gain.difference:+.3f} {measure} "
-            f"(95% interval {gain.low:+.3f} to {gain.high:+.3f}, {p}){share}."
-        )
 
 
 def _spell(value: object) -> str:

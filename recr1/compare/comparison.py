@@ -1,4 +1,4 @@
-"""Each policy against each other on the main measure, against the first on the rest; all corrected as one family."""
+"""The tests of a comparison: all pairs on the main measure, each against the first on the others, one correction."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from recr1.compare.entry import Entry, as_mapping
-from recr1.compare.slices import slice_mapping
+from recr1.compare.policy import ComparedPolicy, as_mapping
 from recr1.evaluate.report import check_same_needs
 from recr1.evaluate.slices import Slice, slices_of
-from recr1.judge.phrases import ALPHA, tone_of
-from recr1.judge.seeds import pooled
+from recr1.judge.difference import ALPHA, Difference, paired_test
 from recr1.judge.stats import (
     LEVEL,
     PERMUTATIONS,
     RESAMPLES,
+    Doubles,
     bootstrap_interval,
     bootstrap_test,
     effect_size,
@@ -29,12 +28,12 @@ from recr1.judge.stats import (
 from recr1.runs.provenance import surroundings
 
 FORMAT = 1
-"""Of `compare.json`; it changes when a name in it does."""
+"""Version of `compare.json`; it changes when a key does."""
 
 
 @dataclass(frozen=True)
-class Difference:
-    """One policy against another on one measure."""
+class PolicyPair:
+    """One policy against another on one measure; one of the `comparisons` of `compare.json`."""
 
     measure: str
     policy: str
@@ -48,7 +47,7 @@ class Difference:
     p_holm: float
     """Corrected for all tests of the comparison."""
     p_bootstrap: float | None
-    """Of the studentised bootstrap, beside it; None where seeds are pooled."""
+    """Of the studentised bootstrap; None if seeds are pooled."""
     effect: float | None
     """Cohen's d of the per-need differences."""
     wins: int
@@ -57,12 +56,17 @@ class Difference:
     test: Literal["randomisation", "seeds and needs"]
 
     @property
-    def real(self) -> bool:
-        """Whether it is called a difference."""
-        return tone_of(self.difference, self.p_holm) != "open"
+    def corrected(self) -> Difference:
+        """The difference, with the corrected p."""
+        return Difference(self.difference, self.low, self.high, self.p_holm, self.wins, self.ties, self.losses)
 
-    def reversed(self) -> Difference:
-        """The same from the other side."""
+    @property
+    def real(self) -> bool:
+        """Whether the difference is clear."""
+        return self.corrected.tone != "open"
+
+    def reversed(self) -> PolicyPair:
+        """The second policy against the first."""
         return replace(
             self,
             policy=self.against,
@@ -77,32 +81,36 @@ class Difference:
 
 
 class Comparison:
-    """Entries on the same needs; the first is what the others are compared with."""
+    """Policies on the same needs; all others are compared with the first."""
 
     def __init__(
-        self, entries: Sequence[Entry], *, category: str | None = None, setting: Mapping[str, Any] | None = None
+        self,
+        policies: Sequence[ComparedPolicy],
+        *,
+        category: str | None = None,
+        setting: Mapping[str, Any] | None = None,
     ) -> None:
-        """Check that the entries fit together.
+        """Check that the policies can be compared.
 
         Args:
-            entries: At least one; the first is usually the raw need.
-            category: The catalog field that needs are sliced by; None takes a usual name where there is one.
-            setting: What all of them were measured with, as `recr1.runs.setting_of` says; None where no recipe says it.
+            policies: At least one; the first is usually the raw need.
+            category: The catalog field to slice needs by; None takes a field with a usual name, if there is one.
+            setting: Task, retriever, k and catalog (`recr1.runs.setting_of`); None without a recipe.
 
         Raises:
-            ValueError: For entries of other needs or measures, or equal labels.
+            ValueError: For different needs or measures, or equal labels.
         """
-        for entry in entries[1:]:
-            check_same_needs(entries[0].first, entry.first)
-        if len({entry.label for entry in entries}) < len(entries):
-            raise ValueError(f"labels must differ: {', '.join(entry.label for entry in entries)}")
-        self.entries, self.seed, self._category = list(entries), entries[0].first.seed, category
+        check_same_needs([policy.first for policy in policies])
+        labels = [policy.label for policy in policies]
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"labels must differ, got {', '.join(labels)}")
+        self.policies, self.seed, self._category = list(policies), policies[0].first.seed, category
         self._setting = dict(setting or {})
 
     @property
     def measures(self) -> list[str]:
         """The names of the measures, the main one first."""
-        return list(self.entries[0].first.values)
+        return list(self.policies[0].first.values)
 
     @property
     def main(self) -> str:
@@ -110,22 +118,22 @@ class Comparison:
         return self.measures[0]
 
     @property
-    def subject(self) -> Entry:
+    def subject(self) -> ComparedPolicy:
         """What the verdict is about: the first trained policy, or else the best of the rivals."""
-        rivals = [entry for entry in self.entries[1:] if not entry.bound] or self.entries
-        trained = [entry for entry in rivals if entry.trained]
-        return trained[0] if trained else max(rivals, key=lambda entry: float(entry.per_need(self.main).mean()))
+        rivals = [policy for policy in self.policies[1:] if not policy.bound] or self.policies
+        trained = [policy for policy in rivals if policy.trained]
+        return trained[0] if trained else max(rivals, key=lambda policy: float(policy.per_need(self.main).mean()))
 
     @cached_property
-    def differences(self) -> list[Difference]:
-        """All that was tested: all pairs on the main measure, each against the first on the others."""
-        first, others = self.entries[0], self.entries[1:]
-        pairs = [(self.main, after, before) for before, after in combinations(self.entries, 2)]
-        pairs += [(measure, other, first) for measure in self.measures[1:] for other in others]
-        found = [self._difference(*pair) for pair in pairs]
+    def pairs(self) -> list[PolicyPair]:
+        """All tests: every pair on the main measure, each policy against the first on the others."""
+        first, others = self.policies[0], self.policies[1:]
+        asked = [(self.main, after, before) for before, after in combinations(self.policies, 2)]
+        asked += [(measure, other, first) for measure in self.measures[1:] for other in others]
+        found = [self._pair(*one) for one in asked]
         single = [place for place, one in enumerate(found) if one.test == "randomisation"]
         if single:
-            differences = np.array([self._per_need(*pairs[place]) for place in single])
+            differences = np.array([_per_need(*asked[place]) for place in single])
             p = randomisation_tests(differences, seed=self.seed, permutations=self.permutations)
             for place, value in zip(single, p, strict=True):
                 found[place] = replace(found[place], p=float(value))
@@ -134,29 +142,31 @@ class Comparison:
 
     @property
     def permutations(self) -> int:
-        """So many that a corrected p can be below 0.001, which takes more the more tests there are."""
-        count, rest = len(self.entries), len(self.measures) - 1
+        """Enough for a corrected p below 0.001, which takes more the more tests there are."""
+        count, rest = len(self.policies), len(self.measures) - 1
         return max(PERMUTATIONS, 1_500 * (count * (count - 1) // 2 + rest * (count - 1)))
 
-    def _per_need(self, measure: str, policy: Entry, against: Entry) -> Any:
-        return policy.per_need(measure) - against.per_need(measure)
+    def _pair(self, measure: str, policy: ComparedPolicy, against: ComparedPolicy) -> PolicyPair:
+        differences = _per_need(measure, policy, against)
+        test = paired_test(policy.by_seed(measure), against.by_seed(measure), seed=self.seed)
+        several = max(len(policy.evaluations), len(against.evaluations)) > 1
+        return PolicyPair(
+            measure,
+            policy.label,
+            against.label,
+            *test[:4],
+            p_holm=1.0,
+            p_bootstrap=None if several else bootstrap_test(differences, seed=self.seed),
+            effect=effect_size(differences),
+            wins=test.wins,
+            ties=test.ties,
+            losses=test.losses,
+            test="seeds and needs" if several else "randomisation",
+        )
 
-    def _difference(self, measure: str, policy: Entry, against: Entry) -> Difference:
-        differences = self._per_need(measure, policy, against)
-        wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
-        counted = (wins, len(differences) - wins - losses, losses)
-        effect = effect_size(differences)
-        names = (measure, policy.label, against.label)
-        if max(len(policy.evaluations), len(against.evaluations)) > 1:
-            over = pooled(policy.by_seed(measure), against.by_seed(measure))
-            return Difference(*names, *over[:4], 1.0, None, effect, *counted, "seeds and needs")
-        interval = bootstrap_interval(differences, seed=self.seed)
-        p_bootstrap = bootstrap_test(differences, seed=self.seed)
-        return Difference(*names, *interval, 1.0, 1.0, p_bootstrap, effect, *counted, "randomisation")
-
-    def difference(self, measure: str, policy: str, against: str) -> Difference:
-        """One that was tested, from either side; raises `KeyError` for one that was not."""
-        for one in self.differences:
+    def pair(self, measure: str, policy: str, against: str) -> PolicyPair:
+        """One pair that was tested, from either side; raises `KeyError` if it was not."""
+        for one in self.pairs:
             if (one.measure, one.policy, one.against) == (measure, policy, against):
                 return one
             if (one.measure, one.policy, one.against) == (measure, against, policy):
@@ -165,36 +175,57 @@ class Comparison:
 
     @cached_property
     def slices(self) -> list[Slice]:
-        """Parts of the needs."""
-        return slices_of(self.entries[0].first.env.task, self.entries[0].first.needs, self._category)
+        """Groups of needs."""
+        return slices_of(self.policies[0].first.env.task, self.policies[0].first.needs, self._category)
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """Every number that `compare.json` holds, but for the sentences."""
-        first = self.entries[0].first
+        """The content of `compare.json`, without the sentences."""
+        first = self.policies[0].first
         return {
             "format": FORMAT,
             "split": first.split,
             "k": first.env.k,
             "measures": self.measures,
             "main": self.main,
-            "first": self.entries[0].label,
+            "first": self.policies[0].label,
             "subject": self.subject.label,
             "setting": self._setting,
             "needs": [need.id for need in first.needs],
             "texts": [need.text for need in first.needs],
-            "policies": {entry.label: as_mapping(entry, self.seed) for entry in self.entries},
-            "comparisons": [asdict(one) for one in self.differences],
-            "slices": [slice_mapping(part, self.entries, self.main, self.seed) for part in self.slices],
+            "policies": {policy.label: as_mapping(policy, self.seed) for policy in self.policies},
+            "comparisons": [asdict(one) for one in self.pairs],
+            "slices": [self._slice(part) for part in self.slices],
             "settings": {
                 "seed": self.seed,
                 "level": LEVEL,
                 "alpha": ALPHA,
                 "resamples": RESAMPLES,
                 "permutations": self.permutations,
-                "tests": len(self.differences),
+                "tests": len(self.pairs),
                 "retriever": type(first.env.retriever).__name__,
                 "catalog": first.env.task.catalog.fingerprint,
             },
             "versions": surroundings()["versions"],
         }
+
+    def _slice(self, part: Slice) -> dict[str, Any]:
+        """Each policy's mean on a slice and its difference to the first, each with an interval."""
+        means = {policy.label: policy.per_need(self.main)[part.rows] for policy in self.policies}
+        base, *others = means
+        differences = {label: means[label] - means[base] for label in others}
+        return {
+            "by": part.by,
+            "name": part.name,
+            "needs": len(part.rows),
+            "rows": part.rows.tolist(),
+            "policies": self._intervals(means),
+            "differences": self._intervals(differences),
+        }
+
+    def _intervals(self, values: Mapping[str, Doubles]) -> dict[str, dict[str, float]]:
+        return {label: bootstrap_interval(values_N, seed=self.seed)._asdict() for label, values_N in values.items()}
+
+
+def _per_need(measure: str, policy: ComparedPolicy, against: ComparedPolicy) -> Doubles:
+    return policy.per_need(measure) - against.per_need(measure)

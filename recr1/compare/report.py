@@ -1,19 +1,153 @@
-"""The files of a comparison."""
+"""A comparison for people and for tools: the tables, the verdict and the files.
+
+The tables are made from the content of `compare.json`, so that a report shows those that the command printed.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from recr1.compare.comparison import Comparison
-from recr1.compare.tables import tables_of
-from recr1.compare.verdict import verdict, verdicts
-from recr1.evaluate import Table
+from recr1.compare.policy import ComparedPolicy
+from recr1.judge.difference import CONCLUSIONS, RAW_NEED, Tone, difference_cell, listed, mean_cell, statement
+from recr1.judge.stats import LEVEL
+from recr1.judge.table import Table
 from recr1.runs import write_text, writing
+
+Held = Mapping[str, Any]
+"""The content of `compare.json`, or a part of it."""
+
+
+def tables_of(held: Held) -> list[Table]:
+    """The measures with their tests, the costs and the slices, from `compare.json`; `KeyError` if a key is missing."""
+    return [_measured(held), _costs(held), *_sliced(held)]
+
+
+def _measured(held: Held) -> Table:
+    first, main = held["first"], held["main"]
+    header = ["", *held["measures"], "won/tied/lost", "effect"]
+    rows = []
+    for label, policy in held["policies"].items():
+        tests = {} if label == first else _tests(held, label)
+        cells = [
+            mean_cell(policy["measures"][measure], tests[measure]["p_holm"] if tests else None)
+            for measure in held["measures"]
+        ]
+        outcome, effect = _outcome(tests[main], label) if tests else ("", "")
+        rows.append([_name(label, policy), *cells, outcome, effect])
+    title = f"{held['split']}: {len(held['needs'])} needs, each policy against {first}"
+    return Table(title, header, rows, [_note(held), *_own_notes(held["policies"])])
+
+
+def _tests(held: Held, label: str) -> dict[str, Held]:
+    """Measure -> the test of a policy against the first, whichever of the two it is about."""
+    pair = {label, held["first"]}
+    return {one["measure"]: one for one in held["comparisons"] if {one["policy"], one["against"]} == pair}
+
+
+def _outcome(test: Held, label: str) -> tuple[str, str]:
+    sides = ("wins", "losses") if test["policy"] == label else ("losses", "wins")
+    sign = 1 if test["policy"] == label else -1
+    effect = "" if test["effect"] is None else f"{sign * test['effect']:+.2f}"
+    return f"{test[sides[0]]}/{test['ties']}/{test[sides[1]]}", effect
+
+
+def _name(label: str, policy: Held) -> str:
+    name = f"{label} ({policy['seeds']} seeds)" if policy["seeds"] > 1 else label
+    return f"{name} *" if policy["bound"] else name
+
+
+def _note(held: Held) -> str:
+    first = held["first"]
+    return (
+        f"Means with {LEVEL:.0%} intervals: bootstrap over needs; with several seeds, over needs and seeds. p: "
+        f"two-sided paired test against {first}, corrected (Holm) for all {held['settings']['tests']} tests of this "
+        f"comparison. won/tied/lost, effect (Cohen's d): needs against {first} in {held['main']}. *: reads the "
+        "answers; an upper bound, not a rival."
+    )
+
+
+def _own_notes(policies: Held) -> Iterator[str]:
+    seeing = [f"{label}: {', '.join(policy['sees'])}" for label, policy in policies.items() if policy["sees"]]
+    if seeing:
+        yield f"Input beside the need: {'; '.join(seeing)}."
+    yield from (f"{label}: {note}." for label, policy in policies.items() for note in policy["notes"])
+
+
+def _costs(held: Held) -> Table:
+    header = ["", "ms", "tokens read", "tokens written", "words", "invalid", "no hits", "setup s", "setup tokens"]
+    rows = []
+    for label, policy in held["policies"].items():
+        cost, behaviour = policy["cost"], policy["behaviour"]
+        rows.append(
+            [
+                _name(label, policy),
+                f"{cost['milliseconds']:.2f}",
+                f"{cost['tokens_read']:.1f}",
+                f"{cost['tokens_written']:.1f}",
+                f"{behaviour['query_words']:.1f}",
+                f"{behaviour['invalid']:.1%}",
+                f"{behaviour['no_hits']:.1%}",
+                f"{cost['setup_seconds']:.1f}",
+                str(cost["setup_tokens"]),
+            ]
+        )
+    note = (
+        "Per query, on this machine, in batches: milliseconds to write it, with the searches that the policy itself "
+        "makes (not the final one), and tokens of language models. setup: once, before the first query; without "
+        "training."
+    )
+    return Table("What a query costs", header, rows, [note])
+
+
+def _sliced(held: Held) -> Iterator[Table]:
+    if not held["slices"]:
+        return
+    labels = list(dict.fromkeys([held["first"], held["subject"]]))
+    rows = []
+    for part in held["slices"]:
+        levels = [mean_cell(part["policies"][label]) for label in labels]
+        gained = [difference_cell(part["differences"][label]) for label in labels[1:]]
+        rows.append([f"{part['by']}: {part['name']}", str(part["needs"]), *levels, *gained])
+    note = (
+        f"{LEVEL:.0%} intervals over the needs of each slice; slices are not tested. Those of the other policies "
+        "are in compare.json."
+    )
+    yield Table(f"{held['main']} by slices", ["slice", "needs", *labels, *(["gain"] * len(labels[1:]))], rows, [note])
+
+
+def verdict(comparison: Comparison) -> str:
+    """The sentence about the trained policy; without one, about the best of the rivals."""
+    return _sentence(comparison, comparison.subject)
+
+
+def verdicts(comparison: Comparison) -> dict[str, str]:
+    """A sentence for each policy but the first, which all are compared with, and the upper bounds."""
+    rivals = [policy for policy in comparison.policies[1:] if not policy.bound]
+    return {policy.label: _sentence(comparison, policy) for policy in rivals}
+
+
+def _sentence(comparison: Comparison, policy: ComparedPolicy) -> str:
+    first, main = comparison.policies[0], comparison.main
+    if policy is first:
+        return f"{policy.label}: there is no policy to compare it with."
+    name = RAW_NEED if first.label == "raw" else first.label
+    against_first = comparison.pair(main, policy.label, first.label).corrected
+    by_tone: dict[Tone, list[str]] = {"good": [], "open": [], "bad": []}
+    for other in comparison.policies[1:]:
+        if other is not policy:
+            shown = f"{other.label} (which reads the answers)" if other.bound else other.label
+            by_tone[comparison.pair(main, policy.label, other.label).corrected.tone].append(shown)
+    links: dict[Tone, str] = {"good": "than", "bad": "than", "open": "from"}
+    rest = [f"{CONCLUSIONS[tone]} {links[tone]} {listed(names)}" for tone, names in by_tone.items() if names]
+    return "; ".join([statement(policy.label, name, main, against_first), *rest]) + "."
 
 
 def tables(comparison: Comparison) -> list[Table]:
-    """The measures and their tests, what it costs, and the slices."""
+    """The measures with their tests, the costs, and the slices."""
     return tables_of(comparison.summary)
 
 
@@ -25,15 +159,11 @@ def write(comparison: Comparison, folder: str | Path) -> Path:
     """
     out = Path(folder)
     summary = comparison.summary | {"verdict": verdict(comparison), "verdicts": verdicts(comparison)}
+    said = "\n".join(f"- {sentence}" for sentence in verdicts(comparison).values())
+    drawn = "\n".join(table.markdown() for table in tables(comparison))
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "compare.json", json.dumps(summary) + "\n")
-        write_text(out / "compare.md", markdown(comparison))
+        text = f"# Comparison\n\n**{verdict(comparison)}**\n\n{drawn}\n## In words\n\n{said}\n"
+        write_text(out / "compare.md", text)
     return out
-
-
-def markdown(comparison: Comparison) -> str:
-    """The page."""
-    said = "\n".join(f"- {label}: {sentence}" for label, sentence in verdicts(comparison).items())
-    drawn = "\n".join(table.markdown() for table in tables(comparison))
-    return f"# Comparison\n\n**{verdict(comparison)}**\n\n{drawn}\n## In words\n\n{said}\n"

@@ -15,7 +15,8 @@ from recr1.baselines.access import prepare
 from recr1.env import ContractError, Environment, Step, chat_with, known_share, words
 from recr1.errors import UserError
 from recr1.evaluate.references import AGAIN, CHUNK, Progress, References, find_references
-from recr1.judge.stats import LEVEL, PERMUTATIONS, RESAMPLES, Doubles, bootstrap_interval, compare, standard_error
+from recr1.judge.difference import paired_test
+from recr1.judge.stats import LEVEL, PERMUTATIONS, RESAMPLES, Doubles, bootstrap_interval, standard_error
 from recr1.policies.base import Policy, format_of
 from recr1.runs.provenance import surroundings
 from retrievers.base import Floats, Hits
@@ -160,7 +161,7 @@ class Evaluation:
         }
         return {
             **{name: bootstrap_interval(values, seed=self.seed)._asdict() for name, values in systems.items()},
-            "versus_floor": compare(policy, floor, seed=self.seed)._asdict(),
+            "versus_floor": paired_test(policy, floor, seed=self.seed)._asdict(),
         }
 
 

@@ -1,4 +1,4 @@
-"""Slices: parts of the needs that may go differently, the same ones in curves, comparisons and reports."""
+"""Slices: groups of needs, such as long or short ones; the same in curves, comparisons and reports."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recr1.errors import UserError
-from recr1.evaluate.popularity import fame_of
-from recr1.tasks.base import Task
+from recr1.tasks.base import Task, needs_of
+from retrievers.base import Catalog
 from rewards.base import Need, Qrels
+from rewards.columns import events_of
 
 Bins: TypeAlias = Sequence[tuple[int, int | None]]
-"""From the first number to the second, both included; the last has no end."""
+"""Ranges of integers, both ends included; None is no upper end."""
 
 WORDS: Bins = ((1, 2), (3, 5), (6, 10), (11, None))
 """Words of the need."""
@@ -24,13 +25,13 @@ RELEVANT: Bins = ((1, 1), (2, 5), (6, 20), (21, None))
 """Items that are relevant to it."""
 
 CATEGORIES = ("category", "categories", "product_type", "product_class", "department", "kind", "genre")
-"""Usual names of the field that slices are made of, where none is named; capitals do not count."""
+"""Usual names of a category field, tried in this order if none is named; case is ignored."""
 MOST = 12
-"""Categories that are shown, the largest ones; the rest are counted together."""
+"""The most categories that are shown, the largest; the rest are one slice."""
 SMALLEST = 5
-"""A slice of fewer needs says nothing, and is left out."""
+"""A slice of fewer needs is left out."""
 LONGEST = 60
-"""Letters of a category; what is longer is text."""
+"""Characters of a category; a longer value is text."""
 NONE, REST = "(none)", "(other)"
 
 
@@ -45,60 +46,97 @@ class Slice:
 
 
 def slices_of(task: Task, needs: Sequence[Need], category: str | None = None) -> list[Slice]:
-    """The slices of some needs; a way of slicing that puts all needs into one is left out.
+    """The slices of some needs; a criterion that puts all needs into one slice is left out.
 
     - "need length": words of the need;
     - "relevant items": how many items the answer key grades above 0;
-    - "popularity", or "training" for a catalog without interactions: "head", "tail" or "unseen", see `fame_of`;
+    - "popularity", or "training" for a catalog without interactions: "head", "tail" or "unseen", see `popularity_of`;
     - the category field, of the first item of the highest grade.
 
     Raises:
         UserError: For a category field that the catalog does not have.
     """
     qrels = [task.qrels[need.id] for need in needs]
-    ways = [by_length([need.text for need in needs]), by_relevant([key.positives for key in qrels])]
-    if found := fame_of(task, qrels):
-        ways.append(found)
+    criteria = [by_length([need.text for need in needs]), by_relevant([key.positives for key in qrels])]
+    if found := popularity_of(task, qrels):
+        criteria.append(found)
     if field := category_field(list(task.catalog.fields), category, "the catalog"):
-        ways.append((field, largest([_value(task.catalog.fields[field][_best_row(key)]) for key in qrels])))
-    return [part for by, names in ways for part in parted(by, names)]
+        criteria.append((field, largest([_value(task.catalog.fields[field][_best_row(key)]) for key in qrels])))
+    return [part for by, names in criteria for part in parted(by, names)]
 
 
 def kept_of(task: Task, needs: Sequence[Need]) -> list[dict[str, dict[str, str]]]:
     """(N,) what an evaluation keeps of each need, so that a report can slice without the data.
 
-    `fame` holds "head", "tail" or "unseen" under what it was counted in; `fields` what the first item of the highest
-    grade has in each field of the catalog that could be a category: at least two values, and so few that most needs
-    share theirs.
+    `popularity` holds "head", "tail" or "unseen" by what was counted (see `popularity_of`); `fields` the value of the
+    first item of the highest grade in each catalog field that could be a category: at least two values, and at most one
+    for every two needs.
     """
     qrels = [task.qrels[need.id] for need in needs]
     best = [_best_row(key) for key in qrels]
     fields = {name: [_value(column[row]) for row in best] for name, column in task.catalog.fields.items()}
     usable = {name: values for name, values in fields.items() if _is_category(values)}
-    fame = fame_of(task, qrels)
+    counted = popularity_of(task, qrels)
     return [
         {
-            "fame": {fame[0]: fame[1][place]} if fame else {},
+            "popularity": {counted[0]: counted[1][place]} if counted else {},
             "fields": {name: values[place] for name, values in usable.items()},
         }
         for place in range(len(needs))
     ]
 
 
+def popularity_of(task: Task, qrels: Sequence[Qrels]) -> tuple[str, list[str]] | None:
+    """What was counted, and for each answer key "head", "tail" or "unseen"; None if nothing can be counted.
+
+    An item's count is its events in the catalog's interactions ("popularity"), or, for a catalog without interactions,
+    the training needs that it is relevant to ("training"). A need has the count of its most frequent relevant item: 0
+    is "unseen", above the median of the others is "head", the rest is "tail".
+
+    Raises:
+        UserError: If the interactions are not events of a user and a row of the catalog.
+    """
+    if task.catalog.interactions is not None:
+        by, counts_N = "popularity", _events(task.catalog)
+    else:
+        by, counts_N = "training", _targets(task, len(task.catalog))
+    if not counts_N.any():
+        return None
+    most = np.array([counts_N[key.rows_J[key.grades_J > 0]].max(initial=0) for key in qrels])
+    middle = np.median(most[most > 0]) if (most > 0).any() else 0
+    return by, ["unseen" if count == 0 else "head" if count > middle else "tail" for count in most]
+
+
+def _events(catalog: Catalog) -> NDArray[np.int64]:
+    try:
+        return events_of(catalog, "the slicing by head and tail")
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _targets(task: Task, items: int) -> NDArray[np.int64]:
+    """(N,) how many training needs each item is relevant to; 0 if the task has no training needs."""
+    counts_N = np.zeros(items, np.int64)
+    for need in needs_of(task, "train")[0]:
+        key = task.qrels[need.id]
+        counts_N[key.rows_J[key.grades_J > 0]] += 1
+    return counts_N
+
+
 def by_length(texts: Sequence[str]) -> tuple[str, list[str]]:
-    """The slicing by words of the need: what it is called, and the slice of each need."""
+    """By words of the need: the name of the criterion, and the slice of each need."""
     return "need length", [f"{span_of(len(text.split()), WORDS)} words" for text in texts]
 
 
 def by_relevant(counts: Sequence[int]) -> tuple[str, list[str]]:
-    """The slicing by the number of relevant items."""
+    """By the number of relevant items."""
     return "relevant items", [f"{span_of(count, RELEVANT)} relevant" for count in counts]
 
 
 def category_field(fields: Sequence[str], named: str | None, where: str) -> str | None:
-    """The field that is named, or the first with a usual name; None where there is none.
+    """The named field, or the first with a usual name; None if there is none.
 
-    Raises `UserError` for a named one that is not there.
+    Raises `UserError` if the named field does not exist.
     """
     if named is not None and named not in fields:
         raise UserError(f"--category: {where} has no field {named!r}; it has: {', '.join(sorted(fields)) or 'none'}")
@@ -107,30 +145,30 @@ def category_field(fields: Sequence[str], named: str | None, where: str) -> str 
 
 
 def largest(values: Sequence[str]) -> list[str]:
-    """The values, with those of small categories put together."""
+    """The values, with small categories replaced by one name."""
     shown = {name for name, _ in Counter(values).most_common(MOST)}
     return [name if name in shown else REST for name in values]
 
 
 def parted(by: str, names: Sequence[str]) -> list[Slice]:
-    """The slices that the names make, in their order; none where all needs are in one."""
+    """One slice for each name, in order; none if all needs are in one."""
     order = sorted(set(names), key=lambda name: (name in (NONE, REST), _ORDER.get(name, 0), name))
     parts = [Slice(by, name, np.flatnonzero(np.array(names) == name)) for name in order]
     return [part for part in parts if len(part.rows) >= SMALLEST] if len(parts) > 1 else []
 
 
 def within(value: int, low: int, high: int | None) -> bool:
-    """Whether a number lies in a bin."""
+    """Whether a number is in a range."""
     return value >= low and (high is None or value <= high)
 
 
 def span(low: int, high: int | None) -> str:
-    """A bin in figures: "1", "2-5", "21+"."""
+    """A range as text: "1", "2-5", "21+"."""
     return f"{low}+" if high is None else f"{low}-{high}" if high > low else str(low)
 
 
 def span_of(value: int, bins: Bins) -> str:
-    """The bin of a number, in figures; one below all of them counts with the first."""
+    """The range of a number as text; a number below all ranges belongs to the first."""
     return span(*next((part for part in bins if within(value, *part)), bins[0]))
 
 
@@ -152,7 +190,7 @@ def _is_category(values: Sequence[str]) -> bool:
 
 
 def _value(value: object) -> str:
-    """A field as the name of a slice; of a list, its first entry."""
+    """A value of a field as the name of a slice; of a list, its first entry."""
     if isinstance(value, (list, tuple)):
         value = value[0] if value else None
     return NONE if value is None or value == "" else str(value)

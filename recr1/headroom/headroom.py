@@ -1,8 +1,10 @@
-"""What can be learned, before any training: n completions of each need from the starting policy, looked at.
+"""What can be learned, before any training: n completions of each need from the starting policy.
 
-Reinforcement learning makes what a policy writes now and then what it writes mostly. What it never writes in n samples
-is hardly learned, what it always writes leaves nothing to learn, and a group whose rewards are all the same moves no
-weight.
+Reinforcement learning makes good completions of a policy more frequent. What it never writes in n samples is hardly
+learned, what it always writes leaves nothing to learn, and a group whose rewards are all equal has no gradient.
+
+A group of a trainer is G independent completions of one need. The n samples hold C(n, G) such groups; the share of them
+with a property is an unbiased estimate of its probability (a U-statistic: Hoeffding 1948), counted here exactly.
 """
 
 from __future__ import annotations
@@ -10,75 +12,75 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import comb
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recr1.env import Environment
-from recr1.evaluate import Evaluation, Evaluator, bootstrap_interval
+from recr1.evaluate import Evaluation, Evaluator
 from recr1.evaluate.references import AGAIN
-from recr1.headroom.counting import best_of, flat_shares
+from recr1.judge.stats import Doubles, bootstrap_interval
 from recr1.policies.base import Policy
 from retrievers.abilities import max_k_of
 from rewards.abilities import cutoff_of
 from rewards.base import Graded, Search
 
 GROUPS = (2, 4, 8, 12, 16, 24, 32)
-"""Group sizes that are reported, as far as there are samples for them."""
+"""Group sizes that are reported, up to the number of samples."""
 DEPTHS = (1, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
-"""Upper ends of the ranks that are counted together, and the reward depths among which one is suggested."""
+"""Upper ends of the ranges of ranks, and the reward depths that can be suggested."""
 REACH = 0.9
-"""The suggested depth pays this share of the groups that any depth pays."""
+"""The suggested depth rewards at least this share of the groups that the largest depth rewards."""
 GROUP = 8
-"""The group size that the depth is suggested for, where the recipe says none."""
+"""The group size for the suggested depth, if the recipe has none."""
 SHALLOWEST = 5
-"""No shallower one is suggested: a measure of fewer items has few values."""
+"""The smallest depth that is suggested: a measure of fewer items has few values."""
 _QUERIES = 1024
 """Queries in one search to the full depth."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadroomOptions:
-    """What counts as what."""
+    """Limits: what counts as solved, equal and deep."""
 
     solved: float = 0.5
-    """A completion solves its need where its measure is at least this share of the need's ceiling."""
+    """A completion solves its need if its measure is at least this share of the need's ceiling."""
     tolerance: float = 1e-6
-    """Spread of a group's rewards up to which they are the same."""
+    """Rewards of a group that differ by at most this are equal."""
     depth: int = 1000
-    """How deep the first relevant item is looked for; no deeper than the catalog or the retriever goes."""
+    """Items in which the first relevant one is looked for; at most the catalog's size and the retriever's `max_k`."""
     group: int | None = None
-    """The group size that the recipe trains with, where it says."""
+    """The group size of the recipe, if it has one."""
 
 
 @dataclass(frozen=True)
 class Headroom:
-    """What N needs gave in S samples each."""
+    """The completions of N needs, S samples each, and what they found."""
 
     evaluation: Evaluation
     first_ranks: NDArray[np.int64]
-    """(N, S) place, from 1 on, of the first relevant item that each completion found; 0 for none in `depth`."""
+    """(N, S) rank of the first relevant item that each completion found; 0 if there is none in `depth`."""
     depth: int
-    """How deep was looked."""
     options: HeadroomOptions
 
     @property
     def measure(self) -> str:
-        """The main measure: what "solved" is about."""
+        """The first measure, which defines "solved"."""
         return next(iter(self.evaluation.values))
 
     @cached_property
     def solved(self) -> NDArray[np.bool_]:
-        """(N, S) which completions solve their need; none where the ceiling is 0."""
+        """(N, S) which completions solve their need; none if the ceiling is 0."""
         ceiling = self.evaluation.references.ceiling[self.measure][:, None]
-        # Values and ceilings are float32: what equals the share must not fall below it by rounding.
+        # Values and ceilings are float32: rounding must not put an equal value below the share.
         enough: NDArray[np.bool_] = self.evaluation.values[self.measure] >= self.options.solved * (1 - 1e-6) * ceiling
         return enough & (ceiling > 0)
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """Every number that `headroom.json` holds."""
+        """The content of `headroom.json`."""
         evaluation, samples = self.evaluation, self.evaluation.samples
         times = self.solved.sum(axis=1)
         return {
@@ -133,7 +135,7 @@ class Headroom:
         }
 
     def _ranks(self) -> list[dict[str, Any]]:
-        """The histogram of the first relevant item: of all completions, and of the best completion of each need."""
+        """Histogram of the first relevant rank: over completions, and over needs by their best completion."""
         ranks = self.first_ranks
         nearest = np.where(ranks > 0, ranks, self.depth + 1).min(axis=1)
         best = np.where(nearest > self.depth, 0, nearest)
@@ -155,10 +157,10 @@ class Headroom:
         return [*(depth for depth in DEPTHS if depth < self.depth), self.depth]
 
     def _depths(self) -> dict[str, Any]:
-        """How many groups have something relevant within each depth, and the shallowest that pays nearly all of them.
+        """The share of groups that find something relevant within each depth, and the smallest depth for nearly all.
 
-        A group without one has nothing to prefer, so that a deeper reward may make it teach; but the deeper, the less
-        the reward says about the first places.
+        A group that finds nothing has equal rewards, which a deeper reward can change; but the deeper it is, the less a
+        reward says about the first ranks.
         """
         group = min(self.options.group or GROUP, self.evaluation.samples)
         now = self._reward_depth
@@ -178,7 +180,7 @@ class Headroom:
 
     @property
     def _reward_depth(self) -> int:
-        """How many items the rewards look at: the deepest cutoff, or k where none declares one."""
+        """The largest cutoff of the rewards, or k if none has one."""
         cutoffs = [cutoff_of(reward) for reward, _ in self.evaluation.env.rewards]
         return max((cutoff for cutoff in cutoffs if cutoff is not None), default=self.evaluation.env.k)
 
@@ -186,7 +188,7 @@ class Headroom:
         return bootstrap_interval(values_N.astype(np.float64), seed=self.evaluation.seed)._asdict()
 
     def per_need(self) -> list[Mapping[str, Any]]:
-        """What `per_need.jsonl` holds: a line a need."""
+        """The lines of `per_need.jsonl`, one for each need."""
         evaluation = self.evaluation
         references = evaluation.references
         return [
@@ -207,10 +209,10 @@ class Headroom:
 def find_headroom(
     evaluator: Evaluator, policy: Policy, samples: int, options: HeadroomOptions, name: str = "policy"
 ) -> Headroom:
-    """Sample, reward and look.
+    """Sample, reward and search deeper.
 
     Raises:
-        MissingAnswers: When the retriever has no answer to some query, though it was asked again.
+        MissingAnswers: If the retriever does not answer some query after retries.
     """
     evaluation = evaluator(policy, samples=samples, name=name)
     env = evaluation.env
@@ -231,3 +233,49 @@ def _first_ranks(evaluation: Evaluation, depth: int) -> NDArray[np.int64]:
         relevant = graded.grades_BK > 0
         ranks.append(np.where(relevant.any(axis=1), relevant.argmax(axis=1) + 1, 0))
     return np.concatenate(ranks).reshape(len(evaluation.needs), evaluation.samples)
+
+
+def flat_shares(rewards_NS: NDArray[np.floating], group: int, tolerance: float) -> Doubles:
+    """(N,) for each need, the probability that the rewards of a group of its completions are all equal.
+
+    They are equal if the largest exceeds the smallest by at most the tolerance. Each such group is counted once, at its
+    smallest member: if c rewards are within the tolerance above it (equal ones come later in the order), C(c, G - 1)
+    groups begin with it.
+
+    Raises:
+        ValueError: For groups below 2 or above the number of samples.
+    """
+    samples = rewards_NS.shape[1]
+    beginning = _shares(range(samples), group - 1, _groups(samples, group))
+    ordered = np.sort(rewards_NS.astype(np.float64), axis=1)
+    shares = np.empty(len(ordered))
+    for need, rewards_S in enumerate(ordered):
+        within = rewards_S[None, :] - rewards_S[:, None] <= tolerance
+        later = np.triu(within, 1).sum(axis=1)
+        shares[need] = beginning[later].sum()
+    return shares
+
+
+def best_of(values_NS: NDArray[np.floating], group: int) -> Doubles:
+    """(N,) for each need, the expected best of a group of its completions.
+
+    In rising order, the value at place i (from 0) is the best of C(i, G - 1) groups.
+
+    Raises:
+        ValueError: For groups below 1 or above the number of samples.
+    """
+    samples = values_NS.shape[1]
+    weights = _shares(range(samples), group - 1, _groups(samples, group, least=1))
+    best: Doubles = np.sort(values_NS.astype(np.float64), axis=1) @ weights
+    return best
+
+
+def _groups(samples: int, group: int, least: int = 2) -> int:
+    if not least <= group <= samples:
+        raise ValueError(f"the group size must be from {least} to {samples} (the samples), got {group}")
+    return comb(samples, group)
+
+
+def _shares(places: range, chosen: int, groups: int) -> Doubles:
+    # Integers until the division: C(1000, 32) is beyond what a float holds exactly.
+    return np.array([comb(place, chosen) / groups for place in places])

@@ -1,4 +1,4 @@
-"""Headroom for people: four tables, what they say in plain words, and the files."""
+"""Headroom for people: four tables, what follows from them, and the files."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recr1.evaluate import Table
-from recr1.evaluate.report import cell
 from recr1.headroom.headroom import REACH, Headroom
+from recr1.judge.difference import mean_cell
+from recr1.judge.table import Table
 from recr1.runs import write_text, writing
 
 MANY = 0.5
-"""A share of needs, or of groups, that is worth a word of advice."""
+"""From this share of needs or groups on, advice is given."""
 SOME = 0.1
-"""A share of completions that is."""
+"""The same for a share of completions."""
 
 
 def tables(headroom: Headroom) -> list[Table]:
-    """What is reached, how often needs are solved, what groups would be like, and where relevant items stand."""
+    """Levels, how often needs are solved, groups of completions, and the ranks of relevant items."""
     return [_reached(headroom), _solved(headroom), _groups(headroom), _ranks(headroom)]
 
 
@@ -29,8 +29,8 @@ def _reached(headroom: Headroom) -> Table:
     rows = [
         [
             label,
-            *(cell(bounds[row]) for bounds in summary["measures"].values()),
-            cell(summary["reward"][row]) if row in summary["reward"] else "",
+            *(mean_cell(bounds[row]) for bounds in summary["measures"].values()),
+            mean_cell(summary["reward"][row]) if row in summary["reward"] else "",
         ]
         for row, label in labels.items()
     ]
@@ -41,13 +41,9 @@ def _reached(headroom: Headroom) -> Table:
 
 def _solved(headroom: Headroom) -> Table:
     solved, samples = headroom.summary["solved"], headroom.evaluation.samples
-    said = {
-        "always": f"by all {samples}",
-        "sometimes": f"by 1 to {samples - 1}",
-        "never": "by none",
-    }
-    rows = [[name, meaning, _share(solved[name])] for name, meaning in said.items()]
-    note = f"A completion solves its need with at least {solved['at']:g} of the need's ceiling in {headroom.measure}."
+    meanings = {"always": f"by all {samples}", "sometimes": f"by 1 to {samples - 1}", "never": "by none"}
+    rows = [[name, meaning, _share(solved[name])] for name, meaning in meanings.items()]
+    note = f"A completion solves its need if {headroom.measure} is at least {solved['at']:g} of the need's ceiling."
     return Table("Needs that are solved", ["", "completions", "share of needs"], rows, [note])
 
 
@@ -55,14 +51,14 @@ def _groups(headroom: Headroom) -> Table:
     summary = headroom.summary
     own = summary["settings"]["group"]
     rows = [
-        [f"{size}{' (the recipe)' if str(own) == size else ''}", _share(group["flat"]), cell(group["best"])]
+        [f"{size}{' (the recipe)' if str(own) == size else ''}", _share(group["flat"]), mean_cell(group["best"])]
         for size, group in summary["groups"].items()
     ]
     note = (
-        "no spread: the expected share of groups whose rewards are all the same, which teach nothing. Counted over all "
-        "groups that the samples hold."
+        "equal rewards: the expected share of groups whose rewards are all equal, which teach nothing. Counted over "
+        "all groups that the samples hold."
     )
-    return Table("Groups", ["completions", "no spread", f"best {headroom.measure}"], rows, [note])
+    return Table("Groups", ["group size", "equal rewards", f"best {headroom.measure}"], rows, [note])
 
 
 def _ranks(headroom: Headroom) -> Table:
@@ -70,7 +66,7 @@ def _ranks(headroom: Headroom) -> Table:
         [_place(row, headroom.depth), f"{row['completions']:.1%}", f"{row['needs']:.1%}"]
         for row in headroom.summary["ranks"]
     ]
-    header = ["rank", "share of completions", "share of needs, their best completion"]
+    header = ["rank", "share of completions", "share of needs (best completion)"]
     return Table("The first relevant item", header, rows)
 
 
@@ -81,12 +77,12 @@ def _place(row: dict[str, Any], depth: int) -> str:
 
 
 def _share(numbers: dict[str, float]) -> str:
-    return "{mean:.1%}\n[{low:.1%}-{high:.1%}]".format(**numbers)
+    return mean_cell(numbers, spec=".1%")
 
 
 def verdicts(headroom: Headroom) -> list[str]:
-    """What the numbers mean, a sentence or two each."""
-    parts = (_gain(headroom), _never(headroom), _always(headroom), _flat(headroom), _deep(headroom), _faults(headroom))
+    """What follows from the numbers, a sentence or two each."""
+    parts = (_gain(headroom), _never(headroom), _always(headroom), _flat(headroom), _deep(headroom), _invalid(headroom))
     return [sentence for part in parts for sentence in part]
 
 
@@ -96,14 +92,14 @@ def _gain(headroom: Headroom) -> Iterator[str]:
         headroom.summary["measures"][measure][row]["mean"] for row in ("floor", "mean", "best", "ceiling")
     )
     yield (
-        f"{measure} is {mean:.3f} on average and {best:.3f} with the best of {samples} samples: {best - mean:+.3f} is "
-        f"there to be learned from what the policy writes already, and another {max(ceiling - best, 0):.3f} to the "
-        "ceiling needs queries that it does not write yet."
+        f"{measure} is {mean:.3f} on average and {best:.3f} with the best of {samples} samples: {best - mean:+.3f} can "
+        f"be learned from queries that the policy already writes. Another {max(ceiling - best, 0):.3f} to the ceiling "
+        "needs queries that it does not write yet."
     )
     if best < floor:
         yield (
             f"Even the best of {samples} samples is below the floor of {floor:.3f}: the raw need is a better query "
-            "than what the policy writes. Begin with a warm start, or with another prompt or model."
+            "than the policy's. Start with supervised training (a warm start), another prompt or another model."
         )
 
 
@@ -112,15 +108,15 @@ def _never(headroom: Headroom) -> Iterator[str]:
     never = solved["never"]["mean"]
     if never:
         advice = (
-            "most needs give no example of success to learn from: warm-start the policy, or pay for less (a deeper or "
-            "smoother measure)"
+            "most needs give no example of success. Start with supervised training (a warm start), or reward less "
+            "(a deeper or smoother measure)"
             if never >= MANY
-            else "they are learned, if at all, from needs like them"
+            else "the policy can learn them only from similar needs"
         )
         yield f"{never:.0%} of needs are never solved in {samples} samples: {advice}."
     if solved["unsolvable"]:
         yield (
-            f"{solved['unsolvable']:.0%} of needs have a ceiling of 0: not even queries made from their answer key "
+            f"{solved['unsolvable']:.0%} of needs have a ceiling of 0: not even queries from their answer key "
             "find anything relevant. See `recr1 doctor`."
         )
 
@@ -128,14 +124,14 @@ def _never(headroom: Headroom) -> Iterator[str]:
 def _always(headroom: Headroom) -> Iterator[str]:
     always = headroom.summary["solved"]["always"]["mean"]
     if always:
-        advice = ": harder needs would teach more" if always >= MANY else ""
-        yield f"{always:.0%} of needs are always solved, and have little left to teach{advice}."
+        advice = ": use harder needs" if always >= MANY else ""
+        yield f"{always:.0%} of needs are always solved; little can be learned from them{advice}."
 
 
 def _flat(headroom: Headroom) -> Iterator[str]:
     groups, own = headroom.summary["groups"], headroom.options.group
     if own and str(own) not in groups:
-        yield f"The recipe's groups of {own} need at least {own} samples to be counted: say --samples {own}."
+        yield f"The recipe's group size is {own}, which needs at least {own} samples: use --samples {own}."
     elif own:
         flat, largest = groups[str(own)]["flat"]["mean"], list(groups)[-1]
         more = (
@@ -144,31 +140,31 @@ def _flat(headroom: Headroom) -> Iterator[str]:
             else ""
         )
         advice = ": replace such groups (`trainer.resample`) or sample larger ones" if flat >= MANY else ""
-        yield f"{flat:.0%} of the recipe's groups of {own} would have no spread and teach nothing{more}{advice}."
+        yield f"{flat:.0%} of the recipe's groups of {own} would have equal rewards and teach nothing{more}{advice}."
 
 
 def _deep(headroom: Headroom) -> Iterator[str]:
     depth = headroom.summary["depth"]
     now, suggested, group, paid = depth["now"], depth["suggested"], depth["group"], depth["groups"]
     if suggested is None:
-        yield f"No completion found anything relevant in {headroom.depth} items: no depth of the reward helps."
+        yield f"No completion found anything relevant in {headroom.depth} items: a deeper reward does not help."
         return
-    here = f"The rewards look at {now} items, within which {paid[str(now)]:.0%} of groups of {group} find something"
+    here = f"The rewards use {now} items, within which {paid[str(now)]:.0%} of groups of {group} find something"
     if suggested > now:
         yield (
             f"{here} relevant; within {suggested} it is {paid[str(suggested)]:.0%}. A reward of depth k = {suggested} "
-            f"would pay {REACH:.0%} of the groups that any depth up to {headroom.depth} pays."
+            f"would reward {REACH:.0%} of the groups that any depth up to {headroom.depth} rewards."
         )
     else:
         yield f"{here} relevant: that is deep enough (k = {suggested} would do)."
 
 
-def _faults(headroom: Headroom) -> Iterator[str]:
+def _invalid(headroom: Headroom) -> Iterator[str]:
     summary = headroom.summary
     if summary["invalid"] >= SOME:
         reason, share = max(summary["invalid_reasons"].items(), key=lambda item: item[1])
         yield (
-            f"{summary['invalid']:.0%} of completions are no query, most often '{reason}' ({share:.0%}): a simpler "
+            f"{summary['invalid']:.0%} of completions are invalid, most often '{reason}' ({share:.0%}): a simpler "
             "format or a warm start saves the steps in which training would only learn the format."
         )
     if summary["no_hits"] >= SOME:

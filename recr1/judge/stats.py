@@ -1,8 +1,8 @@
-"""Is a difference real: bootstrap intervals and the paired randomisation test, both seeded and vectorised.
+"""Bootstrap intervals, the paired randomisation test and their like, seeded and vectorised.
 
-Needs are the unit of chance: an interval says how far the mean would move with other needs of the same kind, and the
-test asks how often swapping the two systems on needs at random would show as large a difference (Smucker, Allan and
-Carterette, CIKM 2007, find it fit for retrieval measures).
+Chance is in the needs: an interval says how far the mean would move with other needs of the same kind, and the test
+asks how often a random swap of the two systems on each need gives a difference as large (Smucker, Allan and Carterette,
+CIKM 2007, recommend it for retrieval measures).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Doubles = NDArray[np.float64]
 
 LEVEL, RESAMPLES, PERMUTATIONS = 0.95, 2_000, 10_000
 _BLOCK = 4_000_000
-"""Random numbers drawn at a time: 32 MB of them."""
+"""Random numbers drawn at a time: 32 MB."""
 
 
 class Interval(NamedTuple):
@@ -28,27 +28,12 @@ class Interval(NamedTuple):
     high: float
 
 
-class Comparison(NamedTuple):
-    """One system against another on the same needs."""
-
-    difference: float
-    """Mean of the first minus mean of the second."""
-    low: float
-    high: float
-    """Bounds of the difference's bootstrap interval."""
-    p: float
-    """Two-sided, of the paired randomisation test; never 0."""
-    wins: int
-    ties: int
-    losses: int
-
-
 def bootstrap_interval(
     values_N: NDArray[np.floating], *, seed: int, level: float = LEVEL, resamples: int = RESAMPLES
 ) -> Interval:
     """The mean of N values with its percentile bootstrap interval (Efron and Tibshirani 1993, chapter 13).
 
-    Raises `ValueError` for no values, or one that is not finite.
+    Raises `ValueError` for no values, or a value that is not finite.
     """
     values = _checked(values_N)
     rng = np.random.default_rng(seed)
@@ -61,7 +46,7 @@ def bootstrap_interval(
 
 
 def standard_error(values_N: NDArray[np.floating]) -> float:
-    """Of the mean of N values: their standard deviation (over N - 1) by the square root of N; NaN of a single value."""
+    """Standard error of the mean of N values, from their standard deviation over N - 1; NaN for a single value."""
     values = _checked(values_N)
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
@@ -70,7 +55,7 @@ def randomisation_test(differences_N: NDArray[np.floating], *, seed: int, permut
     """Two-sided p that the mean of N paired differences is 0, by flipping their signs at random.
 
     The observed signs count as one of the permutations, (1 + as large) / (1 + permutations), so that p is never 0 and
-    the test never claims more than its level (Phipson and Smyth 2010). 1.0 where no difference is other than 0.
+    the test never claims more than its level (Phipson and Smyth 2010). 1.0 if all differences are 0.
     """
     values = _checked(differences_N)
     return float(randomisation_tests(values[np.newaxis], seed=seed, permutations=permutations)[0])
@@ -98,9 +83,9 @@ def randomisation_tests(
 def bootstrap_test(differences_N: NDArray[np.floating], *, seed: int, resamples: int = PERMUTATIONS) -> float:
     """Two-sided p that the mean of N paired differences is 0, by the studentised bootstrap.
 
-    Resamples are drawn from the differences as they would be without an effect, moved to mean 0, and their t compared
-    with the observed one (Efron and Tibshirani 1993, chapter 16.4; for retrieval measures Sakai, SIGIR 2006). 1.0 where
-    no difference is other than 0, and no smaller than 1 / (1 + resamples).
+    Resamples are drawn from the differences moved to mean 0, as they would be without an effect, and their t is
+    compared with the observed one (Efron and Tibshirani 1993, chapter 16.4; for retrieval measures Sakai, SIGIR 2006).
+    1.0 if all differences are 0, and never below 1 / (1 + resamples).
     """
     values = _checked(differences_N)
     if not values.any():
@@ -115,10 +100,9 @@ def bootstrap_test(differences_N: NDArray[np.floating], *, seed: int, resamples:
 
 
 def effect_size(differences_N: NDArray[np.floating]) -> float | None:
-    """Cohen's d of N paired differences: their mean by their standard deviation (over N - 1).
+    """Cohen's d of N paired differences: their mean divided by their standard deviation (over N - 1).
 
-    0.2 is called small, 0.5 medium, 0.8 large. 0 where no difference is other than 0; None where all of them are equal,
-    or there is only one.
+    0.2 is called small, 0.5 medium, 0.8 large. 0 if all differences are 0; None if they are equal and not 0.
     """
     values = _checked(differences_N)
     if not values.any():
@@ -128,7 +112,7 @@ def effect_size(differences_N: NDArray[np.floating]) -> float | None:
 
 
 def holm(p_C: NDArray[np.floating] | Sequence[float]) -> Doubles:
-    """(C,) p-values corrected for being C: all below 0.05 are claimed with at most 0.05 risk of any false claim.
+    """(C,) p values corrected for C tests: the risk of any false claim among those below 0.05 is at most 0.05.
 
     Holm 1979: the smallest times C, the next times C - 1, and so on, none below the one before it and none above 1.
     """
@@ -140,28 +124,12 @@ def holm(p_C: NDArray[np.floating] | Sequence[float]) -> Doubles:
     return corrected
 
 
-def compare(first_N: NDArray[np.floating], second_N: NDArray[np.floating], *, seed: int) -> Comparison:
-    """How the first system does against the second on the same N needs, in the same order."""
-    if len(first_N) != len(second_N):
-        raise ValueError(f"a paired comparison of {len(first_N)} needs with {len(second_N)}")
-    differences = np.asarray(first_N, np.float64) - np.asarray(second_N, np.float64)
-    interval = bootstrap_interval(differences, seed=seed)
-    wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
-    p = randomisation_test(differences, seed=seed)
-    return Comparison(*interval, p, wins, len(differences) - wins - losses, losses)
-
-
-def p_text(p: float) -> str:
-    """A p value in words that fit a sentence."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
 def _checked(values_N: NDArray[np.floating]) -> Doubles:
     values: Doubles = np.asarray(values_N, np.float64)
     if values.ndim != 1 or not len(values):
-        raise ValueError(f"statistics need a list of at least one value, not an array of shape {values.shape}")
+        raise ValueError(f"statistics need a list of at least one value, got an array of shape {values.shape}")
     if not np.isfinite(values).all():
-        raise ValueError("statistics of a value that is not finite")
+        raise ValueError("a value is not finite")
     return values
 
 
@@ -172,7 +140,7 @@ def _blocks(total: int, values_N: Doubles) -> Iterator[int]:
 
 
 def _student(values_RN: Doubles, centre: float) -> Doubles:
-    """(R,) how many standard errors each mean is away from the centre; endless where the values are all alike."""
+    """(R,) how many standard errors each mean is from the centre; infinite if the values are all equal."""
     size = values_RN.shape[1]
     errors = values_RN.std(axis=1, ddof=1) / np.sqrt(size) if size > 1 else np.zeros(len(values_RN))
     away = values_RN.mean(axis=1) - centre

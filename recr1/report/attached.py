@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recr1.compare.tables import tables_of as compare_tables
+from recr1.compare.report import tables_of as compare_tables
 from recr1.errors import RunError
-from recr1.evaluate import Table
+from recr1.judge.table import Table
 from recr1.report import figures
 from recr1.report.drawing import Figure
 from recr1.report.pool import Group
 from recr1.report.source import Kept, Source
+from recr1.rescore import TRAINING, sentences
 from recr1.rescore.result import tables_of as rescore_tables
-from recr1.rescore.written import TRAINING
 from recr1.runs import of_run, other_policy, other_setting
-from recr1.swap.swap import swap_tables_of
+from recr1.swap import swap_tables_of
 
 COMPARED = (
     "The first row is what all others are tested against, on the same needs. Read the interval before the mean; a p of "
@@ -155,7 +155,7 @@ def _rescore(run: Source, kept: Kept) -> Attached:
         run.name,
         kept.file,
         f"Rescored with {other}",
-        held["notes"],
+        [*sentences(held["results"]), *held["notes"]],
         RESCORED,
         [*other_policy(held.get("origin") or {}, run.facts), *_written_since(run, held["results"])],
         rescore_tables(held["results"]),

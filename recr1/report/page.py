@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from recr1.evaluate.report import Table
+from recr1.judge.table import Table
 from recr1.report import attached, drawing, figures, tables
 from recr1.report.attached import Attached
 from recr1.report.card import Card, card

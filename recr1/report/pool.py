@@ -1,4 +1,4 @@
-"""Runs that belong together: the same recipe with other seeds, taken as one."""
+"""Runs of one recipe with different seeds, pooled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from recr1.judge.stats import Doubles, bootstrap_interval, compare
+from recr1.judge.difference import paired_test
+from recr1.judge.seeds import mean_interval
+from recr1.judge.stats import Doubles
 from recr1.report.source import SPLITS, Judged, Source
 
 ASIDE = ("seed", "log")
@@ -38,9 +40,14 @@ class Pooled:
         """Of intervals and tests."""
         return int(self.first.summary["settings"]["seed"])
 
+    def by_run(self, measure: str, system: str = "policy") -> Doubles:
+        """(S, N) a measure of each run on each need; of floor and ceiling (1, N), which do not depend on the seed."""
+        values_SN = np.array([run.values(measure, system) for run in self.runs])
+        return values_SN if system == "policy" else values_SN.mean(axis=0, keepdims=True)
+
     def values(self, measure: str, system: str = "policy") -> Doubles:
         """(N,) a measure on each need, its mean over the runs."""
-        means: Doubles = np.mean([run.values(measure, system) for run in self.runs], axis=0)
+        means: Doubles = self.by_run(measure, system).mean(axis=0)
         return means
 
     @cached_property
@@ -51,10 +58,10 @@ class Pooled:
         return {measure: self._measured(measure) for measure in self.first.measures}
 
     def _measured(self, measure: str) -> dict[str, Any]:
-        systems = {system: self.values(measure, system) for system in ("floor", "policy", "ceiling")}
-        test = compare(systems["policy"], systems["floor"], seed=self.seed)
-        bounds = {name: bootstrap_interval(values, seed=self.seed)._asdict() for name, values in systems.items()}
-        return {**bounds, "versus_floor": test._asdict()}
+        systems = {system: self.by_run(measure, system) for system in ("floor", "policy", "ceiling")}
+        test = paired_test(systems["policy"], systems["floor"], seed=self.seed)
+        means = {name: mean_interval(values_SN, seed=self.seed)._asdict() for name, values_SN in systems.items()}
+        return {**means, "versus_floor": test._asdict()}
 
     def gains(self, measure: str) -> list[float]:
         """The mean gain over the floor in each run: how far seeds are apart."""

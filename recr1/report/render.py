@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recr1.errors import MissingLibrary
-from recr1.evaluate.report import Table
 from recr1.report.page import Page
 from recr1.runs import write_text, writing
 
@@ -19,13 +18,6 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).with_name("templates")
-_SPAN = r"[-+]?[\d.]+(\.\.|-)[-+]?[\d.]+"
-_NUMBER = re.compile(
-    r"[-+<]? ?[\d.,]+%?( s)?( to [-+][\d.]+)?( \[[-+\d., ]+\])?|(\d+/){2}\d+|-|none|"
-    # Two lines: a mean with its p over its interval.
-    rf"|[-+]?[\d.]+( p[=<][\d.]+)?\n(\[{_SPAN}\]|{_SPAN}|\([\d.]+\))"
-)
-"""Cells that are aligned as numbers are."""
 
 
 def write_report(page: Page, out: Path) -> tuple[Path, Path]:
@@ -64,15 +56,9 @@ def _templates(*, autoescape: bool) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters["number_columns"] = number_columns
     templates.filters["indented"] = indented
     templates.filters["sentence"] = sentence
     return templates
-
-
-def number_columns(table: Table) -> list[bool]:
-    """Of each column of a table whether it holds numbers, which are aligned to the right."""
-    return [all(_NUMBER.fullmatch(cell) for cell in column) for column in zip(*table.rows, strict=True)]
 
 
 def sentence(text: str) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from recr1.env import repeated, words
-from recr1.evaluate.report import Table
-from recr1.judge.stats import LEVEL, p_text
+from recr1.judge.difference import difference_cell, mean_cell
+from recr1.judge.stats import LEVEL
+from recr1.judge.table import Table
 from recr1.report.pool import Group, Pooled
 from recr1.report.source import Source
 from recr1.report.verdict import comparisons
@@ -35,26 +36,20 @@ def results(group: Group, split: str) -> Table:
 
 
 def _levels(policy: Pooled, system: str) -> list[str]:
-    return ["{mean:.3f} [{low:.3f}, {high:.3f}]".format(**numbers[system]) for numbers in policy.measures.values()]
+    return [mean_cell(numbers[system]) for numbers in policy.measures.values()]
 
 
 def rivals(policies: Sequence[Pooled], measure: str) -> Table:
     """The last policy against the raw need and all other policies, with corrected p."""
     last = policies[-1]
     rows = [
-        [
-            f"{last.policy} - {one.other.removeprefix('the ')}",
-            f"{one.test.difference:+.3f}",
-            f"{one.test.low:+.3f} to {one.test.high:+.3f}",
-            p_text(one.p).removeprefix("p = ").removeprefix("p "),
-            f"{one.test.wins}/{one.test.ties}/{one.test.losses}",
-        ]
-        for one in comparisons(policies, measure)
+        [f"{last.policy} against {other}", difference_cell(test._asdict()), test.tally]
+        for other, test in comparisons(policies, measure).items()
     ]
-    header = ["difference", measure, f"{LEVEL:.0%} interval", "p", "won/tied/lost"]
+    header = ["", measure, "won/tied/lost"]
     note = (
-        "Paired over needs: intervals by bootstrap, p of the two-sided randomisation test, corrected for the number of "
-        "comparisons (Holm)."
+        f"Paired over needs, with {LEVEL:.0%} intervals; p is two-sided and corrected for the number of tests (Holm). "
+        "One run: bootstrap and randomisation test over needs. Several: over needs and seeds."
     )
     return Table("Paired comparisons", header, rows, [note])
 
@@ -150,8 +145,7 @@ def _sides(groups: Sequence[Group]) -> Iterator[list[str]]:
         split, policies = next(iter(group.splits.items()))
         measure = policies[-1].first.measures[0]
         numbers = policies[-1].measures[measure]
-        test = numbers["versus_floor"]
-        gain = f"{test['difference']:+.3f} [{test['low']:+.3f}, {test['high']:+.3f}]"
+        gain = difference_cell(numbers["versus_floor"])
         levels = [f"{numbers[system]['mean']:.3f}" for system in ("floor", "policy", "ceiling")]
         yield [group.name, split, measure, *levels, gain]
 

@@ -1,7 +1,6 @@
-"""Rescoring: what a run wrote, searched again with another retriever, measure or catalog; nothing is generated."""
+"""Rescoring: completions of a run, searched again with another retriever, measure or catalog; nothing is generated."""
 
-from recr1.rescore.result import Rescored, Rescorer
-from recr1.rescore.scoring import Scored, find_bounds, score
-from recr1.rescore.written import Written, read_written
+from recr1.rescore.result import Rescored, Rescorer, draw_curve, sentences, tables
+from recr1.rescore.written import TRAINING, Written, read_written
 
-__all__ = ["Rescored", "Rescorer", "Scored", "Written", "find_bounds", "read_written", "score"]
+__all__ = ["TRAINING", "Rescored", "Rescorer", "Written", "draw_curve", "read_written", "sentences", "tables"]

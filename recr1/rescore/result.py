@@ -1,39 +1,49 @@
-"""Before and after: what was written, as it was scored and as it is scored now."""
+"""Completions scored before and now: numbers, sentences, tables and the curve."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recr1.env import Environment
+from recr1.errors import MissingLibrary
 from recr1.evaluate.references import Progress
-from recr1.evaluate.report import Table
-from recr1.judge.stats import LEVEL, Doubles, bootstrap_interval, compare
-from recr1.rescore.scoring import Bounds, Scored, find_bounds, score
-from recr1.rescore.written import REWARD, Written
+from recr1.judge.difference import RAW_NEED, Difference, difference_cell, paired_test, statement
+from recr1.judge.stats import LEVEL, Doubles, bootstrap_interval
+from recr1.judge.table import Table
+from recr1.rescore.written import REWARD, TRAINING, NeedReferences, Scored, Written, find_references_of, score
+from recr1.runs.plots import series
 from rewards.measures import Measure
 
 NAMES, AFTER, BEFORE = "rescored", "after", "before"
+_STYLES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "": ("rescored", {"color": "#00796b", "lw": 2, "marker": "o", "ms": 3}),
+    "/before": ("as it was", {"color": "#c2570c", "lw": 2, "marker": "o", "ms": 3}),
+    "/ceiling": ("ceiling, rescored", {"color": "#6b6b6b", "lw": 1.4, "ls": "--"}),
+    "/floor": ("floor, rescored", {"color": "#6b6b6b", "lw": 1.4, "ls": ":"}),
+}
+
 TOLERANCE = 1e-5
-"""Two values of a measure closer than this are the same: they were kept in single precision."""
+"""Values of a measure that differ by at most this are equal: they were saved in single precision."""
 
 
 @dataclass(frozen=True)
 class Rescored:
-    """What was written, before and after."""
+    """The scores of some completions, before and after."""
 
     written: Written
-    """Of the needs that the new task still has."""
+    """Those for needs that the new task has."""
     after: Scored
     original: Scored | None
-    """The same with the retriever and catalog of the run; None where nothing but measures changed, or they are gone."""
+    """With the retriever and catalog of the run; None if only measures changed, or they do not exist any more."""
     missing: int
-    """Completions left out, because the new task does not have their need."""
+    """Completions left out because the new task does not have their need."""
     seed: int
 
     @property
@@ -42,7 +52,7 @@ class Rescored:
         return list(self.after.values)
 
     def before(self, measure: str) -> Doubles | None:
-        """(B,) as it was: searched again, or as it was kept; None where it is not known for all."""
+        """(B,) searched again in the original environment, or as saved; None if some value is unknown."""
         if self.original:
             return self.original.values[measure]
         saved = self.written.saved.get(measure)
@@ -50,7 +60,7 @@ class Rescored:
 
     @property
     def differ(self) -> int | None:
-        """How many kept values the original environment does not give again; None where there is nothing to compare."""
+        """How many completions now get other values than the saved ones; None if no value was saved."""
         scored = self.original or self.after
         compared = [(scored.values[m], self.written.saved[m]) for m in self.measures if m in self.written.saved]
         if not compared:
@@ -60,7 +70,7 @@ class Rescored:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """Every number, means over needs: a need's value is the mean over its completions."""
+        """Every number. Means are over needs; the value of a need is the mean over its completions."""
         rows_of = _rows_of(self.written.needs)
         counts = {name: self.after.outcomes.count(name) / len(self.written) for name in ("ok", "no_hits", "invalid")}
         return {
@@ -78,23 +88,23 @@ class Rescored:
 
         after, floor = per_need(self.after.values[measure]), per_need(self.after.floor[measure])
         before = self.before(measure)
-        told: dict[str, Any] = {
+        numbers: dict[str, Any] = {
             "floor": float(floor.mean()),
             "ceiling": float(per_need(self.after.ceiling[measure]).mean()),
             "after": bootstrap_interval(after, seed=self.seed)._asdict(),
-            "versus_floor": compare(after, floor, seed=self.seed)._asdict(),
+            "versus_floor": paired_test(after, floor, seed=self.seed)._asdict(),
             "before": None,
         }
         if self.original:
-            told["floor_before"] = float(per_need(self.original.floor[measure]).mean())
-            told["ceiling_before"] = float(per_need(self.original.ceiling[measure]).mean())
+            numbers["floor_before"] = float(per_need(self.original.floor[measure]).mean())
+            numbers["ceiling_before"] = float(per_need(self.original.ceiling[measure]).mean())
         if before is not None:
-            told["before"] = bootstrap_interval(per_need(before), seed=self.seed)._asdict()
-            told["change"] = compare(after, per_need(before), seed=self.seed)._asdict()
-        return told
+            numbers["before"] = bootstrap_interval(per_need(before), seed=self.seed)._asdict()
+            numbers["change"] = paired_test(after, per_need(before), seed=self.seed)._asdict()
+        return numbers
 
     def curve(self) -> Iterator[dict[str, float]]:
-        """A line a training step, under names that docs/report.md describes."""
+        """A line for each training step, with the names in docs/rescore.md."""
         steps = np.asarray(self.written.steps)
         rewards = self.written.saved.get(REWARD)
         for step in np.unique(steps).tolist():
@@ -113,7 +123,7 @@ class Rescored:
             yield line
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """A line a completion."""
+        """A line for each completion."""
         for row, need in enumerate(self.written.needs):
             yield {
                 "step": self.written.steps[row],
@@ -126,7 +136,7 @@ class Rescored:
 
 
 class Rescorer:
-    """Scores what was written once more; floor and ceiling are searched once for all of it."""
+    """Scores completions again; floor and ceiling are searched once for all of them."""
 
     def __init__(
         self,
@@ -136,30 +146,27 @@ class Rescorer:
         original: Environment | None = None,
         seed: int = 0,
     ) -> None:
-        """Bind what is other.
+        """Set up the environments.
 
         Args:
-            env: What completions are scored with now.
-            measures: None deeper than the k of either environment.
-            original: What they were scored with then, to be compared with where it is another.
+            env: For the scores after.
+            measures: With cutoffs of at most the k of both environments.
+            original: For the scores before; None if it is the same or does not exist any more.
             seed: Of intervals and tests.
         """
         self._env, self._original, self._measures, self._seed = env, original, measures, seed
-        self._bounds: dict[str, Bounds] = {}
+        self._bounds: dict[str, NeedReferences] = {}
 
     def prepare(self, written: Sequence[Written], progress: Progress | None = None) -> None:
-        """Find floor and ceiling for the needs of all that will be scored; `RunError` when none is in the task."""
+        """Find floor and ceiling of all needs; `RunError` if the task has none of them."""
         needs = [need for one in written for need in one.needs]
         for side, env in self._sides().items():
-            self._bounds[side] = find_bounds(needs, env, self._measures, progress)
+            self._bounds[side] = find_references_of(needs, env, self._measures, progress)
 
     def __call__(self, written: Written, progress: Progress | None = None) -> Rescored | None:
-        """Score what was written, of whose needs the bounds are known; the others are left out and counted.
-
-        None where all of it is for needs that the task does not have.
-        """
-        held = [bounds.row_of for bounds in self._bounds.values()]
-        rows = [row for row, need in enumerate(written.needs) if all(need in row_of for row_of in held)]
+        """Score the completions whose needs the task has, and count the others; None if it has none of the needs."""
+        known = [bounds.row_of for bounds in self._bounds.values()]
+        rows = [row for row, need in enumerate(written.needs) if all(need in row_of for row_of in known)]
         if not rows:
             return None
         kept = written.of(rows)
@@ -172,13 +179,27 @@ class Rescorer:
         return {AFTER: self._env} | ({BEFORE: self._original} if self._original else {})
 
 
+def sentences(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The gain over the floor and the change of each evaluation, from the `results` of `rescore.json`."""
+    said = []
+    for name, one in results.items():
+        measure, numbers = next(iter(one["measures"].items()))
+        split, _, policy = (name, "", "rollouts") if name == TRAINING else name.partition("/")
+        said.append(f"{split}: {statement(policy, RAW_NEED, measure, Difference(**numbers['versus_floor']))}.")
+        if "change" in numbers:
+            said.append(
+                f"{split}: {statement(f'{policy}, after', 'before', measure, Difference(**numbers['change']))}."
+            )
+    return said
+
+
 def tables(results: Sequence[Rescored]) -> list[Table]:
-    """A table a measure: everything that was written, before and after, between floor and ceiling."""
+    """A table for each measure: before, after, floor and ceiling."""
     return tables_of({one.written.name: one.summary for one in results})
 
 
 def tables_of(results: Mapping[str, Mapping[str, Any]]) -> list[Table]:
-    """The same of what `rescore.json` holds as `results`; `KeyError` for what it cannot be."""
+    """The same from the `results` of `rescore.json`; `KeyError` if a key is missing."""
     header = ["", "before", "after", "change", "floor", "ceiling", "after - floor"]
     measures = list(next(iter(results.values()))["measures"])
     return [
@@ -195,8 +216,8 @@ def tables_of(results: Mapping[str, Mapping[str, Any]]) -> list[Table]:
 def _notes(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     missing = sum(one["missing"] for one in results.values())
     return [
-        f"Means over needs; {LEVEL:.0%} bootstrap intervals, and p of paired randomisation tests over needs. before: "
-        "with the run's own retriever and catalog, floor and ceiling too (in brackets).",
+        f"Means over needs; {LEVEL:.0%} bootstrap intervals, p of paired randomisation tests over needs. before: with "
+        "the run's own retriever and catalog; its floor and ceiling are in brackets.",
         *([f"Left out: {missing} completions for needs that the task does not have."] if missing else []),
     ]
 
@@ -211,15 +232,10 @@ def _row(name: str, needs: int, numbers: Mapping[str, Any]) -> list[str]:
         f"{name}\n{needs} needs",
         f"{before['mean']:.3f}" if before else "-",
         "{mean:.3f}".format(**numbers["after"]),
-        _difference(change) if change else "-",
+        difference_cell(change) if change else "-",
         *bounds,
-        _difference(numbers["versus_floor"]),
+        difference_cell(numbers["versus_floor"]),
     ]
-
-
-def _difference(test: Mapping[str, float]) -> str:
-    p = "p<0.001" if test["p"] < 0.001 else f"p={test['p']:.3f}"
-    return f"{test['difference']:+.3f} {p}\n{test['low']:+.3f}..{test['high']:+.3f}"
 
 
 def _rows_of(needs: Sequence[str]) -> list[NDArray[np.intp]]:
@@ -227,3 +243,26 @@ def _rows_of(needs: Sequence[str]) -> list[NDArray[np.intp]]:
     for row, need in enumerate(needs):
         places.setdefault(need, []).append(row)
     return [np.array(rows, np.intp) for rows in places.values()]
+
+
+def draw_curve(records: Sequence[Mapping[str, Any]], measure: str, out: Path) -> None:
+    """Draw `rescored/<measure>` with floor, ceiling and its values before as a PNG; raises `MissingLibrary`."""
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+    except ImportError as error:
+        raise MissingLibrary("matplotlib", "report", "drawing the rescored curve") from error
+    figure = Figure(figsize=(8, 4), dpi=130, layout="constrained")
+    axis = figure.subplots()
+    for suffix, (label, style) in _STYLES.items():
+        steps, values = series(records, f"rescored/{measure}{suffix}")
+        if len(steps):
+            axis.plot(steps, values, label=label, **style)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="y", alpha=0.25)
+    axis.set_ylim(0, 1)
+    axis.set_xlabel("training step")
+    axis.set_ylabel(f"{measure} of the rollouts")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.legend(loc="best", frameon=False)
+    figure.savefig(out)

@@ -1,4 +1,4 @@
-"""What a run wrote and kept: the rollouts of its training, and the completions of its evaluations."""
+"""The completions that a run saved, from training and evaluations, and how they are scored again."""
 
 from __future__ import annotations
 
@@ -10,15 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from recr1.env import Environment, chat_with
 from recr1.errors import RunError
+from recr1.evaluate import References, find_references
+from recr1.evaluate.references import AGAIN, Progress
 from recr1.judge.stats import Doubles
 from recr1.runs import Run
 from recr1.runs.files import read_lines, read_text
+from retrievers.errors import MissingAnswers
+from rewards.base import Need
+from rewards.measures import Measure
 
+CHUNK = 512
+"""Completions per search."""
 TRAINING = "training"
 REWARD = "reward"
-"""The name under which a record keeps its weighted reward."""
+"""The name of the weighted reward among the saved numbers."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +35,14 @@ class Written:
     """B completions in their order."""
 
     name: str
-    """`training`, or of an evaluation its split and policy: `test/trained`."""
+    """`training`, or split and policy of an evaluation: `test/trained`."""
     steps: Sequence[int]
-    """(B,) the training steps; 0 for all of an evaluation."""
+    """(B,) training steps; 0 in an evaluation."""
     needs: Sequence[str]
     """(B,) ids."""
     completions: Sequence[str]
     saved: Mapping[str, Doubles]
-    """Name of a reward's part or of a measure -> (B,) what it was then; NaN where that was not kept."""
+    """Name of a reward or a measure -> (B,) its value at that time; NaN where it was not saved."""
 
     def __len__(self) -> int:
         return len(self.needs)
@@ -47,12 +56,12 @@ class Written:
 
 
 def read_written(run: Run) -> list[Written]:
-    """The rollouts of training, then each evaluation; `RunError` for a run that kept neither, or a broken file."""
+    """The rollouts of training, then each evaluation; `RunError` if the run has neither, or a file is broken."""
     found = [_training(run.path / "rollouts.jsonl")]
     found += [_evaluation(file) for file in sorted((run.path / "eval").rglob("eval.json"))]
     found = [written for written in found if len(written)]
     if not found:
-        raise RunError(f"{run.path} kept no completions: set trainer.rollouts_every, or run recr1 eval {run.path}")
+        raise RunError(f"{run.path} has no completions: set trainer.rollouts_every, or run recr1 eval {run.path}")
     return found
 
 
@@ -76,7 +85,7 @@ def _evaluation(file: Path) -> Written:
 
 
 def _completions(line: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each completion of a need with its measures; a single one has the need's own."""
+    """Each completion of a need with its measures; if there is one, its measures are those of the need."""
     own = {name: values["policy"] for name, values in line["measures"].items()}
     for sample in line.get("samples", [{"completion": line["completion"], **own}]):
         yield str(sample["completion"]), {name: sample.get(name) for name in own}
@@ -100,8 +109,109 @@ def _columns(kept: Sequence[Mapping[str, Any]]) -> dict[str, Doubles]:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[None]:
-    """Says which file is not as recr1 writes it."""
+    """Name the file that does not have the expected keys."""
     try:
         yield
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise RunError(f"{path} is not as recr1 writes it: {type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What B completions find in an environment, with floor and ceiling of their needs."""
+
+    values: Mapping[str, Doubles]
+    """Measure -> (B,)."""
+    floor: Mapping[str, Doubles]
+    """Measure -> (B,) of the raw need of each."""
+    ceiling: Mapping[str, Doubles]
+    """Measure -> (B,) of the best query for the need of each."""
+    rewards: Doubles
+    """(B,) the weighted reward of the recipe."""
+    outcomes: Sequence[str]
+    """(B,) how each ended: "ok", "no_hits" or "invalid"."""
+    first_relevant: Sequence[int | None]
+    """(B,) the rank of the first relevant item."""
+
+
+@dataclass(frozen=True)
+class NeedReferences:
+    """Floor and ceiling of some needs in one environment, searched once for all completions."""
+
+    references: References
+    row_of: Mapping[str, int]
+    """Need -> its row in the references."""
+
+    def rows(self, needs: Sequence[str]) -> NDArray[np.intp]:
+        """(B,) the row of each need."""
+        return np.array([self.row_of[need] for need in needs], np.intp)
+
+
+def find_references_of(
+    needs: Sequence[str], env: Environment, measures: Sequence[Measure], progress: Progress | None = None
+) -> NeedReferences:
+    """Floor and ceiling of some needs, without those that the task does not have; `RunError` if it has none of them."""
+    named = [need for name in dict.fromkeys(needs) if (need := _need(env, name))]
+    if not named:
+        raise RunError(f"the task has none of the run's needs, such as {needs[0]!r}: is it another task?")
+    row_of = {need.id: row for row, need in enumerate(named)}
+    return NeedReferences(find_references(env, named, measures, progress), row_of)
+
+
+def score(
+    written: Written,
+    env: Environment,
+    measures: Sequence[Measure],
+    bounds: NeedReferences,
+    progress: Progress | None = None,
+) -> Scored:
+    """Parse and search completions; the task must have every need.
+
+    Args:
+        written: At least one completion.
+        env: Its format parses the completions.
+        measures: With cutoffs of at most the environment's k.
+        bounds: Floor and ceiling of all needs.
+        progress: Called with the completions done and the number of completions.
+
+    Raises:
+        KeyError: If the task does not have a need.
+        MissingAnswers: If the retriever does not answer some query after retries.
+    """
+    needs = [env.need(need) for need in written.needs]
+    rows_B = bounds.rows(written.needs)
+    values: dict[str, list[NDArray[np.floating]]] = {measure.name: [] for measure in measures}
+    rewards, outcomes, first = [], [], []
+    for start in range(0, len(needs), CHUNK):
+        chunk = needs[start : start + CHUNK]
+        texts = written.completions[start : start + CHUNK]
+        chats = [chat_with(prompt, text) for prompt, text in zip(env.prompts(chunk), texts, strict=True)]
+        step = env.step(chunk, chats, again=AGAIN)
+        if step.faults:
+            raise MissingAnswers(step.batch.hits, step.faults)
+        for measure in measures:
+            values[measure.name].append(measure.of(step.batch.graded))
+        rewards.append(step.rewards)
+        outcomes += step.outcomes
+        first += [_first_rank(row) for row in step.batch.graded.grades_BK > 0]
+        if progress:
+            progress(start + len(chunk), len(needs))
+    return Scored(
+        values={name: np.concatenate(parts).astype(np.float64) for name, parts in values.items()},
+        floor={name: bound[rows_B].astype(np.float64) for name, bound in bounds.references.floor.items()},
+        ceiling={name: bound[rows_B].astype(np.float64) for name, bound in bounds.references.ceiling.items()},
+        rewards=np.concatenate(rewards).astype(np.float64),
+        outcomes=outcomes,
+        first_relevant=first,
+    )
+
+
+def _need(env: Environment, name: str) -> Need | None:
+    try:
+        return env.need(name)
+    except KeyError:
+        return None
+
+
+def _first_rank(relevant_K: NDArray[np.bool_]) -> int | None:
+    return int(np.argmax(relevant_K)) + 1 if relevant_K.any() else None

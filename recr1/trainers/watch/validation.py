@@ -12,7 +12,7 @@ from recr1.config.build import EvaluationSpec
 from recr1.env import Environment, words
 from recr1.errors import UserError
 from recr1.evaluate import Evaluation, Evaluator
-from recr1.evaluate.examples import titles_of
+from recr1.evaluate.report import titles_of
 from recr1.evaluate.slices import RELEVANT, WORDS, span
 from recr1.policies import Policy
 from rewards.base import Search

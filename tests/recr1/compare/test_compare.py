@@ -98,7 +98,7 @@ def test_a_true_difference_of_five_hundredths_over_500_needs_is_found():
     rng = np.random.default_rng(0)
     before = drawn_ranks(rng)
     after = np.where(rng.random(500) < 0.2, np.maximum(before // 2, 1), before)
-    found = ladder(before, after).difference("nDCG@10", "b", "a")
+    found = ladder(before, after).pair("nDCG@10", "b", "a")
     assert found.difference == pytest.approx(0.05, abs=0.015)
     assert found.real and found.p_holm < 0.001 and found.p_bootstrap < 0.001
     assert found.low > 0 and found.effect > 0 and found.losses == 0
@@ -113,7 +113,7 @@ def test_of_200_null_comparisons_no_more_than_5_percent_are_called_significant()
     for _ in range(50):  # 4 pairs of each set of 5, the ones with the first
         ranks = [drawn_ranks(rng, 60) for _ in range(5)]
         made = [measured(evaluator, [lambda r=r: AtRank(r)], f"p{i}", "p") for i, r in enumerate(ranks)]
-        tested = [d for d in Comparison(made).differences if d.against == "p0"]
+        tested = [d for d in Comparison(made).pairs if d.against == "p0"]
         alone += sum(one.p < 0.05 for one in tested)
         corrected += sum(one.real for one in tested)
     assert alone <= 10
@@ -121,7 +121,7 @@ def test_of_200_null_comparisons_no_more_than_5_percent_are_called_significant()
 
 
 def test_what_is_called_real_is_decided_by_the_corrected_p():
-    one = ladder(np.arange(1, 21), np.arange(20, 0, -1), needs=20).differences[0]
+    one = ladder(np.arange(1, 21), np.arange(20, 0, -1), needs=20).pairs[0]
     assert not replace(one, p=0.01, p_holm=0.06).real
     assert replace(one, p=0.01, p_holm=0.04).real
 
@@ -130,7 +130,7 @@ def test_all_pairs_are_tested_on_the_main_measure_and_those_with_the_first_on_th
     evaluator = Evaluator(Environment(TOY, BM25(TOY.catalog), [], k=10), "test", ["nDCG@10", "R@10"])
     entries = [measured(evaluator, [cls], cls.__name__, "") for cls in (Echo, RM3, BestItem)]
     comparison = Comparison(entries)
-    pairs = {(d.measure, d.policy, d.against) for d in comparison.differences}
+    pairs = {(d.measure, d.policy, d.against) for d in comparison.pairs}
     assert pairs == {
         ("nDCG@10", "RM3", "Echo"),
         ("nDCG@10", "BestItem", "Echo"),
@@ -138,43 +138,44 @@ def test_all_pairs_are_tested_on_the_main_measure_and_those_with_the_first_on_th
         ("R@10", "RM3", "Echo"),
         ("R@10", "BestItem", "Echo"),
     }
-    raw = sorted(d.p for d in comparison.differences)
-    assert min(d.p_holm for d in comparison.differences) == pytest.approx(min(1, 5 * raw[0]))
+    raw = sorted(d.p for d in comparison.pairs)
+    assert min(d.p_holm for d in comparison.pairs) == pytest.approx(min(1, 5 * raw[0]))
 
 
 def test_a_difference_reads_the_same_from_either_side():
     rng = np.random.default_rng(1)
     comparison = ladder(drawn_ranks(rng, 50), drawn_ranks(rng, 50, 0.2), needs=50)
-    one, other = comparison.difference("nDCG@10", "b", "a"), comparison.difference("nDCG@10", "a", "b")
+    one, other = comparison.pair("nDCG@10", "b", "a"), comparison.pair("nDCG@10", "a", "b")
     assert (one.difference, one.low, one.high) == (-other.difference, -other.high, -other.low)
     assert (one.p, one.wins, one.losses, one.effect) == (other.p, other.losses, other.wins, -other.effect)
     with pytest.raises(KeyError, match="b was not compared with z"):
-        comparison.difference("nDCG@10", "b", "z")
+        comparison.pair("nDCG@10", "b", "z")
 
 
-def test_the_verdict_says_better_worse_and_not_distinguishable():
+def test_the_verdict_says_better_worse_and_no_clear_difference():
     rng = np.random.default_rng(2)
     base = drawn_ranks(rng, 200)
     comparison = ladder(base, np.maximum(base // 3, 1), base + 0, np.minimum(base + 8, 20), needs=200)
     said = verdicts(comparison)
-    found = comparison.difference("nDCG@10", "b", "a")
+    found = comparison.pair("nDCG@10", "b", "a")
     assert said["b"] == (
-        f"better than a by {found.difference:.3f} nDCG@10 (95% CI {found.low:.3f} to {found.high:.3f}, p < 0.001), "
-        "better than c and d."
+        f"b against a: {found.difference:+.3f} nDCG@10 (95% interval {found.low:+.3f} to {found.high:+.3f}, p < 0.001, "
+        "200 needs): better; better than c and d."
     )
     assert said["c"] == (
-        "not distinguishable from a (+0.000 nDCG@10, 95% CI +0.000 to +0.000, p = 1.000), better than d, worse than b."
+        "c against a: +0.000 nDCG@10 (95% interval +0.000 to +0.000, p = 1.000, 200 needs): no clear difference; "
+        "better than d; worse than b."
     )
-    assert said["d"].startswith("worse than a by 0.") and said["d"].endswith("worse than b and c.")
-    assert verdict(comparison) == f"b: {said['b']}"
+    assert said["d"].startswith("d against a: -0.") and said["d"].endswith("): worse; worse than b and c.")
+    assert verdict(comparison) == said["b"]
 
 
 def test_several_seeds_are_pooled_and_one_lucky_run_claims_nothing():
     rng = np.random.default_rng(3)
     base = drawn_ranks(rng, 300)
     lucky, other = np.maximum(base - 3, 1), np.minimum(base + 3, 20)
-    alone = ladder(base, lucky, needs=300).difference("nDCG@10", "b", "a")
-    both = ladder(base, (lucky, other), needs=300).difference("nDCG@10", "b", "a")
+    alone = ladder(base, lucky, needs=300).pair("nDCG@10", "b", "a")
+    both = ladder(base, (lucky, other), needs=300).pair("nDCG@10", "b", "a")
     assert alone.real and alone.test == "randomisation"
     assert not both.real and both.test == "seeds and needs" and both.p_bootstrap is None
 
@@ -183,9 +184,9 @@ def test_entries_must_be_of_the_same_needs_and_have_different_labels():
     evaluator = Evaluator(Environment(TOY, BM25(TOY.catalog), [], k=10), "test", ["nDCG@10"])
     less = Evaluator(evaluator.env, "test", ["nDCG@10"], limit=2)
     one, two = measured(evaluator, [Echo], "a", ""), measured(less, [Echo], "b", "")
-    with pytest.raises(ValueError, match="other needs"):
+    with pytest.raises(ValueError, match="different needs"):
         Comparison([one, two])
-    with pytest.raises(ValueError, match="labels must differ: a, a"):
+    with pytest.raises(ValueError, match="labels must differ, got a, a"):
         Comparison([one, one])
 
 
@@ -222,7 +223,7 @@ def test_what_is_written_can_be_read_and_says_each_need(tmp_path):
     held = json.loads((tmp_path / "compare.json").read_text(), parse_constant=pytest.fail)
     assert len(held["needs"]) == len(held["texts"]) == 40 and held["format"] == 1
     policy = held["policies"]["b"]
-    assert policy["per_need"]["nDCG@10"] == pytest.approx(comparison.entries[1].per_need("nDCG@10").tolist())
+    assert policy["per_need"]["nDCG@10"] == pytest.approx(comparison.policies[1].per_need("nDCG@10").tolist())
     assert policy["measures"]["nDCG@10"]["mean"] == pytest.approx(np.mean(policy["per_need"]["nDCG@10"]))
     rank = int(policy["queries"][0].split()[0])
     assert policy["first_relevant"][0] == rank
@@ -318,7 +319,7 @@ def test_the_command_compares_prints_and_writes(tmp_path, capsys):
 def test_json_in_place_of_tables(capsys):
     assert run(["compare", "toy/echo", "--policies", "raw,prf", "--json", "--needs", "4"]) == 0
     held = json.loads(capsys.readouterr().out)
-    assert len(held["needs"]) == 4 and held["verdict"].startswith("prf: ")
+    assert len(held["needs"]) == 4 and held["verdict"].startswith("prf against the raw need: ")
 
 
 def test_a_terminal_sees_each_phase_from_the_catalog_to_the_tests(capsys, monkeypatch):

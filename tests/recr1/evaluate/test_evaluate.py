@@ -12,8 +12,8 @@ from recr1.baselines.without_model import Echo, Scripted
 from recr1.env import ContractError, Environment
 from recr1.errors import RunError, UserError
 from recr1.evaluate import Evaluator, evaluate, examples, examples_text, find_references, table, write
+from recr1.evaluate.files import escaped, strictly_falling
 from recr1.evaluate.references import answer_queries
-from recr1.evaluate.trec import escaped, strictly_falling
 from retrievers.base import Catalog
 from retrievers.errors import MissingAnswers
 from rewards.base import Need, Qrels
@@ -248,7 +248,7 @@ def test_ids_with_white_space_are_escaped_without_clashes():
         "a%C2%A0b",
         "plain",
     ]
-    with pytest.raises(ValueError, match="an empty id"):
+    with pytest.raises(ValueError, match="an id is empty"):
         escaped("")
 
 
@@ -276,7 +276,7 @@ def test_the_files_of_an_evaluation_say_the_same(env, tmp_path):
             ],
         },
         "ceiling_query": "red mug",
-        "fame": {"training": "tail"},
+        "popularity": {"training": "tail"},
         "fields": {},
         "measures": {
             "nDCG@3": {"policy": 1.0, "floor": pytest.approx(0.826234, abs=1e-5), "ceiling": 1.0},
@@ -308,8 +308,8 @@ def test_the_table_holds_floor_policies_and_ceiling(env):
     shown = table([evaluator(Echo(), name="untrained"), evaluator(writes(), name="trained")])
     assert [row[0] for row in shown.rows] == ["floor", "untrained", "trained", "ceiling"]
     assert shown.header == ["", "nDCG@3", "R@3", "won/tied/lost", "words", "invalid"]
-    assert shown.rows[0][1].startswith("0.609\n[0.")
-    assert shown.rows[1][1] == shown.rows[0][1].replace("\n", " p=1.000\n")
+    assert shown.rows[0][1].startswith("0.609\n0.")
+    assert shown.rows[1][1] == shown.rows[0][1].replace("\n", " p = 1.000\n")
     assert shown.rows[2][3:] == ["1/1/1", "1.0", "33.3%"]
     assert all(len(row) == len(shown.header) for row in shown.rows)
 
@@ -319,7 +319,7 @@ def test_markdown_and_terminal_show_the_same_cells(env):
 
     shown = table([evaluate(Echo(), env, "train", ["nDCG@3"], seed=4)])
     console = Console(width=200, file=open("/dev/null", "w"), record=True)
-    console.print(shown.rich())
+    console.print(shown)
     text, markdown = console.export_text(), shown.markdown()
     lines = [line for row in shown.rows for cell in row for line in cell.split("\n") if line]
     assert all(line in text and line in markdown for line in lines)
@@ -327,7 +327,7 @@ def test_markdown_and_terminal_show_the_same_cells(env):
 
 
 def test_a_table_of_different_needs_is_refused(env):
-    with pytest.raises(ValueError, match="other needs or other measures"):
+    with pytest.raises(ValueError, match="on different needs or measures"):
         table([evaluate(Echo(), env, "train", ["nDCG@3"]), evaluate(Echo(), env, "train", ["nDCG@3"], limit=1)])
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from recr1.errors import UserError
-from recr1.evaluate.popularity import fame_of
-from recr1.evaluate.slices import kept_of, slices_of
+from recr1.evaluate.slices import kept_of, popularity_of, slices_of
 from retrievers.base import Catalog
 from rewards.base import Need, Qrels
 
@@ -74,33 +73,33 @@ def test_popularity_comes_from_interactions_before_training():
     assert list(named(task, "popularity")) == ["head", "tail", "unseen"]
 
 
-def test_a_need_is_as_famous_as_its_most_frequent_relevant_item():
+def test_a_need_is_as_popular_as_its_most_frequent_relevant_item():
     task = Sliced(interactions=EVENTS)
     keys = [Qrels({0: 1, 2: 1}), Qrels({1: 1, 2: 0}), Qrels({0: 2})]
-    assert fame_of(task, keys) == ("popularity", ["head", "tail", "unseen"])
+    assert popularity_of(task, keys) == ("popularity", ["head", "tail", "unseen"])
 
 
 def test_a_need_at_the_median_is_of_the_tail():
     task = Sliced(interactions=[(0, 0), (0, 1), (1, 1), (0, 2), (1, 2), (2, 2)])
     keys = [Qrels({row: 1}) for row in range(3)]
-    assert fame_of(task, keys) == ("popularity", ["tail", "tail", "head"])
+    assert popularity_of(task, keys) == ("popularity", ["tail", "tail", "head"])
 
 
 def test_nothing_is_counted_without_interactions_and_training():
     task = Sliced(train=False)
-    assert fame_of(task, [task.qrels["t0"]]) is None
+    assert popularity_of(task, [task.qrels["t0"]]) is None
 
 
 @pytest.mark.parametrize("interactions", [[(0, 3)], np.array([[0, -1]]), np.ones(4), np.ones((4, 2))])
 def test_interactions_that_are_no_events_of_the_catalog_are_refused(interactions):
     task = Sliced(interactions=interactions)
     with pytest.raises(UserError, match="the slicing by head and tail counts the catalog's interactions"):
-        fame_of(task, [task.qrels["t0"]])
+        popularity_of(task, [task.qrels["t0"]])
 
 
 def test_no_interactions_at_all_are_no_events():
     task = Sliced(interactions=[])
-    assert fame_of(task, [task.qrels["t0"]]) is None
+    assert popularity_of(task, [task.qrels["t0"]]) is None
 
 
 def test_usual_names_of_a_category_are_found_whatever_their_capitals():
@@ -115,10 +114,10 @@ def test_the_rest_and_what_has_no_category_stand_last():
     assert list(named(task, "kind")) == ["ape", "zoo", "(none)"]
 
 
-def test_what_is_kept_of_a_need_are_its_fame_and_the_fields_that_can_be_categories():
+def test_what_is_kept_of_a_need_are_its_popularity_and_the_fields_that_can_be_categories():
     task = Sliced()
     kept = kept_of(task, task.test)
-    assert kept[0] == {"fame": {"training": "head"}, "fields": {"kind": "lamp", "price": "1"}}
-    assert kept[2] == {"fame": {"training": "unseen"}, "fields": {"kind": "(none)", "price": "3"}}
+    assert kept[0] == {"popularity": {"training": "head"}, "fields": {"kind": "lamp", "price": "1"}}
+    assert kept[2] == {"popularity": {"training": "unseen"}, "fields": {"kind": "(none)", "price": "3"}}
     # A value for each need is a name, and no category.
     assert kept_of(task, task.test[:3])[0]["fields"] == {}

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from recr1.headroom import best_of, flat_shares
+from recr1.headroom.headroom import best_of, flat_shares
 
 
 def test_flat_groups_by_hand():
@@ -58,5 +58,5 @@ def test_large_samples_do_not_overflow():
 
 @pytest.mark.parametrize("size", [1, 5])
 def test_groups_that_the_samples_do_not_hold_are_refused(size):
-    with pytest.raises(ValueError, match=f"groups of {size} in 4 samples: from 2 to 4 can be counted"):
+    with pytest.raises(ValueError, match=rf"group size must be from 2 to 4 \(the samples\), got {size}"):
         flat_shares(np.zeros((1, 4)), size, 0.0)

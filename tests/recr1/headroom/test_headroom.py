@@ -92,26 +92,26 @@ def test_a_deeper_reward_is_suggested_where_the_first_places_are_empty(monkeypat
     depth = found.summary["depth"]
     assert depth["groups"] == pytest.approx({"1": 2 / 3, "3": 1, "5": 1})
     assert (depth["now"], depth["suggested"]) == (1, 3)
-    assert any("within 3 it is 100%. A reward of depth k = 3 would pay 90%" in line for line in verdicts(found))
+    assert any("within 3 it is 100%. A reward of depth k = 3 would reward 90%" in line for line in verdicts(found))
 
 
 def test_a_recipe_whose_groups_were_not_sampled_is_told_how():
-    assert any("say --samples 8" in line for line in verdicts(headroom(group=8)))
+    assert any("use --samples 8" in line for line in verdicts(headroom(group=8)))
 
 
 def test_the_sentences_say_what_is_never_solved_and_what_teaches_nothing():
     said = "\n".join(verdicts(headroom(group=4)))
-    assert "RR@5 is 0.500 on average and 0.667 with the best of 4 samples: +0.167 is there to be learned" in said
-    assert "33% of needs are never solved in 4 samples: they are learned, if at all, from needs like them." in said
+    assert "RR@5 is 0.500 on average and 0.667 with the best of 4 samples: +0.167 can be learned" in said
+    assert "33% of needs are never solved in 4 samples: the policy can learn them only from similar needs." in said
     assert "33% of needs are always solved" in said
-    assert "67% of the recipe's groups of 4 would have no spread and teach nothing: replace such groups" in said
+    assert "67% of the recipe's groups of 4 would have equal rewards and teach nothing: replace such groups" in said
 
 
 def test_a_policy_below_the_floor_and_without_queries_is_told_so():
     answers = {"something for coffee, red": ["", "", "", "zzz"], "green tea": [""] * 4, "zzz": [""] * 4}
     said = "\n".join(verdicts(headroom(answers=answers)))
     assert "is below the floor of 0.667" in said and "100% of needs are never solved in 4 samples: most needs" in said
-    assert "92% of completions are no query, most often 'empty query' (92%)" in said
+    assert "92% of completions are invalid, most often 'empty query' (92%)" in said
     assert "No completion found anything relevant in 5 items" in said
 
 
@@ -140,7 +140,7 @@ def test_the_command_samples_a_recipe_and_prints_json_or_tables(capsys, tmp_path
     assert summary["verdicts"]
     assert cli.run(["headroom", *few, "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
-    assert "no spread" in said and f"written to {tmp_path / 'out'}" in said
+    assert "equal rewards" in said and f"written to {tmp_path / 'out'}" in said
 
 
 def test_the_policy_samples_at_the_temperature_of_training():

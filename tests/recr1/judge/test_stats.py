@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
+from recr1.judge.difference import paired_test
 from recr1.judge.stats import (
     bootstrap_interval,
     bootstrap_test,
-    compare,
     effect_size,
     holm,
     randomisation_test,
@@ -73,7 +73,7 @@ def test_a_true_difference_of_five_hundredths_is_found_on_500_needs():
     rng = np.random.default_rng(0)
     floor = np.clip(rng.normal(0.4, 0.25, 500), 0, 1)
     policy = np.clip(floor + rng.normal(0.05, 0.2, 500), 0, 1)
-    found = compare(policy, floor, seed=0)
+    found = paired_test(policy, floor, seed=0)
     assert found.p < 0.001 and 0 < found.low < found.difference < found.high
 
 
@@ -100,14 +100,14 @@ def test_large_inputs_are_worked_off_in_blocks():
 
 
 def test_a_comparison_counts_wins_ties_and_losses():
-    found = compare(np.array([1, 0.5, 0.2, 0.9]), np.array([0.5, 0.5, 0.4, 0.1]), seed=0)
+    found = paired_test(np.array([1, 0.5, 0.2, 0.9]), np.array([0.5, 0.5, 0.4, 0.1]), seed=0)
     assert (found.wins, found.ties, found.losses) == (2, 1, 1)
     assert found.difference == pytest.approx(0.275)
 
 
 def test_a_comparison_needs_the_same_needs():
     with pytest.raises(ValueError, match="2 needs with 3"):
-        compare(np.zeros(2), np.zeros(3), seed=0)
+        paired_test(np.zeros(2), np.zeros(3), seed=0)
 
 
 def test_the_standard_error_of_a_mean_is_that_of_the_hand_and_unknown_for_one_value():

@@ -68,9 +68,9 @@ def test_a_comparison_shows_all_policies_with_interval_corrected_p_tally_and_cos
     assert [row[0] for row in one.tables[0].rows] == ["raw", "prf(items=3)", "best_item *"]
     test = next(t for t in content["comparisons"] if (t["policy"], t["measure"]) == ("best_item", "nDCG@10"))
     own = content["policies"]["best_item"]["measures"]["nDCG@10"]
-    p = "p<0.001" if test["p_holm"] < 0.001 else f"p={test['p_holm']:.3f}"
+    p = "p < 0.001" if test["p_holm"] < 0.001 else f"p = {test['p_holm']:.3f}"
     best = one.tables[0].rows[2]
-    assert best[1] == "{mean:.3f} {p}\n[{low:.3f}-{high:.3f}]".format(p=p, **own)
+    assert best[1] == "{mean:.3f} {p}\n{low:.3f} to {high:.3f}".format(p=p, **own)
     assert best[3] == f"{test['wins']}/{test['ties']}/{test['losses']}"
     assert one.tables[1].header[1:4] == ["ms", "tokens read", "tokens written"]
     assert one.tables[1].rows[1][1] == f"{content['policies']['prf(items=3)']['cost']['milliseconds']:.2f}"
@@ -92,7 +92,8 @@ def test_the_swap_test_is_shown_with_what_it_says(attached):
     one = part_of(attached).swapped[0]
     assert one.tables[0].header == ["", "bm25", "rank_bm25"]
     assert [row[0] for row in one.tables[0].rows][:3] == ["floor", "echo", "ceiling"]
-    assert one.says == held(attached, SWAP)["verdict"] and one.says[0].startswith("bm25: echo - floor is ")
+    assert one.says == held(attached, SWAP)["verdict"]
+    assert one.says[0].startswith("On bm25, echo against the raw need: ")
     assert one.file == SWAP and one.stale == []
 
 

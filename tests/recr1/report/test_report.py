@@ -53,8 +53,8 @@ def edit(path, **facts):
 
 def test_the_verdict_leads_with_gain_interval_and_p(made):
     assert re.fullmatch(
-        r"The trained policy is not distinguishable from the raw need \([+]0\.\d{3} nDCG@10, 95% CI .*, p = .*\), "
-        r"not distinguishable from the untrained policy \(.*\), on 6 held-out needs of 'test'\.",
+        r"On held-out needs of 'test', trained against the raw need: [+]0\.\d{3} nDCG@10 \(95% interval .*, p = .*, "
+        r"6 needs\): no clear difference; trained against untrained: .* 6 needs\): no clear difference\.",
         made.parts[0].verdict.sentence,
     )
 
@@ -105,7 +105,7 @@ def test_the_table_has_floor_policies_and_ceiling_with_the_numbers_of_the_evalua
     table = made.parts[0].results[0]
     assert [row[0] for row in table.rows] == ["raw need (floor)", "untrained", "trained", "ceiling"]
     saved = json.loads((finished / "eval/test/trained/eval.json").read_text())["measures"]["nDCG@10"]["policy"]
-    assert table.rows[2][1] == "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**saved)
+    assert table.rows[2][1] == "{mean:.3f}\n{low:.3f} to {high:.3f}".format(**saved)
 
 
 def test_where_the_first_relevant_item_moved_counts_every_need_once(made):
@@ -130,7 +130,7 @@ def test_the_run_card_says_how_to_do_it_again(made, finished, text):
 def test_the_command_writes_both_files_and_says_the_verdict(copied, capsys):
     assert recr1(["report", str(copied)]) == 0
     assert (copied / "report.html").stat().st_size > 50_000 and (copied / "report.md").read_text().startswith("# lamp")
-    assert "The trained policy is" in capsys.readouterr().out
+    assert "trained against the raw need: " in capsys.readouterr().out
 
 
 def test_a_run_that_was_not_evaluated_says_the_command_for_it(copied):
@@ -146,7 +146,7 @@ def test_a_run_that_only_began_has_a_report(copied):
         (copied / name).write_text('{"step": 1, "ti')
     edit(copied / "run.json", status="running", seconds=None)
     made = page([read_source(copied)])
-    assert "Nothing can be said yet" in made.parts[0].verdict.sentence
+    assert "There is no result yet" in made.parts[0].verdict.sentence
     assert [notice.title for notice in made.notices] == ["Not finished"]
     assert "Nothing was logged yet" in html(made)
     assert markdown(made)
@@ -172,7 +172,7 @@ def test_a_validation_is_no_held_out_result(copied):
     for file in (copied / "eval/test").rglob("eval.json"):
         edit(file, split="validation")
     remarks = verdict(grouped([read_source(copied)])[0]).remarks
-    assert any("may have chosen the checkpoint" in remark for remark in remarks)
+    assert any("checkpoint may have been chosen" in remark for remark in remarks)
 
 
 def test_an_evaluation_that_kept_no_ranks_of_the_raw_need_has_none(copied):
@@ -219,10 +219,10 @@ def test_seeds_are_pooled_and_their_gains_told_apart(finished, tmp_path):
     other = make_run(tmp_path / "other", seed=1, skill=0.5).path
     made = page([read_source(finished), read_source(other)])
     assert [part.name for part in made.parts] == ["lamp-run and 1 more (seeds 0, 1)"]
-    assert "(mean of 2 runs)" in made.parts[0].verdict.sentence
+    assert "On held-out needs of 'test', 2 runs, trained against " in made.parts[0].verdict.sentence
     means = [json.loads((run / "eval/test/trained/eval.json").read_text()) for run in (finished, other)]
     mean = sum(one["measures"]["nDCG@10"]["policy"]["mean"] for one in means) / 2
-    assert made.parts[0].results[0].rows[2][1].startswith(f"{mean:.3f} ")
+    assert made.parts[0].results[0].rows[2][1].startswith(f"{mean:.3f}\n")
     assert "over the 2 runs" in made.parts[0].verdict.remarks[0]
     assert made.curves[0].header == ["step", "lamp-run", "other"]
 

@@ -84,7 +84,7 @@ def test_needs_that_the_task_does_not_have_are_left_out_and_counted(env):
 
 
 def test_a_task_with_none_of_the_needs_is_refused(env):
-    with pytest.raises(RunError, match="none of the needs that were kept, such as 'gone'"):
+    with pytest.raises(RunError, match="none of the run's needs, such as 'gone'"):
         rescored(written(("gone", "[tea]")), env)
 
 

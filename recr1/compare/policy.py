@@ -1,4 +1,4 @@
-"""One line of a comparison: a policy, or the same one under several seeds, with what it did and what that cost."""
+"""One policy of a comparison, trained with one seed or several: its evaluations, and what a query costs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 
 from recr1.baselines.access import NeedsAccess, Visible, prepare
 from recr1.env import Environment
-from recr1.evaluate import Evaluation, Evaluator, bootstrap_interval
+from recr1.evaluate import Evaluation, Evaluator
 from recr1.formats import Format
-from recr1.judge.seeds import pooled
+from recr1.judge.seeds import mean_interval
 from recr1.judge.stats import Doubles, Interval
 from recr1.policies import Policy
 from recr1.policies.base import Spent, format_of, spent_by
@@ -22,27 +22,27 @@ from rewards.base import Chat, Search
 
 
 class Cost(NamedTuple):
-    """What a query costs, and what was paid before the first one."""
+    """What a query costs, and what the policy needs before the first one."""
 
     milliseconds: float
-    """Wall time of writing, a query; searches that are part of writing included, the final search not."""
+    """Wall time per query, with the searches that the policy itself makes, without the final search."""
     tokens_read: float
-    """Tokens of prompts, a query; 0 of what is no language model."""
+    """Tokens of prompts per query; 0 if the policy is not a language model."""
     tokens_written: float
-    """Tokens of completions, a query."""
+    """Tokens of completions per query."""
     setup_seconds: float
     """Before the first query: finding examples or a prompt, reading the catalog."""
     setup_tokens: int
-    """Read and written in that time."""
+    """Tokens read and written during setup."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A policy of the table, with an evaluation for each of its S seeds, all on the same needs."""
+class ComparedPolicy:
+    """A row of the table: a policy with an evaluation for each of its S seeds, all on the same needs."""
 
     label: str
     spec: str
-    """How it was asked for."""
+    """As given in `--policies`."""
     evaluations: Sequence[Evaluation]
     costs: Sequence[Cost]
     sees: tuple[Visible, ...] = ()
@@ -50,16 +50,16 @@ class Entry:
     """Whether it comes from run folders."""
     notes: tuple[str, ...] = ()
     runs: tuple[Mapping[str, Any], ...] = ()
-    """Of which run's policy each seed is, as `recr1.runs.policy_of` says; none of a policy without a run."""
+    """The run of each seed (`recr1.runs.policy_of`); empty for a policy without a run."""
 
     @property
     def bound(self) -> bool:
-        """Whether it reads the answers, so that it is a bound and no rival."""
+        """Whether it reads the answers: then it is an upper bound, not a rival."""
         return "answers" in self.sees
 
     @property
     def first(self) -> Evaluation:
-        """Of the first seed."""
+        """The evaluation of the first seed."""
         return self.evaluations[0]
 
     def by_seed(self, measure: str) -> Doubles:
@@ -72,11 +72,8 @@ class Entry:
         return means
 
     def interval(self, measure: str, seed: int) -> Interval:
-        """The mean with its interval: over needs, and over seeds too where there are several."""
-        if len(self.evaluations) == 1:
-            return bootstrap_interval(self.per_need(measure), seed=seed)
-        found = pooled(self.by_seed(measure))
-        return Interval(found.difference, found.low, found.high)
+        """The mean with its interval: over needs, and over seeds too if there are several."""
+        return mean_interval(self.by_seed(measure), seed=seed)
 
     @property
     def cost(self) -> Cost:
@@ -92,17 +89,17 @@ class Entry:
         return {name: float(np.mean([behaviour[name] for behaviour in each])) for name in names}
 
     def queries(self) -> list[str | None]:
-        """(N,) the first query of the first seed; None where the completion was none."""
+        """(N,) the first query of the first seed; None for an invalid completion."""
         actions = [of_need[0] for of_need in self.first.actions]
         return [str(action.query) if isinstance(action, Search) else None for action in actions]
 
     def first_ranks(self) -> list[int | None]:
-        """(N,) the place where that query found the first relevant item; None where it found none."""
+        """(N,) the rank of the first relevant item that this query found; None if it found none."""
         return [next(iter(self.first.relevant_ranks(need)), None) for need in range(len(self.first.needs))]
 
 
 class _Metered:
-    """A policy whose writing and preparing is timed; what it declares shines through."""
+    """A policy with a clock: times its setup and its completions, and declares what the policy declares."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy, self.writing, self.preparing = policy, 0.0, 0.0
@@ -129,7 +126,7 @@ class _Metered:
         self.spent_before = spent_by(self._policy)
 
     def cost(self, queries: int) -> Cost:
-        """Of so many queries."""
+        """The cost per query."""
         before, after = self.spent_before, spent_by(self._policy)
         return Cost(
             1000 * self.writing / queries,
@@ -150,18 +147,18 @@ def measured(
     trained: bool = False,
     notes: Sequence[str] = (),
     runs: Sequence[Mapping[str, Any]] = (),
-) -> Entry:
-    """Evaluate a policy, or each of its seeds, with what it costs.
+) -> ComparedPolicy:
+    """Evaluate a policy, or each of its seeds, and measure what it costs.
 
     Args:
-        evaluator: The split that is ready for policies.
-        policies: Each makes the policy of one seed; it is let go before the next is made.
-        label: What it is called.
-        spec: How it was asked for.
-        samples: Completions per need whose measures are averaged; 0 is greedy. The cost is that of one.
+        evaluator: The needs and measures.
+        policies: Make the policy of each seed; each is deleted before the next is made.
+        label: Its name in tables.
+        spec: As given in `--policies`.
+        samples: Completions per need, whose measures are averaged; 0 is one greedy completion.
         trained: Whether it comes from run folders.
         notes: What a reader of its numbers must know.
-        runs: Of which run's policy each seed is.
+        runs: The run of each seed.
     """
     evaluations, costs = [], []
     sees: tuple[Visible, ...] = ()
@@ -170,26 +167,26 @@ def measured(
         evaluations.append(evaluator(metered, samples=samples, name=label))
         costs.append(metered.cost(len(evaluator.needs) * max(samples, 1)))
         sees = metered.sees
-        del metered  # before the next is made: it may hold a model
-    return Entry(label, spec, evaluations, costs, sees, trained, tuple(notes), tuple(runs))
+        del metered  # it may hold a model
+    return ComparedPolicy(label, spec, evaluations, costs, sees, trained, tuple(notes), tuple(runs))
 
 
-def as_mapping(entry: Entry, seed: int) -> Mapping[str, Any]:
-    """What `compare.json` holds of it."""
+def as_mapping(policy: ComparedPolicy, seed: int) -> Mapping[str, Any]:
+    """Its part of `compare.json`."""
     return {
-        "spec": entry.spec,
-        "seeds": len(entry.evaluations),
-        "samples": 0 if entry.first.greedy else entry.first.samples,
-        "sees": list(entry.sees),
-        "bound": entry.bound,
-        "trained": entry.trained,
-        "notes": list(entry.notes),
-        "runs": [dict(run) for run in entry.runs],
-        "measures": {name: entry.interval(name, seed)._asdict() for name in entry.first.values},
-        "cost": entry.cost._asdict(),
-        "behaviour": entry.behaviour,
-        "per_seed": {name: entry.by_seed(name).mean(axis=1).tolist() for name in entry.first.values},
-        "per_need": {name: entry.per_need(name).tolist() for name in entry.first.values},
-        "queries": entry.queries(),
-        "first_relevant": entry.first_ranks(),
+        "spec": policy.spec,
+        "seeds": len(policy.evaluations),
+        "samples": 0 if policy.first.greedy else policy.first.samples,
+        "sees": list(policy.sees),
+        "bound": policy.bound,
+        "trained": policy.trained,
+        "notes": list(policy.notes),
+        "runs": [dict(run) for run in policy.runs],
+        "measures": {name: policy.interval(name, seed)._asdict() for name in policy.first.values},
+        "cost": policy.cost._asdict(),
+        "behaviour": policy.behaviour,
+        "per_seed": {name: policy.by_seed(name).mean(axis=1).tolist() for name in policy.first.values},
+        "per_need": {name: policy.per_need(name).tolist() for name in policy.first.values},
+        "queries": policy.queries(),
+        "first_relevant": policy.first_ranks(),
     }

@@ -145,8 +145,8 @@ def test_the_table_has_a_column_for_each_retriever(env):
     labels = ["floor", "untrained", "trained", "ceiling", "trained - untrained", "gain - first's"]
     assert [row[0] for row in main.rows] == labels
     assert main.rows[0][1].startswith("0.667\n") and main.rows[0][2].startswith("0.333\n")
-    assert main.rows[2][2].startswith("1.000 p=")
-    assert main.rows[4][2].startswith("+0.667 p=") and main.rows[5][1] == ""
+    assert main.rows[2][2].startswith("1.000 p = ")
+    assert main.rows[4][2].startswith("+0.667 p = ") and main.rows[5][1] == ""
     assert all(len(row) == 3 for row in main.rows)
     assert second.notes == ()
 
@@ -161,7 +161,7 @@ def test_long_names_get_a_number_and_stand_in_the_notes(env):
 
 def test_evaluations_of_other_needs_are_refused(env):
     other = Evaluator(env, "train", ["RR@4"], limit=1)(Echo())
-    with pytest.raises(ValueError, match="other needs or other measures"):
+    with pytest.raises(ValueError, match="on different needs or measures"):
         swap([*two(env), other], {}, "overlap")
 
 
@@ -180,7 +180,7 @@ def test_the_files_hold_every_number(env, tmp_path):
     assert np.isclose(column["policies"]["untrained"]["measures"]["RR@4"]["floor"]["mean"], 1 / 3)
     written = (tmp_path / "deep" / "swap.md").read_text()
     assert written.startswith("## RR@4 on train: 3 needs, by retriever\n")
-    assert "- first word: trained - untrained is +0.667 RR@4 (95% interval" in written
+    assert "- On first word, trained against untrained: +0.667 RR@4 (95% interval" in written
 
 
 # --- how retrievers are written
@@ -268,7 +268,7 @@ def test_eval_prints_and_writes_the_matrix(tmp_path, capsys):
     said = capsys.readouterr().out
     assert status == 0
     assert "nDCG@10 on test: 6 needs, by retriever" in said
-    assert "rank_bm25: echo - floor is +0.000 nDCG@10" in said
+    assert "On rank_bm25, echo against the raw need: +0.000 nDCG@10" in said
     assert sorted(path.name for path in (tmp_path / "out").glob("swap.*")) == ["swap.json", "swap.md"]
     assert (tmp_path / "out" / "eval.json").is_file()
 

@@ -1,8 +1,8 @@
-"""Policies by catalogs: does what was learned belong to the shop that it was learned in?
+"""Policies by catalogs: does a policy also gain on catalogs that it was not trained on?
 
 Each policy writes for the needs of every run's task, with the prompts that it was trained with, and that run's
-retriever searches that run's catalog. Beside the trained ones stands the policy that training began with. In each
-column all are of the same needs, so that every test is paired.
+retriever searches that run's catalog. The policy that training began with is evaluated too. In each column all are
+evaluated on the same needs, so that every test is paired.
 """
 
 from __future__ import annotations
@@ -13,59 +13,63 @@ from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 from recr1.evaluate.evaluation import Evaluation, Evaluator
-from recr1.evaluate.report import Table, cell
 from recr1.formats import Format
-from recr1.judge.phrases import ALPHA, clause, tone_of
-from recr1.judge.stats import LEVEL, Comparison, Doubles, compare, holm, p_text
+from recr1.judge.difference import ALPHA, Difference, mean_cell, paired_test, statement
+from recr1.judge.stats import LEVEL, Doubles, holm
+from recr1.judge.table import Table
 from recr1.policies.base import Policy
 from rewards.base import Chat
 
 START = "start"
-"""How tables call the policy that the last stage of a run's training began with."""
-
+"""The name in tables of the policy that the last stage of training began with."""
 
 Kind: TypeAlias = Literal["gain", "rival", "home"]
-"""What is compared, see `Cross`."""
+"""Kinds of differences, see `Cross`."""
 
 _Pair: TypeAlias = tuple[Kind, str, str, str, Doubles, Doubles]
 """Kind, policy, catalog, other, and the two (N,) that are compared."""
 
 
-class Prompted:
-    """A policy behind the prompts that it was trained with, whatever task it is asked about."""
+class OwnPrompts:
+    """A policy with the prompts that it was trained with, whatever the task."""
 
     def __init__(self, policy: Policy, own_format: Format) -> None:
         self._policy, self.format = policy, own_format
 
     def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
-        """What the policy writes."""
+        """The completions of the policy."""
         return self._policy.generate(chats, n)
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """A difference, paired over needs."""
+    """One difference, paired over needs."""
 
     kind: Kind
     policy: str
     catalog: str
     other: str
     """What it is compared with: the start ("gain"), another policy ("rival"), or another catalog ("home")."""
-    test: Comparison
+    test: Difference
     p_holm: float
-    """Its p, corrected for all differences of a measure."""
+    """Corrected for all differences of a measure."""
+
+    @property
+    def corrected(self) -> Difference:
+        """The difference, with the corrected p."""
+        return self.test._replace(p=self.p_holm)
 
 
 @dataclass(frozen=True)
 class Cross:
-    """Policies by catalogs: `columns[catalog]` holds an evaluation of the start and of each policy, in one order.
+    """Policies by catalogs: `columns[catalog]` holds an evaluation of the start, then of each policy in one order.
 
-    Three kinds of differences are tested, all of a measure with one correction (Holm):
+    Three kinds of differences are tested; all of a measure share one correction (Holm):
 
-    - "gain": a policy over the start, on one catalog.
-    - "rival": a policy on the catalog that it was trained on, over one that was trained on another.
-    - "home": how much more a policy gains on its own catalog than on another one, where both have the same needs. What
-      training changes by chance changes on all catalogs alike, and drops out.
+    - "gain": a policy against the start, on one catalog.
+    - "rival": a policy on the catalog that it was trained on, against one that was trained on another.
+    - "home": the gain of a policy on its own catalog against its gain on another one, if both have the same needs.
+      Random changes of training are the same on all catalogs and cancel out.
     """
 
     columns: Mapping[str, Sequence[Evaluation]]
@@ -86,14 +90,14 @@ class Cross:
         return self._by_measure[measure]
 
     def crossing(self, kind: Kind, measure: str, policy: str, catalog: str, other: str = START) -> Crossing:
-        """One of them; raises `StopIteration` where it is none."""
+        """One of them; raises `StopIteration` if it was not tested."""
         wanted = (kind, policy, catalog, other)
         return next(c for c in self.crossings(measure) if (c.kind, c.policy, c.catalog, c.other) == wanted)
 
     def _tested(self, measure: str) -> list[Crossing]:
         seed = next(iter(self.columns.values()))[0].seed
         pairs = [*self._gains(measure), *self._rivals(measure), *self._homes(measure)]
-        tests = [compare(first, second, seed=seed) for *_, first, second in pairs]
+        tests = [paired_test(first, second, seed=seed) for *_, first, second in pairs]
         corrected = holm([test.p for test in tests])
         return [
             Crossing(kind, policy, catalog, other, test, float(p))
@@ -133,30 +137,18 @@ class Cross:
         }
 
     def verdict(self) -> list[str]:
-        """Sentences about the main measure: each policy on each catalog, and whether it gains more at home."""
-        measure = self.measures[0]
-        said = []
+        """Sentences about the main measure: each policy on each catalog, and whether it gains more on its own."""
+        measure, said = self.measures[0], []
         for policy, home in self.home.items():
             for catalog in sorted(self.columns, key=lambda name: name != home):
-                where = "on its own catalog" if catalog == home else f"on the catalog of {catalog}"
-                one = self.crossing("gain", measure, policy, catalog)
-                said.append(f"{policy} {where}: {clause('the start', measure, _numbers(one), one.p_holm)}.")
+                where = "its own catalog" if catalog == home else f"the catalog of {catalog}"
+                gain = self.crossing("gain", measure, policy, catalog).corrected
+                said.append(f"On {where}, {statement(policy, START, measure, gain)}.")
             for one in self.crossings(measure):
                 if (one.kind, one.policy) == ("home", policy):
-                    said.append(_at_home(one, measure))
+                    gains = f"The gain of {policy} on its own catalog", f"its gain on that of {one.other}"
+                    said.append(f"{statement(*gains, measure, one.corrected)}.")
         return said
-
-
-def _numbers(one: Crossing) -> tuple[float, float, float]:
-    return one.test.difference, one.test.low, one.test.high
-
-
-def _at_home(one: Crossing, measure: str) -> str:
-    difference, low, high = _numbers(one)
-    tone = tone_of(difference, one.p_holm)
-    how = "no more" if tone == "open" else f"{abs(difference):.3f} {measure} {'more' if tone == 'good' else 'less'}"
-    numbers = f"{difference:+.3f}, {LEVEL:.0%} CI {low:+.3f} to {high:+.3f}, {p_text(one.p_holm)}"
-    return f"{one.policy} gains {how} on its own catalog than on that of {one.other} ({numbers})."
 
 
 def cross(
@@ -167,14 +159,14 @@ def cross(
     *,
     samples: int = 0,
 ) -> Cross:
-    """Let every policy write for every catalog.
+    """Evaluate every policy on every catalog.
 
     Args:
-        evaluators: By the name of a catalog, its needs, retriever and measures.
-        starts: By the same names, makes the policy that training on it began with.
-        policies: By name, makes a trained policy; one is in memory at a time.
-        home: Which catalog each was trained on.
-        samples: Completions per need, whose measures are averaged; 0 takes one greedy completion.
+        evaluators: By the name of a catalog: its needs, retriever and measures.
+        starts: By the same names: make the policy that training on this catalog began with.
+        policies: By name: make a trained policy. One is in memory at a time.
+        home: By the name of a policy: the catalog that it was trained on.
+        samples: Completions per need, whose measures are averaged; 0 is one greedy completion.
     """
     columns = {name: [evaluate(starts[name](), samples=samples, name=START)] for name, evaluate in evaluators.items()}
     for name, make in policies.items():
@@ -186,39 +178,30 @@ def cross(
 
 
 def cross_tables(result: Cross) -> list[Table]:
-    """A table for each measure, policies by catalogs, and one of the words that the catalogs know."""
-    first = next(iter(result.columns.values()))[0]
+    """A table of policies by catalogs for each measure, and one of the words of queries that are in the catalogs."""
+    first, *_ = result.columns.values()
     needs = ", ".join(sorted({str(len(column[0].needs)) for column in result.columns.values()}))
-    about = f"on {first.split}: {needs} needs, policies by catalogs"
+    about = f"on {first[0].split}: {needs} needs, policies by catalogs"
     header = ["", *result.columns]
     tables = [
         Table(f"{measure} {about}", header, _levels(result, measure), _notes(measure, result))
         for measure in result.measures
     ]
-    shares = [
-        [column[place].behaviour()["query_known"] for column in result.columns.values()] for place in _rows(result)
-    ]
     rows = [
-        [first_name, *(f"{share:.1%}" for share in of)] for first_name, of in zip(_names(result), shares, strict=True)
+        [one.name, *(f"{column[place].behaviour()['query_known']:.1%}" for column in result.columns.values())]
+        for place, one in enumerate(first)
     ]
-    return [*tables, Table("Words of queries that the catalog holds", header, rows)]
-
-
-def _names(result: Cross) -> list[str]:
-    return [evaluation.name for evaluation in next(iter(result.columns.values()))]
-
-
-def _rows(result: Cross) -> range:
-    return range(len(_names(result)))
+    return [*tables, Table("Words of queries that are in the catalog", header, rows)]
 
 
 def _levels(result: Cross, measure: str) -> list[list[str]]:
     summaries = [[e.summary["measures"][measure] for e in column] for column in result.columns.values()]
     rows = []
-    for place, name in enumerate(_names(result)):
-        p = [None if name == START else result.crossing("gain", measure, name, c).p_holm for c in result.columns]
-        rows.append([name, *(cell(column[place]["policy"], p[at]) for at, column in enumerate(summaries))])
-    floor, ceiling = ([bound, *(cell(column[0][bound]) for column in summaries)] for bound in ("floor", "ceiling"))
+    for place, one in enumerate(next(iter(result.columns.values()))):
+        start = one.name == START
+        p = [None if start else result.crossing("gain", measure, one.name, c).p_holm for c in result.columns]
+        rows.append([one.name, *(mean_cell(column[place]["policy"], p[at]) for at, column in enumerate(summaries))])
+    floor, ceiling = ([bound, *(mean_cell(column[0][bound]) for column in summaries)] for bound in ("floor", "ceiling"))
     return [floor, *rows, ceiling]
 
 
@@ -227,7 +210,7 @@ def _notes(measure: str, result: Cross) -> list[str]:
         return []
     trained = "; ".join(f"{policy} on {home}" for policy, home in result.home.items())
     return [
-        f"Trained: {trained}. {START}: what the last stage of training began with. p beside a policy is of its paired "
-        f"test against {START}, corrected (Holm) for all differences of the measure; below {ALPHA} it is called one. "
-        f"{LEVEL:.0%} bootstrap intervals. Levels of two columns do not compare where their needs differ."
+        f"Trained: {trained}. {START}: the policy before the last stage of training. p: paired test against {START}, "
+        f"corrected (Holm) for all differences of the measure; a difference is clear if p is below {ALPHA}. "
+        f"{LEVEL:.0%} bootstrap intervals. Two columns with different needs are not comparable."
     ]

@@ -10,7 +10,7 @@ import pytest
 from recr1.baselines.without_model import Scripted
 from recr1.cli.cross import write_cross
 from recr1.cli.main import run
-from recr1.cross import Prompted, cross, cross_tables
+from recr1.cross import OwnPrompts, cross, cross_tables
 from recr1.env import Environment
 from recr1.evaluate import Evaluator
 from recr1.formats import Plain
@@ -118,11 +118,14 @@ def test_the_words_that_a_catalog_knows_stand_in_a_table_of_their_own(crossed):
 def test_the_verdict_says_where_what_was_learned_holds(crossed):
     said = crossed.verdict()
     assert len(said) == 9
-    assert said[0].startswith("a on its own catalog: better than the start by 0.950 RR@4 (95% CI 0.")
-    assert said[1].startswith("a on the catalog of b: not distinguishable from the start (+0.000 RR@4")
-    assert said[2].startswith("a gains 0.950 RR@4 more on its own catalog than on that of b (+0.950, 95% CI ")
-    assert said[6].startswith("control on its own catalog: not distinguishable from the start")
-    assert said[8].startswith("control gains no more on its own catalog than on that of b (+0.000, 95% CI ")
+    assert said[0].startswith("On its own catalog, a against start: +0.950 RR@4 (95% interval +0.")
+    assert said[0].endswith(", 40 needs): better.")
+    assert said[1].startswith("On the catalog of b, a against start: +0.000 RR@4")
+    assert said[1].endswith("): no clear difference.")
+    gains = "The gain of a on its own catalog against its gain on that of b: +0.950 RR@4 (95% interval +"
+    assert said[2].startswith(gains) and said[2].endswith("): better.")
+    assert said[6].startswith("On its own catalog, control against start: ")
+    assert said[8].startswith("The gain of control on its own catalog against its gain on that of b: +0.000 RR@4 (")
 
 
 def test_every_number_is_written(crossed, tmp_path):
@@ -139,7 +142,7 @@ def test_every_number_is_written(crossed, tmp_path):
         "p_holm": None,
     }
     text = (tmp_path / "out/cross.md").read_text()
-    assert "Trained: a on a; b on b; control on a." in text and "- b on its own catalog: better than the start" in text
+    assert "Trained: a on a; b on b; control on a." in text and "- On its own catalog, b against start: " in text
 
 
 def test_a_policy_is_asked_with_the_prompts_that_it_was_trained_with():
@@ -150,7 +153,7 @@ def test_a_policy_is_asked_with_the_prompts_that_it_was_trained_with():
     shop = Shop("x")
     evaluate = Evaluator(Environment(shop, Overlap(shop.catalog), [], 4), "test", ["RR@4"])
     policy = Scripted(answers={f"NUMBER {i}: A {KINDS[i % 4].upper()}": KINDS[i % 4] + "x" for i in range(40)})
-    assert np.mean(evaluate(Prompted(policy, Shouts())).per_need("RR@4")) == 1
+    assert np.mean(evaluate(OwnPrompts(policy, Shouts())).per_need("RR@4")) == 1
 
 
 @pytest.mark.parametrize(
