@@ -1,6 +1,6 @@
-"""Where a run's numbers go besides its own folder: one class a service, all fed from one place, `recr1.runs.Run`."""
+"""Where a run's numbers go besides its folder: one class a service, all called by `recr1.runs.Run`."""
 
-from recr1.loggers.base import Alerting, Logger, Resuming, Showing, Table
+from recr1.loggers.base import Logger, LogTable, SupportsAlert, SupportsResume, SupportsShow
 
 BUILTIN = {
     "jsonl": "recr1.loggers.jsonl:JsonlLogger",
@@ -8,6 +8,6 @@ BUILTIN = {
     "trackio": "recr1.loggers.trackio:TrackioLogger",
     "wandb": "recr1.loggers.wandb:WandbLogger",
 }
-"""Loggers by the name that a recipe uses; the classes are imported when they are asked for."""
+"""Loggers by their name in a recipe; a class is imported when it is needed."""
 
-__all__ = ["BUILTIN", "Alerting", "Logger", "Resuming", "Showing", "Table"]
+__all__ = ["BUILTIN", "LogTable", "Logger", "SupportsAlert", "SupportsResume", "SupportsShow"]

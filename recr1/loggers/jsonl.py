@@ -1,4 +1,4 @@
-"""Plain lines of JSON: everything that the services get, for tools of one's own."""
+"""Lines of JSON, with everything that services get, for other tools."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from recr1.errors import UserError
-from recr1.loggers.base import Table
+from recr1.loggers.base import LogTable
 
 FILE = "log.jsonl"
 
 
 class JsonlLogger:
-    """A file with a line a record: numbers, tables, values of histograms and alerts.
+    """A file with a line for each record: numbers, tables, values of histograms and alerts.
 
     Args:
         path: the file, which several runs may share; `log.jsonl` in the run folder when null.
@@ -27,7 +27,7 @@ class JsonlLogger:
         self._file, self._run, self._step = Path(), "", 0
 
     def start(self, run_path: Path, config: Mapping[str, Any]) -> None:
-        """Begin with the recipe; raises `UserError` when the file cannot be written."""
+        """Write the recipe; raises `UserError` when the file cannot be written."""
         self._file = Path(self.path).expanduser() if self.path else run_path / FILE
         self._run = run_path.resolve().name
         try:
@@ -36,20 +36,20 @@ class JsonlLogger:
         except OSError as error:
             raise UserError(f"log: {self._file} cannot be written: {error.strerror}") from error
 
-    def go_on(self, step: int, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Forget what this run logged after the step."""
-        held = self._file.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in held if self._stays(line, step)]
+    def resume(self, step: int, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Delete what this run logged after the step."""
+        lines_now = self._file.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines_now if self._keeps(line, step)]
         part = self._file.with_name(f".{self._file.name}.part")
         part.write_text("".join(kept), encoding="utf-8")
         part.replace(self._file)
 
-    def _stays(self, line: str, step: int) -> bool:
-        """Whether a line stays: it is whole, and of another run or not after the step."""
+    def _keeps(self, line: str, step: int) -> bool:
+        """Whether to keep a line: it is complete, and of another run or not after the step."""
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
-            return False  # torn by a kill
+            return False  # cut off when the process was killed
         return bool(record["run"] != self._run or record["step"] <= step)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -58,7 +58,7 @@ class JsonlLogger:
         numbers = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
         self._write({"kind": "numbers", "step": step, "numbers": numbers})
 
-    def show(self, step: int, tables: Mapping[str, Table], histograms: Mapping[str, Sequence[float]]) -> None:
+    def show(self, step: int, tables: Mapping[str, LogTable], histograms: Mapping[str, Sequence[float]]) -> None:
         """Write tables, and the values of histograms."""
         for name, table in tables.items():
             rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
@@ -67,7 +67,7 @@ class JsonlLogger:
             self._write({"kind": "values", "step": step, "name": name, "values": [float(value) for value in values]})
 
     def alert(self, title: str, text: str) -> None:
-        """Write the message, under the step that was logged last."""
+        """Write the message, with the last step that was logged."""
         self._write({"kind": "alert", "step": self._step, "title": title, "text": text})
 
     def finish(self, status: str) -> None:

@@ -1,4 +1,4 @@
-"""TensorBoard: event files that any viewer of them reads, on the disk alone."""
+"""TensorBoard: event files on disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recr1.errors import MissingLibrary
-from recr1.loggers.base import Cell, Table
+from recr1.loggers.base import Cell, LogTable
 
 LIBRARIES = ("torch", "tensorboard")
 
@@ -18,7 +18,7 @@ class TensorBoardLogger:
     """TensorBoard. Look with `tensorboard --logdir runs`.
 
     Args:
-        folder: where the event files go, in a folder of the run's name; `tensorboard` in the run folder when null.
+        folder: where the event files go, in a folder with the run's name; `tensorboard` in the run folder when null.
     """
 
     def __init__(self, *, folder: str | None = None) -> None:
@@ -32,19 +32,19 @@ class TensorBoardLogger:
         self._opened: Any = None
 
     def start(self, run_path: Path, config: Mapping[str, Any]) -> None:
-        """Say where the files go; they are opened with the first number."""
+        """Set where the files go; they are opened with the first number."""
         here = run_path / "tensorboard"
         self._target = Path(self.folder).expanduser() / run_path.resolve().name if self.folder else here
         self._config = json.dumps(config, indent=2, default=str)
 
-    def go_on(self, step: int, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Let viewers forget what comes after the step; all up to it is in the files already."""
+    def resume(self, step: int, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Make viewers drop what comes after the step; all before it is in the files already."""
         self._open(purge=step + 1)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write the numbers of a step, to the disk at once: a killed run has what it logged.
+        """Write the numbers of a step to disk at once, so that a killed run has them.
 
-        They are one record. A record for each number makes TensorBoard's thread and this one take turns as often.
+        They are one record: a record for each number would make this thread wait for TensorBoard's each time.
         """
         from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -53,7 +53,7 @@ class TensorBoardLogger:
         writer.file_writer.add_summary(numbers, step)
         writer.flush()
 
-    def show(self, step: int, tables: Mapping[str, Table], histograms: Mapping[str, Sequence[float]]) -> None:
+    def show(self, step: int, tables: Mapping[str, LogTable], histograms: Mapping[str, Sequence[float]]) -> None:
         """Write histograms, and tables as text in Markdown."""
         import numpy as np
 
@@ -84,7 +84,7 @@ class TensorBoardLogger:
         return self._opened
 
 
-def _markdown(table: Table) -> str:
+def _markdown(table: LogTable) -> str:
     lines = [table.columns, ["---"] * len(table.columns), *table.rows]
     return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
 

@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from recr1.errors import MissingLibrary, UserError
-from recr1.loggers.base import Table
-from recr1.loggers.held import Held
+from recr1.loggers.base import Buffer, LogTable, numbers_of
 
 MARK = "trackio"
-"""A file in the run folder with the run's name there: a run that goes on is the same run."""
+"""A file in the run folder with the run's name in trackio, for resuming."""
 
 
 class TrackioLogger:
-    """Trackio, on this machine (the folder TRACKIO_DIR, or trackio's own). Look with `trackio show --project recr1`.
+    """Trackio, on this machine (the folder TRACKIO_DIR, or trackio's own). Open it with `trackio show --project recr1`.
 
     Args:
         project: the project that the run belongs to.
@@ -35,21 +34,21 @@ class TrackioLogger:
         self.project, self.name, self.group = project, name, group
         self._run: Any = None
         self._next = 0
-        """The first step that trackio does not hold yet; it would keep a second line of a step beside the first."""
-        self._held = Held()
+        """The first step that trackio does not have; it would store a second line of a step beside the first."""
+        self._buffer = Buffer()
 
     def start(self, run_path: Path, config: Mapping[str, Any]) -> None:
-        """Open the run; raises `UserError` for a project name that trackio does not take."""
+        """Open the run; raises `UserError` for a project name that trackio refuses."""
         mark = run_path / MARK
         known = mark.read_text(encoding="utf-8").strip() if mark.exists() else None
         name = known or self.name or run_path.resolve().name
-        self._run, held = self._init(name, dict(config), again=known is not None)
-        self._next = held + 1
+        self._run, last = self._init(name, dict(config), again=known is not None)
+        self._next = last + 1
         mark.write_text(f"{name}\n", encoding="utf-8")
 
     def _init(self, name: str, config: dict[str, Any], *, again: bool) -> tuple[Any, int]:
-        """The run, and the last step that is there of it."""
-        with redirect_stdout(io.StringIO()):  # trackio says on every start how to open it
+        """The run, and the last step of it that trackio has."""
+        with redirect_stdout(io.StringIO()):  # trackio prints how to open it
             import trackio
             from trackio.sqlite_storage import SQLiteStorage
 
@@ -66,28 +65,28 @@ class TrackioLogger:
                 )
             except ValueError as error:
                 raise UserError(f"trackio did not start: {error}") from error
-            held = SQLiteStorage.get_max_step_for_run(self.project, name, run_id=run.id) if again else None
-            return run, -1 if held is None else int(held)
+            last = SQLiteStorage.get_max_step_for_run(self.project, name, run_id=run.id) if again else None
+            return run, -1 if last is None else int(last)
 
-    def go_on(self, step: int, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Hand over the numbers that were lost with a killed process."""
+    def resume(self, step: int, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Send the numbers that a killed process had not sent."""
         for line in lines:
-            numbers = {name: value for name, value in line.items() if name not in ("step", "time")}
-            self._send(int(line["step"]), {name: value for name, value in numbers.items() if value is not None})
+            numbers = {name: value for name, value in numbers_of(line).items() if value is not None}
+            self._send(int(line["step"]), numbers)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Keep the numbers of a step within seconds: trackio looks its whole database over each time it is written."""
+        """Store the numbers of a step within seconds: trackio reads its whole database for each write."""
         assert self._run is not None, "log() before start()"
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
-        self._held.add(partial(self._send, step, finite))
+        self._buffer.add(partial(self._send, step, finite))
 
-    def show(self, step: int, tables: Mapping[str, Table], histograms: Mapping[str, Sequence[float]]) -> None:
-        """Keep tables of a step at once, and its histograms within seconds."""
-        self._held.add(partial(self._send_shown, step, tables, histograms))
+    def show(self, step: int, tables: Mapping[str, LogTable], histograms: Mapping[str, Sequence[float]]) -> None:
+        """Store tables at once, and histograms within seconds."""
+        self._buffer.add(partial(self._send_shown, step, tables, histograms))
         if tables:
-            self._held.release()
+            self._buffer.flush()
 
-    def _send_shown(self, step: int, tables: Mapping[str, Table], histograms: Mapping[str, Sequence[float]]) -> None:
+    def _send_shown(self, step: int, tables: Mapping[str, LogTable], histograms: Mapping[str, Sequence[float]]) -> None:
         import trackio
 
         shown: dict[str, Any] = {
@@ -103,20 +102,20 @@ class TrackioLogger:
             self._run.log(values, step=step)
 
     def alert(self, title: str, text: str) -> None:
-        """Keep the message, and send it to the variable TRACKIO_WEBHOOK_URL where that is set."""
+        """Store the message, and send it to TRACKIO_WEBHOOK_URL if that is set."""
         from trackio.alerts import AlertLevel
 
         assert self._run is not None, "alert() before start()"
-        self._held.release()
-        with redirect_stdout(io.StringIO()):  # the view says it
+        self._buffer.flush()
+        with redirect_stdout(io.StringIO()):  # the terminal view shows it
             self._run.alert(title=title, text=text, level=AlertLevel.WARN)
 
     def finish(self, status: str) -> None:
-        """Close the run; trackio writes what is left."""
+        """Close the run; trackio writes the rest."""
         if self._run is not None:
             import trackio
 
-            self._held.release()
+            self._buffer.flush()
             with redirect_stdout(io.StringIO()):
                 trackio.finish()
             self._run = None

@@ -1,8 +1,9 @@
-"""Weights & Biases."""
+"""Weights & Biases, and how far its offline files reach."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,17 +11,19 @@ from time import time
 from typing import Any, Literal
 
 from recr1.errors import MissingLibrary, UserError
-from recr1.loggers.base import Table
-from recr1.loggers.held import Held
-from recr1.loggers.wandb_files import last_step
+from recr1.loggers.base import Buffer, LogTable, numbers_of
 
 ID_FILE = "run_id"
-"""Where, beside W&B's own files in the run folder, the run's id is kept: a run that goes on is the same run there."""
+"""A file beside W&B's own in the run folder, with the run's id in W&B, for resuming."""
 BINS = 32
+BLOCK, HEADER, OPENING = 32768, 7, 7
+"""Bytes of LevelDB's log format, in which W&B writes offline."""
+WHOLE, LAST = 1, 4
+"""Kinds of pieces that end a record."""
 
 
 class WandbLogger:
-    """Weights & Biases. Its files go into the run folder; `offline` needs neither an account nor a network.
+    """Weights & Biases. Its files go into the run folder; `offline` needs no account and no network.
 
     Args:
         project: the project that the run belongs to.
@@ -28,7 +31,7 @@ class WandbLogger:
         name: the run's name; that of the run folder when null.
         group: runs shown together, such as the seeds of one recipe.
         tags: labels.
-        mode: W&B's own choice, and so the variable WANDB_MODE, when null.
+        mode: the variable WANDB_MODE, or W&B's default, when null.
     """
 
     def __init__(
@@ -49,8 +52,8 @@ class WandbLogger:
         self._run: Any = None
         self._path = Path()
         self._next = 0
-        """The first step that W&B does not hold yet: it takes each once, in their order."""
-        self._held = Held()
+        """The first step that W&B does not have: it takes each step once, in order."""
+        self._buffer = Buffer()
 
     def start(self, run_path: Path, config: Mapping[str, Any]) -> None:
         """Open the W&B run, with its files under `run_path`; raises `UserError` when W&B refuses (no login)."""
@@ -80,24 +83,24 @@ class WandbLogger:
             id_file.parent.mkdir(exist_ok=True)
             id_file.write_text(f"{self._run.id}\n", encoding="utf-8")
 
-    def go_on(self, step: int, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Hand over the numbers that were lost with a killed process; steps that W&B holds it would not take again."""
+    def resume(self, step: int, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Send the numbers that a killed process had not sent; W&B would refuse steps that it has."""
         for line in lines:
-            numbers = {name: value for name, value in line.items() if name not in ("step", "time")}
-            self._send(int(line["step"]), {name: float("nan") if v is None else v for name, v in numbers.items()})
+            numbers = {name: float("nan") if v is None else v for name, v in numbers_of(line).items()}
+            self._send(int(line["step"]), numbers)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Send the numbers of a step within seconds, under the time of now."""
+        """Send the numbers of a step within seconds, with the current time."""
         assert self._run is not None, "log() before start()"
-        self._held.add(partial(self._send, step, {**metrics, "_timestamp": time()}))
+        self._buffer.add(partial(self._send, step, {**metrics, "_timestamp": time()}))
 
-    def show(self, step: int, tables: Mapping[str, Table], histograms: Mapping[str, Sequence[float]]) -> None:
-        """Send tables at once, and histograms within seconds: each step has some."""
-        self._held.add(partial(self._send_shown, step, tables, histograms))
+    def show(self, step: int, tables: Mapping[str, LogTable], histograms: Mapping[str, Sequence[float]]) -> None:
+        """Send tables at once, and histograms within seconds: every step has some."""
+        self._buffer.add(partial(self._send_shown, step, tables, histograms))
         if tables:
-            self._held.release()
+            self._buffer.flush()
 
-    def _send_shown(self, step: int, tables: Mapping[str, Table], histograms: Mapping[str, Sequence[float]]) -> None:
+    def _send_shown(self, step: int, tables: Mapping[str, LogTable], histograms: Mapping[str, Sequence[float]]) -> None:
         if step < self._next:
             return
         import numpy as np
@@ -117,22 +120,22 @@ class WandbLogger:
             self._run.log(values, step=step)
 
     def alert(self, title: str, text: str) -> None:
-        """Send a W&B alert, by mail or Slack, as the user's settings there say."""
+        """Send a W&B alert, by mail or Slack, as the user's settings in W&B say."""
         assert self._run is not None, "alert() before start()"
-        self._held.release()
+        self._buffer.flush()
         self._run.alert(title=title[-63:], text=text, level="WARN")
 
     def finish(self, status: str) -> None:
-        """Close the W&B run: anything but "finished" is shown there as a failure. The run card goes along."""
+        """Attach the run card and close the W&B run: W&B shows any status but "finished" as a failure."""
         if self._run is not None:
-            self._held.release()
+            self._buffer.flush()
             self._run.summary["status"] = status
             self._attach_card()
             self._run.finish(exit_code=0 if status == "finished" else 1)
             self._run = None
 
     def _attach_card(self) -> None:
-        """The files that say what was run with what, as an artifact of the run."""
+        """Attach `run.json` and `recipe.yaml` as an artifact of the run."""
         import wandb
 
         card = wandb.Artifact(f"run-card-{self._run.id}", type="run-card")
@@ -140,3 +143,41 @@ class WandbLogger:
             if (self._path / name).exists():
                 card.add_file(str(self._path / name))
         self._run.log_artifact(card)
+
+
+def last_step(folder: Path, run_id: str) -> int:
+    """The last step in the offline files of a run, below `folder`; -1 without any.
+
+    A killed process loses what W&B had not written to disk.
+    """
+    files = folder.glob(f"wandb/offline-run-*-{run_id}/*.wandb")
+    return max((step for file in files for step in _steps(file)), default=-1)
+
+
+def _steps(file: Path) -> Iterator[int]:
+    for record in offline_records(file):
+        if record.WhichOneof("record_type") == "history":
+            yield int(record.history.step.num)
+
+
+def offline_records(file: Path) -> Iterator[Any]:
+    """The records of an offline file in order, without an incomplete one at its end.
+
+    The format is LevelDB's log: blocks of 32 KiB, in them pieces with a checksum, a length and a kind.
+    """
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, at, payload = file.read_bytes(), OPENING, b""
+    while at + HEADER <= len(data):
+        if BLOCK - at % BLOCK < HEADER:  # a block ends in padding where no header fits
+            at += BLOCK - at % BLOCK
+            continue
+        _checksum, size, kind = struct.unpack("<IHB", data[at : at + HEADER])
+        piece = data[at + HEADER : at + HEADER + size]
+        if len(piece) < size or kind == 0:
+            return
+        payload += piece
+        at += HEADER + size
+        if kind in (WHOLE, LAST):
+            yield Record.FromString(payload)
+            payload = b""

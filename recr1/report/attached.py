@@ -19,7 +19,7 @@ from recr1.report.pool import Group
 from recr1.report.source import Kept, Source
 from recr1.rescore import TRAINING, sentences
 from recr1.rescore.result import tables_of as rescore_tables
-from recr1.runs import of_run, other_policy, other_setting
+from recr1.runs import policy_mismatch, same_run, setting_mismatch
 from recr1.swap import swap_tables_of
 
 COMPARED = (
@@ -100,11 +100,11 @@ def _comparison(group: Group, name: str) -> Callable[[Source, Kept], Attached]:
     def read(run: Source, kept: Kept) -> Attached:
         held = kept.held
         of = [one for policy in held["policies"].values() for one in policy.get("runs", ())]
-        own = [one for one in of if of_run(one, run.facts)]
-        stale = [why for one in own for why in other_policy(one, run.facts)]
+        own = [one for one in of if same_run(one, run.facts)]
+        stale = [why for one in own for why in policy_mismatch(one, run.facts)]
         if of and not own:
             stale.append(f"it holds no policy of this run, but of {', '.join(str(one.get('run')) for one in of)}")
-        stale += other_setting(_setting(held), run.facts, run.recipe)
+        stale += setting_mismatch(_setting(held), run.facts, run.recipe)
         shown = compare_tables(held)
         place = f"{name}-{group.runs.index(run)}-{run.compared.index(kept)}"
         return Attached(
@@ -128,7 +128,7 @@ def _setting(held: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _coverage(group: Group, of: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Which of several seeds a comparison is about."""
-    inside = [run.name for run in group.runs if any(of_run(one, run.facts) for one in of)]
+    inside = [run.name for run in group.runs if any(same_run(one, run.facts) for one in of)]
     if len(group.runs) > 1 and 0 < len(inside) < len(group.runs):
         yield f"This is about {' and '.join(inside)} alone. For all {len(group.runs)} seeds: {to_compare(group)}"
 
@@ -143,7 +143,7 @@ def _swap(run: Source, kept: Kept) -> Attached:
         f"On other retrievers, {first['split']}",
         held.get("verdict", ()),
         SWAPPED,
-        [*other_policy(origin, run.facts), *other_setting(origin, run.facts, run.recipe)],
+        [*policy_mismatch(origin, run.facts), *setting_mismatch(origin, run.facts, run.recipe)],
         swap_tables_of(held),
     )
 
@@ -157,7 +157,7 @@ def _rescore(run: Source, kept: Kept) -> Attached:
         f"Rescored with {other}",
         [*sentences(held["results"]), *held["notes"]],
         RESCORED,
-        [*other_policy(held.get("origin") or {}, run.facts), *_written_since(run, held["results"])],
+        [*policy_mismatch(held.get("origin") or {}, run.facts), *_written_since(run, held["results"])],
         rescore_tables(held["results"]),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from recr1.report.source import Source
-from recr1.runs import other_policy, other_setting
+from recr1.runs import policy_mismatch, setting_mismatch
 
 MOST = 5
 """Alerts of one sign that are told one by one."""
@@ -61,7 +61,7 @@ def _outdated(source: Source, several: bool) -> Iterator[Notice]:  # noqa: FBT00
     """Evaluations that are not of the run as it is now."""
     for one in source.judged:
         origin = one.summary.get("origin") or {"catalog": one.summary["settings"].get("catalog")}
-        why = [*other_policy(origin, source.facts), *other_setting(origin, source.facts, source.recipe)]
+        why = [*policy_mismatch(origin, source.facts), *setting_mismatch(origin, source.facts, source.recipe)]
         if why:
             text = f"{one.folder}: {'; '.join(why)}. Write it again: recr1 eval {source.path} --split {one.split}"
             yield Notice("warning", _titled("Evaluation out of date", source, several), text)

@@ -1,4 +1,4 @@
-"""Files of a run folder: replaced in one move, appended line by line, cut back after a crash."""
+"""Files of a run folder: atomic replacement, lines of JSON, and what a crash leaves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recr1.errors import RunError
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file, or replace it, in one move, so that a reader, or a crash, never meets half of it."""
+    """Write or replace a file atomically: no reader, and no crash, sees half of it."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("w", encoding="utf-8") as file:
@@ -27,7 +27,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Says which folder it was when the disk is full or the folder cannot be written."""
+    """Names the folder in the error when it cannot be written or the disk is full."""
     try:
         yield
     except OSError as error:
@@ -39,7 +39,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise RunError(f"{path.parent} is no run folder: it holds no {path.name}") from error
+        raise RunError(f"{path.parent} is not a run folder: it has no {path.name}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{path} cannot be read: {error}") from error
 
@@ -52,22 +52,22 @@ def append_lines(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a file, in order. A torn last line, left by a killed run, is dropped.
+    """The records of a file, in order. An incomplete last line, left by a killed run, is dropped.
 
     Raises `RunError` when the file is missing, or any other line is broken.
     """
-    *lines, _torn = read_text(path).split("\n")
+    *lines, _incomplete = read_text(path).split("\n")
     records = []
     for number, line in enumerate(lines, start=1):
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError as error:
-            raise RunError(f"{path}:{number}: a broken line: {error}") from error
+            raise RunError(f"{path}:{number}: not a line of JSON: {error}") from error
     return records
 
 
 def keep_lines(path: Path, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
-    """Leave out the records that are not wanted, and a torn last line."""
+    """Remove the records that are not wanted, and an incomplete last line."""
     if path.exists():
         kept = [record for record in read_lines(path) if wanted(record)]
         write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

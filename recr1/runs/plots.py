@@ -1,4 +1,4 @@
-"""Pictures of a run."""
+"""Plots of a run."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def reward_curve(records: Sequence[Mapping[str, Any]], out: Path, *, title: str)
     """Draw the training reward and the first evaluated measure over the steps into a PNG.
 
     Args:
-        records: Lines of `metrics.jsonl`. Read are `train/reward` and, of the names `eval/<split>/<measure>`, the first
-            that occurs, with its `/floor` and `/ceiling` as lines to compare it with.
-        out: The picture; its folder exists.
-        title: What stands above.
+        records: Lines of `metrics.jsonl`: `train/reward` is drawn, and the first `eval/<split>/<measure>` with its
+            `/floor` and `/ceiling`.
+        out: The PNG; its folder exists.
+        title: Of the plot.
 
     Raises:
         MissingLibrary: Without matplotlib.
-        UserError: When the records hold neither a reward nor a measure.
+        UserError: When the records have neither a reward nor a measure.
     """
     try:
         from matplotlib.figure import Figure
@@ -38,7 +38,9 @@ def reward_curve(records: Sequence[Mapping[str, Any]], out: Path, *, title: str)
     measure = _first_measure(records)
     panels = [name for name in (measure, TRAIN) if name and len(series(records, name)[0])]
     if not panels:
-        raise UserError(f"nothing to draw in {out}: no log holds '{TRAIN}' or an 'eval/<split>/<measure>'")
+        raise UserError(
+            f"nothing to draw in {out}: no line of metrics.jsonl has '{TRAIN}' or an 'eval/<split>/<measure>'"
+        )
     # A Figure of its own needs no display and no global state.
     figure = Figure(figsize=(8, 1.0 + 2.9 * len(panels)), dpi=130, layout="constrained")
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
@@ -56,14 +58,14 @@ def reward_curve(records: Sequence[Mapping[str, Any]], out: Path, *, title: str)
 
 
 def series(records: Sequence[Mapping[str, Any]], name: str) -> Series:
-    """Steps and values of a metric, where it was logged and finite."""
+    """Steps and values of a metric, where it was logged and is finite."""
     points = [(record["step"], record[name]) for record in records if record.get(name) is not None]
     steps, values = zip(*points, strict=True) if points else ((), ())
     return np.array(steps, np.int64), np.array(values, np.float64)
 
 
 def smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    """Centred moving mean over `width` values (made odd), over those that exist at the ends."""
+    """Centred moving mean over `width` values (made odd); at the ends over fewer."""
     half = width // 2
     sums = np.concatenate([[0.0], np.cumsum(values)])
     low = np.maximum(np.arange(len(values)) - half, 0)

@@ -1,21 +1,24 @@
-"""What a run measures, line by line into its folder, and from here to every service: the one place that hands it on."""
+"""What a run measures: lines in its folder, and records for every logger."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from recr1.loggers import Alerting, Logger, Showing, Table
+import numpy as np
+
+from recr1.loggers import Logger, LogTable, SupportsAlert, SupportsShow
 from recr1.runs.files import append_lines, read_lines, writing
-from recr1.runs.records import number_or_none, rollout_record
+from rewards.base import Search
 
 if TYPE_CHECKING:
     from recr1.env import Step
 
 FILES = ("metrics.jsonl", "alerts.jsonl", "rollouts.jsonl", "queries.jsonl")
-"""Files with a step in each line: what comes after the step that a run goes on from is forgotten."""
+"""Files with a step in each line; a resumed run deletes the lines after the step that it resumes from."""
 _RESERVED = ("step", "time")
 
 
@@ -28,20 +31,19 @@ class Recording:
 
     @property
     def seconds(self) -> float:
-        """How long the run has been under way, without the time between a stop and going on."""
+        """How long the run has taken, without the time between a stop and resuming."""
         return round(self._before + monotonic() - self._start, 3)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Append a line to `metrics.jsonl` and hand the numbers to every logger.
+        """Append a line to `metrics.jsonl` and send the numbers to every logger.
 
-        Names are free but for "step" and "time". The house uses `train/...` for a training step (`train/reward` is
-        shaped by the recipe's weights) and `eval/<split>/<measure>` for the true measures. A number that is not finite
-        is written as null.
+        Any name but "step" and "time". recr1 uses `train/...` for a training step (`train/reward` is weighted as the
+        recipe says) and `eval/<split>/<measure>` for the true measures. A number that is not finite is null.
         """
         if not self.writer:
             return
         if reserved := [name for name in _RESERVED if name in metrics]:
-            raise ValueError(f"metric name {reserved[0]!r} is taken: metrics.jsonl uses it for itself")
+            raise ValueError(f"metric name {reserved[0]!r} is reserved in metrics.jsonl: use another one")
         numbers = {name: float(value) for name, value in metrics.items()}
         plain = {name: number_or_none(value) for name, value in numbers.items()}
         with writing(self.path):
@@ -50,7 +52,7 @@ class Recording:
             logger.log(step, numbers)
 
     def log_rollouts(self, step: int, result: Step) -> None:
-        """Append every rollout of a step to `rollouts.jsonl`: what was written, what it meant, found and earned."""
+        """Append every rollout of a step to `rollouts.jsonl`: completion, query, outcome and rewards."""
         if self.writer:
             with writing(self.path):
                 append_lines(
@@ -59,11 +61,10 @@ class Recording:
                 )
 
     def log_queries(self, step: int, split: str, records: Sequence[Mapping[str, Any]]) -> None:
-        """Append what a validation's policy wrote for the needs that are followed, and show it as a table.
+        """Append a validation's queries for the needs that are followed to `queries.jsonl`, and show them as a table.
 
-        Each record is a line of `queries.jsonl`, under the step and the split; those of one call have the same keys. A
-        value that is a list is shown as lines, a mapping as a column for each key. The table is called
-        `eval/<split>/queries`.
+        All records of a call have the same keys. In the table `eval/<split>/queries` a list becomes lines, and a
+        mapping a column for each key.
         """
         if not (self.writer and records):
             return
@@ -71,30 +72,30 @@ class Recording:
             lines = [{"step": step, "split": split, **record} for record in records]
             append_lines(self.path / "queries.jsonl", lines)
         flat = [_flat(record) for record in records]
-        self._show(step, {f"eval/{split}/queries": Table(tuple(flat[0]), [list(row.values()) for row in flat])}, {})
+        self._show(step, {f"eval/{split}/queries": LogTable(tuple(flat[0]), [list(row.values()) for row in flat])}, {})
 
     def log_histograms(self, step: int, values: Mapping[str, Sequence[float]]) -> None:
-        """Show how values are spread, in the services that can; names without values are left out."""
+        """Show histograms of values, in loggers that can; names without values are left out."""
         if self.writer:
             self._show(step, {}, {name: list(of_name) for name, of_name in values.items() if len(of_name)})
 
-    def _show(self, step: int, tables: Mapping[str, Table], histograms: Mapping[str, Sequence[float]]) -> None:
+    def _show(self, step: int, tables: Mapping[str, LogTable], histograms: Mapping[str, Sequence[float]]) -> None:
         for logger in self.loggers:
-            if (tables or histograms) and isinstance(logger, Showing):
+            if (tables or histograms) and isinstance(logger, SupportsShow):
                 logger.show(step, tables, histograms)
 
     def alert(self, step: int, title: str, record: Mapping[str, Any]) -> None:
-        """Append a line to `alerts.jsonl`, and tell every logger that can: the title, and the record's `text`."""
+        """Append a line to `alerts.jsonl`, and send the title and the record's `text` to every logger that can."""
         if not self.writer:
             return
         with writing(self.path):
             append_lines(self.path / "alerts.jsonl", [{"step": step, **record}])
         for logger in self.loggers:
-            if isinstance(logger, Alerting):
+            if isinstance(logger, SupportsAlert):
                 logger.alert(f"{self.path.resolve().name}: {title}", f"step {step}: {record['text']}")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`, in order; raises `RunError` when it is missing or broken but for a torn end."""
+        """The lines of `metrics.jsonl`, in order; raises `RunError` when it is missing or a line is broken."""
         return read_lines(self.path / "metrics.jsonl")
 
     def read_rollouts(self) -> list[dict[str, Any]]:
@@ -115,3 +116,25 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
         else:
             cells[name] = "\n".join(map(str, value)) if isinstance(value, list | tuple) else value
     return cells
+
+
+def rollout_record(step: int, result: Step, row: int) -> dict[str, Any]:
+    """A line of `rollouts.jsonl`: what was written, how it was parsed, what it found, and its rewards."""
+    rollout = result.batch.rollouts[row]
+    action = rollout.action
+    relevant_K = result.batch.graded.grades_BK[row] > 0
+    return {
+        "step": step,
+        "need": rollout.need.id,
+        "completion": rollout.completion,
+        **({"query": action.query} if isinstance(action, Search) else {"invalid": action.reason}),
+        "outcome": result.outcomes[row],
+        "parts": {name: number_or_none(values[row]) for name, values in result.parts.items()},
+        "reward": number_or_none(result.rewards[row]),
+        "first_relevant": int(np.argmax(relevant_K)) + 1 if relevant_K.any() else None,
+    }
+
+
+def number_or_none(value: float) -> float | None:
+    """None for a number that is not finite, which JSON does not have."""
+    return float(value) if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""The run folder: what was run, what it was run with, and everything it measured.
+"""The run folder.
 
 - `recipe.yaml`: the resolved recipe; loading it gives an equal recipe
 - `run.json`: status, times, seed, versions, platform, fingerprints
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from recr1.config import yaml12
 from recr1.errors import RunError, UserError
-from recr1.loggers import Logger, Resuming
+from recr1.loggers import Logger, SupportsResume
 from recr1.runs import plots
 from recr1.runs.files import keep_lines, read_text, write_text, writing
 from recr1.runs.provenance import surroundings
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 Status: TypeAlias = Literal["running", "finished", "interrupted", "failed"]
 
 _MARKS = ("run.json", "recipe.yaml", "metrics.jsonl")
-"""Files that a folder with a run holds from the start."""
+"""Files of a run from its start."""
 
 
 class Run(Recording):
     """A run folder, open for writing in one process and for reading in any.
 
-    Under several processes each makes its `Run`, and the one with `writer=True` (rank 0) writes; on the others every
-    writing method does nothing, so that the code that trains need not ask.
+    Each of several processes makes its `Run`. Only the one with `writer=True` (rank 0) writes; in the others every
+    writing method does nothing.
     """
 
     def __init__(self, path: Path, *, writer: bool, loggers: Sequence[Logger] = ()) -> None:
-        """Bind a folder; use `Run.create` or `Run.open`."""
+        """Use `Run.create`, `Run.resume` or `Run.open`."""
         super().__init__(path, writer=writer, loggers=loggers)
         self.resumed = False
         self._lock: BaseFileLock | None = None
@@ -59,17 +59,17 @@ class Run(Recording):
         writer: bool = True,
         loggers: Sequence[Logger] = (),
     ) -> Run:
-        """Start a run in a new folder (or one without a run in it) and start its loggers.
+        """Start a run in a new folder, or in one without a run, and start its loggers.
 
         Args:
             path: The folder; made with its parents.
             recipe: The resolved recipe, of plain YAML values.
-            facts: What else `run.json` shall hold: seed, catalog and retriever fingerprint, world size.
+            facts: More for `run.json`: seed, fingerprints of catalog and retriever, world size.
             writer: Whether this process writes.
-            loggers: Services that get every log as well.
+            loggers: Services that get every log too.
 
         Raises:
-            RunError: When the folder holds a run or cannot be written.
+            RunError: When the folder has a run already, or cannot be written.
         """
         run = cls(Path(path).expanduser(), writer=writer, loggers=loggers)
         if writer:
@@ -80,7 +80,7 @@ class Run(Recording):
             try:
                 run._start_loggers(recipe)
             except UserError:
-                run._give_back()
+                run._abandon()
                 raise
         return run
 
@@ -88,44 +88,43 @@ class Run(Recording):
     def resume(
         cls, path: str | Path, facts: Mapping[str, Any], *, writer: bool = True, loggers: Sequence[Logger] = ()
     ) -> Run:
-        """Go on with a run that is not finished, with the recipe that it began with, and start its loggers.
+        """Resume a run that is not finished, with its own recipe, and start its loggers.
 
         Args:
             path: The folder.
-            facts: What must be as it was when the run began: seed, fingerprints, number of processes.
+            facts: What must not have changed since the run started: seed, fingerprints, number of processes.
             writer: Whether this process writes.
-            loggers: Services that get every log as well.
+            loggers: Services that get every log too.
 
         Raises:
-            RunError: When there is no run, it is finished, another process trains it, or a fact is not as it was.
+            RunError: When there is no run, it is finished, another process trains it, or a fact has changed.
         """
         run = cls.open(path)
         run.writer, run.loggers, run.resumed = writer, tuple(loggers) if writer else (), True
-        held = run.facts()
-        run.check_unfinished(held)
-        changed = [name for name in facts if name in held and held[name] != facts[name]]
+        before = run.facts()
+        run.check_unfinished(before)
+        changed = [name for name in facts if name in before and before[name] != facts[name]]
         if changed:
-            was, now = (", ".join(f"{name} {source[name]}" for name in changed) for source in (held, facts))
-            raise RunError(f"{run.path} cannot go on: it began with {was}, and here it is {now}")
+            was, now = (", ".join(f"{name} {source[name]}" for name in changed) for source in (before, facts))
+            raise RunError(f"{run.path} cannot be resumed: it started with {was}, and now it is {now}")
         if writer:
-            run._hold()
+            run._lock_folder()
             lines = run.read_metrics()
             run._before = float(lines[-1]["time"]) if lines else 0.0
-            again = {"at": _now(), "status": held["status"], **surroundings()}
-            run.update(status="running", ended=None, error=None, resumed=[*held.get("resumed", []), again])
+            again = {"at": _now(), "status": before["status"], **surroundings()}
+            run.update(status="running", ended=None, error=None, resumed=[*before.get("resumed", []), again])
             run._start_loggers(run.recipe())
         return run
 
     def check_unfinished(self, facts: Mapping[str, Any] | None = None) -> None:
-        """Raises `RunError` for a run that is finished: there is nothing to go on with."""
+        """Raises `RunError` for a finished run, which cannot be resumed."""
         if (facts or self.facts())["status"] == "finished":
             raise RunError(
-                f"{self.path} already holds a run, which is finished: choose another folder, or see what it learned: "
-                f"recr1 eval {self.path}"
+                f"{self.path} has a finished run already: choose another folder, or evaluate it: recr1 eval {self.path}"
             )
 
     def rewind(self, step: int) -> None:
-        """Forget what was logged after a step, where the run goes on from; -1 for all of it."""
+        """Delete what was logged after the step that the run resumes from; -1 for everything."""
         if self.writer:
             with writing(self.path):
                 for name in FILES:
@@ -133,11 +132,11 @@ class Run(Recording):
             self.update(resumed_after=max(step, 0))
             lines = self.read_metrics()
             for logger in self.loggers:
-                if isinstance(logger, Resuming):
-                    logger.go_on(step, lines)
+                if isinstance(logger, SupportsResume):
+                    logger.resume(step, lines)
 
-    def _hold(self) -> None:
-        """Let no other process train this run while this one lives; the system lets go when it dies."""
+    def _lock_folder(self) -> None:
+        """Keep other processes from training this run; the system unlocks it when this one dies."""
         from filelock import FileLock, Timeout
 
         self._lock = FileLock(self.path / ".lock")
@@ -146,14 +145,14 @@ class Run(Recording):
         except Timeout:
             raise RunError(f"{self.path} is being trained by another process") from None
 
-    def _release(self) -> None:
+    def _unlock_folder(self) -> None:
         if self._lock:
             self._lock.release()
             (self.path / ".lock").unlink(missing_ok=True)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
-        """An existing run, for reading; raises `RunError` when the folder holds none."""
+        """An existing run, for reading; raises `RunError` when the folder has none."""
         run = cls(Path(path).expanduser(), writer=False)
         if not run.path.is_dir():
             raise RunError(f"{run.path}: no such run folder")
@@ -163,32 +162,32 @@ class Run(Recording):
 
     @staticmethod
     def prepare(path: str | Path) -> Path:
-        """Make a folder for a run before anything heavy loads; `RunError` when it holds one or cannot be written."""
+        """Make a folder for a run before anything heavy loads; `RunError` when it has one or cannot be written."""
         folder = Path(path).expanduser()
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            held = next((name for name in _MARKS if (folder / name).exists()), None)
-        if held is not None:
-            raise _taken(folder, held)
+            mark = next((name for name in _MARKS if (folder / name).exists()), None)
+        if mark is not None:
+            raise _taken(folder, mark)
         return folder
 
     def _claim(self) -> None:
-        """Take the folder: creating metrics.jsonl exclusively lets one of two runs started at the same time win."""
+        """Take the folder: of two runs started at the same time, only one can create metrics.jsonl."""
         self.prepare(self.path)
         with writing(self.path):
             try:
                 (self.path / "metrics.jsonl").open("x").close()
             except FileExistsError:
                 raise _taken(self.path, "metrics.jsonl") from None
-            self._hold()
+            self._lock_folder()
 
     def _start_loggers(self, recipe: Mapping[str, Any]) -> None:
         for logger in self.loggers:
             logger.start(self.path, recipe)
 
-    def _give_back(self) -> None:
-        """Nothing has run yet: let the corrected launch use the folder."""
-        self._release()
+    def _abandon(self) -> None:
+        """Remove the files of a run that did not start, so that the next launch can use the folder."""
+        self._unlock_folder()
         for name in _MARKS:
             (self.path / name).unlink(missing_ok=True)
 
@@ -199,14 +198,14 @@ class Run(Recording):
         except json.JSONDecodeError as error:
             raise RunError(f"{self.path / 'run.json'} is not JSON: {error}") from error
         if not isinstance(facts, dict) or "status" not in facts:
-            raise RunError(f"{self.path / 'run.json'} is not the record of a run: it has no 'status'")
+            raise RunError(f"{self.path / 'run.json'} is not of a run: it has no 'status'")
         return facts
 
     def recipe(self) -> dict[str, Any]:
         """The resolved recipe; raises `RunError` when it is missing or unreadable."""
         document = yaml12.read(read_text(self.path / "recipe.yaml"))
         if document.problems or not isinstance(document.value, dict):
-            line, what = document.problems[0] if document.problems else (1, "it holds no mapping")
+            line, what = document.problems[0] if document.problems else (1, "must be a mapping")
             raise RunError(f"{self.path / 'recipe.yaml'}:{line}: {what}")
         return document.value
 
@@ -216,15 +215,15 @@ class Run(Recording):
         return self.path / "policy"
 
     def update(self, **facts: Any) -> None:
-        """Add to `run.json`, or change what is in it."""
+        """Add or change facts in `run.json`."""
         if not self.writer:
             return
-        held = self.facts() if (self.path / "run.json").exists() else {}
+        known = self.facts() if (self.path / "run.json").exists() else {}
         with writing(self.path):
-            write_text(self.path / "run.json", json.dumps(held | facts, indent=2, default=str) + "\n")
+            write_text(self.path / "run.json", json.dumps(known | facts, indent=2, default=str) + "\n")
 
-    def in_whole(self, step: int) -> int:
-        """The number of a step in the whole run, of which this may be a stage."""
+    def global_step(self, step: int) -> int:
+        """The number of a step in the whole run, of which this may be one stage."""
         return step
 
     def finish(self, status: Status, **facts: Any) -> None:
@@ -233,10 +232,10 @@ class Run(Recording):
             self.update(status=status, ended=_now(), seconds=self.seconds, **facts)
             for logger in self.loggers:
                 logger.finish(status)
-            self._release()
+            self._unlock_folder()
 
     def plot(self) -> Path:
-        """Draw the reward curve from `metrics.jsonl`; returns the picture's path. Raises `MissingLibrary`."""
+        """Draw the reward curve from `metrics.jsonl`; returns the path of the PNG. Raises `MissingLibrary`."""
         out = self.path / "plots" / "reward.png"
         with writing(self.path):
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -248,5 +247,5 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _taken(folder: Path, held: str) -> RunError:
-    return RunError(f"{folder} already holds a run ({held}): choose another folder, or remove this one")
+def _taken(folder: Path, mark: str) -> RunError:
+    return RunError(f"{folder} has a run already ({mark}): choose another folder, or remove this one")

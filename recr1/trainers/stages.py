@@ -61,7 +61,7 @@ class Stage(Run):
         """Tell of a step of this stage under its number in the whole run."""
         self._whole.alert(self._first + step, title, record)
 
-    def in_whole(self, step: int) -> int:
+    def global_step(self, step: int) -> int:
         """The number of a step of this stage in the whole run."""
         return self._first + step
 

@@ -182,13 +182,13 @@ class Monitor:
         kept = ""
         if best and not sharded(self._trainer):
             self.best.restore(self._trainer)
-            kept = f"; the policy of step {self.run.in_whole(best.step)}, the best, is kept"
+            kept = f"; the policy of step {self.run.global_step(best.step)}, the best, is kept"
         self.run.update(policy=self._card(kept=bool(kept)))
         norm = f"{args.max_grad_norm:g}" if args.max_grad_norm else "off"
         return DivergedError(
-            f"after step {self.run.in_whole(self._at)} nothing can be sampled from the policy: its weights grew until "
-            f"what it says of the next token is inf or nan. Lower trainer.trl.learning_rate ({args.learning_rate:g}), "
-            f"or set a lower trainer.trl.max_grad_norm ({norm}), and train anew{kept}"
+            f"after step {self.run.global_step(self._at)} nothing can be sampled from the policy: its weights "
+            f"grew until what it says of the next token is inf or nan. Lower trainer.trl.learning_rate "
+            f"({args.learning_rate:g}), or set a lower trainer.trl.max_grad_norm ({norm}), and train anew{kept}"
         )
 
     def save_pieces(self, folder: Path) -> None:
@@ -210,7 +210,7 @@ class Monitor:
         point = course.best if kept else course.last if course.last and course.last.step == self._at else None
         return {
             "keep": "best" if kept else "last",
-            "step": self.run.in_whole(point.step if point else self._at),
+            "step": self.run.global_step(point.step if point else self._at),
             "measure": course.measure,
             "value": point.value if point else None,
             "split": split,
@@ -220,7 +220,7 @@ class Monitor:
 
     def _stopped(self) -> dict[str, Any] | None:
         stop = self.course.stop
-        return {**stop._asdict(), "step": self.run.in_whole(stop.step)} if stop else None
+        return {**stop._asdict(), "step": self.run.global_step(stop.step)} if stop else None
 
     def _keep(self) -> None:
         """Keep the weights as they are now, where they may be wanted again."""
@@ -229,7 +229,7 @@ class Monitor:
             with self._ranks.together():
                 self.best.save(self._trainer)
         if point:
-            step = self.run.in_whole(point.step)
+            step = self.run.global_step(point.step)
             self.run.update(
                 best={"step": step, "measure": self.course.measure, "value": point.value, "split": spec.split}
             )

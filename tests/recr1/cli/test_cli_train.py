@@ -77,7 +77,7 @@ def test_train_then_eval_then_the_same_folder_again(recipe, tmp_path):
     assert floor["policy"]["mean"] == floor["floor"]["mean"]
 
     before = sorted((path, path.stat().st_mtime_ns) for path in out.rglob("*"))
-    refused(recr1("train", recipe, "--out", out), "already holds a run", "choose another folder")
+    refused(recr1("train", recipe, "--out", out), "has a finished run already", "choose another folder")
     assert before == sorted((path, path.stat().st_mtime_ns) for path in out.rglob("*"))
 
 

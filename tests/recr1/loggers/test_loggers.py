@@ -13,12 +13,11 @@ import pytest
 
 from recr1.config.build import find_class
 from recr1.errors import MissingLibrary, UserError
-from recr1.loggers import BUILTIN, Alerting, Logger, Resuming, Showing, tensorboard, trackio, wandb
+from recr1.loggers import BUILTIN, Logger, SupportsAlert, SupportsResume, SupportsShow, tensorboard, trackio, wandb
 from recr1.loggers.jsonl import JsonlLogger
 from recr1.loggers.tensorboard import TensorBoardLogger
 from recr1.loggers.trackio import TrackioLogger
-from recr1.loggers.wandb import WandbLogger
-from recr1.loggers.wandb_files import records as records_of
+from recr1.loggers.wandb import WandbLogger, offline_records
 from recr1.runs import Run
 from tests.processes import ROOT
 
@@ -50,10 +49,10 @@ def test_a_missing_library_is_named_with_the_extra_that_brings_it(monkeypatch, m
 
 
 @pytest.mark.parametrize("name", sorted(BUILTIN))
-def test_every_service_takes_numbers_tables_and_alerts_and_goes_on(name):
+def test_every_service_takes_numbers_tables_and_alerts_and_resumes(name):
     cls = find_class("logger", name)
     pytest.importorskip(name if name != "jsonl" else "json")
-    for ability in (Logger, Showing, Alerting, Resuming):
+    for ability in (Logger, SupportsShow, SupportsAlert, SupportsResume):
         assert isinstance(cls(), ability)
 
 
@@ -71,7 +70,7 @@ def closed(path: Path, seconds: float = 20):
 def records(path: Path):
     """The records of an offline W&B run, in all its files: what `wandb sync` would upload."""
     for file in sorted(path.glob("wandb/offline-run-*/*.wandb")):
-        yield from records_of(file)
+        yield from offline_records(file)
 
 
 def histories(found):
@@ -131,7 +130,7 @@ def test_an_alert_goes_into_the_run_folder_and_to_the_loggers_that_can_tell(offl
     assert (alert.title, alert.text, alert.level) == ("run: warning: entropy", "step 7: entropy 0.001", "WARN")
 
 
-def test_alerts_after_the_step_that_a_run_goes_on_from_are_forgotten(tmp_path):
+def test_alerts_after_the_step_that_a_run_resumes_from_are_forgotten(tmp_path):
     run = Run.create(tmp_path / "run", RECIPE, {})
     for step in (3, 5):
         run.alert(step, "warning", {"text": "something"})
@@ -338,7 +337,7 @@ WHOLE = [(step, step / 8) for step in range(7)]
 
 
 @pytest.mark.slow
-def test_a_killed_run_that_goes_on_is_the_same_run_everywhere_with_each_step_once(tmp_path):
+def test_a_resumed_run_is_the_same_run_everywhere_with_each_step_once(tmp_path):
     for library in ("wandb", "tensorboard", "trackio"):
         pytest.importorskip(library)
     in_another_process(KILLED, tmp_path, wait=False)

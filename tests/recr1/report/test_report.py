@@ -188,7 +188,7 @@ def test_an_evaluation_that_kept_no_ranks_of_the_raw_need_has_none(copied):
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(RunError, match=r"is no run folder: it holds no run\.json"):
+    with pytest.raises(RunError, match=r"is not a run folder: it has no run\.json"):
         read_source(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""What a run's rewards depend on, as its folder records it, and that a run goes on with the same alone."""
+"""What a run's rewards depend on is in its folder, and a run resumes only with the same."""
 
 from __future__ import annotations
 
@@ -71,12 +71,13 @@ def test_two_rewards_on_one_other_retriever_record_it_once():
     assert list(fingerprints(env, {"type": "bm25"})["other_retrievers"]) == ["rank_bm25"]
 
 
-def test_a_run_goes_on_only_with_the_index_that_its_rewards_began_with(recipe, tmp_path, capsys, monkeypatch):
+def test_a_run_resumes_only_with_the_index_that_its_rewards_started_with(recipe, tmp_path, capsys, monkeypatch):
     began = Run.create(tmp_path / "run", recipe.to_dict(), {"seed": 0, **prints(recipe)})
     began.finish("interrupted")
     Run.resume(began.path, prints(recipe)).finish("interrupted")
     monkeypatch.setattr(Engine, "fingerprint", "index 2")
     assert run(["train", str(began.path)]) == 2
     assert re.search(
-        r"cannot go on: it began with other_retrievers .*index 1.*, and here it is .*index 2", capsys.readouterr().err
+        r"cannot be resumed: it started with other_retrievers .*index 1.*, and now it is .*index 2",
+        capsys.readouterr().err,
     )

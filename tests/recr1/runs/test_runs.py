@@ -18,21 +18,21 @@ RECIPE = {"seed": 3, "task": {"type": "shop", "note": "no: 1e-5"}, "rewards": [{
 
 
 class Tape:
-    """A logger that keeps what it is told."""
+    """A logger that keeps its calls."""
 
     def __init__(self, refusal=None):
-        self.heard, self.refusal = [], refusal
+        self.calls, self.refusal = [], refusal
 
     def start(self, run_path, config):
         if self.refusal:
             raise UserError(self.refusal)
-        self.heard.append(("start", run_path, config))
+        self.calls.append(("start", run_path, config))
 
     def log(self, step, metrics):
-        self.heard.append(("log", step, metrics))
+        self.calls.append(("log", step, metrics))
 
     def finish(self, status):
-        self.heard.append(("finish", status))
+        self.calls.append(("finish", status))
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_finish_closes_the_run_with_more_facts(run):
 
 
 def test_a_folder_that_holds_a_run_is_refused_with_a_remedy(run):
-    with pytest.raises(RunError, match=r"already holds a run \(run\.json\): choose another folder, or remove"):
+    with pytest.raises(RunError, match=r"has a run already \(run\.json\): choose another folder, or remove"):
         Run.create(run.path, RECIPE, {})
     assert Run.open(run.path).recipe() == RECIPE
 
@@ -104,15 +104,15 @@ def test_a_folder_without_permission_cannot_be_written(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "holds no run.json"),
+        ({}, "it has no run.json"),
         ({"run.json": "{"}, "is not JSON"),
         ({"run.json": "[]"}, "no 'status'"),
-        ({"run.json": '{"status": "finished"}'}, "holds no recipe.yaml"),
+        ({"run.json": '{"status": "finished"}'}, "it has no recipe.yaml"),
         ({"run.json": '{"status": "finished"}', "recipe.yaml": "a: [1"}, "recipe.yaml:1: not YAML"),
-        ({"run.json": '{"status": "finished"}', "recipe.yaml": "- 1"}, "holds no mapping"),
+        ({"run.json": '{"status": "finished"}', "recipe.yaml": "- 1"}, "must be a mapping"),
     ],
 )
-def test_a_folder_that_is_no_run_says_what_is_missing(tmp_path, files, message):
+def test_a_folder_without_a_run_says_what_is_missing(tmp_path, files, message):
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(RunError, match=message):
@@ -132,7 +132,7 @@ def test_logs_read_back_in_order_with_plain_numbers(run):
     assert second["train/reward"] == 1.0 and second["train/loss"] is None
 
 
-def test_a_torn_last_line_is_dropped(run):
+def test_an_incomplete_last_line_is_dropped(run):
     run.log(0, {"a": 1})
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 1, "a"')
@@ -141,12 +141,12 @@ def test_a_torn_last_line_is_dropped(run):
 
 def test_a_broken_line_before_the_last_is_an_error(run):
     (run.path / "metrics.jsonl").write_text('{"step"\n{"step": 1}\n')
-    with pytest.raises(RunError, match=r"metrics\.jsonl:1: a broken line"):
+    with pytest.raises(RunError, match=r"metrics\.jsonl:1: not a line of JSON"):
         run.read_metrics()
 
 
 def test_names_of_our_own_are_refused_as_metrics(run):
-    with pytest.raises(ValueError, match="metric name 'step' is taken"):
+    with pytest.raises(ValueError, match="metric name 'step' is reserved"):
         run.log(0, {"step": 1})
 
 
@@ -173,22 +173,22 @@ def test_every_log_reaches_every_logger(tmp_path):
     run.log(5, {"train/reward": 0.25})
     run.finish("failed")
     for tape in tapes:
-        assert tape.heard == [("start", tmp_path, RECIPE), ("log", 5, {"train/reward": 0.25}), ("finish", "failed")]
+        assert tape.calls == [("start", tmp_path, RECIPE), ("log", 5, {"train/reward": 0.25}), ("finish", "failed")]
 
 
-def test_a_logger_that_refuses_gives_the_folder_back(tmp_path):
+def test_a_logger_that_refuses_frees_the_folder(tmp_path):
     with pytest.raises(UserError, match="log in first"):
         Run.create(tmp_path, RECIPE, {}, loggers=[Tape("log in first")])
     Run.create(tmp_path, RECIPE, {})
 
 
-def test_a_process_that_is_no_writer_writes_nothing(tmp_path):
+def test_only_the_writing_process_writes(tmp_path):
     tape = Tape()
     run = Run.create(tmp_path / "run", RECIPE, {}, writer=False, loggers=[tape])
     run.log(0, {"a": 1})
     run.update(a=1)
     run.finish("finished")
-    assert not (tmp_path / "run").exists() and tape.heard == []
+    assert not (tmp_path / "run").exists() and tape.calls == []
 
 
 def test_rollouts_say_what_was_written_found_and_earned(run):

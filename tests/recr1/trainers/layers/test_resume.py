@@ -141,7 +141,7 @@ def test_a_validation_without_an_answer_is_made_again(tmp_path, random_model):
 def test_a_finished_run_keeps_no_checkpoints_and_cannot_go_on(tmp_path, random_model):
     run = go(Run.create(tmp_path / "run", {"seed": 3}, {}), environment(), random_model, steps=2)
     assert not (run.path / "checkpoints").exists()
-    with pytest.raises(RunError, match=r"which is finished: choose another folder, or see .* recr1 eval"):
+    with pytest.raises(RunError, match=r"has a finished run already: .* evaluate it: recr1 eval"):
         Run.resume(run.path, {})
 
 

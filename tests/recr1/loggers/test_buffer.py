@@ -1,11 +1,11 @@
-"""Numbers that wait: nothing is lost or changes its place, whatever else a run is told meanwhile."""
+"""Buffered records: none is lost or changes its place, whatever else is logged in between."""
 
 from __future__ import annotations
 
 import pytest
 
-from recr1.loggers import held
-from recr1.loggers.held import HOLD, Held
+from recr1.loggers import base
+from recr1.loggers.base import INTERVAL, Buffer
 from recr1.loggers.tensorboard import TensorBoardLogger
 from recr1.loggers.wandb import WandbLogger
 from recr1.runs import Run
@@ -25,7 +25,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     made = Clock()
-    monkeypatch.setattr(held, "monotonic", made)
+    monkeypatch.setattr(base, "monotonic", made)
     return made
 
 
@@ -38,44 +38,44 @@ def sending(sent, record):
     return lambda: sent.append(record)
 
 
-def test_the_first_record_is_handed_over_at_once(clock, sent):
-    Held().add(sending(sent, 1))
+def test_the_first_record_is_delivered_at_once(clock, sent):
+    Buffer().add(sending(sent, 1))
     assert sent == [1]
 
 
-def test_records_wait_for_each_other_and_go_in_their_order(clock, sent):
-    waiting = Held()
+def test_records_wait_for_each_other_and_keep_their_order(clock, sent):
+    waiting = Buffer()
     for record in (1, 2, 3):
         waiting.add(sending(sent, record))
     assert sent == [1]
-    clock.now += HOLD
+    clock.now += INTERVAL
     waiting.add(sending(sent, 4))
     assert sent == [1, 2, 3, 4]
 
 
-def test_after_a_handing_over_the_wait_begins_anew(clock, sent):
-    waiting = Held()
-    clock.now += HOLD
+def test_after_a_delivery_the_interval_starts_again(clock, sent):
+    waiting = Buffer()
+    clock.now += INTERVAL
     waiting.add(sending(sent, 1))
-    clock.now += HOLD - 0.5
+    clock.now += INTERVAL - 0.5
     waiting.add(sending(sent, 2))
     assert sent == [1]
 
 
 def test_steps_longer_than_the_wait_never_wait(clock, sent):
-    waiting = Held()
+    waiting = Buffer()
     for record in (1, 2, 3):
-        clock.now += HOLD
+        clock.now += INTERVAL
         waiting.add(sending(sent, record))
         assert sent[-1] == record
 
 
-def test_what_is_released_is_not_sent_again(clock, sent):
-    waiting = Held()
+def test_what_is_flushed_is_not_sent_again(clock, sent):
+    waiting = Buffer()
     waiting.add(sending(sent, 1))
     waiting.add(sending(sent, 2))
-    waiting.release()
-    waiting.release()
+    waiting.flush()
+    waiting.flush()
     assert sent == [1, 2]
 
 
@@ -119,9 +119,9 @@ def test_the_numbers_of_a_step_are_one_record_of_tensorboard(tmp_path):
     run = Run.create(tmp_path / "run", RECIPE, {}, loggers=[TensorBoardLogger()])
     run.log(1, {"train/reward": 0.5, "train/entropy": 0.25})
     (file,) = (tmp_path / "run" / "tensorboard").iterdir()
-    held_by_disk = [event for event in LegacyEventFileLoader(str(file)).Load() if event.step == 1]
+    on_disk = [event for event in LegacyEventFileLoader(str(file)).Load() if event.step == 1]
     run.finish("finished")
-    (event,) = held_by_disk
+    (event,) = on_disk
     assert {value.tag: value.simple_value for value in event.summary.value} == {
         "train/reward": 0.5,
         "train/entropy": 0.25,
