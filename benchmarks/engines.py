@@ -58,12 +58,11 @@ def ours(spec: dict[str, Any]) -> Engine:
     """One of our retrievers, as a recipe writes it; those of two threads search halves."""
 
     def build(catalog: Catalog, folder: Path) -> Any:
-        from retrievers import BUILTIN
-        from retrievers.parts import build_nested
+        from retrievers import PARTS
 
         parts = {"parts": [{**part, "store": str(folder)} for part in spec["parts"]]} if "parts" in spec else {}
         store = {} if parts else {"store": str(folder)}
-        return build_nested({**spec, **parts, **store}, BUILTIN, catalog, path="retriever")
+        return PARTS.build("retriever", {**spec, **parts, **store}, catalog)
 
     return Engine(build, lambda catalog, folder: in_threads(build(catalog, folder).search), ours=True)
 

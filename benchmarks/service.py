@@ -27,11 +27,10 @@ from typing import Any
 import yaml
 from retrieval import generated
 
-from retrievers import BUILTIN, Catalog
+from retrievers import PARTS, Catalog
 from retrievers.base import Retriever
 from retrievers.combine.cached.cached import Cached
 from retrievers.fingerprint import retriever_fingerprint
-from retrievers.parts import build_nested
 from retrievers.service.client import Service
 
 CUTOFFS = (10, 100, 1000)
@@ -69,7 +68,7 @@ def spec_of(name: str) -> dict[str, Any]:
 def cache(catalog: Catalog, queries: list[str], name: str) -> None:
     spec = spec_of(name)
     with tempfile.TemporaryDirectory() as folder:
-        plain = build_nested(spec, BUILTIN, catalog, path="retriever")
+        plain = PARTS.build("retriever", spec, catalog)
         plain.search(queries[:2], 10)  # compiles, or loads what was compiled
         for k in CUTOFFS:
             fresh = Cached(catalog, retriever=spec, disk=folder)
@@ -90,7 +89,7 @@ def cache(catalog: Catalog, queries: list[str], name: str) -> None:
 
 
 def service(catalog: Catalog, queries: list[str], spec: dict[str, Any], items: int) -> None:
-    here = build_nested(spec, BUILTIN, catalog, path="retriever")
+    here = PARTS.build("retriever", spec, catalog)
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs, items, spec))
@@ -114,7 +113,7 @@ def serve(pipe: Connection, items: int, spec: dict[str, Any]) -> None:
     from retrievers.service.app import SearchService, Served, serving
 
     catalog, queries = generated(items)
-    retriever = build_nested(spec, BUILTIN, catalog, path="retriever")
+    retriever = PARTS.build("retriever", spec, catalog)
     retriever.search(queries[:2], 10)
     app = SearchService()
     with serving(app, socket.create_server(("127.0.0.1", 0))) as running:

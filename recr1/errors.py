@@ -9,9 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from retrievers.errors import OptionError, UserError
 
-class UserError(ValueError):
-    """Something the user can put right; the message is all they need to see."""
+__all__ = [
+    "DataError",
+    "DivergedError",
+    "LeakError",
+    "MissingLibrary",
+    "OptionError",
+    "RecipeError",
+    "RunError",
+    "UserError",
+    "examples",
+]
 
 
 class RecipeError(UserError):

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from recr1.config import yaml12
-from recr1.config.alarms import AlarmSpec
-from recr1.config.build import EvaluationSpec, Part, build, check_part, find_class, placed
-from recr1.config.options import Problem, check_options, convert, did_you_mean, options_of
+from recr1.config.build import EvaluationSpec, Part, build, check_part, find_class
 from recr1.config.places import Places
 from recr1.errors import RecipeError, UserError
 from recr1.tasks.base import SPLITS
+from retrievers.options import Problem, convert, did_you_mean, options_of, placed, value_problems
 from rewards.abilities import cutoff_of, cutoff_problem
 
 SECTIONS = ("seed", "task", "retriever", "k", "rewards", "policy", "trainer", "evaluate", "log")
 """The keys of a recipe, in the order in which they are written."""
-
-Filled = TypeVar("Filled")
 
 
 @dataclass(frozen=True)
@@ -248,11 +245,7 @@ class _Check:
         self._fits_k(reward.name, cutoff_of(reward), k, path)
 
     def _evaluate(self, k: int) -> EvaluationSpec:
-        spec = self.raw.get("evaluate", {})
-        plain = {key: value for key, value in spec.items() if key != "alarm"} if isinstance(spec, dict) else spec
-        evaluate = self._filled(EvaluationSpec, plain, "evaluate")
-        if isinstance(spec, dict) and "alarm" in spec:
-            evaluate = replace(evaluate, alarm=self._filled(AlarmSpec, spec["alarm"], "evaluate.alarm"))
+        evaluate = self._evaluation(self.raw.get("evaluate", {}))
         if evaluate.split not in SPLITS:
             what = f"no split {evaluate.split!r}{did_you_mean(evaluate.split, SPLITS)} (splits: {', '.join(SPLITS)})"
             self.problems.append(Problem("evaluate.split", what))
@@ -261,21 +254,15 @@ class _Check:
         self._measures(evaluate, k)
         return evaluate
 
-    def _filled(self, cls: type[Filled], spec: object, path: str) -> Filled:
-        """A section that is no part, with what is wrong left at its default."""
-        known = options_of(cls)
-        if not isinstance(spec, dict):
-            self.problems.append(Problem(path, f"expected a mapping of {', '.join(known)}, got {spec!r}"))
-            return cls()
-        problems = check_options(known, spec, path, path)
+    def _evaluation(self, spec: Any) -> EvaluationSpec:
+        """The section, with what is wrong left at its default."""
+        problems = value_problems(EvaluationSpec, spec, "evaluate")
         self.problems += problems
-        wrong = {problem.path for problem in problems}
-        sound = {key: value for key, value in spec.items() if f"{path}.{key}" not in wrong}
-        try:
-            return cls(**convert(known, sound))
-        except ValueError as error:
-            self.problems.append(placed(str(error), known, path))
-            return cls()
+        if not isinstance(spec, Mapping):
+            return EvaluationSpec()
+        wrong = {problem.path.split(".")[1] for problem in problems if "." in problem.path}
+        sound = {key: value for key, value in spec.items() if key not in wrong}
+        return EvaluationSpec(**convert(options_of(EvaluationSpec), sound))
 
     def _measures(self, evaluate: EvaluationSpec, k: int) -> None:
         from rewards.measures import parse_measure

@@ -1,6 +1,7 @@
 """What exists and how it is ranked: catalogs and the retrievers that search them."""
 
 from retrievers.base import Catalog, Floats, Hits, Query, Retriever, Rows
+from retrievers.parts import Kind, Parts
 
 BUILTIN = {
     "bm25": "retrievers.bm25.bm25:BM25",
@@ -19,4 +20,13 @@ BUILTIN = {
 }
 """Retrievers by the name that a recipe uses; the classes are imported when they are asked for."""
 
-__all__ = ["BUILTIN", "Catalog", "Floats", "Hits", "Query", "Retriever", "Rows"]
+PARTS = Parts(
+    {
+        "retriever": Kind("retrievers", ("search",), takes=1),
+        "encoder": Kind("retrievers.dense.encoders", ("encode_items", "encode_queries")),
+        "scorer": Kind("retrievers.combine.scorers", ("score",)),
+    }
+)
+"""What a retriever may be made of; `PARTS.build("retriever", {"type": "bm25"}, catalog)` builds one."""
+
+__all__ = ["BUILTIN", "PARTS", "Catalog", "Floats", "Hits", "Query", "Retriever", "Rows"]

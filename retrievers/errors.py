@@ -1,12 +1,24 @@
-"""What goes wrong with an engine: one failed attempt, an engine that does not answer, a search with missing answers."""
+"""Errors: what a user can fix, what goes wrong with an engine, and a search with missing answers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from retrievers.base import Hits
+
+
+class UserError(ValueError):
+    """Something the user can fix; the message is all they need to see. `recr1` prints it without a traceback."""
+
+
+class OptionError(UserError):
+    """Options of a part that cannot be used: every problem, one per line, each with its path."""
+
+    def __init__(self, problems: Iterable[object]) -> None:
+        self.problems = [str(problem) for problem in problems]
+        super().__init__("\n".join(self.problems))
 
 
 class TransientError(Exception):

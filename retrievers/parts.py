@@ -1,60 +1,185 @@
-"""Parts inside of parts: a retriever that is made of others, an encoder inside of a retriever.
+"""Parts: from `{type: bm25, k1: 1.2}` to a checked, built object; the one builder, for every package.
 
-An option that takes such a part holds the mapping that a recipe would: `{type: bm25, k1: 0.9}`. A class tells
-`recr1 check` which of its options those are, and of what kind, so that a mistake inside is found before anything loads:
+The keyword-only arguments of a class are its options, and their annotations say what a recipe may write
+(`retrievers.options`). A class that can say more about its options before anything heavy loads has
 
-    nested: ClassVar[Mapping[str, str]] = {"parts": "retriever"}
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]: ...
 
-where the option holds one mapping or a list of them. An option that is called like its kind (`retriever`) needs no such
-line. The kinds are those of `recr1.config.build.KINDS`, and the built-in names of each stand in its module's `BUILTIN`.
+whose lines are shown under the part's path ("trl.beta: ..." for an option, or a plain sentence). An option that got
+another name is `renamed: ClassVar[Mapping[str, str]] = {"old": "new"}`.
+
+An option that is named like a kind and holds a mapping (`task: {type: files, format: {type: tag}}`) is a part itself:
+it is checked with the whole, passed on as it is, and built by the class that takes it, with the `Parts` of its
+package. A class whose option has another name, or takes a list of parts, says so: `nested = {"parts": "retriever"}`.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import os
+import re
+import sys
+import types
 from collections.abc import Mapping
-from difflib import get_close_matches
-from pkgutil import resolve_name
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from retrievers.errors import OptionError, UserError
+from retrievers.options import Option, Problem, convert, did_you_mean, option_problems, options_of, placed, shown
 
 
-def build_nested(spec: Mapping[str, Any], registry: Mapping[str, str], *args: Any, path: str) -> Any:
-    """The object that `{type: NAME, option: value}` describes: `cls(*args, **options)`.
+class Kind(NamedTuple):
+    """What a recipe can name: where the built-in types are listed, and what a class of this kind must have."""
 
-    Args:
-        spec: `type`, a name of the registry or `package.module:Class`, and the options.
-        registry: Built-in names -> "package.module:Class".
-        args: What the class takes before its options, such as the catalog.
-        path: The option that holds the part ("parts.1"): messages begin with it.
+    registry: str
+    """The module whose `BUILTIN` maps names to "package.module:Class"."""
+    methods: tuple[str, ...]
+    takes: int = 0
+    """How many positional arguments the constructor has before the options."""
+    light: bool = False
+    """Building one costs nothing: a check builds it too, and finds what only the constructor refuses."""
 
-    Raises:
-        ValueError: For a mapping without a type, an unknown name, or options that the class refuses.
-    """
-    cls = nested_class(spec, registry, path=path)
-    options = {option: value for option, value in spec.items() if option != "type"}
-    try:
-        inspect.signature(cls).bind(*args, **options)
-    except TypeError as error:
-        raise ValueError(f"{path}: {spec['type']} cannot be built so: {error}") from error
-    try:
-        return cls(*args, **options)
-    except ValueError as error:
-        if type(error) is not ValueError:  # a subclass is no remark on an option (a file that cannot be decoded ...)
+
+@dataclass(frozen=True)
+class Part:
+    """A class by its type and the options to build it with, as a recipe writes them."""
+
+    type: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, spec: Mapping[str, Any]) -> Part:
+        """The part of a mapping that holds `type` and options."""
+        return cls(spec["type"], {name: value for name, value in spec.items() if name != "type"})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The mapping that a recipe holds: `type` first, then the options."""
+        return {"type": self.type, **self.options}
+
+
+class Parts:
+    """The kinds that a package knows, and how to find, check and build a part of one."""
+
+    def __init__(self, kinds: Mapping[str, Kind]) -> None:
+        self.kinds = kinds
+
+    def builtin(self, kind: str) -> Mapping[str, str]:
+        """The built-in types of a kind: name -> "package.module:Class"."""
+        registry: Mapping[str, str] = importlib.import_module(self.kinds[kind].registry).BUILTIN
+        return registry
+
+    def find(self, kind: str, name: str) -> type[Any]:
+        """The class behind a built-in name or `package.module:Class`; raises `UserError` if there is none.
+
+        The current folder is importable, as it is for a script.
+        """
+        known = self.builtin(kind)
+        target = known.get(name, name)
+        if not re.fullmatch(r"\w+(\.\w+)*:\w+", target):
+            raise UserError(f"no {name!r} here{did_you_mean(name, known) or f'; {self._listed(kind)}'}")
+        module_name, class_name = target.split(":")
+        found = getattr(_import(module_name), class_name, None)
+        if not inspect.isclass(found):
+            raise UserError(f"the module '{module_name}' has no class {class_name!r}")
+        # Not by getattr: a class answers to __call__ whether or not its objects do.
+        has = {name for base in found.__mro__ for name in vars(base)}
+        missing = [method for method in self.kinds[kind].methods if method not in has]
+        if missing:
+            raise UserError(f"'{name}' is not a {kind}: it has no method '{missing[0]}'")
+        return found
+
+    def options(self, kind: str, name: str) -> dict[str, Option]:
+        """The options of a type; raises `UserError` as `find` does, and for a constructor that cannot be checked."""
+        return options_of(self.find(kind, name), takes=self.kinds[kind].takes)
+
+    def check(self, kind: str, spec: object, path: str) -> list[Problem]:
+        """Everything wrong with a part, found without opening data or loading a model; empty if nothing is."""
+        if not isinstance(spec, Mapping):
+            example = next(iter(self.builtin(kind)))
+            return [Problem(path, f"must be a mapping with a type, such as {{type: {example}}}, got {shown(spec)}")]
+        name = spec.get("type")
+        if not isinstance(name, str):
+            what = "missing" if name is None else f"must be a name, got {shown(name)}"
+            return [Problem(f"{path}.type", f"{what} ({self._listed(kind)})")]
+        try:
+            cls, known = self.find(kind, name), self.options(kind, name)
+        except UserError as error:
+            return [Problem(f"{path}.type", str(error))]
+        part = Part.from_dict(spec)
+        problems = option_problems(known, part.options, path, name, renamed=getattr(cls, "renamed", {}))
+        nested = self._check_nested(cls, known, part, path)
+        if problems:  # a class is only asked about options of the right types
+            return problems + nested
+        return self._own_checks(kind, cls, known, part, path, whole=not nested) + nested
+
+    def build(self, kind: str, part: Part | Mapping[str, Any], *args: Any, path: str | None = None) -> Any:
+        """The object that a part describes: `cls(*args, **options)`.
+
+        Raises `OptionError` with every problem of the part, under `path` (the kind if not given). What the constructor
+        raises itself, other than a plain `ValueError` about an option, passes through.
+        """
+        path = path or kind
+        spec = part.to_dict() if isinstance(part, Part) else part
+        problems = self.check(kind, spec, path)
+        if problems:
+            raise OptionError(problems)
+        known = self.options(kind, spec["type"])
+        try:
+            return self.find(kind, spec["type"])(*args, **convert(known, Part.from_dict(spec).options))
+        except ValueError as error:
+            # Other subclasses (DataError, UnicodeDecodeError) are not about an option: they say what is wrong.
+            if type(error) in (ValueError, UserError, OptionError):
+                raise OptionError(placed(line, known, path) for line in _remarks(error)) from error
             raise
-        raise ValueError(f"{path}: {error}") from error
+
+    def _check_nested(self, cls: type[Any], known: Mapping[str, Option], part: Part, path: str) -> list[Problem]:
+        """Everything wrong with the parts in a part's options."""
+        declared: Mapping[str, str] = getattr(cls, "nested", {})
+        problems = []
+        for key, value in part.options.items():
+            kind = declared.get(key, key)
+            if kind not in self.kinds or key not in known:
+                continue
+            if isinstance(value, Mapping):
+                problems += self.check(kind, value, f"{path}.{key}")
+            elif isinstance(value, list) and key in declared:
+                for place, spec in enumerate(value):
+                    problems += self.check(kind, spec, f"{path}.{key}.{place}")
+        return problems
+
+    def _own_checks(
+        self, kind: str, cls: type[Any], known: Mapping[str, Option], part: Part, path: str, *, whole: bool
+    ) -> list[Problem]:
+        """What the class itself says about options of the right types; it is only built with sound parts in it."""
+        checker = getattr(cls, "check_options", None)
+        remarks = list(checker(part.options)) if checker else []
+        if not remarks and whole and self.kinds[kind].light:
+            try:
+                cls(**convert(known, part.options))
+            except ValueError as error:
+                remarks = _remarks(error)
+        return [placed(remark, known, path) for remark in remarks]
+
+    def _listed(self, kind: str) -> str:
+        return f"built in: {', '.join(sorted(self.builtin(kind)))}; or your own as package.module:Class"
 
 
-def nested_class(spec: Mapping[str, Any], registry: Mapping[str, str], *, path: str) -> type[Any]:
-    """The class of a part; raises `ValueError` as `build_nested` does."""
-    name = spec.get("type") if isinstance(spec, Mapping) else None
-    if not isinstance(name, str):
-        raise ValueError(
-            f"{path}: expected a mapping with a type, such as {{type: {next(iter(registry))}}}, got {spec!r}"
-        )
-    target = registry.get(name, name)
-    if ":" not in target:
-        close = get_close_matches(name, registry, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}?" if close else f"built in: {', '.join(sorted(registry))}"
-        raise ValueError(f"{path}.type: no {name!r} here; {hint} Or name your own as package.module:Class")
-    cls: type[Any] = resolve_name(target)
-    return cls
+def _remarks(error: ValueError) -> list[str]:
+    return error.problems if isinstance(error, OptionError) else [str(error)]
+
+
+def _import(name: str) -> types.ModuleType:
+    """A module by name, from the current folder too; raises `UserError` that says why it cannot be imported."""
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{name}.".startswith(f"{error.name}."):
+            raise UserError(f"there is no module '{error.name}' (looked in {here} and on Python's path)") from error
+        raise UserError(f"the module '{name}' cannot be imported: it needs '{error.name}'") from error
+    except (ImportError, SyntaxError) as error:
+        raise UserError(f"the module '{name}' cannot be imported: {type(error).__name__}: {error}") from error

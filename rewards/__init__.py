@@ -1,5 +1,7 @@
 """What was wanted and how good an answer is: measures of rankings and the rewards made from them."""
 
+import retrievers
+from retrievers.parts import Kind, Parts
 from rewards.base import UNJUDGED, Action, Batch, Chat, Graded, Invalid, Message, Need, Qrels, Reward, Rollout, Search
 
 BUILTIN = {
@@ -24,8 +26,12 @@ BUILTIN = {
 }
 """Rewards by the name that a recipe uses; the classes are imported when they are asked for."""
 
+PARTS = Parts({**retrievers.PARTS.kinds, "reward": Kind("rewards", ("__call__",), light=True)})
+"""What a reward may be made of; `PARTS.build("reward", {"type": "format"})` builds one."""
+
 __all__ = [
     "BUILTIN",
+    "PARTS",
     "UNJUDGED",
     "Action",
     "Batch",

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from recr1 import __version__
-from recr1.errors import UserError
 
 SHARDS = ("none", "zero2", "zero3", "fsdp2")
 """How processes can divide a model, see `recr1.memory.sharding`."""
@@ -53,7 +52,7 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _refuse_command(parser: argparse.ArgumentParser, name: str, known: dict[str, argparse.ArgumentParser]) -> NoReturn:
-    from recr1.config.options import did_you_mean
+    from retrievers.options import did_you_mean
 
     parser.error(f"no command '{name}'{did_you_mean(name, known)} (commands: {', '.join(known)})")
 
@@ -258,6 +257,7 @@ def _names(text: str) -> list[str]:
 
 def _outside_brackets(text: str) -> list[str]:
     from recr1.cli.swap import split_outside_brackets
+    from recr1.errors import UserError
 
     try:
         return split_outside_brackets(text)

@@ -14,7 +14,6 @@ from recr1.cli.swap import read_part, spell_part
 from recr1.cli.trained import trained_part
 from recr1.compare import ComparedPolicy, Comparison, measured, tables, verdict, verdicts, write
 from recr1.config.build import Part, build, check_part, find_class
-from recr1.config.options import options_of
 from recr1.env import open_environment
 from recr1.errors import RecipeError, UserError
 from recr1.evaluate import Evaluator
@@ -23,6 +22,7 @@ from recr1.policies.base import spent_by
 from recr1.policies.model_cache import ModelCache, model_cache, models_of
 from recr1.recipe import Recipe, find_recipe, load_recipe
 from recr1.runs import Run, policy_of, setting_of
+from retrievers.options import options_of
 from retrievers.progress import ProgressBar
 
 USUAL = ("raw", "keywords", "prf", "untrained", "few_shot", "prompt_search", "best_of_8", "best_item")

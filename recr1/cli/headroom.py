@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 
 from recr1.config.build import Part, build, find_class
-from recr1.config.options import options_of
 from recr1.env import open_environment
 from recr1.evaluate import Evaluator
 from recr1.headroom import Headroom, HeadroomOptions, find_headroom, tables, verdicts, write
 from recr1.recipe import Recipe, find_recipe, load_recipe
+from retrievers.options import options_of
 from retrievers.progress import ProgressBar
 
 

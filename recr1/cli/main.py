@@ -8,9 +8,12 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from recr1.cli.arguments import parsed
-from recr1.errors import MissingLibrary, UserError
+
+if TYPE_CHECKING:
+    from recr1.errors import UserError
 
 USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
@@ -27,6 +30,8 @@ _REMEDIES = {
 def run(argv: Sequence[str]) -> int:
     """Run a command line; returns the exit status."""
     args = parsed(argv)
+    from recr1.errors import UserError  # loads numpy, which the help does not wait for
+
     try:
         status = COMMANDS[args.command](args)
         sys.stdout.flush()
@@ -48,6 +53,8 @@ def run(argv: Sequence[str]) -> int:
 
 def _message(error: UserError | OSError | ModuleNotFoundError) -> str | None:
     """What the user needs to know, or None for an error that is not theirs."""
+    from recr1.errors import MissingLibrary, UserError
+
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, ModuleNotFoundError):

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from recr1.config.build import KINDS, builtin, find_class
-from recr1.config.options import options_of
 from recr1.errors import UserError
 from recr1.recipe import find_recipe, shipped_launch_configs, shipped_recipes
+from retrievers.options import options_of
 
 
 def list_recipes() -> int:

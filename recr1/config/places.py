@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recr1.config import yaml12
-from recr1.config.options import Problem
+from retrievers.options import Problem
 
 
 class Places:

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from recr1.config.options import did_you_mean
 from recr1.errors import DataError
 from recr1.tasks.readers import Record, records
 from retrievers.base import Catalog
+from retrievers.options import did_you_mean
 from rewards.base import Need
 
 Names: TypeAlias = Mapping[str, tuple[str, ...]]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from recr1.config.build import EvaluationSpec, Part, build, find_class
-from recr1.config.options import options_of
 from recr1.env import Environment
 from recr1.errors import UserError
 from recr1.runs import Run
@@ -21,6 +20,7 @@ from recr1.trainers.launch.ranks import Ranks
 from recr1.trainers.pairs.pairs import Pair, Pairs
 from recr1.trainers.pairs.tokens import IGNORED, example
 from recr1.trainers.trl.on_trl import OnTRL
+from retrievers.options import options_of
 
 AS_GENERATED = "prompt and answer are put together as generation does it"
 MEANINGLESS = {

@@ -9,11 +9,10 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers import BUILTIN
+from retrievers import PARTS
 from retrievers.abilities import matches_everything, max_k_of, shared_syntax
 from retrievers.base import Catalog, Floats, Hits, Query, Retriever
 from retrievers.errors import EngineError, MissingAnswers
-from retrievers.parts import build_nested
 from retrievers.topk import check_k, topk_of
 
 Doubles: TypeAlias = NDArray[np.float64]
@@ -70,7 +69,7 @@ class Hybrid:
         if problems:
             raise ValueError(problems[0])
         self._parts: list[Retriever] = [
-            build_nested(part, BUILTIN, catalog, path=f"parts.{place}") for place, part in enumerate(parts)
+            PARTS.build("retriever", part, catalog, path=f"parts.{place}") for place, part in enumerate(parts)
         ]
         self._weights = [1.0] * len(parts) if weights is None else weights
         self._method, self._rrf_k, self._normalise = method, rrf_k, normalise

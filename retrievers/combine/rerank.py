@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers import BUILTIN
+from retrievers import PARTS
 from retrievers.abilities import Delegate
 from retrievers.base import Catalog, Hits, Query, Retriever, Rows
-from retrievers.combine import scorers
 from retrievers.combine.scorers import Scorer
 from retrievers.errors import MissingAnswers
-from retrievers.parts import build_nested
 from retrievers.topk import check_k, topk_of
 
 
@@ -52,12 +50,12 @@ class Rerank(Delegate):
             raise ValueError(problems[0])
         self._texts = catalog.column(field)
         self._depth = min(depth, len(catalog))
-        self._inner: Retriever = build_nested(retriever, BUILTIN, catalog, path="retriever")
+        self._inner: Retriever = PARTS.build("retriever", retriever, catalog)
         if self.max_k is not None and self.max_k < self._depth:
             raise ValueError(
                 f"depth: the retriever finds at most {self.max_k} items; set depth to {self.max_k} or less"
             )
-        self._scorer: Scorer = build_nested(scorer, scorers.BUILTIN, path="scorer")
+        self._scorer: Scorer = PARTS.build("scorer", scorer)
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:

@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from retrievers import PARTS
 from retrievers.base import Catalog, Floats, Hits, Query, Rows
 from retrievers.dense.approximate import Approximate, library, resolved, write_index
-from retrievers.dense.encoders import BUILTIN, Encoder
+from retrievers.dense.encoders import Encoder
 from retrievers.dense.vectors import embed, on_grid, search_numpy, search_torch
-from retrievers.parts import build_nested
 from retrievers.store.store import Entry, Store
 from retrievers.topk import check_k, no_hits
 
@@ -98,7 +98,7 @@ class Dense:
             raise ValueError(problems[0])
         texts = catalog.column(field)
         self._device = _device(device) if index == "exact" else "cpu"
-        self._encoder: Encoder = build_nested(encoder, BUILTIN, path="encoder")
+        self._encoder: Encoder = PARTS.build("encoder", encoder)
         self._candidates, self._effort = candidates or 128, {"nprobe": nprobe, "ef_search": ef_search}
         self._build = resolved(index, len(catalog), self._encoder.dim, sizes)
         self._kept = store is not None

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from retrievers import PARTS
 from retrievers.base import Floats
-from retrievers.dense.encoders import BUILTIN, Encoder
-from retrievers.parts import build_nested
+from retrievers.dense.encoders import Encoder
 from rewards.base import Batch, Invalid
 from rewards.guards.words import text_of
 
@@ -45,7 +45,7 @@ class DriftReward:
     @cached_property
     def _encoder(self) -> Encoder:
         # Not in the constructor: checking a recipe builds its rewards, and a model takes seconds to load.
-        encoder: Encoder = build_nested(self._spec, BUILTIN, path="encoder")
+        encoder: Encoder = PARTS.build("encoder", self._spec)
         return encoder
 
     def __getstate__(self) -> dict[str, Any]:

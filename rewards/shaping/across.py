@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from retrievers.base import Catalog, Floats
-from retrievers.parts import build_nested
 from rewards.abilities import check_data, cutoff_of, needs_groups, needs_raw_hits, retrievers_of
 from rewards.base import Batch, Qrels, Reward
 
@@ -39,7 +38,7 @@ class AcrossReward:
     def __init__(
         self, *, reward: dict[str, Any], retrievers: list[dict[str, Any]], how: Literal["mean", "worst"] = "mean"
     ) -> None:
-        from rewards import BUILTIN
+        from rewards import PARTS
 
         if how not in ("mean", "worst"):
             raise ValueError(f"how: must be mean or worst, got {how!r}")
@@ -50,7 +49,7 @@ class AcrossReward:
         self.elsewhere: Mapping[str, Mapping[str, Any]] = {_shown(spec): spec for spec in retrievers}
         if len(self.elsewhere) < len(retrievers):
             raise ValueError("retrievers: one of them stands there twice")
-        self._reward: Reward = build_nested(reward, BUILTIN, path="reward")
+        self._reward: Reward = PARTS.build("reward", reward)
         if retrievers_of(self._reward):
             raise ValueError("reward: is of several retrievers itself; name them all in one entry")
         self.cutoff = cutoff_of(self._reward)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from recr1.config.build import builtin, find_class
-from recr1.config.options import options_of
 from recr1.trainers.trl.options import trl_options
+from retrievers.options import options_of
 from tests.docs.pages import ROOT, read
 
 PAGES = sorted(path.stem for path in (ROOT / "docs" / "algorithms").glob("*.md"))

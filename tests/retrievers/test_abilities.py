@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from retrievers import BUILTIN, Catalog
+from retrievers import PARTS, Catalog
 from retrievers.abilities import (
     CAPABILITIES,
     Delegate,
@@ -16,7 +16,6 @@ from retrievers.abilities import (
     stats_of,
     syntax_of,
 )
-from retrievers.parts import nested_class
 
 
 class Engine:
@@ -85,5 +84,5 @@ def test_an_unknown_capability_is_refused_with_those_that_there_are():
 
 @pytest.mark.parametrize("name", ["bm25", "rank_bm25"])
 def test_a_bag_of_words_declares_nothing(name):
-    cls = nested_class({"type": name}, BUILTIN, path="retriever")
+    cls = PARTS.find("retriever", name)
     assert capabilities_of(cls(Catalog(["a"], ["tent"]))) == frozenset()

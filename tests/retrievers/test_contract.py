@@ -9,13 +9,12 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from retrievers import BUILTIN, Catalog, Hits
+from retrievers import BUILTIN, PARTS, Catalog, Hits
 from retrievers.bm25.bm25 import BM25
 from retrievers.bm25.rank_bm25 import RankBM25
 from retrievers.combine.hybrid import Hybrid
 from retrievers.combine.rerank import Rerank
 from retrievers.dense.dense import Dense
-from retrievers.parts import build_nested
 from retrievers.testing import RetrieverContract
 from tests.retrievers.bm25.formulas import lucene, okapi, over_fields, words
 from tests.retrievers.dense.dense_contracts import STORE, ApproximateContract, DenseContract
@@ -160,7 +159,7 @@ class TestRerank(RetrieverContract):
 
 def rankings(parts, catalog, query):
     """All that each part finds, best first, row -> score; the parts themselves have a contract each."""
-    hits = [build_nested(part, BUILTIN, catalog, path="part").search([query], len(catalog)) for part in parts]
+    hits = [PARTS.build("retriever", part, catalog).search([query], len(catalog)) for part in parts]
     return [dict(zip(one.rows_QK[0].tolist(), one.scores_QK[0].tolist(), strict=True)) for one in map(cut, hits)]
 
 

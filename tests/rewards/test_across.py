@@ -50,7 +50,7 @@ def test_hits_that_are_missing_are_refused():
         ({"retrievers": []}, "retrievers: name at least one other"),
         ({"retrievers": [{"type": "bm25"}, {"type": "bm25"}]}, "retrievers: one of them stands there twice"),
         ({"how": "best"}, "how: must be mean or worst, got 'best'"),
-        ({"reward": {"type": "measure", "measure": "nDCG"}}, "reward: measure: no measure 'nDCG'"),
+        ({"reward": {"type": "measure", "measure": "nDCG"}}, r"reward\.measure: no measure 'nDCG'"),
         ({"reward": {"type": "across", "reward": MEASURE, "retrievers": [{"type": "bm25"}]}}, "of several retrievers"),
     ],
 )

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from recr1.config.build import EvaluationSpec, Part, build
-from recr1.config.options import check_options, did_you_mean
 from recr1.env import Environment
 from recr1.errors import MissingLibrary, UserError
 from recr1.runs import Run
@@ -26,6 +25,7 @@ from recr1.trainers.trl.loop import Loop, check_batch, check_groups
 from recr1.trainers.trl.options import trl_options
 from recr1.trainers.watch.best import FOLDER as BEST
 from recr1.trainers.watch.best import sharded
+from retrievers.options import did_you_mean, option_problems
 
 if TYPE_CHECKING:
     from recr1.trainers.watch.monitor import Monitor
@@ -104,7 +104,9 @@ class OnTRL(ABC):
                 problems.append(f"trl.{key}: {cls.config} has no such field{did_you_mean(key, known)}")
         typed = {key: value for key, value in keys.items() if key in known}
         optional = {key: option for key, option in known.items() if key in typed}
-        problems += [f"{problem.path}: {problem.what}" for problem in check_options(optional, typed, "trl", cls.config)]
+        problems += [
+            f"{problem.path}: {problem.what}" for problem in option_problems(optional, typed, "trl", cls.config)
+        ]
         return problems
 
     @classmethod

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from recr1.config.options import Option
+from retrievers.options import Option
 
 _TYPES: dict[str, Any] = {"Any": Any, "typing": typing, "Literal": typing.Literal, **vars(typing)}
 

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers import BUILTIN
+from retrievers import PARTS
 from retrievers.abilities import Delegate, HasNormalQuery, stats_of
 from retrievers.base import Catalog, Hits, Query, Retriever
 from retrievers.combine.cached.disk import HitsFile, check_libraries, digests
 from retrievers.combine.cached.memory import HitsMemory, Key
 from retrievers.errors import EngineError, MissingAnswers
 from retrievers.fingerprint import retriever_fingerprint
-from retrievers.parts import build_nested
 from retrievers.topk import check_k
 
 _log = logging.getLogger(__name__)
@@ -64,7 +63,7 @@ class Cached(Delegate):
         problems = self.check_options({"memory": memory, "disk": disk, "disk_mb": disk_mb})
         if problems:
             raise ValueError(problems[0])
-        self._inner: Retriever = build_nested(retriever, BUILTIN, catalog, path="retriever")
+        self._inner: Retriever = PARTS.build("retriever", retriever, catalog)
         self.fingerprint = retriever_fingerprint(retriever, catalog, self._inner)
         self._most, self._on_disk = memory, bool(disk)
         self._file: HitsFile | None = None

@@ -7,11 +7,11 @@ from itertools import chain
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal, TypeAlias
 
+from retrievers import PARTS
 from retrievers.base import Catalog, Floats, Hits, Query
-from retrievers.dense.encoders import BUILTIN, Encoder
+from retrievers.dense.encoders import Encoder
 from retrievers.dense.vectors import embed, on_grid
 from retrievers.errors import PermanentError, TransientError
-from retrievers.parts import build_nested
 from retrievers.remote.answers import Answer, search_in_batches, sendable
 from retrievers.remote.client import EngineClient, client_problems, require
 from retrievers.remote.milvus.client import Connection, NotLoadedError, connection_problems, is_embedded
@@ -116,7 +116,7 @@ class Milvus:
         self._engine = EngineClient(
             "milvus", self._connection.uri, attempts=attempts, rate=rate, threads=threads, cooldown=cooldown
         )
-        self._encoder: Encoder = build_nested(encoder, BUILTIN, path="encoder")
+        self._encoder: Encoder = PARTS.build("encoder", encoder)
         self._search_params = search_params or {}
         if collection is None:
             key = {"catalog": catalog.fingerprint, "field": field, "encoder": dict(self._encoder.identity)}

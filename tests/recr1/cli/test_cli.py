@@ -102,7 +102,7 @@ def test_ls_lists_recipes_with_the_first_line_of_their_header(capsys):
 def test_ls_parts_lists_types_with_options_and_defaults(capsys):
     assert run(["ls", "--parts"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["model", "required", "str"] in lines
+    assert ["model", "required", "a", "string"] in lines
     assert ["retriever"] in lines
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from recr1.config.build import KINDS, EvaluationSpec, Part, build, builtin, check_part, find_class
-from recr1.config.options import options_of
-from recr1.errors import DataError, RecipeError
+from recr1.errors import DataError, OptionError
 from retrievers.base import Catalog
+from retrievers.options import options_of
 
 HERE = "tests.recr1.config.parts"
 CATALOG = Catalog(["a"], ["red tent"])
@@ -55,7 +55,7 @@ def test_a_class_in_the_current_folder_is_found(tmp_path, monkeypatch):
         ("policy", "json.nowhere:X", "policy.type: there is no module 'json.nowhere'"),
         ("policy", "json:X", "policy.type: the module 'json' has no class 'X'"),
         ("policy", "json:dumps", "policy.type: the module 'json' has no class 'dumps'"),
-        ("policy", f"{HERE}:Scan", f"policy.type: '{HERE}:Scan' is no policy: it has no method 'generate'"),
+        ("policy", f"{HERE}:Scan", f"policy.type: '{HERE}:Scan' is not a policy: it has no method 'generate'"),
         (
             "policy",
             f"{HERE}:Loose",
@@ -92,9 +92,9 @@ def test_an_error_inside_a_users_module_is_not_hidden(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("echo", "policy: expected a mapping with a type, such as {type: echo}, got 'echo'"),
+        ("echo", "policy: must be a mapping with a type, such as {type: echo}, got 'echo'"),
         ({"model": "x"}, "policy.type: missing (built in: best_item, best_of, echo, few_shot,"),
-        ({"type": 3}, "policy.type: expected a name, got 3"),
+        ({"type": 3}, "policy.type: must be a name, got 3"),
     ],
 )
 def test_a_part_without_a_usable_type_is_refused(spec, message):
@@ -123,27 +123,26 @@ def test_a_class_that_inherits_a_protocol_without_init_has_no_options():
 
 
 def test_a_missing_option_is_named():
-    assert problems("policy", "Speak") == [f"policy.model: missing: {HERE}:Speak needs it (str)"]
+    assert problems("policy", "Speak") == [f"policy.model: missing: {HERE}:Speak needs it (a string)"]
 
 
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        ("boost", "high", "float, got 'high'"),
-        ("boost", True, "float, got True"),
-        ("boost", None, "float, got None"),
-        ("depth", "yes", "int or null, got 'yes'"),
-        ("depth", True, "int or null, got True"),
-        ("depth", 1.5, "int or null, got 1.5"),
+        ("boost", "high", "a number, got 'high'"),
+        ("boost", True, "a number, got True"),
+        ("boost", None, "a number, got None"),
+        ("depth", "yes", "an integer, or null, got 'yes'"),
+        ("depth", True, "an integer, or null, got True"),
+        ("depth", 1.5, "an integer, or null, got 1.5"),
         ("mode", "most", "one of 'any', 'all', got 'most'"),
-        ("words", "tent", "tuple[str, ...], got 'tent'"),
-        ("words", ["tent", 3], "tuple[str, ...], got ['tent', 3]"),
-        ("lower", 1, "bool, got 1"),
-        ("lower", "no", "bool, got 'no'"),
+        ("words", "tent", "a list of strings, got 'tent'"),
+        ("lower", 1, "true or false, got 1"),
+        ("lower", "no", "true or false, got 'no'"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused(option, value, expected):
-    assert problems("retriever", "Scan", **{option: value}) == [f"retriever.{option}: expected {expected}"]
+    assert problems("retriever", "Scan", **{option: value}) == [f"retriever.{option}: must be {expected}"]
 
 
 def test_all_wrong_options_are_told_at_once():
@@ -204,12 +203,12 @@ def test_build_takes_a_part_as_well():
 
 
 def test_build_refuses_what_a_check_refuses():
-    with pytest.raises(RecipeError, match=r"policy\.model: missing"):
+    with pytest.raises(OptionError, match=r"policy\.model: missing"):
         build("policy", {"type": f"{HERE}:Speak"})
 
 
 def test_a_constructors_remark_on_an_option_gets_the_path():
-    with pytest.raises(RecipeError, match=r"engine: boost must be above 0, got -1\.0"):
+    with pytest.raises(OptionError, match=r"engine: boost must be above 0, got -1\.0"):
         build("retriever", {"type": f"{HERE}:Scan", "boost": -1}, CATALOG, path="engine")
 
 
@@ -241,9 +240,9 @@ def test_an_evaluation_that_says_nothing_is_refused(option, value):
 def test_a_built_in_class_has_checkable_options_and_a_docstring(kind, name):
     cls = find_class(kind, name)
     required = {key for key, option in options_of(cls, takes=KINDS[kind].takes).items() if option.required}
-    untyped = [key for key, option in options_of(cls, takes=KINDS[kind].takes).items() if option.expects == "Any"]
+    untyped = [key for key, option in options_of(cls, takes=KINDS[kind].takes).items() if option.expects == "any value"]
     assert cls.__doc__
     assert untyped == []
     defaults = {key: o.default for key, o in options_of(cls, takes=KINDS[kind].takes).items() if key not in required}
-    wrong = [p.path for p in check_part(kind, {"type": name, **defaults}, kind) if "expected" in p.what]
+    wrong = [p.path for p in check_part(kind, {"type": name, **defaults}, kind) if "must be" in p.what]
     assert wrong == []

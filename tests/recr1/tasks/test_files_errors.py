@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from recr1.config.build import build
-from recr1.errors import DataError, RecipeError, UserError
+from recr1.errors import DataError, OptionError, UserError
 from recr1.tasks.files import FilesTask
 from tests.recr1.tasks.folders import CORPUS, HEADER, QRELS, QUERIES, jsonl, tsv, write_folder, write_split_folder
 
@@ -157,9 +157,9 @@ def test_splits_beside_a_file_for_each_split_is_refused(beir):
         ({"qrels": {}}, r"task.qrels: no split here: name a file for at least one of train, validation, test"),
         ({"min_grade": 0}, r"task.min_grade: must be at least 1, got 0"),
         ({"max_needs": 0}, r"task.max_needs: must be at least 1, got 0"),
-        ({"without_positive": "drop"}, r"task.without_positive: expected one of 'refuse', 'exclude', got 'drop'"),
+        ({"without_positive": "drop"}, r"task.without_positive: must be one of 'refuse', 'exclude', got 'drop'"),
     ],
 )
 def test_wrong_options_are_refused_before_a_file_is_opened(options, message):
-    with pytest.raises(RecipeError, match=message):
+    with pytest.raises(OptionError, match=message):
         build("task", {"type": "files", "path": "/nowhere"} | options)

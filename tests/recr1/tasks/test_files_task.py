@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recr1.config.build import build
-from recr1.errors import DataError, RecipeError, UserError
+from recr1.errors import DataError, OptionError, UserError
 from recr1.formats import Plain, Tag
 from recr1.tasks import SPLITS
 from recr1.tasks.base import Task
@@ -198,7 +198,7 @@ def test_rows_of_unknown_items_are_left_out_and_counted_on_request(folder):
 def test_format_is_built_from_its_part(folder):
     assert isinstance(FilesTask(path=str(folder)).format, Plain)
     assert isinstance(FilesTask(path=str(folder), format={"type": "tag"}).format, Tag)
-    with pytest.raises(RecipeError, match=r"format\.type: no 'tga' here; did you mean 'tag'"):
+    with pytest.raises(OptionError, match=r"format\.type: no 'tga' here; did you mean 'tag'"):
         FilesTask(path=str(folder), format={"type": "tga"})
 
 

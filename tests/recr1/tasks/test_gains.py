@@ -90,7 +90,7 @@ def test_gains_that_cannot_be_meant_are_refused_before_a_file_is_opened(gains, p
 
 def test_check_says_it_under_the_option():
     found = check_part("task", {"type": "files", "path": "x", "gains": {"E": "much"}}, "task")
-    assert [problem.path for problem in found] == ["task.gains"]
+    assert [problem.path for problem in found] == ["task.gains.E"]
     found = check_part("task", {"type": "files", "path": "x", "gains": {"E": -1}}, "task")
     assert [problem.path for problem in found] == ["task.gains"]
 

@@ -13,10 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from retrievers import BUILTIN, Catalog, Hits
+from retrievers import PARTS, Catalog, Hits
 from retrievers.bm25.bm25 import BM25
 from retrievers.combine.cached.cached import Cached
-from retrievers.parts import build_nested
 
 pytest.importorskip("lmdb", reason="pip install 'recr1[cache]'")
 pytest.importorskip("xxhash", reason="pip install 'recr1[cache]'")
@@ -200,7 +199,7 @@ def test_it_passes_on_what_the_retriever_declares():
 
 @pytest.mark.parametrize("type", ["bm25", "rank_bm25"])
 def test_queries_that_a_retriever_calls_the_same_have_the_same_hits(type):
-    retriever = build_nested({"type": type, "fields": {"title": 2, "texts": 1}}, BUILTIN, TITLED, path="part")
+    retriever = PARTS.build("retriever", {"type": type, "fields": {"title": 2, "texts": 1}}, TITLED)
     rng = np.random.default_rng(3)
     for _ in range(50):
         words = rng.choice(["red", "blue", "tent", "tents", "cup", "of", "tea"], 6).tolist()
@@ -216,7 +215,7 @@ def test_queries_that_a_retriever_calls_the_same_have_the_same_hits(type):
 
 @pytest.mark.parametrize("type", ["bm25", "rank_bm25"])
 def test_queries_that_differ_in_a_term_or_its_count_are_not_the_same(type):
-    retriever = build_nested({"type": type}, BUILTIN, TITLED, path="part")
+    retriever = PARTS.build("retriever", {"type": type}, TITLED)
     assert len({retriever.normal_query(query) for query in ("red", "red red", "red tent", "tent", "")}) == 5
 
 
@@ -473,7 +472,7 @@ def test_a_pickled_one_takes_its_file_along_and_not_its_memory(tmp_path):
             "disk_mb: must be 1 megabyte or more, got 0; to keep none, leave `disk` out",
         ),
         ({"retriever": {"type": "bm52"}}, r"retriever\.type: no 'bm52' here; did you mean 'bm25'\?"),
-        ({"retriever": {"type": "bm25", "k1": -1}}, "retriever: k1: must be 0 or more"),
+        ({"retriever": {"type": "bm25", "k1": -1}}, r"retriever\.k1: must be 0 or more"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused(options, message):

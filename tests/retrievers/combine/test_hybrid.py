@@ -154,7 +154,7 @@ def test_it_does_not_understand_what_its_parts_write_otherwise():
         ({"method": "max"}, "method: must be one of rrf, sum, got 'max'"),
         ({"normalise": "softmax"}, "normalise: must be one of minmax, zscore, got 'softmax'"),
         ({"parts": [part(1), {"type": "bm52"}]}, r"parts\.1\.type: no 'bm52' here; did you mean 'bm25'\?"),
-        ({"parts": [part(1), {"type": "bm25", "k1": -1}]}, r"parts\.1: k1: must be 0 or more"),
+        ({"parts": [part(1), {"type": "bm25", "k1": -1}]}, r"parts\.1\.k1: must be 0 or more"),
         (
             {"parts": [part(1), {"type": f"{__name__}:Shallow", "scores": [1] * 6}]},
             r"depth: parts\.1 finds at most 3 items; set depth to 3 or less",

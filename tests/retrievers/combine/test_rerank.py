@@ -116,7 +116,7 @@ def test_a_query_that_is_not_text_is_refused():
         ({"field": "name"}, "the catalog has no field 'name'; it has: texts, size"),
         ({"retriever": {"type": "bm52"}}, r"retriever\.type: no 'bm52' here"),
         ({"scorer": {"type": "cross"}}, r"scorer\.type: no 'cross' here; did you mean 'cross_encoder'\?"),
-        ({"scorer": scorer("Length", sing=1)}, "scorer: .*Length cannot be built so: got an unexpected .* 'sing'"),
+        ({"scorer": scorer("Length", sing=1)}, r"scorer\.sing: .*Length has no option 'sing'; did you mean 'sign'"),
         (
             {"retriever": {"type": "tests.retrievers.combine.test_hybrid:Shallow", "scores": [1] * 6}},
             "depth: the retriever finds at most 3 items; set depth to 3 or less",

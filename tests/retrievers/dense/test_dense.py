@@ -239,7 +239,7 @@ def test_a_query_that_is_no_text_is_refused():
         ({"index": "pq", "pq_m": 7}, "pq_m: 256 dimensions cannot be cut into 7 equal parts; name a divisor"),
         ({"field": "colour"}, "the catalog has no field 'colour'; it has: texts, title"),
         ({"encoder": {"type": "hashin"}}, "encoder.type: no 'hashin' here; did you mean 'hashing'?"),
-        ({"encoder": {"type": "hashing", "dim": 9}}, "encoder: dim: must be a multiple of 8, got 9"),
+        ({"encoder": {"type": "hashing", "dim": 9}}, "encoder.dim: must be a multiple of 8, got 9"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_refused(options, message):
@@ -251,7 +251,7 @@ def test_a_recipe_with_a_wrong_encoder_is_told_what_it_meant():
     wrong = {"type": "dense", "encoder": {"type": "hashin"}, "index": "hnws"}
     (encoder, index) = sorted(map(str, check_part("retriever", wrong, "retriever")))
     assert encoder.startswith("retriever.encoder.type: no 'hashin' here; did you mean 'hashing'?")
-    assert index.startswith("retriever.index: expected one of 'exact', 'flat', 'ivf', 'hnsw', 'pq', got 'hnws'")
+    assert index.startswith("retriever.index: must be one of 'exact', 'flat', 'ivf', 'hnsw', 'pq', got 'hnws'")
 
 
 def test_a_recipe_with_a_wrong_option_of_an_encoder_or_index_is_told_so_before_anything_loads():

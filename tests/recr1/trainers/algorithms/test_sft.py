@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from recr1.config.build import EvaluationSpec, Part, check_part
 from recr1.env import chat_with, open_environment
-from recr1.errors import DataError, RecipeError, UserError
+from recr1.errors import DataError, OptionError, UserError
 from recr1.formats import Plain, Tag
 from recr1.runs import Run
 from recr1.trainers.layers.checkpoints import Checkpoints
@@ -338,5 +338,5 @@ def test_what_is_wrong_shows_before_anything_loads(options, problem):
 
 
 def test_a_file_is_read_before_anything_loads():
-    with pytest.raises((DataError, RecipeError), match=r"nowhere.tsv: cannot be read: No such file"):
+    with pytest.raises((DataError, OptionError), match=r"nowhere.tsv: cannot be read: No such file"):
         SFT(steps=1, pairs={"type": "file", "path": "nowhere.tsv"})

@@ -152,7 +152,7 @@ def test_a_list_of_one_is_that_one(recipe):
         ("trainer.1.type=grp", "trainer.1.type: no 'grp' here; did you mean 'grpo'?"),
         ("trainer.0.pairs.type=fil", "trainer.0.pairs.type: no 'fil' here"),
         ("trainer.1.trl.lerning_rate=1", "trainer.1.trl.lerning_rate: GRPOConfig has no such field"),
-        ("trainer.1=grpo", "trainer.1: expected a mapping with a type"),
+        ("trainer.1=grpo", "trainer.1: must be a mapping with a type"),
         ("trainer=[]", "trainer: an empty list"),
         ("policy={type: echo}", "trainer: stages need a policy that starts from a folder, and 'echo' has no option"),
     ],

@@ -179,17 +179,17 @@ def test_a_course_taken_from_the_log_again_is_the_same_course():
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("warn_after", 0, "warn_after: must be at least 1 step, got 0"),
-        ("stop_after", 4, r"stop_after: must be warn_after \(5\) or more, got 4"),
-        ("validations", 0, "validations: must be at least 1, got 0"),
-        ("valid", 1.0, "valid: must be a share between 0 and 1, or null, got 1.0"),
-        ("repeated", 0.0, "repeated: must be a share between 0 and 1"),
-        ("drop", float("nan"), "drop: must be a share between 0 and 1"),
-        ("entropy", 0.0, "entropy: must be above 0, or null"),
-        ("kl", float("inf"), "kl: must be above 0"),
-        ("floor", -1.0, "floor: must be above 0"),
-        ("growth", 1.0, "growth: must be above 1, as long as the best"),
-        ("certainty", -0.5, "certainty: must be 0 standard errors or more"),
+        ("warn_after", 0, "warn_after: must be an integer >= 1, got 0"),
+        ("stop_after", 4, r"stop_after: must be an integer >= warn_after \(5\), got 4"),
+        ("validations", 0, "validations: must be an integer >= 1, got 0"),
+        ("valid", 1.0, "valid: must be a number > 0 and < 1, or null, got 1.0"),
+        ("repeated", 0.0, "repeated: must be a number > 0 and < 1, or null"),
+        ("drop", float("nan"), "drop: must be a number > 0 and < 1, or null"),
+        ("entropy", 0.0, "entropy: must be a number > 0, or null"),
+        ("kl", float("inf"), "kl: must be a number > 0"),
+        ("floor", -1.0, "floor: must be a number > 0"),
+        ("growth", 1.0, "growth: must be a number > 1"),
+        ("certainty", -0.5, "certainty: must be a number >= 0"),
     ],
 )
 def test_a_threshold_that_means_nothing_is_refused(option, value, message):

@@ -261,7 +261,7 @@ def test_weights_that_are_not_finite_stop_the_run_before_it_fails(tmp_path, rand
 )
 def test_a_split_that_would_choose_the_policy_is_not_the_test(options, remedy, tmp_path, random_model):
     spec = replace(EACH, split="test", **options)
-    wanted = f"split: 'test' would choose the policy that is kept; use validation, or {remedy}"
+    wanted = f"split: 'test' would choose the policy that is kept: use validation, or set {remedy}"
     assert spec.training_problem() == wanted
     with pytest.raises(UserError, match=r"evaluate\.split: 'test' would choose"):
         go(Run.create(tmp_path / "run", {}, {}), random_model, evaluation=spec)
@@ -283,12 +283,12 @@ def test_a_recipe_is_told_so_before_anything_loads():
             "evaluate.alarm.entropi=1",
             "evaluate.alarm.entropi: evaluate.alarm has no option 'entropi'; did you mean 'entr",
         ),
-        ("evaluate.alarm.valid=2", "evaluate.alarm.valid: must be a share between 0 and 1, or null, got 2.0"),
-        ("evaluate.alarm.stop_on=[kll]", "evaluate.alarm.stop_on: expected"),
-        ("evaluate.alarm=loud", "evaluate.alarm: expected a mapping of action, stop_on"),
-        ("evaluate.keep=first", "evaluate.keep: expected one of 'best', 'last', got 'first'"),
-        ("evaluate.patience=0", "evaluate.patience: must be at least 1 validation, or null for never, got 0"),
-        ("evaluate.min_gain=-1", "evaluate.min_gain: must be 0 or more, got -1.0"),
+        ("evaluate.alarm.valid=2", "evaluate.alarm.valid: must be a number > 0 and < 1, or null, got 2"),
+        ("evaluate.alarm.stop_on=[kll]", "evaluate.alarm.stop_on.0: must be one of 'entropy'"),
+        ("evaluate.alarm=loud", "evaluate.alarm: must be a mapping with the keys action, stop_on"),
+        ("evaluate.keep=first", "evaluate.keep: must be one of 'best', 'last', got 'first'"),
+        ("evaluate.patience=0", "evaluate.patience: must be an integer >= 1, or null, got 0"),
+        ("evaluate.min_gain=-1", "evaluate.min_gain: must be a number >= 0, got -1"),
     ],
 )
 def test_a_wrong_key_or_value_is_told_under_its_path(override, problem):
