@@ -1,6 +1,6 @@
-"""Recipes that differ in a few values, trained one after another: what `reward_shapes.py` and `guards.py` compare.
+"""Train recipes that differ in a few values, one after another, for `reward_shapes.py` and `guards.py`.
 
-No benchmark by itself. What is done lies in a folder and is not done again.
+Not a benchmark itself. Results that are already in the folder are not computed again.
 """
 
 from __future__ import annotations

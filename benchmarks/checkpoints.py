@@ -1,10 +1,10 @@
-"""What checkpoints cost, and how soon a run goes on: `OMP_NUM_THREADS=1 python benchmarks/checkpoints.py`.
+"""Time of checkpoints and of resuming: `OMP_NUM_THREADS=1 python benchmarks/checkpoints.py`.
 
-The quickstart as it ships, and a policy of random weights with some seventy million parameters for a few steps: seconds
-of a step, of a checkpoint and of loading the policy; the share of checkpoints in the time of a run; and how many steps
-a run must have for that share to be under 5% at the default interval, ten a run. Then the time from the start of
-`recr1 train RUN`, on a run that was stopped, to the beginning of its first new step. Seconds are of a clock; those of
-the processor, which a busy machine weighs little, stand in brackets.
+Two policies: the quickstart as it ships, and random weights with some seventy million parameters for a few steps.
+Prints seconds of a step, of a checkpoint and of loading the policy; the share of checkpoints in the time of a run;
+and how many steps a run needs so that this share is under 5% with the default of ten checkpoints a run. Then, for a
+stopped run, the time from the start of `recr1 train RUN` to its first new step. Seconds are wall time; CPU time,
+which depends less on what else the machine does, is in brackets.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Dense search, side by side in one run: exact in numpy, the FAISS indexes behind `dense`, and FAISS alone.
+"""Dense search: exact in numpy, the FAISS indexes of `dense`, and FAISS alone, side by side.
 
     OMP_NUM_THREADS=1 python benchmarks/dense.py --items 10000 100000
 
-Vectors have 384 dimensions and come in clusters, about 100 items each, as catalogs do; queries are items with noise,
-as many as a large training step has. Times are the best of three on the wall clock without encoding. Recall is the
-share of the true best k that was found. On a machine with a GPU, exact search runs there in a line of its own.
+Vectors have 384 dimensions and form clusters of about 100 items, as in real catalogs. Queries are items with noise,
+as many as in a large training step. Times are wall time without encoding, the best of three. Recall is the share of
+the true best k that was found. On a machine with a GPU, exact search on the GPU has a line of its own.
 """
 
 from __future__ import annotations

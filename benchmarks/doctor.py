@@ -1,7 +1,7 @@
-"""What an examination costs: `python benchmarks/doctor.py [--items 100000]`.
+"""Time of each check of `recr1 doctor`: `python benchmarks/doctor.py [--items 100000]`.
 
-Opens the generated shop with its BM25 index, then makes every check of `recr1 doctor`, each timed on its own. Opening
-generates the shop, which a catalog on disk does not have to; the target of a minute is for both together.
+Opens the generated shop with its BM25 index, then times every check. Opening includes generating the shop, which a
+catalog on disk does not need; the target of one minute is for both together.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The engines that retrieval.py compares, and the process in which one of them is measured.
 
-Every engine is given the same texts and queries and cuts them, within its time, into the same words in lower case. A
-search reads the row and the score of each hit, and nothing else.
+Every engine gets the same texts and queries and splits them, within the measured time, into the same lower-case
+words. A search reads the row and the score of each hit, and nothing else.
 """
 
 from __future__ import annotations

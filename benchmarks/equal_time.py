@@ -1,15 +1,15 @@
-"""Which trainer is best for the same time: `OMP_NUM_THREADS=1 python benchmarks/equal_time.py --out FOLDER`.
+"""Which trainer is best in the same time: `OMP_NUM_THREADS=1 python benchmarks/equal_time.py --out FOLDER`.
 
-Every arm trains for so many CPU seconds of this process, which with one thread are the seconds on a quiet machine and
-weigh a busy one little; loading and validation are left out. Then nDCG@10 of the greedy policy on the held-out needs of
-`test`, and the difference of each arm to the best of its shop, on the same needs. Two shops:
+Every arm trains for the same number of CPU seconds of this process; loading and validation are not counted. Then
+nDCG@10 of the greedy policy on the held-out needs of `test`, and the difference of each arm to the best of its shop,
+on the same needs. Two shops:
 
 - quickstart: the recipes of GRPO, RLOO and PPO as they ship.
-- hard: most needs earn nothing at the start, since shoppers use none of the shop's words and only a first item that
-  meets every wish is paid. GRPO as it ships, with flat groups resampled, and with a curriculum by learnability.
+- hard: most needs earn nothing at the start, because shoppers use none of the shop's words and only a first item that
+  meets every wish is paid. GRPO as it ships, with dynamic sampling, and with a curriculum by learnability.
 
-Each seed is another shop (`seed` and `task.seed`). What is done lies in FOLDER and is not done again: start it anew
-after a crash, and once more for the table.
+Each seed is another shop (`seed` and `task.seed`). Results that are already in FOLDER are not computed again: after a
+crash, or for the table alone, start it again.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How long an evaluation takes whose queries are given: searching, measuring, floor and ceiling, intervals and tests.
+"""Time of an evaluation whose queries are given: search, measures, floor and ceiling, intervals and tests.
 
     python benchmarks/evaluate.py [--needs 10000] [--items 100000]
 
-Items and queries are made of words drawn as in a language, 30 words an item and 8 a query; a need has one to five
-relevant items. What is timed is what `recr1 eval` does with them: `Evaluator` and its summary, on two threads.
+Words are drawn with the frequencies of a language, 30 for an item and 8 for a query; a need has one to five relevant
+items. Timed is what `recr1 eval` does with them: `Evaluator` and its summary, on two threads.
 """
 
 from __future__ import annotations

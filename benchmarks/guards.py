@@ -1,12 +1,13 @@
-"""Whether the guards stop a policy that bloats: `OMP_NUM_THREADS=1 python benchmarks/guards.py --out FOLDER`.
+"""Whether guards stop a policy that writes ever longer queries: `python benchmarks/guards.py --out FOLDER`.
 
-As it ships, the quickstart has nothing to stop: queries stay at three or four words. Sampled at a temperature of 1.5,
-with 24 tokens in place of 12 and without its term on length, it says words again and again; paid by R@100, with steps
-of the optimizer that are twice as large, it fills all tokens so. Each seed trains without guards, with the guards as
-rewards, and with `length` alone, in the shop of that seed. The last policy is kept, so that no choice is in it. nDCG@10
-is of greedy queries on the held-out needs of `test`.
+With the settings that ship, queries of the quickstart stay at three or four words, and guards have nothing to stop.
+At a sampling temperature of 1.5, with 24 tokens instead of 12 and without the reward on length, the policy repeats
+words. Paid by R@100, with twice the learning rate, it fills all tokens with repetitions. Each seed trains without
+guards, with the guards as rewards, and with `length` alone, in the shop of that seed. The last policy is kept, so
+that nothing is selected. nDCG@10 is of greedy queries on the held-out needs of `test`.
 
-A minute or two of one core for each. What is done lies in FOLDER and is not done again.
+One or two minutes of one core for each; set OMP_NUM_THREADS=1. Results that are already in FOLDER are not computed
+again.
 """
 
 from __future__ import annotations

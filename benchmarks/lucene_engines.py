@@ -1,4 +1,4 @@
-"""Lucene through our retriever and through pyserini, as engines.py and lucene.py measure them."""
+"""Lucene through `lucene` and through pyserini, as engines.py and lucene.py measure them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How near `recr1 check --memory` is, for two steps on a CPU: `python benchmarks/memory.py`.
+"""How close `recr1 check --memory` is on a CPU: `python benchmarks/memory.py`.
 
-Random models, each run in a process of its own; the peak is that of its resident set.
+Two training steps of random models, each in a process of its own. The peak is that of the process's resident memory.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""What monitoring costs: the quickstart's steps with W&B (offline), other services and the live view.
-
-What is called beside a step is timed where it is called, in CPU time of the thread that trains, as training itself is:
-that stands on a machine with other work on it, where seconds do not. What writes into the run folder and the view
-always run, and are counted too. The view reads the same clock, and so draws as often as it would on an idle machine.
-"Behind" is the CPU time of the process's other threads, where TensorBoard and trackio write: it takes nothing from a
-training that has a core to spare. What W&B does in its own process is not in it. The first step loads libraries, and
-stands on its own.
+"""Time of monitoring: the quickstart's steps with W&B (offline), other services and the terminal panel.
 
     OMP_NUM_THREADS=1 python benchmarks/monitoring.py [steps]
+
+What is called beside a step is timed where it is called, in CPU time of the thread that trains, so that other work on
+the machine changes little. The files of the run folder and the panel are always written, and are counted too.
+"Behind" is the CPU time of the process's other threads, in which TensorBoard and trackio write: it costs the training
+nothing where a core is free. What W&B does in its own process is not counted. The first step loads libraries and has
+its own line.
 """
 
 from __future__ import annotations

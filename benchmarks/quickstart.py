@@ -1,7 +1,7 @@
 """The quickstart on three seeds, each in a shop with other words: `python benchmarks/quickstart.py`.
 
 Runs the command line as a user does (`recr1 train quickstart`, `recr1 eval RUN --split test`) and prints a row for
-each seed: wall time of training with its validations, held-out nDCG@10 of floor, untrained and trained policy and
+each seed: wall time of training with its validations, held-out nDCG@10 of floor, untrained policy, trained policy and
 ceiling, and words per query.
 """
 

@@ -1,9 +1,9 @@
-"""How long the report of a run of 1,000 steps takes, and how large it is: `python benchmarks/report.py`.
+"""Time and size of the report of a run of 1,000 steps: `python benchmarks/report.py`.
 
-The run is synthetic, with the files and the names that training, `recr1 eval` and `recr1 compare` write: a line of
-metrics a step, 128 rollouts every tenth step, three policies on 1,000 needs with five measures, and a comparison of
-nine. Seconds are of a clock; those of the processor stand in brackets. Loading the plotting library is part of them:
-each report is made by a process of its own.
+The run is synthetic, with the files and names that training, `recr1 eval` and `recr1 compare` write: metrics of each
+step, 128 rollouts every tenth step, three policies on 1,000 needs with five measures, and a comparison of nine.
+Seconds are wall time, with CPU time in brackets. Each report is made by a process of its own, so that loading the
+plotting library is included.
 """
 
 from __future__ import annotations

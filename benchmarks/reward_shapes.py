@@ -1,15 +1,15 @@
-"""What rewards that are shaped by rank, and those of several retrievers, teach on the hard shop, beside plain nDCG@10.
+"""What rewards by rank and rewards of several retrievers teach on the hard shop, beside plain nDCG@10.
 
     OMP_NUM_THREADS=1 python benchmarks/reward_shapes.py --out FOLDER
 
-The hard shop is the quickstart's, in which shoppers use none of the shop's words (`task.shared=0`) and name what they
-want in a roundabout way (`task.indirect=0.9`): most completions of the policy that ships find nothing relevant among
-the first ten. Every reward trains for the same steps and its last policy is kept, so that no choice is in it. Each seed
-is another shop. nDCG@10 is of greedy queries on the held-out needs of `test`, searched by the engine of the training
-and by others: `dense` is one that the rewards of several retrievers train on, `rank_bm25` and `trigrams` (runs of three
-characters, hashed) are new to all.
+The hard shop is the quickstart's, but shoppers use none of the shop's words (`task.shared=0`) and describe most
+things without naming them (`task.indirect=0.9`): most completions of the policy that ships find nothing relevant
+among the first ten. Every reward trains for the same steps, and the last policy is kept, so that nothing is selected.
+Each seed is another shop. nDCG@10 is of greedy queries on the held-out needs of `test`, searched by the engine of the
+training and by others: `dense` is one that the rewards of several retrievers train on; `rank_bm25` and `trigrams`
+(runs of three characters, hashed) are new to all.
 
-About a minute of one core for each reward and seed. What is done lies in FOLDER and is not done again.
+About a minute of one core for each reward and seed. Results that are already in FOLDER are not computed again.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""How often pooled seeds claim a difference that is not there, and one of 0.05 that is: three ways side by side.
+"""How often a test over few seeds claims a difference that is not there, and how often it finds one of 0.05.
 
-python benchmarks/seeds.py --trials 2000
+    python benchmarks/seeds.py --trials 2000
 
-Values are drawn as two-way random effects: needs (deviation 0.3 of the difference to a fixed policy), seeds (printed),
-both together (0.15), all normal; under "collapse", one seed in five is 0.3 lower and all are moved so that nothing is
-different on average. Each cell is the share of trials in which a way claims a difference at the level 0.05.
+Three tests side by side. Values are drawn as two-way random effects, all normal: needs (deviation 0.3 of the
+difference to a fixed policy), seeds (deviation printed), both together (0.15). Under "collapse", one seed in five is
+0.3 lower, and all are moved so that the mean difference is zero. Each cell is the share of trials in which a test
+claims a difference at the level 0.05.
 """
 
 from __future__ import annotations

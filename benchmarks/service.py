@@ -1,12 +1,11 @@
-"""What a cache saves and what a service costs, side by side in one run: `python benchmarks/service.py`.
+"""What a cache saves and what an index in another process costs: `python benchmarks/service.py`.
 
     OMP_NUM_THREADS=1 python benchmarks/service.py --types bm25 lucene "{type: dense, encoder: hashing}"
 
 A step is one search of 384 different queries of 8 words (as in `benchmarks/retrieval.py`). Cached: the same step
-again, from memory, from disk where nothing is kept in memory (best of 5 each), and as the first step of a new process,
-from disk; against its first time, in which it was searched and written. Service: the same step on an index in this
-process and on one in a process of its own on loopback, in turns (best of 7); the difference is transfer, framing and
-the window of 2 ms.
+again, from memory, from disk alone (best of 5 each), and as the first step of a new process from disk, beside its
+first time, in which it was searched and written. Service: the same step on an index in this process and on one in
+another process on loopback, in turns (best of 7). The difference is transfer, framing and the window of 2 ms.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""What recr1 adds to a training step: `python benchmarks/step.py`.
+"""Time that recr1 adds to a training step: `python benchmarks/step.py`.
 
-Side by side in one run, in turns: TRL's bare `GRPOTrainer` with a constant reward function, with its own defaults and
-with the options that recr1 sets on a CPU, and the trainer `grpo` of the quickstart (parsing, one search, measures, log,
-rollouts, checkpoints). The learning rate is 0, so that all write the same completions, up to the bf16 of the defaults.
-Then the share of `Environment.step` in that step, and one large step: 384 rollouts, 100,000 items, k = 1000.
+In turns in one run: TRL's bare `GRPOTrainer` with a constant reward function, with its own defaults and with the
+options that recr1 sets on a CPU, and the trainer `grpo` of the quickstart (parsing, one search, measures, log,
+rollouts, checkpoints). The learning rate is 0, so that all write the same completions, up to the bf16 of the
+defaults. Then the share of `Environment.step` in that step, and one large step: 384 rollouts, 100,000 items, k =
+1000.
 """
 
 from __future__ import annotations

@@ -123,3 +123,9 @@ def test_every_page_is_in_the_navigation():
 
 def test_the_readme_is_a_door_and_not_the_house():
     assert len(read("README.md").splitlines()) <= 130
+
+
+def test_every_benchmark_is_in_their_list():
+    rows = re.findall(r"^\| (`.+?`) \|", read("benchmarks/README.md"), re.MULTILINE)
+    listed = re.findall(r"`(\w+\.py)`", " ".join(rows))
+    assert sorted(listed) == sorted(path.name for path in (ROOT / "benchmarks").glob("*.py"))

@@ -1,9 +1,9 @@
-"""Whether resampling pays: `python benchmarks/resample.py`.
+"""Whether dynamic sampling pays: `python benchmarks/dynamic_sampling.py`.
 
 A shop where most needs earn nothing at the start: shoppers use none of its words, and only a first item that meets
-every wish is paid. GRPO on each seed with and without rounds of resampling, for the same CPU time (of training alone:
-what validation takes is left out, and a busy machine weighs little); then nDCG@10 of the greedy policy on 400 held-out
-needs, and its mean over the last third of the time. `--rounds` and `--tolerance` say what is compared.
+every wish is paid. GRPO on each seed with and without rounds of dynamic sampling, for the same CPU time of training
+(validation is not counted). Then nDCG@10 of the greedy policy on 400 held-out needs, and its mean over the last third
+of the time. `--rounds` and `--tolerance` are what is compared.
 """
 
 from __future__ import annotations
