@@ -22,9 +22,8 @@ from recr1.judge.difference import bounds_text, p_text, paired_test
 from recr1.recipe import Recipe, load_recipe
 from recr1.runs import Run
 from rewards.base import Search
-from rewards.guards.repetition import repeated_runs
-from rewards.guards.unmatched import unknown_words
-from rewards.guards.words import words_of
+from rewards.guards.catalog import unknown_words
+from rewards.guards.words import repeated_runs, words_of
 from rewards.measures import parse_measure
 
 MEASURE = "nDCG@10"

@@ -2,46 +2,31 @@
 
 import retrievers
 from retrievers.parts import Kind, Parts
-from rewards.base import UNJUDGED, Action, Batch, Chat, Graded, Invalid, Message, Need, Qrels, Reward, Rollout, Search
+from rewards.base import Batch, Invalid, Need, Qrels, Reward, Rollout, Search
 
 BUILTIN = {
     "measure": "rewards.measures.reward:MeasureReward",
-    "gain": "rewards.shaping.gain:GainReward",
-    "format": "rewards.guards.format:FormatReward",
-    "length": "rewards.guards.length:LengthReward",
-    "group_length": "rewards.guards.group_length:GroupLengthReward",
-    "repetition": "rewards.guards.repetition:RepetitionReward",
-    "unmatched": "rewards.guards.unmatched:UnmatchedReward",
-    "copied": "rewards.guards.copied:CopiedReward",
-    "phrases": "rewards.guards.phrases:PhrasesReward",
+    "gain": "rewards.measures.reward:GainReward",
+    "format": "rewards.guards.form:FormatReward",
+    "length": "rewards.guards.form:LengthReward",
+    "group_length": "rewards.guards.form:GroupLengthReward",
+    "repetition": "rewards.guards.words:RepetitionReward",
+    "unmatched": "rewards.guards.catalog:UnmatchedReward",
+    "copied": "rewards.guards.catalog:CopiedReward",
+    "phrases": "rewards.guards.words:PhrasesReward",
     "drift": "rewards.guards.drift:DriftReward",
-    "operators": "rewards.guards.operators:OperatorsReward",
-    "log_rank": "rewards.shaping.log_rank:LogRankReward",
-    "rank_tiers": "rewards.shaping.rank_tiers:RankTiersReward",
-    "annealed": "rewards.shaping.annealed:AnnealedReward",
+    "operators": "rewards.guards.words:OperatorsReward",
+    "log_rank": "rewards.shaping.rank:LogRankReward",
+    "rank_tiers": "rewards.shaping.rank:RankTiersReward",
+    "annealed": "rewards.measures.reward:AnnealedReward",
     "across": "rewards.shaping.across:AcrossReward",
     "worth": "rewards.business.worth:WorthReward",
     "crowding": "rewards.business.crowding:CrowdingReward",
-    "shuffled": "rewards.shaping.shuffled:ShuffledReward",
+    "shuffled": "rewards.measures.reward:ShuffledReward",
 }
-"""Rewards by the name that a recipe uses; the classes are imported when they are asked for."""
+"""Rewards by the name that a recipe uses; their classes are imported when needed."""
 
 PARTS = Parts({**retrievers.PARTS.kinds, "reward": Kind("rewards", ("__call__",), light=True)})
 """What a reward may be made of; `PARTS.build("reward", {"type": "format"})` builds one."""
 
-__all__ = [
-    "BUILTIN",
-    "PARTS",
-    "UNJUDGED",
-    "Action",
-    "Batch",
-    "Chat",
-    "Graded",
-    "Invalid",
-    "Message",
-    "Need",
-    "Qrels",
-    "Reward",
-    "Rollout",
-    "Search",
-]
+__all__ = ["BUILTIN", "PARTS", "Batch", "Invalid", "Need", "Qrels", "Reward", "Rollout", "Search"]

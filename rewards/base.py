@@ -1,9 +1,9 @@
-"""The nouns of a reward: what was wanted (Need, Qrels), what was done (Action, Rollout), what was found (Batch)."""
+"""What a reward is given: what was wanted (Need, Qrels), what was done (Action, Rollout), what was found (Batch)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import index
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypedDict, runtime_checkable
@@ -22,14 +22,15 @@ class Message(TypedDict):
 
 
 Chat: TypeAlias = Sequence[Message]
+Doubles: TypeAlias = NDArray[np.float64]
 
 
 class Qrels(Mapping[int, int]):
     """The answer key to one need: catalog row -> grade (an integer; above zero means relevant).
 
     A read-only mapping that also holds its content as arrays sorted by row (`rows_J`, `grades_J`) and the positive
-    grades from best to worst (`ideal_J`), so that a measure binds the key once and scores many rankings with it.
-    `gains` is what the task says that a grade is worth, for the measures that ask for it (`nDCG(gain=task)@10`).
+    grades from best to worst (`ideal_J`), made once for many rankings. `gains` is what the task says that a grade is
+    worth, for the measures that read it (`nDCG(gain=task)@10`).
     Raises `ValueError` for a negative row or a positive grade without a gain, and `TypeError` for a grade that is not
     an integer (0.5 must not become 0).
     """
@@ -45,11 +46,11 @@ class Qrels(Mapping[int, int]):
         for array_J in (self.rows_J, self.grades_J, self.ideal_J):
             array_J.setflags(write=False)
         if len(self.rows_J) and self.rows_J[0] < 0:
-            raise ValueError(f"a judgement of row {self.rows_J[0]}: rows are positions in the catalog, from 0 on")
+            raise ValueError(f"a judgement has row {self.rows_J[0]}: rows are positions in the catalog, from 0 on")
         self.gains = gains
         without = [] if gains is None else sorted({int(grade) for grade in self.ideal_J} - set(gains))
         if without:
-            raise ValueError(f"grade {without[0]} has no gain: the gains say what {sorted(gains or ())} are worth")
+            raise ValueError(f"grade {without[0]} has no gain; the gains have grades {sorted(gains or ())}")
 
     def __getitem__(self, row: int) -> int:
         return self._grades[row]
@@ -70,16 +71,16 @@ class Qrels(Mapping[int, int]):
 
 
 EMPTY = int(np.iinfo(np.int32).min)
-"""The grade of a place that holds no item: below every other."""
+"""The grade of a place without an item: below every other."""
 UNJUDGED = EMPTY + 1
-"""The grade of an item that nobody judged: below every real grade."""
+"""The grade of an unjudged item: below every real grade."""
 
 
 class Graded(NamedTuple):
-    """Rankings joined with their answer keys, once for all the measures that are read from them.
+    """Rankings joined with their answer keys, once for all measures.
 
-    `grades_BK[b, k]` is the grade of the item in place k of ranking b: `UNJUDGED` where nobody judged it, `EMPTY` where
-    there is no item. `rows_BK` are the items themselves, and `catalog`, if known, what is known of them.
+    `grades_BK[b, k]` is the grade of the item in place k of ranking b: `UNJUDGED` if it has none, `EMPTY` if there is
+    no item. `rows_BK` are the items, and `catalog`, if there is one, holds their fields.
     """
 
     grades_BK: NDArray[np.int32]
@@ -91,9 +92,9 @@ class Graded(NamedTuple):
     def join(cls, rows_BK: Rows, qrels_B: Sequence[Qrels], catalog: Catalog | None = None) -> Graded:
         """Looks every ranked row up in the answer key of its ranking; -1 in `rows_BK` is a place without an item."""
         if rows_BK.ndim != 2 or len(rows_BK) != len(qrels_B):
-            raise ValueError(f"rankings of shape {rows_BK.shape} need an answer key each, not {len(qrels_B)} keys")
-        # One table of the whole catalog, written and wiped again for each ranking: ten times as fast as a binary
-        # search. It is one longer than the catalog, so that row -1 reads its last place, which stays EMPTY.
+            raise ValueError(f"rankings of shape {rows_BK.shape} need an answer key each, got {len(qrels_B)} keys")
+        # One table of the whole catalog, written and cleared for each ranking: ten times as fast as a binary search.
+        # It is one longer than the catalog, so that row -1 reads its last place, which is always EMPTY.
         size = 1 + max([int(rows_BK.max(initial=-1)), *(int(q.rows_J[-1]) for q in qrels_B if len(q))], default=-1)
         grade_of_row = np.full(size + 1, UNJUDGED, np.int32)
         grade_of_row[-1] = EMPTY
@@ -109,9 +110,9 @@ class Graded(NamedTuple):
         return self._replace(grades_BK=self.grades_BK[:, :depth], rows_BK=self.rows_BK[:, :depth])
 
     def condensed(self) -> Graded:
-        """The rankings without the items that nobody judged: the others move up, and the last places become empty.
+        """The rankings without unjudged items: the others move up, and the last places become empty.
 
-        A negative grade counts as not judged here, as in trec_eval.
+        A negative grade is unjudged here, as in trec_eval.
         """
         lost_BK = self.grades_BK < 0
         order_BK = np.argsort(lost_BK, axis=1, kind="stable")
@@ -122,12 +123,12 @@ class Graded(NamedTuple):
 
 @dataclass(frozen=True)
 class Need:
-    """What a shopper wants, and nothing that the policy may not see: no qrels, no catalog text."""
+    """What a shopper wants. It holds nothing that the policy may not see: no qrels, no catalog text."""
 
     id: str
     text: str
     history: tuple[int, ...] = ()
-    """Catalog rows that this user met before, oldest first; empty for plain search."""
+    """Catalog rows of this user's past interactions, oldest first; empty for plain search."""
 
 
 class Search(NamedTuple):
@@ -147,7 +148,7 @@ Action: TypeAlias = Search | Invalid
 
 @dataclass(frozen=True)
 class Rollout:
-    """One attempt at one need: the chat, whose last message is the completion, and what it was understood to mean."""
+    """One attempt at one need: the chat, whose last message is the completion, and the action that it means."""
 
     need: Need
     chat: Chat
@@ -160,7 +161,7 @@ class Rollout:
 
 
 class Found(NamedTuple):
-    """What one retriever found for B rollouts, and for their raw needs where some reward needs that."""
+    """What one retriever found for B rollouts, and for their raw needs if some reward needs that."""
 
     hits: Hits
     raw_hits: Hits | None
@@ -174,18 +175,17 @@ class Found(NamedTuple):
 class Batch:
     """All that a reward may look at; row i of every member belongs to rollout i.
 
-    `hits` are (B, K): -1 everywhere for an Invalid action. `raw_hits` are those of searching the raw need's text, and
-    are there only if some reward of the environment declares `needs_raw_hits = True`. `catalog` is what was searched;
-    an environment always gives it, a batch made by hand may have none, and a reward that reads it refuses that one.
-    `elsewhere` is what other retrievers found, by the names under which some reward declares them in its own
-    `elsewhere`. `training_step` is how many steps of training are done, None in evaluation.
+    `hits` are (B, K): -1 everywhere for an Invalid action. `raw_hits`, those of the raw need's text, are there only if
+    some reward declares `needs_raw_hits = True`. `catalog` is what was searched: an environment always sets it, a batch
+    made by hand may have none, and a reward that reads the catalog refuses that batch. `elsewhere` is what other
+    retrievers found, by the names under which rewards declare them in their own `elsewhere`. `training_step` is how
+    many steps of training are done, None in evaluation.
     """
 
     rollouts: Sequence[Rollout]
     hits: Hits
     qrels: Sequence[Qrels]
     raw_hits: Hits | None = None
-    info: Mapping[str, Any] = field(default_factory=dict)
     catalog: Catalog | None = None
     elsewhere: Mapping[str, Found] = field(default_factory=dict)
     training_step: int | None = None
@@ -195,15 +195,28 @@ class Batch:
 
     @cached_property
     def graded(self) -> Graded:
-        """The hits with their grades; made when a reward first asks, then shared by all that measure this batch."""
+        """The hits with their grades; made when a reward first asks, then shared by all rewards."""
         return Graded.join(self.hits.rows_QK, self.qrels, self.catalog)
+
+    def of(self, places: NDArray[np.integer[Any]]) -> Batch:
+        """Some of the rollouts, in the order of `places`, with everything that belongs to them."""
+        hits, raw_hits = Found(self.hits, self.raw_hits).of(places)
+        return replace(
+            self,
+            rollouts=[self.rollouts[place] for place in places],
+            hits=hits,
+            qrels=[self.qrels[place] for place in places],
+            raw_hits=raw_hits,
+            elsewhere={name: found.of(places) for name, found in self.elsewhere.items()},
+        )
 
 
 @runtime_checkable
 class Reward(Protocol):
     """A number per rollout that the trainer maximises. Built as `cls(*, options)`.
 
-    `name` is the identity ("nDCG@10"), the same in recipes, logs and tables, and unique among the rewards of a recipe.
+    `name` ("nDCG@10") is the same in recipes, logs and tables, and unique among the rewards of a recipe. What a reward
+    may declare beyond this is in `rewards.abilities`.
     """
 
     name: str

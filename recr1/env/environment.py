@@ -8,13 +8,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recr1.config.build import Part, build
 from recr1.env.asking import Faults, ask
@@ -220,7 +218,7 @@ class Environment:
         answered = np.array([row for row in range(len(batch)) if row not in faults], np.intp)
         parts = {reward.name: np.full(len(batch), np.nan, np.float32) for reward, _ in self.rewards}
         if len(answered):
-            seen = _rows_of(batch, answered)
+            seen = batch.of(answered)
             for reward, _ in self.rewards:
                 parts[reward.name][answered] = checked_reward(reward, seen)
         return parts
@@ -249,14 +247,6 @@ def _fitted(answer_format: Format, retrievers: Sequence[Retriever]) -> Format:
 
 def _query(action: Action) -> Query | None:
     return action.query if isinstance(action, Search) else None
-
-
-def _rows_of(batch: Batch, rows: NDArray[np.intp]) -> Batch:
-    """Some rollouts of a batch, with all that belongs to them."""
-    rollouts, qrels = [batch.rollouts[row] for row in rows], [batch.qrels[row] for row in rows]
-    hits, raw_hits = Found(batch.hits, batch.raw_hits).of(rows)
-    elsewhere = {name: found.of(rows) for name, found in batch.elsewhere.items()}
-    return replace(batch, rollouts=rollouts, hits=hits, qrels=qrels, raw_hits=raw_hits, elsewhere=elsewhere)
 
 
 def open_environment(task: Part, retriever: Part, rewards: Sequence[tuple[Part, float]], k: int) -> Environment:

@@ -6,10 +6,8 @@ from collections.abc import Iterable
 
 from retrievers.base import Catalog, Query
 from rewards.base import Batch, Invalid
-from rewards.guards.copied import CopiedReward
-from rewards.guards.repetition import repeated_runs
-from rewards.guards.unmatched import unknown_words
-from rewards.guards.words import operators_in, text_of, words_of
+from rewards.guards.catalog import CopiedReward, unknown_words
+from rewards.guards.words import operators_in, repeated_runs, text_of, words_of
 
 _COPIED = CopiedReward()
 

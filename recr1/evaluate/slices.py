@@ -14,7 +14,7 @@ from recr1.errors import UserError
 from recr1.tasks.base import Task, needs_of
 from retrievers.base import Catalog
 from rewards.base import Need, Qrels
-from rewards.columns import events_of
+from rewards.fields import events_of
 
 Bins: TypeAlias = Sequence[tuple[int, int | None]]
 """Ranges of integers, both ends included; None is no upper end."""

@@ -10,10 +10,8 @@ from numpy.typing import NDArray
 
 from retrievers.base import Catalog, Floats
 from rewards.abilities import check_cutoff
-from rewards.base import Batch, Qrels
-from rewards.columns import mean_above_zero, numbers
-
-Doubles = NDArray[np.float64]
+from rewards.base import Batch, Doubles, Qrels
+from rewards.fields import mean_above_zero, numbers
 
 
 class WorthReward:

@@ -1,38 +1,44 @@
-"""What a query says, read the same way by all that guard it: its words, and runs of them."""
+"""The words of a query, read in the same way by all guards, and the rewards that look at these words alone."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 from retrievers.analyzer import Analyzer
-from rewards.base import Rollout, Search
+from retrievers.base import Floats
+from rewards.base import Batch, Invalid, Rollout, Search
 
 _ANALYZER = Analyzer()
 
 
 def text_of(rollout: Rollout) -> str | None:
-    """The query of a rollout; None where it has none, or one that is no text."""
+    """The query of a rollout; None if it has none, or one that is not text."""
     query = rollout.action.query if isinstance(rollout.action, Search) else None
     return query if isinstance(query, str) else None
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text in their order, lower case, cut as the lexical retrievers cut them."""
+    """The words of a text in order, in lower case, split as the lexical retrievers split them."""
     return _ANALYZER.words(text)
 
 
-def runs_of(words: Sequence[str], length: int) -> list[tuple[str, ...]]:
-    """The runs of so many words that stand together, in their order: as many as there are places for one."""
-    return [tuple(words[at : at + length]) for at in range(len(words) - length + 1)]
-
-
 def says(words: Sequence[str], phrase: Sequence[str]) -> bool:
-    """Whether the words of a phrase stand together, in its order; never for a phrase without words."""
+    """Whether the words hold the phrase as consecutive words; never for an empty phrase."""
     if not phrase or phrase[0] not in words:
         return False
     wanted, size = tuple(phrase), len(phrase)
     return any(tuple(words[at : at + size]) == wanted for at in range(len(words) - size + 1))
+
+
+def repeated_runs(text: str, length: int) -> tuple[int, int]:
+    """How many of a text's runs of `length` consecutive words appeared in it before, and how many runs it has."""
+    words = words_of(text)
+    runs = [tuple(words[at : at + length]) for at in range(len(words) - length + 1)]
+    return len(runs) - len(set(runs)), len(runs)
 
 
 _SIGNS = re.compile(r"\b(?:AND|OR|NOT)\b|&&|\|\||(?<!\S)[-+!](?=\S)|[(\[{~^*]|\w:(?=\S)")
@@ -41,8 +47,109 @@ _SIGNS = re.compile(r"\b(?:AND|OR|NOT)\b|&&|\|\||(?<!\S)[-+!](?=\S)|[(\[{~^*]|\w
 def operators_in(text: str) -> int:
     """How many operators of a search syntax a text holds.
 
-    Counted are AND, OR and NOT in capital letters, `&&`, `||`, a `+`, `-` or `!` before a word, each bracket that
-    opens, `~`, `^` and `*`, a name with a colon before a word, and each pair of quotation marks. A hyphen within a word
-    is none.
+    Counted are AND, OR and NOT in capital letters, `&&`, `||`, a `+`, `-` or `!` before a word, each opening bracket,
+    `~`, `^` and `*`, a name with a colon before a word, and each pair of quotation marks. A hyphen within a word does
+    not count.
     """
     return len(_SIGNS.findall(text)) + (text.count('"') + 1) // 2
+
+
+class RepetitionReward:
+    """Minus the share of a query's words that appeared in it before: -2/3 for "red red red".
+
+    Without it, a policy that found one good word writes it up to the token limit. With `run=2`, the share of its pairs
+    of consecutive words, so that a word may come back beside another one. From -1 to 0; a query that is not text earns
+    0, an Invalid rollout -1, the least. The name is "repetition", or "repetition(2)".
+
+    Args:
+        run: How many consecutive words are compared.
+
+    Raises:
+        ValueError: For a run below 1.
+    """
+
+    def __init__(self, *, run: int = 1) -> None:
+        if run < 1:
+            raise ValueError(f"run: must be at least 1 word, got {run}")
+        self.run = run
+        self.name = "repetition" if run == 1 else f"repetition({run})"
+
+    def __call__(self, batch: Batch) -> Floats:
+        """(B,) from -1 to 0."""
+        return np.fromiter((self._pay(rollout) for rollout in batch.rollouts), np.float32, len(batch))
+
+    def _pay(self, rollout: Rollout) -> float:
+        if isinstance(rollout.action, Invalid):
+            return -1.0
+        repeated, runs = repeated_runs(text_of(rollout) or "", self.run)
+        return -repeated / max(runs, 1)
+
+
+class PhrasesReward:
+    """-1 for a query that holds one of the phrases, else 0.
+
+    The words of a phrase must be consecutive and in order; case and punctuation are ignored, and "best" is not in
+    "bestseller". An Invalid rollout earns -1, the least. The name holds the phrases: "phrases(best price,cheap)".
+
+    Args:
+        phrases: What queries must not hold.
+
+    Raises:
+        ValueError: For an empty list, and a phrase without a word.
+    """
+
+    def __init__(self, *, phrases: list[str]) -> None:
+        if not phrases:
+            raise ValueError("phrases: must hold at least one phrase that queries must not contain, got []")
+        for phrase in phrases:
+            if not words_of(phrase):
+                raise ValueError(f"phrases: {phrase!r} has no word, and only words are searched for")
+        self._phrases = [words_of(phrase) for phrase in phrases]
+        self.name = f"phrases({','.join(' '.join(words) for words in self._phrases)})"
+
+    def __call__(self, batch: Batch) -> Floats:
+        """(B,) of 0 and -1."""
+        return np.fromiter((-float(self._unwanted(rollout)) for rollout in batch.rollouts), np.float32, len(batch))
+
+    def _unwanted(self, rollout: Rollout) -> bool:
+        words = words_of(text_of(rollout) or "")
+        return isinstance(rollout.action, Invalid) or any(says(words, phrase) for phrase in self._phrases)
+
+
+class OperatorsReward:
+    """0 up to `budget` operators in a query, then `slope` less for each further one, and never below -`cap`.
+
+    For engines that read AND, quotes and brackets, where a policy may learn to write little else. `operators_in` says
+    what counts as one: the signs of Lucene's query syntax, whatever the engine understands. An Invalid rollout earns
+    -`cap`, the least; a query that is not text 0.
+
+    The name is "operators(2)", with the slope and the cap where they are not the defaults.
+
+    Args:
+        budget: Operators without a cost.
+        slope: Reward lost for each one over the budget.
+        cap: The most that a rollout can lose.
+
+    Raises:
+        ValueError: For a budget below 0, or a slope or cap that is not above 0 and finite.
+    """
+
+    def __init__(self, *, budget: int = 2, slope: float = 0.1, cap: float = 1.0) -> None:
+        if budget < 0:
+            raise ValueError(f"budget: must be 0 or more operators, got {budget}")
+        for option, value in {"slope": slope, "cap": cap}.items():
+            if not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"{option}: must be above 0 and finite, got {value}")
+        self.budget, self.slope, self.cap = budget, slope, cap
+        others = [f",{n}={v}" for n, v, usual in (("slope", slope, 0.1), ("cap", cap, 1.0)) if v != usual]
+        self.name = f"operators({budget}{''.join(others)})"
+
+    def __call__(self, batch: Batch) -> Floats:
+        """(B,) from -cap to 0."""
+        return np.fromiter((self._pay(rollout) for rollout in batch.rollouts), np.float32, len(batch))
+
+    def _pay(self, rollout: Rollout) -> float:
+        if isinstance(rollout.action, Invalid):
+            return -self.cap
+        over = max(0, operators_in(text_of(rollout) or "") - self.budget)
+        return -min(self.cap, self.slope * over)

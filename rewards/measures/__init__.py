@@ -1,22 +1,22 @@
 """Measures of a ranking: a number between 0 and 1 with a name, `nDCG@10`, that is its identity everywhere.
 
-Every setting stands in the name, and the cutoff always does. The definitions are trec_eval's, and these hold for all:
+Every setting is in the name, and the cutoff always is. The definitions are those of trec_eval. For all of them:
 
 - An item is relevant when its grade is at least `rel` (1 unless the name says otherwise).
-- An item that nobody judged counts as grade 0, and so does a negative grade: neither relevant nor a gain or a loss.
-  Only `judged_only=True`, `Judged@k`, `Bpref@k` and `RBPResidual@k` tell what nobody judged from what was judged 0.
-- A need without any relevant item measures 0 (but for what does not ask for relevance: `Judged@k`, `RBPResidual@k`,
-  `Categories@k`, `Entropy@k`, `Popularity@k`, `Tail@k`). Tasks refuse or leave out such needs, so that no mean is
-  diluted by them.
-- A ranking with fewer items than the cutoff is measured as it stands; the places without an item are not relevant. P@k
+- An unjudged item counts as grade 0, and so does a negative grade: not relevant, no gain and no loss.
+  Only `judged_only=True`, `Judged@k`, `Bpref@k` and `RBPResidual@k` distinguish unjudged items from grade 0.
+- A need without any relevant item measures 0, except in measures that do not ask for relevance (`Judged@k`,
+  `RBPResidual@k`, `Categories@k`, `Entropy@k`, `Popularity@k`, `Tail@k`). Tasks refuse or leave out such needs, so
+  that no mean is diluted by them.
+- A ranking with fewer items than the cutoff is measured as it is; places without an item are not relevant. P@k
   still divides by k. A ranking without any item measures 0 in all of them.
-- A ranking that was not searched down to the cutoff is refused: nDCG@100 of ten items would be nDCG@10 by a false name.
-- Equal scores are in an order already (the lower catalog row first): a measure reads places and never scores.
+- A ranking that is less deep than the cutoff is refused: nDCG@100 of ten items would be nDCG@10 under a wrong name.
+- A measure reads places, never scores: items of equal scores are ordered already (the lower catalog row first).
 - Each item is judged once (loaders merge repeated judgements) and ranked once (retrievers promise it).
 """
 
 from rewards.measures.base import Measure
-from rewards.measures.corpus import CORPUS_MEASURES, CorpusMeasure
+from rewards.measures.exposure import CORPUS_MEASURES, CorpusMeasure
 from rewards.measures.names import MEASURES, check_data, deepest, measure_all, measure_option, parse_measure
 from rewards.measures.ranking import NDCG, AveragePrecision, Precision, Recall, ReciprocalRank, Success
 

@@ -12,16 +12,15 @@ from numpy.typing import NDArray
 
 from retrievers.base import Catalog, Floats, Rows
 from rewards.abilities import check_cutoff
-from rewards.base import Graded, Qrels
+from rewards.base import Doubles, Graded, Qrels
 
 Ints = NDArray[np.int32]
 Indices = NDArray[np.int_]
-Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Measure(ABC):
-    """A number for each of B rankings. Its fields are its settings; `name` prints those that are not at their default.
+    """A number for each of B rankings. Its fields are its settings; `name` prints those that are not the default.
 
     A subclass is a frozen dataclass with a `symbol`, a docstring that ends in the lines `Formula: ...` and
     `Elsewhere: ...` (the documentation prints them), a `_score`, and a place in `MEASURES`.
@@ -33,7 +32,7 @@ class Measure(ABC):
 
     def __post_init__(self) -> None:
         if type(self.cutoff) is not int or self.cutoff < 1:
-            raise ValueError(f"{self.symbol}@{self.cutoff}: the cutoff must be a whole number of at least 1")
+            raise ValueError(f"{self.symbol}@{self.cutoff}: the cutoff must be an integer >= 1")
 
     @property
     def name(self) -> str:
@@ -46,7 +45,7 @@ class Measure(ABC):
 
     @property
     def depth(self) -> int | None:
-        """How many places it looks at: its cutoff, or None for all that a search returned."""
+        """How many places it reads: its cutoff, or None for all that a search returned."""
         return self.cutoff
 
     def __call__(self, rows_BK: Rows, qrels_B: Sequence[Qrels], catalog: Catalog | None = None) -> Floats:
@@ -54,10 +53,10 @@ class Measure(ABC):
         return self.of(Graded.join(rows_BK[..., : self.depth], qrels_B, catalog))
 
     def of(self, graded: Graded) -> Floats:
-        """(B,) float32 from rankings that are joined already.
+        """(B,) float32 from rankings that are joined with their answer keys.
 
-        Raises `ValueError` where K is below the cutoff, and where the measure reads what the answer keys or the catalog
-        do not say.
+        Raises `ValueError` where K is below the cutoff, and where the answer keys or the catalog do not have what the
+        measure reads.
         """
         self.check_depth(graded.grades_BK.shape[1])
         return self._score(self._seen(graded).cut(self.cutoff)).astype(np.float32)
@@ -67,7 +66,7 @@ class Measure(ABC):
         check_cutoff(self.name, self.cutoff, k)
 
     def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:  # noqa: B027 - most measures read grades alone
-        """Raises `ValueError` where a task's catalog or answer keys do not say what the measure reads."""
+        """Raises `ValueError` where a task's catalog or answer keys do not have what the measure reads."""
 
     def _seen(self, graded: Graded) -> Graded:
         return graded
@@ -79,9 +78,9 @@ class Measure(ABC):
 
 @dataclass(frozen=True)
 class Condensable(Measure):
-    """A measure that can leave out what nobody judged, before it cuts at k (Sakai, SIGIR 2007).
+    """A measure that can leave out unjudged items before it cuts at k (Sakai, SIGIR 2007).
 
-    There, a negative grade counts as not judged, as in trec_eval.
+    A negative grade is then unjudged, as in trec_eval.
     """
 
     judged_only: bool = False
@@ -89,7 +88,7 @@ class Condensable(Measure):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.judged_only, bool):
-            raise ValueError(f"{self.symbol}: judged_only must be True or False, not {self.judged_only!r}")
+            raise ValueError(f"{self.symbol}: judged_only must be True or False, got {self.judged_only!r}")
 
     @property
     def depth(self) -> int | None:
@@ -102,20 +101,20 @@ class Condensable(Measure):
 
 @dataclass(frozen=True)
 class Binary(Measure):
-    """A measure that asks of an item only whether it is relevant: whether its grade is at least `rel`."""
+    """A measure for which an item is relevant, or not: relevant is a grade of at least `rel`."""
 
     rel: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if type(self.rel) is not int or self.rel < 1:
-            raise ValueError(f"{self.symbol}: rel must be a whole number of at least 1, not {self.rel!r}")
+            raise ValueError(f"{self.symbol}: rel must be an integer >= 1, got {self.rel!r}")
 
     def _relevant(self, graded: Graded) -> NDArray[np.bool_]:
         return graded.grades_BK >= self.rel
 
     def _found(self, graded: Graded) -> Indices:
-        """(B,) how many relevant items stand in the first k places."""
+        """(B,) how many relevant items are in the first k places."""
         return np.asarray(np.count_nonzero(self._relevant(graded), axis=1))
 
     def _wanted(self, qrels_B: Sequence[Qrels]) -> Ints:
@@ -125,28 +124,34 @@ class Binary(Measure):
 
 
 def share(part_B: Doubles | Indices, whole_B: Doubles | Ints | Indices) -> Doubles:
-    """`part_B / whole_B`, and 0 where there is nothing to have a share of."""
+    """`part_B / whole_B`, and 0 where the whole is 0."""
     return np.divide(part_B, whole_B, out=np.zeros(len(part_B)), where=whole_B > 0)
 
 
 def places(found_BK: NDArray[np.bool_]) -> tuple[Indices, Indices]:
-    """The list and the place (from 0) of each of the F items that are marked: list by list, best first.
+    """The list and the place (from 0) of each of the F marked items: list by list, best first.
 
-    They are far fewer than the places, and summing them in this order gives a list the same number in any batch.
+    They are far fewer than the places, and a sum in this order gives a list the same number in any batch.
     """
     return np.divmod(np.flatnonzero(found_BK), max(1, found_BK.shape[1]))
 
 
 def nth(sizes_B: Indices) -> Indices:
-    """0, 1, 2 ... for each list in turn, as many as its size: the places of items that stand list by list."""
+    """0, 1, 2 ... up to the size of each list: the places of items that are ordered list by list."""
     return np.arange(sizes_B.sum()) - np.repeat(np.cumsum(sizes_B) - sizes_B, sizes_B)
 
 
+def as_field(measure: Measure, field: object) -> None:
+    """Raises `ValueError` unless a setting can name a catalog field."""
+    if not isinstance(field, str) or not field:
+        raise ValueError(f"{measure.symbol}: field must be the name of a catalog field, got {field!r}")
+
+
 def as_number(measure: Measure, setting: str, low: float, high: float, *, ends: bool) -> None:
-    """Raises `ValueError` unless a setting is a number between the two, which may be reached if `ends`."""
+    """Raises `ValueError` unless a setting is a number between the two; `ends` includes them."""
     value = getattr(measure, setting)
     fits = isinstance(value, int | float) and not isinstance(value, bool)
     if not fits or not (low <= value <= high if ends else low < value < high):
-        reach = f"from {low:g} to {high:g}" if ends else f"above {low:g} and below {high:g}"
-        raise ValueError(f"{measure.symbol}: {setting} must be a number {reach}, not {value!r}")
+        reach = f"between {low:g} and {high:g}" if ends else f"> {low:g} and < {high:g}"
+        raise ValueError(f"{measure.symbol}: {setting} must be a number {reach}, got {value!r}")
     object.__setattr__(measure, setting, float(value))

@@ -10,9 +10,9 @@ from typing import ClassVar
 import numpy as np
 
 from retrievers.base import Catalog
-from rewards.base import Graded, Qrels
-from rewards.columns import Labels, labels
-from rewards.measures.base import Binary, Doubles, Measure, as_number, share
+from rewards.base import Doubles, Graded, Qrels
+from rewards.fields import Labels, labels
+from rewards.measures.base import Binary, Measure, as_field, as_number, share
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,7 @@ class Labelled(Measure):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.field, str) or not self.field:
-            raise ValueError(f"{self.symbol}: field must be the name of a catalog field, not {self.field!r}")
+        as_field(self, self.field)
 
     def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
         """Raises `ValueError` where the catalog has no such field."""
@@ -86,7 +85,7 @@ class AlphaNDCG(Labelled, Binary):
 
 @dataclass(frozen=True)
 class SubtopicRecall(Labelled, Binary):
-    """Share of the kinds among the need's relevant items of which a relevant item stands in the first k places.
+    """Share of the kinds among the need's relevant items that a relevant item in the first k places has.
 
     Formula: different kinds of relevant items in the first k places / different kinds of relevant items of the need
     Elsewhere: ndeval strec@k, with the kinds of relevant items as subtopics (Zhai et al., SIGIR 2003)
@@ -122,7 +121,7 @@ class Categories(Labelled):
 
 @dataclass(frozen=True)
 class Entropy(Labelled):
-    """How evenly the first k places are spread over kinds, whether relevant or not: 0 for one kind, 1 for as even as can be.
+    """How evenly the first k places are spread over kinds, whether relevant or not: 0 for one kind, 1 for the most even.
 
     Formula: entropy of the kinds in the first k places, divided by log(min(k, kinds in the catalog)); 0 where that is 0
     Elsewhere: normalised Shannon entropy of categories

@@ -10,9 +10,8 @@ from difflib import get_close_matches
 from retrievers.base import Catalog, Floats, Rows
 from rewards.base import Graded, Qrels
 from rewards.measures.base import Measure
-from rewards.measures.corpus import CORPUS_MEASURES
 from rewards.measures.diversity import AlphaNDCG, Categories, Entropy, SubtopicRecall
-from rewards.measures.popularity import Popularity, Tail
+from rewards.measures.exposure import CORPUS_MEASURES, Popularity, Tail
 from rewards.measures.ranking import NDCG, AveragePrecision, Precision, Recall, ReciprocalRank, Success
 from rewards.measures.unjudged import RBP, Bpref, Judged, RBPResidual
 
@@ -51,20 +50,20 @@ _OTHER_NAMES = {
 def parse_measure(name: str) -> Measure:
     """The measure of a name such as nDCG@10, nDCG(gain=exp)@10 or R(rel=2)@100.
 
-    Raises `ValueError` for any other spelling, with the nearest right one and all that there are.
+    Raises `ValueError` for any other spelling, with the nearest right one and the list of all.
     """
     match = re.fullmatch(r"([A-Za-z_]+)(?:\(([^()]*)\))?@([1-9][0-9]*)", name)
     kind = MEASURES.get(match[1]) if match else None
     if match is None or kind is None:
         if match and match[1] in CORPUS_MEASURES:
-            raise ValueError(f"{name} is a measure of all needs together: every evaluation has it, without being asked")
-        known = f"The measures are {'@k, '.join(MEASURES)}@k, for any whole k >= 1"
+            raise ValueError(f"{name} is a measure of all needs together, which every evaluation reports: leave it out")
+        known = f"The measures are {'@k, '.join(MEASURES)}@k, for any integer k >= 1"
         raise ValueError(f"no measure {name!r}{_suggestion(name)} {known}; as in nDCG(gain=exp)@10 or R(rel=2)@10")
     return kind(int(match[3]), **_settings(kind, match[2]))
 
 
 def measure_option(name: str) -> Measure:
-    """The measure that a reward's option `measure` names; what is wrong with it begins with the option, as all do."""
+    """The measure that a reward's option `measure` names; an error begins with the name of the option."""
     try:
         return parse_measure(name)
     except ValueError as error:
@@ -81,13 +80,13 @@ def measure_all(
 
 
 def deepest(measures: Iterable[Measure]) -> int | None:
-    """How many places measures look at; None for all that were searched."""
+    """How many places measures read; None for all that were searched."""
     depths = [m.depth for m in measures]
     return None if None in depths else max((depth for depth in depths if depth is not None), default=0)
 
 
 def check_data(measures: Iterable[Measure], catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
-    """Raises `ValueError` where a task's catalog or answer keys do not say what one of the measures reads."""
+    """Raises `ValueError` where a task's catalog or answer keys do not have what one of the measures reads."""
     for measure in measures:
         measure.check_data(catalog, qrels)
 

@@ -1,4 +1,4 @@
-"""The classic measures of a ranking: what of the relevant was found, and how far up."""
+"""The classic measures of a ranking: which relevant items were found, and how far up."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from retrievers.base import Catalog
-from rewards.base import Graded, Qrels
-from rewards.measures.base import Binary, Condensable, Doubles, Indices, Ints, nth, places, share
+from rewards.base import Doubles, Graded, Qrels
+from rewards.measures.base import Binary, Condensable, Indices, Ints, nth, places, share
 
 
 @dataclass(frozen=True)
 class NDCG(Condensable):
-    """Gain of the ranked items, less the lower they stand, as a share of what the best possible ranking gains.
+    """Gain of the ranked items, discounted by place, as a share of the gain of the best possible ranking.
 
     `gain=linear` is trec_eval's: an item gains its grade. `gain=exp` gains 2^grade - 1 (Burges et al., ICML 2005).
-    `gain=task` gains what the task's `gains` say that a grade is worth. The best ranking is made from all judgements of
+    `gain=task` gains what the task's `gains` say. The best ranking is made from all judgements of
     the need, not from those found, and is cut at k as well (Jarvelin and Kekalainen, TOIS 2002).
 
     Formula: sum over places i <= k of gain(i) / log2(i + 1), divided by the same sum for the best ranking
@@ -32,10 +32,10 @@ class NDCG(Condensable):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.gain not in ("linear", "exp", "task"):
-            raise ValueError(f"nDCG: gain must be linear, exp or task, not {self.gain!r}")
+            raise ValueError(f"nDCG: gain must be linear, exp or task, got {self.gain!r}")
 
     def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
-        """Raises `ValueError` for `gain=task` where the task says no gains."""
+        """Raises `ValueError` for `gain=task` where the task has no gains."""
         if self.gain == "task":
             for key in qrels.values():
                 self._worth(key)
@@ -83,9 +83,9 @@ class NDCG(Condensable):
 
 @dataclass(frozen=True)
 class Recall(Binary, Condensable):
-    """Share of the relevant items that stand in the first k places.
+    """Share of the relevant items that are in the first k places.
 
-    Whether any of them does is Success@k, which some recommender papers call recall.
+    Whether any of them is there is Success@k, which some recommender papers call recall.
 
     Formula: relevant items in the first k places / relevant items of the need
     Elsewhere: trec_eval recall_k
@@ -99,7 +99,7 @@ class Recall(Binary, Condensable):
 
 @dataclass(frozen=True)
 class ReciprocalRank(Binary, Condensable):
-    """One over the place of the first relevant item; 0 where none stands in the first k places.
+    """One over the place of the first relevant item; 0 where none is in the first k places.
 
     Formula: 1 / place of the first relevant item
     Elsewhere: trec_eval recip_rank of a run cut at k
@@ -148,7 +148,7 @@ class Precision(Binary, Condensable):
 
 @dataclass(frozen=True)
 class Success(Binary, Condensable):
-    """1 where any relevant item stands in the first k places, else 0 (hit rate).
+    """1 where any relevant item is in the first k places, else 0 (hit rate).
 
     Formula: 1 if there is a relevant item in the first k places, else 0
     Elsewhere: trec_eval success_k

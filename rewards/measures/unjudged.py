@@ -1,4 +1,4 @@
-"""Measures for answer keys with holes: how much of a ranking anybody judged, and what can be said all the same."""
+"""Measures for incomplete answer keys: how much of a ranking was judged, and what can be said nevertheless."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from rewards.base import EMPTY, UNJUDGED, Graded
-from rewards.measures.base import Binary, Doubles, Measure, as_number, places, share
+from rewards.base import EMPTY, UNJUDGED, Doubles, Graded
+from rewards.measures.base import Binary, Measure, as_number, places, share
 
 
 @dataclass(frozen=True)
 class Judged(Measure):
-    """Share of the items in the first k places that somebody judged, whatever the grade; 1 less it is the hole rate.
+    """Share of the items in the first k places that were judged, whatever the grade.
 
-    It says nothing about quality: a low one says that the other measures of the need know little.
+    It says nothing about quality: where it is low, the other measures of the need know little.
 
     Formula: judged items in the first k places / items in the first k places
     Elsewhere: ir_measures Judged@k
@@ -30,7 +30,7 @@ class Judged(Measure):
 
 @dataclass(frozen=True)
 class Bpref(Binary):
-    """How seldom items judged irrelevant stand above those judged relevant; what nobody judged does not count.
+    """How seldom items judged irrelevant are above those judged relevant; unjudged items do not count.
 
     An item with a negative grade counts as not judged. Relevant items that were not found add 0
     (Buckley and Voorhees, SIGIR 2004).
@@ -55,10 +55,10 @@ class Bpref(Binary):
 
 @dataclass(frozen=True)
 class RBP(Binary):
-    """Rank-biased precision: what a shopper sees who goes on to the next place with probability p.
+    """Rank-biased precision: what a shopper sees who continues to the next place with probability p.
 
-    It needs no count of all relevant items, and so what is not judged can only add to it: by at most RBPResidual@k
-    (Moffat and Zobel, TOIS 2008). A ranking of k relevant items measures 1 - p^k, for the rest lies below.
+    It needs no count of all relevant items, so unjudged items can only add to it: at most RBPResidual@k (Moffat and
+    Zobel, TOIS 2008). A ranking of k relevant items measures 1 - p^k; the rest is below place k.
 
     Formula: (1 - p) times the sum over relevant places i <= k of p^(i - 1)
     Elsewhere: ir_measures RBP(rel=1) of a run cut at k
@@ -80,11 +80,11 @@ class RBP(Binary):
 
 @dataclass(frozen=True)
 class RBPResidual(Measure):
-    """How much RBP@k could rise if everything that is not known were relevant: RBP is between it and it plus this.
+    """How much RBP@k could rise if everything unknown were relevant: RBP is between RBP@k and RBP@k plus this.
 
-    Not known are the items that nobody judged, and all that stands below place k of a ranking that goes on there. A
-    ranking that ends before is known to its end. As a reward beside `RBP@k`, a weight w from 0 to 1 pays what is not
-    judged as if it were relevant with probability w.
+    Unknown are unjudged items, and all below place k of a ranking that is longer. A shorter ranking is known to its
+    end. As a reward beside `RBP@k`, a weight w from 0 to 1 pays unjudged items as if they were relevant with
+    probability w.
 
     Formula: (1 - p) times the sum over unjudged places i <= k of p^(i - 1), plus p^k where place k holds an item
     Elsewhere: cwl_eval, residual of RBP

@@ -16,7 +16,7 @@ from recr1.recipe import SECTIONS
 from recr1.tasks.tables import COLUMNS
 from recr1.tasks.toy import ToyTask
 from retrievers.bm25.bm25 import BM25
-from rewards.guards.length import LengthReward
+from rewards.guards.form import LengthReward
 from tests.docs.pages import PAGES, ROOT, blocks, name_of, prose, read
 
 

@@ -10,22 +10,13 @@ from rewards import BUILTIN, Reward
 from rewards.base import Found
 from rewards.business.crowding import CrowdingReward
 from rewards.business.worth import WorthReward
-from rewards.guards.copied import CopiedReward
+from rewards.guards.catalog import CopiedReward, UnmatchedReward
 from rewards.guards.drift import DriftReward
-from rewards.guards.format import FormatReward
-from rewards.guards.group_length import GroupLengthReward
-from rewards.guards.length import LengthReward
-from rewards.guards.operators import OperatorsReward
-from rewards.guards.phrases import PhrasesReward
-from rewards.guards.repetition import RepetitionReward
-from rewards.guards.unmatched import UnmatchedReward
-from rewards.measures.reward import MeasureReward
+from rewards.guards.form import FormatReward, GroupLengthReward, LengthReward
+from rewards.guards.words import OperatorsReward, PhrasesReward, RepetitionReward
+from rewards.measures.reward import AnnealedReward, GainReward, MeasureReward, ShuffledReward
 from rewards.shaping.across import AcrossReward
-from rewards.shaping.annealed import AnnealedReward
-from rewards.shaping.gain import GainReward
-from rewards.shaping.log_rank import LogRankReward
-from rewards.shaping.rank_tiers import RankTiersReward
-from rewards.shaping.shuffled import ShuffledReward
+from rewards.shaping.rank import LogRankReward, RankTiersReward
 from rewards.testing import Cases, RewardContract, batch_of
 
 RANKED = [[5, 7, 2], [2, 5, -1], [-1, -1, -1]]

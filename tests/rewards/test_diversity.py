@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from retrievers.base import Catalog
 from rewards.base import Qrels
-from rewards.columns import labels, numbers, percentiles, popularity
+from rewards.fields import labels, numbers, percentiles, popularity
 from rewards.measures import CORPUS_MEASURES, measure_all, parse_measure
 
 KINDS = ["a", "a", "b", ["b", "c"], None, "", "d", "d"]
@@ -141,18 +141,18 @@ def test_rankings_without_a_catalog_and_catalogs_without_the_field_are_refused(n
     with pytest.raises(ValueError, match=r"reads the catalog's field '\w+', and these rankings come without a catalog"):
         parse_measure(name)(rows_BK, keys)
     bare = Catalog(["a", "b"], ["x", "y"], {"title": ["x", "y"]})
-    with pytest.raises(ValueError, match=r"reads the catalog's field '\w+', which is not there \(fields: title\)"):
+    with pytest.raises(ValueError, match=r"reads the catalog's field '\w+', which does not exist \(fields: title\)"):
         parse_measure(name).check_data(bare, {})
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("alpha_nDCG(alpha=1.5)@3", "alpha must be a number from 0 to 1, not 1.5"),
-        ("Tail(head=1)@3", "head must be a number above 0 and below 1, not 1"),
-        ("Tail(field=)@3", "field must be the name of a catalog field, not ''"),
-        ("Entropy(field=7)@3", "field must be the name of a catalog field, not 7"),
-        ("Gini@10", "Gini@10 is a measure of all needs together: every evaluation has it"),
+        ("alpha_nDCG(alpha=1.5)@3", "alpha must be a number between 0 and 1, got 1.5"),
+        ("Tail(head=1)@3", "head must be a number > 0 and < 1, got 1"),
+        ("Tail(field=)@3", "field must be the name of a catalog field, got ''"),
+        ("Entropy(field=7)@3", "field must be the name of a catalog field, got 7"),
+        ("Gini@10", "Gini@10 is a measure of all needs together, which every evaluation reports"),
         ("alphanDCG@10", r"did you mean 'alpha_nDCG@10'\?"),
     ],
 )
@@ -224,7 +224,7 @@ def test_interactions_are_counted_once_a_catalog():
         (7, "which must be pairs of user and row"),
         (np.zeros((4, 1), int), "which must be pairs of user and row"),
         (np.zeros(4, int), "which must be pairs of user and row"),
-        (None, r"Tail@3 reads the catalog's field 'popularity', which is not there \(fields: category, sales\)"),
+        (None, r"Tail@3 reads the catalog's field 'popularity', which does not exist \(fields: category, sales\)"),
     ],
 )
 def test_a_catalog_that_does_not_say_how_popular_items_are_is_refused(events, message):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rewards.guards.format import FormatReward
+from rewards.guards.form import FormatReward
 from rewards.testing import batch_of
 
 
@@ -25,9 +25,7 @@ def test_the_name_says_which_numbers_are_not_the_usual_ones():
 
 
 def test_paying_more_for_an_invalid_completion_is_refused():
-    with pytest.raises(
-        ValueError, match=r"invalid: must not pay more than valid, 1.0, got 1.5: swap them, or lower it"
-    ):
+    with pytest.raises(ValueError, match=r"invalid: must not be above valid \(1.0\), got 1.5: swap them, or lower it"):
         FormatReward(invalid=1.5)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rewards.shaping.gain import GainReward
+from rewards.measures.reward import GainReward
 from rewards.testing import batch_of
 
 

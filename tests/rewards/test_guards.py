@@ -9,14 +9,19 @@ import pytest
 from retrievers.base import Catalog
 from retrievers.vocabulary import vocabulary
 from rewards.base import Need, Rollout, Search
-from rewards.guards.copied import CopiedReward
+from rewards.guards.catalog import CopiedReward, UnmatchedReward
 from rewards.guards.drift import DriftReward
-from rewards.guards.group_length import GroupLengthReward
-from rewards.guards.operators import OperatorsReward
-from rewards.guards.phrases import PhrasesReward
-from rewards.guards.repetition import RepetitionReward, repeated_runs
-from rewards.guards.unmatched import UnmatchedReward
-from rewards.guards.words import operators_in, says, text_of, words_of
+from rewards.guards.form import GroupLengthReward
+from rewards.guards.words import (
+    OperatorsReward,
+    PhrasesReward,
+    RepetitionReward,
+    operators_in,
+    repeated_runs,
+    says,
+    text_of,
+    words_of,
+)
 from rewards.testing import batch_of
 
 CATALOG = Catalog(
@@ -213,8 +218,8 @@ def test_groups_are_those_of_a_need():
         (lambda: UnmatchedReward(stemmer="klingon"), "stemmer: no language is called 'klingon'"),
         (lambda: CopiedReward(title_words=0), "title_words: must be at least 1, got 0"),
         (lambda: CopiedReward(id_characters=0), "id_characters: must be at least 1, got 0"),
-        (lambda: PhrasesReward(phrases=[]), "phrases: is empty"),
-        (lambda: PhrasesReward(phrases=["?!"]), "phrases: '\\?!' holds no word"),
+        (lambda: PhrasesReward(phrases=[]), "phrases: must hold at least one phrase"),
+        (lambda: PhrasesReward(phrases=["?!"]), "phrases: '\\?!' has no word"),
         (lambda: OperatorsReward(budget=-1), "budget: must be 0 or more operators, got -1"),
         (lambda: OperatorsReward(slope=0), "slope: must be above 0 and finite, got 0"),
         (lambda: OperatorsReward(cap=float("nan")), "cap: must be above 0 and finite, got nan"),

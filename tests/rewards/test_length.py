@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rewards.guards.length import LengthReward, query_length
+from rewards.guards.form import LengthReward, query_length
 from rewards.testing import batch_of
 
 

@@ -57,7 +57,7 @@ def test_a_grade_that_is_not_an_integer_is_refused(grade):
 
 
 def test_a_negative_row_is_refused():
-    with pytest.raises(ValueError, match="a judgement of row -1: rows are positions in the catalog, from 0 on"):
+    with pytest.raises(ValueError, match="a judgement has row -1: rows are positions in the catalog, from 0 on"):
         Qrels({3: 1, -1: 2})
 
 
@@ -78,7 +78,7 @@ def test_joining_nothing_gives_nothing(shape):
 
 
 def test_joining_needs_a_key_for_each_ranking():
-    with pytest.raises(ValueError, match=r"rankings of shape \(2, 3\) need an answer key each, not 1 keys"):
+    with pytest.raises(ValueError, match=r"rankings of shape \(2, 3\) need an answer key each, got 1 keys"):
         Graded.join(np.zeros((2, 3), np.int32), [Qrels({})])
     with pytest.raises(ValueError, match=r"rankings of shape \(3,\)"):
         Graded.join(np.zeros(3, np.int32), [Qrels({})] * 3)
@@ -111,7 +111,7 @@ def test_a_condensed_ranking_has_lost_what_nobody_judged_and_is_empty_at_its_end
 
 def test_a_positive_grade_without_a_gain_is_refused():
     assert Qrels({1: 2, 3: 0, 4: -1}, {2: 0.1}).gains == {2: 0.1}
-    with pytest.raises(ValueError, match=r"grade 3 has no gain: the gains say what \[1, 2\] are worth"):
+    with pytest.raises(ValueError, match=r"grade 3 has no gain; the gains have grades \[1, 2\]"):
         Qrels({1: 3}, {1: 0.1, 2: 1.0})
 
 

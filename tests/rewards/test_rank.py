@@ -5,9 +5,8 @@ from math import log
 
 import pytest
 
-from rewards.shaping.annealed import AnnealedReward
-from rewards.shaping.log_rank import LogRankReward
-from rewards.shaping.rank_tiers import RankTiersReward
+from rewards.measures.reward import AnnealedReward
+from rewards.shaping.rank import LogRankReward, RankTiersReward
 from rewards.testing import batch_of
 
 

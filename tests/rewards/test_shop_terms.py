@@ -32,10 +32,10 @@ def batch(catalog=SHOP, depth=2):
     [
         (
             {"fields": {"price": 1.0}},
-            r"worth\(price=1\)@2 reads the catalog's field 'price', which is not there \(fields: ",
+            r"worth\(price=1\)@2 reads the catalog's field 'price', which does not exist \(fields: ",
         ),
-        ({"fields": {"": 1.0}}, r"reads the catalog's field '', which is not there"),
-        ({"fields": {}, "stock": "stocks"}, r"reads the catalog's field 'stocks', which is not there"),
+        ({"fields": {"": 1.0}}, r"reads the catalog's field '', which does not exist"),
+        ({"fields": {}, "stock": "stocks"}, r"reads the catalog's field 'stocks', which does not exist"),
         ({"fields": {"words": 1.0}}, r"field 'words' of item 'i0' is 'cheap': it must be a number, or empty"),
         ({"fields": {}, "stock": "words"}, r"field 'words' of item 'i0' is 'cheap': it must be a number, or empty"),
         ({"fields": {"loss": 1.0}}, r"no item has a number above 0 in the catalog's field 'loss'"),

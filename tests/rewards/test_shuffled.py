@@ -3,8 +3,8 @@
 import numpy as np
 
 from rewards.measures import parse_measure
-from rewards.shaping.shuffled import ShuffledReward
-from rewards.testing import batch_of, random_batch, reordered
+from rewards.measures.reward import ShuffledReward
+from rewards.testing import batch_of, random_batch
 
 
 def test_no_rollout_is_paid_for_its_own_need():
@@ -38,7 +38,7 @@ def test_equal_completions_of_a_need_are_paid_alike():
     paid_B = ShuffledReward(measure="P@1")(batch)
     assert paid_B[0] == paid_B[2]
     backwards = np.arange(6)[::-1]
-    np.testing.assert_array_equal(ShuffledReward(measure="P@1")(reordered(batch, backwards)), paid_B[backwards])
+    np.testing.assert_array_equal(ShuffledReward(measure="P@1")(batch.of(backwards)), paid_B[backwards])
 
 
 def test_a_need_with_more_completions_than_the_next_goes_round():

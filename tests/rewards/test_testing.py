@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rewards.base import Invalid
-from rewards.guards.format import FormatReward
+from rewards.guards.form import FormatReward
 from rewards.testing import RewardContract, batch_of, invalidated, random_batch
 
 
@@ -61,7 +61,7 @@ class Writes(Wrong):
 
 class Notes(Wrong):
     def __call__(self, batch):
-        batch.info["seen"] = True
+        batch.elsewhere["seen"] = None
         return super().__call__(batch)
 
 

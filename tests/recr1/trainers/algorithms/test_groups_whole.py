@@ -8,8 +8,8 @@ import pytest
 
 from recr1.errors import UserError
 from recr1.trainers.trl.loop import check_groups
-from rewards.guards.group_length import GroupLengthReward
-from rewards.guards.repetition import RepetitionReward
+from rewards.guards.form import GroupLengthReward
+from rewards.guards.words import RepetitionReward
 
 
 def trainer(*, processes, batch, group):

@@ -1,4 +1,4 @@
-"""What measures and rewards read of a catalog's fields: numbers, labels, popularity. Each is read once a catalog."""
+"""What measures and rewards read of a catalog's fields: numbers, labels, popularity. Each is read once per catalog."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.base import Catalog
+from rewards.base import Doubles
 
 POPULARITY = "popularity"
-"""The field that says how popular items are, where nobody names another."""
+"""The field that says how popular items are, unless another one is named."""
 
-Doubles = NDArray[np.float64]
 Read = TypeVar("Read")
 
 
@@ -30,29 +30,29 @@ class Labels(NamedTuple):
 
 
 def _once(read: Callable[[Catalog, str], Read]) -> Callable[[Catalog | None, str, str], Read]:
-    """Keep what was read of a catalog as long as the catalog lives; refuse a batch without one."""
+    """Keep what was read until the catalog is deleted; refuse a batch without a catalog."""
     kept: WeakKeyDictionary[Catalog, dict[str, Read]] = WeakKeyDictionary()
 
     @wraps(read)
-    def asked(catalog: Catalog | None, field: str, owner: str) -> Read:
+    def read_once(catalog: Catalog | None, field: str, owner: str) -> Read:
         if catalog is None:
             raise ValueError(f"{owner} reads the catalog's field {field!r}, and these rankings come without a catalog")
         if field not in catalog.fields:
-            known = ", ".join(sorted(catalog.fields)) or "none at all"
-            raise ValueError(f"{owner} reads the catalog's field {field!r}, which is not there (fields: {known})")
-        columns = kept.setdefault(catalog, {})
-        if field not in columns:
-            columns[field] = read(catalog, field)
-        return columns[field]
+            known = ", ".join(sorted(catalog.fields)) or "none"
+            raise ValueError(f"{owner} reads the catalog's field {field!r}, which does not exist (fields: {known})")
+        of_catalog = kept.setdefault(catalog, {})
+        if field not in of_catalog:
+            of_catalog[field] = read(catalog, field)
+        return of_catalog[field]
 
-    return asked
+    return read_once
 
 
 @_once
 def numbers(catalog: Catalog, field: str) -> Doubles:
     """(N,) a field as numbers: NaN where an item has none (an empty value), 1 and 0 for true and false.
 
-    Raises `ValueError` for a value that is no finite number, with the item that has it.
+    Raises `ValueError` for a value that is not a finite number, with the item that has it.
     """
     values = zip(catalog.fields[field], catalog.ids, strict=True)
     return np.array([_number(value, field, item) for value, item in values])
@@ -72,17 +72,17 @@ def labels(catalog: Catalog, field: str) -> Labels:
 
 @_once
 def percentiles(catalog: Catalog, field: str) -> Doubles:
-    """(N,) the share of the catalog that is strictly less popular, from 0 to below 1; no number is no popularity.
+    """(N,) the share of the catalog that is strictly less popular, from 0 to below 1; without a number, 0.
 
-    Ranks and not counts, because counts of sales or clicks are so skewed that a mean is one best seller's.
+    Ranks, not counts: counts of sales or clicks are so skewed that a mean is that of one best seller.
     """
     return _percentiles(np.nan_to_num(numbers(catalog, field, "popularity"), nan=-np.inf))
 
 
 def popularity(catalog: Catalog | None, field: str, owner: str) -> Doubles:
-    """(N,) the `percentiles` of a field; those of the interactions for `popularity`, where a catalog has no such field.
+    """(N,) the `percentiles` of a field; those of the interactions for `popularity`, if the catalog has no such field.
 
-    Interactions are events, each a user and a catalog row, with what else there is (time, weight) after them: a
+    Interactions are events, each a user and a catalog row, then anything else (time, weight): a
     sequence of tuples, or an array of at least two columns. An item is as popular as it has events.
 
     Raises `ValueError` where the catalog has neither, or they are something else.
@@ -100,8 +100,8 @@ _OF_INTERACTIONS: WeakKeyDictionary[Catalog, Doubles] = WeakKeyDictionary()
 def events_of(catalog: Catalog, owner: str) -> NDArray[np.int64]:
     """(N,) how many events each item has in the catalog's interactions.
 
-    Raises `ValueError`, which names the `owner` that asks, where they are no events of a user and a row, or one has a
-    row that the catalog does not have.
+    Raises `ValueError` in the name of `owner` where they are not events of a user and a row, or a row is not in the
+    catalog.
     """
     events: Any = catalog.interactions
     try:

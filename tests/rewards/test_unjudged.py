@@ -72,10 +72,10 @@ def test_what_nobody_judged_is_told_from_what_was_judged_irrelevant():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("RBP(p=0)@3", "p must be a number above 0 and below 1, not 0"),
-        ("RBP(p=1.0)@3", "p must be a number above 0 and below 1, not 1.0"),
-        ("RBPResidual(p=often)@3", "p must be a number above 0 and below 1, not 'often'"),
-        ("RBP(p=True)@3", "p must be a number above 0 and below 1, not True"),
+        ("RBP(p=0)@3", "p must be a number > 0 and < 1, got 0"),
+        ("RBP(p=1.0)@3", "p must be a number > 0 and < 1, got 1.0"),
+        ("RBPResidual(p=often)@3", "p must be a number > 0 and < 1, got 'often'"),
+        ("RBP(p=True)@3", "p must be a number > 0 and < 1, got True"),
         ("Judged(rel=1)@3", "setting 'rel' is unknown"),
     ],
 )

@@ -1,0 +1,138 @@
+"""Rewards for the form of an answer: that it can be read, and that its query is not too long."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sized
+
+import numpy as np
+
+from retrievers.base import Floats, Query
+from rewards.base import Action, Batch, Invalid, Rollout, Search
+
+
+class FormatReward:
+    """`valid` for a completion that the format can read, `invalid` for one that it cannot.
+
+    The name is "format", with the numbers that are not the defaults.
+    Raises `ValueError` where a number is not finite, or where an unreadable completion is paid more.
+
+    Args:
+        valid: The reward of a rollout whose action is not Invalid.
+        invalid: The reward of an Invalid rollout.
+    """
+
+    def __init__(self, *, valid: float = 1.0, invalid: float = 0.0) -> None:
+        for option, value in {"valid": valid, "invalid": invalid}.items():
+            if not math.isfinite(value):
+                raise ValueError(f"{option}: must be finite, got {value}")
+        if invalid > valid:
+            raise ValueError(f"invalid: must not be above valid ({valid}), got {invalid}: swap them, or lower it")
+        paid = [f"{n}={v}" for n, v, usual in (("valid", valid, 1.0), ("invalid", invalid, 0.0)) if v != usual]
+        self.name = f"format({','.join(paid)})" if paid else "format"
+        self.valid, self.invalid = valid, invalid
+
+    def __call__(self, batch: Batch) -> Floats:
+        """(B,) of the two numbers."""
+        valid_B = np.fromiter((not isinstance(r.action, Invalid) for r in batch.rollouts), bool, len(batch))
+        return np.where(valid_B, self.valid, self.invalid).astype(np.float32)
+
+
+class LengthReward:
+    """0 up to `budget` words, then `slope` less for each further word, and never below -`cap`.
+
+    Without it, a policy learns to fill its query up to the token limit. An Invalid rollout earns -`cap`, the least that
+    any query can, so that no sum of such rewards with positive weights makes giving up the better choice. (If it earned
+    0, a policy with a query over the budget would gain by writing nonsense.)
+
+    The name is "length(6)", with the slope and the cap where they are not the defaults.
+    Raises `ValueError` for a budget below 1, or a slope or cap that is not above 0 and finite.
+
+    Args:
+        budget: Words without a cost; items, for a query that is a history of items.
+        slope: Reward lost for each word over the budget.
+        cap: The most that a rollout can lose.
+    """
+
+    def __init__(self, *, budget: int = 6, slope: float = 0.1, cap: float = 1.0) -> None:
+        if budget < 1:
+            raise ValueError(f"budget: must be at least 1 word, or no query has room, got {budget}")
+        for option, value in {"slope": slope, "cap": cap}.items():
+            if not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"{option}: must be above 0 and finite, got {value}")
+        self.budget, self.slope, self.cap = budget, slope, cap
+        others = [f",{n}={v}" for n, v, usual in (("slope", slope, 0.1), ("cap", cap, 1.0)) if v != usual]
+        self.name = f"length({budget}{''.join(others)})"
+
+    def __call__(self, batch: Batch) -> Floats:
+        """(B,) from -cap to 0."""
+        return np.fromiter((self._pay(rollout.action) for rollout in batch.rollouts), np.float32, len(batch))
+
+    def _pay(self, action: Action) -> float:
+        if not isinstance(action, Search):
+            return -self.cap
+        over = max(0, query_length(action.query) - self.budget)
+        return -min(self.cap, self.slope * over)
+
+
+class GroupLengthReward:
+    """0.5 for the shortest query of a need in the batch, -0.5 for its longest, linear between them.
+
+    No budget to guess, and hard needs may take more words. 0 where all have the same length, and never above 0 for a
+    query that found nothing relevant: a short query is no merit by itself. An Invalid rollout earns -0.5, the least,
+    and its length does not count. (The length reward of Kimi k1.5, arXiv 2501.12599, with "found something relevant"
+    for "is correct".)
+
+    It needs the group: an evaluation has one completion per need, and pays 0. Every process must have whole groups.
+    The name is "group_length", or "group_length(free=3)".
+
+    Args:
+        free: Shorter queries count as this many words: below it, shorter is not better.
+
+    Raises:
+        ValueError: For a number below 1.
+    """
+
+    needs_groups = True
+
+    def __init__(self, *, free: int = 1) -> None:
+        if free < 1:
+            raise ValueError(f"free: must be at least 1 word, got {free}")
+        self.free = free
+        self.name = "group_length" if free == 1 else f"group_length(free={free})"
+
+    def __call__(self, batch: Batch) -> Floats:
+        """(B,) from -0.5 to 0.5."""
+        found_B = np.any(batch.graded.grades_BK > 0, axis=1)
+        lengths = [self._length(rollout) for rollout in batch.rollouts]
+        groups: dict[str, list[int]] = {}
+        for rollout, length in zip(batch.rollouts, lengths, strict=True):
+            if length is not None:
+                groups.setdefault(rollout.need.id, []).append(length)
+        pays = []
+        for rollout, length, found in zip(batch.rollouts, lengths, found_B, strict=True):
+            pay = -0.5 if length is None else _relative(length, groups[rollout.need.id])
+            pays.append(pay if found else min(0.0, pay))
+        return np.array(pays, np.float32)
+
+    def _length(self, rollout: Rollout) -> int | None:
+        return max(self.free, query_length(rollout.action.query)) if isinstance(rollout.action, Search) else None
+
+
+def _relative(length: int, group: list[int]) -> float:
+    shortest, longest = min(group), max(group)
+    return 0.5 - (length - shortest) / (longest - shortest) if longest > shortest else 0.0
+
+
+def query_length(query: Query) -> int:
+    """Words of a text, items of a tuple.
+
+    A word is a run of letters and digits, because search engines split there too: if words were counted by blanks, a
+    policy could write "tent,camping,outdoor" as one. Raises `TypeError` for a query that has no length.
+    """
+    if isinstance(query, str):
+        return len(re.findall(r"[^\W_]+", query))
+    if isinstance(query, Sized):
+        return len(query)
+    raise TypeError(f"a query of type {type(query).__name__} has no length: expected a text or a tuple")

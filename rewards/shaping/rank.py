@@ -1,0 +1,88 @@
+"""Rewards by the place of the first relevant item, for needs with few judgements, deep in the ranking."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrievers.base import Floats
+from rewards.abilities import check_cutoff
+from rewards.base import Batch
+
+
+class LogRankReward:
+    """1 where the first relevant item is at place 1, less by the logarithm of its place, 0 where there is none.
+
+    At place r it is 1 - ln(r) / ln(cutoff + 1): from place 50 to 25 is worth as much as from 2 to 1, so that a policy
+    is paid for climbing long before nDCG@10 changes. The name is "log_rank@100", or "log_rank(rel=2)@100".
+
+    Args:
+        cutoff: How many hits are read.
+        rel: The lowest grade that is relevant.
+
+    Raises:
+        ValueError: For a cutoff or a grade below 1.
+    """
+
+    def __init__(self, *, cutoff: int = 100, rel: int = 1) -> None:
+        for option, value in {"cutoff": cutoff, "rel": rel}.items():
+            if value < 1:
+                raise ValueError(f"{option}: must be at least 1, got {value}")
+        self.cutoff, self.rel = cutoff, rel
+        self.name = f"log_rank{'' if rel == 1 else f'(rel={rel})'}@{cutoff}"
+
+    def __call__(self, batch: Batch) -> Floats:
+        """(B,) from 0 to 1; raises `ValueError` where the hits are not as deep as the cutoff."""
+        place_B = _first_place(batch, self.cutoff, self.rel, self.name)
+        rewards_B: Floats = (1 - np.log(place_B) / math.log(self.cutoff + 1)).astype(np.float32)
+        return np.maximum(rewards_B, 0)
+
+
+class RankTiersReward:
+    """What the first relevant item earns by its place: `pays[i]` down to `places[i]`, and 0 below the last.
+
+    One pay for the first screen, another for the first page. The name holds the tiers:
+    "rank_tiers(1:1.0,10:0.5)@10".
+
+    Args:
+        places: The last place of each tier, from the top down.
+        pays: What a place of that tier earns; never more than the tier above, and at least 0.
+        rel: The lowest grade that is relevant.
+
+    Raises:
+        ValueError: For places that do not rise from 1 on, pays that rise, or lists of different lengths.
+    """
+
+    def __init__(self, *, places: list[int], pays: list[float], rel: int = 1) -> None:
+        if not places or len(places) != len(pays):
+            raise ValueError(f"pays: one for each of the places, got {len(pays)} for {len(places)}")
+        if places[0] < 1 or any(lower <= upper for upper, lower in pairwise(places)):
+            raise ValueError(f"places: must rise from 1 on, got {places}")
+        if not all(0 <= pay < math.inf for pay in pays):
+            raise ValueError(f"pays: must be 0 or more and finite, got {pays}")
+        if any(lower > upper for upper, lower in pairwise(pays)):
+            raise ValueError(f"pays: a lower place must not earn more, got {pays}")
+        if rel < 1:
+            raise ValueError(f"rel: must be at least 1, got {rel}")
+        self.cutoff, self.rel = places[-1], rel
+        self._places, self._pays = places, pays
+        tiers = [f"{place}:{pay}" for place, pay in zip(places, pays, strict=True)]
+        others = [f"rel={rel}"] if rel > 1 else []
+        self.name = f"rank_tiers({','.join(tiers + others)})@{self.cutoff}"
+
+    def __call__(self, batch: Batch) -> Floats:
+        """(B,) of the pays and 0; raises `ValueError` where the hits are not as deep as the last place."""
+        place_B = _first_place(batch, self.cutoff, self.rel, self.name)
+        tier_B = np.searchsorted(np.array(self._places), place_B)
+        return np.array([*self._pays, 0.0], np.float32)[tier_B]
+
+
+def _first_place(batch: Batch, cutoff: int, rel: int, name: str) -> NDArray[np.int_]:
+    """(B,) the place, from 1 on, of the first item of grade `rel` or more; `cutoff` + 1 where there is none."""
+    grades_BK = batch.graded.grades_BK
+    check_cutoff(name, cutoff, grades_BK.shape[1])
+    relevant_BK = grades_BK[:, :cutoff] >= rel
+    return np.where(relevant_BK.any(axis=1), relevant_BK.argmax(axis=1), cutoff) + 1
