@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from recr1.judge.seeds import pooled
+from recr1.judge.stats import pooled
 
 Doubles = NDArray[np.float64]
 SIZES = ((2, 1), (3, 1), (5, 1), (2, 2), (3, 3), (5, 5), (2, 5))

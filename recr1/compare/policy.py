@@ -14,8 +14,7 @@ from recr1.baselines.access import NeedsAccess, Visible, prepare
 from recr1.env import Environment
 from recr1.evaluate import Evaluation, Evaluator
 from recr1.formats import Format
-from recr1.judge.seeds import mean_interval
-from recr1.judge.stats import Doubles, Interval
+from recr1.judge.stats import Doubles, Interval, mean_interval
 from recr1.policies import Policy
 from recr1.policies.base import Spent, format_of, spent_by
 from rewards.base import Chat, Search

@@ -1,9 +1,8 @@
 """Evaluation: how good a policy is, between a floor (the raw need) and a ceiling (a very good query)."""
 
 from recr1.evaluate.evaluation import Evaluation, Evaluator, evaluate
-from recr1.evaluate.files import write
 from recr1.evaluate.references import References, find_references
-from recr1.evaluate.report import examples, examples_text, table, verdict
+from recr1.evaluate.report import examples, examples_text, table, verdict, write
 
 __all__ = [
     "Evaluation",

@@ -1,4 +1,4 @@
-"""Evaluate a policy: the environment's own step on every need of a split, measured beside a floor and a ceiling."""
+"""Evaluate a policy: the environment's step on every need of a split, measured beside a floor and a ceiling."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from rewards.measures import CORPUS_MEASURES, Measure, check_data, parse_measure
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a policy did on N needs, S completions each (S = 1 when greedy)."""
+    """The results of a policy on N needs, with S completions each (S = 1 if greedy)."""
 
     name: str
-    """What the policy is called in tables."""
+    """The policy's name in tables."""
     split: str
     env: Environment
     references: References
     completions: Sequence[Sequence[str]]
     """N lists of S."""
     actions: Sequence[Sequence[Action]]
-    """What each completion was understood to mean."""
+    """N lists of S."""
     hits: Hits
-    """(N * S, k): need i's completion j in row i * S + j."""
+    """(N * S, k); completion j of need i is row i * S + j."""
     values: Mapping[str, Floats]
     """Measure name -> (N, S)."""
     rewards: Floats
@@ -60,19 +60,19 @@ class Evaluation:
         return len(self.completions[0])
 
     def per_need(self, measure: str) -> Doubles:
-        """(N,) the policy's number on each need: the mean over its completions."""
+        """(N,) the policy's value on each need: the mean over its completions."""
         means: Doubles = self.values[measure].mean(axis=1, dtype=np.float64)
         return means
 
     @cached_property
     def graded(self) -> Graded:
-        """The hits with their grades, one row a completion."""
+        """The hits with their grades, a row for each completion."""
         qrels = [self.env.task.qrels[need.id] for need in self.needs for _ in range(self.samples)]
         return Graded.join(self.hits.rows_QK, qrels, self.env.task.catalog)
 
     @cached_property
     def exposure(self) -> dict[str, dict[str, float]]:
-        """How evenly items are shown, by policy and raw needs: Gini@k and Coverage@k, k the first measure's cutoff."""
+        """How evenly policy and raw needs show items: Gini@k and Coverage@k, with the first measure's cutoff."""
         cutoff, items = parse_measure(next(iter(self.values))).cutoff, len(self.env.task.catalog)
         shown = {"floor": self.references.floor_rows_NK, "policy": self.hits.rows_QK}
         return {
@@ -81,15 +81,12 @@ class Evaluation:
         }
 
     def relevant_ranks(self, need: int, sample: int = 0) -> list[int]:
-        """The places, from 1 on, where a completion's query found relevant items."""
+        """The ranks of the relevant items that a completion's query found."""
         places = np.flatnonzero(self.graded.grades_BK[need * self.samples + sample] > 0) + 1
         return [int(place) for place in places]
 
     def behaviour(self) -> dict[str, Any]:
-        """What the completions were like: words per valid query, the share of these words that the catalog knows.
-
-        And the shares of invalid completions (by reason) and of those that found nothing.
-        """
+        """Words per valid query, the share of them in the catalog, the shares of invalid completions and of no hits."""
         actions = [action for of_need in self.actions for action in of_need]
         queries = [action.query for action in actions if isinstance(action, Search)]
         reasons = Counter(action.reason for action in actions if isinstance(action, Invalid))
@@ -103,13 +100,7 @@ class Evaluation:
         }
 
     def metrics(self) -> dict[str, float]:
-        """The means for a log, under stable names.
-
-        `eval/<split>/<measure>` is the policy's true measure, with its `/floor` and `/ceiling`, and the `/stderr` of
-        that mean over needs; `eval/<split>/Gini@k` and `.../Coverage@k` say how evenly items are shown, with
-        their `/floor`; `eval/<split>/reward` is the weighted reward; `eval/<split>/query/words`, `.../query/known`,
-        `.../outcome/invalid` and `.../outcome/no_hits` are as in a training step.
-        """
+        """The means for a log; the names are stable and described in docs/runs.md."""
         under, behaviour = f"eval/{self.split}", self.behaviour()
         logged = {}
         for measure in self.values:
@@ -130,7 +121,7 @@ class Evaluation:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """Every number that `eval.json` holds, with intervals and the test against the floor."""
+        """The content of `eval.json`: every number, with intervals and the test against the floor."""
         return {
             "policy": self.name,
             "split": self.split,
@@ -166,7 +157,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """A split ready for policies: needs and measures are checked, and floor and ceiling are searched once for all."""
+    """Evaluates policies on a split; needs and measures are checked once, floor and ceiling are searched once."""
 
     def __init__(
         self,
@@ -181,44 +172,42 @@ class Evaluator:
         """Check everything that can be checked before a policy writes.
 
         Args:
-            env: The environment that the policies are trained in, or one like it; its rewards may be none.
+            env: Task and retriever; rewards are optional.
             split: "train", "validation" or "test".
-            measures: Names such as nDCG@10; the first is the one that tables and examples are about.
-            limit: At most so many needs, the first ones.
-            seed: Of intervals and tests. How a policy samples is its own affair.
-            progress: Called with the needs done and all needs, for each policy.
+            measures: Names such as nDCG@10; the first is the main one.
+            limit: Only the first needs, this many.
+            seed: Of intervals and tests. It does not seed the policy.
+            progress: Called with the needs done and the number of needs, for each policy.
 
         Raises:
-            UserError: For a split without needs, an unknown measure, or one that looks deeper than k, or at what the
-                data lacks.
+            UserError: For a split without needs, or a measure that is unknown, deeper than k or without its data.
         """
         self.env, self.split, self.seed, self._progress = env, split, seed, progress
         self.measures = _parse(measures, env)
         self.needs = env.task.needs(split)[:limit]
         if not self.needs:
-            raise UserError(f"there is nothing to evaluate on: split '{split}' (limit {limit}) has no needs")
+            raise UserError(f"split '{split}' (limit {limit}) has no needs to evaluate on")
 
     @cached_property
     def references(self) -> References:
-        """Floor and ceiling, the same for every policy."""
+        """Floor and ceiling; the same for every policy."""
         return find_references(self.env, self.needs, self.measures)
 
     def prepare(self, progress: Progress) -> None:
-        """Find floor and ceiling now, with a progress of their own, and not when the first policy is done."""
+        """Find floor and ceiling now, with their own progress, rather than after the first policy."""
         self.references = find_references(self.env, self.needs, self.measures, progress)
 
     def __call__(self, policy: Policy, *, samples: int = 0, name: str = "policy") -> Evaluation:
-        """Measure a policy; one with a `format` of its own is read with that one, and one with declared access gets it.
+        """Measure a policy. Its own `format` is used if it has one, and it gets the access that it declares.
 
         Args:
             policy: Writes the completions.
-            samples: Completions per need, whose measures are averaged; 0 takes one greedy completion.
-            name: What the policy is called in tables.
+            samples: Completions per need, whose measures are averaged; 0 is one greedy completion.
+            name: The policy's name in tables.
 
         Raises:
-            ContractError: When the policy returns the wrong number of completions.
-            MissingAnswers: When the retriever has no answer to some query, though it was asked again: an evaluation
-                covers all its needs or none.
+            ContractError: If the policy returns the wrong number of completions.
+            MissingAnswers: If the retriever does not answer some query after retries: no need is left out.
         """
         prepare(policy, self.env)
         own_format = format_of(policy)
@@ -244,10 +233,7 @@ class Evaluator:
             references=self.references,
             completions=completions,
             actions=[actions[start : start + size] for start in range(0, len(actions), size)],
-            hits=Hits(
-                np.concatenate([step.batch.hits.rows_QK for step in steps]),
-                np.concatenate([step.batch.hits.scores_QK for step in steps]),
-            ),
+            hits=Hits(*(np.concatenate(arrays) for arrays in zip(*(step.batch.hits for step in steps), strict=True))),
             values={measure: np.concatenate(parts).reshape(-1, size) for measure, parts in by_measure.items()},
             rewards=np.concatenate([step.rewards for step in steps]).reshape(-1, size),
             parts={n: np.concatenate([step.parts[n] for step in steps]).reshape(-1, size) for n in steps[0].parts},
@@ -267,7 +253,7 @@ def evaluate(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Measure one policy on the needs of a split: an `Evaluator` that is used once."""
+    """Measure one policy on the needs of a split; see `Evaluator`."""
     return Evaluator(env, split, measures, limit=limit, seed=seed, progress=progress)(policy, samples=samples)
 
 

@@ -1,7 +1,7 @@
-"""The floor and the ceiling: what a policy's number is read against.
+"""The floor and the ceiling, with which the value of a policy is compared.
 
-The floor of a need is what searching its raw text finds. The ceiling is the best, for each measure on its own, that any
-of these queries finds, written by somebody who has read the answer key:
+The floor of a need is what a search for its raw text finds. The ceiling is, for each measure, the best value of these
+queries, which are made from the answer key:
 
 - the text of each of the best items (those of the need's highest grade, the first five in catalog order), cut to its
   first 64 words;
@@ -9,7 +9,7 @@ of these queries finds, written by somebody who has read the answer key:
 - the words that all items of the highest grade share, in the order of the first one's text;
 - the raw need, so that a ceiling is never below its floor.
 
-It is a good query's number, not a proof: a policy can pass it.
+It is the value of a good query, not an upper limit: a policy can be above it.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ CHUNK = 128
 """Needs per search."""
 
 AGAIN = 2
-"""How often an evaluation asks once more what a retriever gave no answer to: its numbers are of all needs or none."""
+"""How often an evaluation retries a query that the retriever did not answer."""
 
 Progress = Callable[[int, int], None]
-"""Called with needs done and needs in all."""
+"""Called with the needs done and the number of needs."""
 
 
 @dataclass(frozen=True)
 class References:
-    """Floor and ceiling of N needs: they depend on the data and the retriever, and so serve every policy."""
+    """Floor and ceiling of N needs; they depend on data and retriever only, so they are the same for every policy."""
 
     needs: Sequence[Need]
     floor: Mapping[str, Floats]
@@ -54,14 +54,14 @@ class References:
 def find_references(
     env: Environment, needs: Sequence[Need], measures: Sequence[Measure], progress: Progress | None = None
 ) -> References:
-    """Search the floor's and the ceiling's queries of every need; one search a chunk of needs."""
+    """Search the queries of floor and ceiling for every need; one search for each chunk of needs."""
     floor: dict[str, list[Floats]] = {measure.name: [] for measure in measures}
     ceiling: dict[str, list[Floats]] = {measure.name: [] for measure in measures}
     best_queries: list[str] = []
     floor_rows: list[Rows] = []
     for start in range(0, len(needs), CHUNK):
         chunk = needs[start : start + CHUNK]
-        # The raw need comes first of each need's queries.
+        # The raw need is the first query of each need.
         queries = [[need.text, *answer_queries(env.task.qrels[need.id], env.task.catalog)] for need in chunk]
         starts = np.cumsum([0, *map(len, queries[:-1])])
         flat = [query for of_need in queries for query in of_need]

@@ -8,8 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from recr1.judge.seeds import pooled
-from recr1.judge.stats import LEVEL, Doubles, bootstrap_interval, holm, randomisation_test
+from recr1.judge.stats import LEVEL, Doubles, bootstrap_interval, holm, pooled, randomisation_test
 
 ALPHA = 0.05
 """A difference is called one where its p, corrected for the number of tests, is below this."""
@@ -59,7 +58,7 @@ def paired_test(first: NDArray[np.floating], second: NDArray[np.floating], *, se
     """Test one system against another on the same N needs, in the same order.
 
     With one seed of training on each side, the interval is the bootstrap's and p the randomisation test's, both over
-    needs. With several on a side, both are over seeds and needs (`seeds.pooled`).
+    needs. With several on a side, both are over seeds and needs (`stats.pooled`).
 
     Args:
         first: (N,) values of a measure, or (S, N) of S seeds.

@@ -1,27 +1,31 @@
-"""Bootstrap intervals, the paired randomisation test and their like, seeded and vectorised.
+"""Bootstrap intervals and paired tests over needs, and over seeds and needs; seeded and vectorised.
 
-Chance is in the needs: an interval says how far the mean would move with other needs of the same kind, and the test
-asks how often a random swap of the two systems on each need gives a difference as large (Smucker, Allan and Carterette,
-CIKM 2007, recommend it for retrieval measures).
+An interval says how far the mean would move with other needs of the same kind; the randomisation test asks how often a
+random swap of the two systems on each need gives a difference as large (Smucker, Allan and Carterette, CIKM 2007,
+recommend it for retrieval measures). With several seeds of training both needs and seeds vary by chance, see `pooled`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from recr1.errors import MissingLibrary
 
 Doubles = NDArray[np.float64]
 
 LEVEL, RESAMPLES, PERMUTATIONS = 0.95, 2_000, 10_000
 _BLOCK = 4_000_000
 """Random numbers drawn at a time: 32 MB."""
+_HALVINGS = 60
+"""Bisection steps for p; each halves the error of its logarithm."""
 
 
 class Interval(NamedTuple):
-    """A mean and the bounds of its bootstrap interval."""
+    """A mean and the bounds of its interval."""
 
     mean: float
     low: float
@@ -45,6 +49,13 @@ def bootstrap_interval(
     return Interval(float(values.mean()), float(low), float(high))
 
 
+def mean_interval(values_SN: NDArray[np.floating], *, seed: int) -> Interval:
+    """The mean of S seeds on N needs with its interval: over needs, and over seeds too if there are several."""
+    if len(values_SN) == 1:
+        return bootstrap_interval(values_SN[0], seed=seed)
+    return Interval(*pooled(values_SN)[:3])
+
+
 def standard_error(values_N: NDArray[np.floating]) -> float:
     """Standard error of the mean of N values, from their standard deviation over N - 1; NaN for a single value."""
     values = _checked(values_N)
@@ -57,14 +68,13 @@ def randomisation_test(differences_N: NDArray[np.floating], *, seed: int, permut
     The observed signs count as one of the permutations, (1 + as large) / (1 + permutations), so that p is never 0 and
     the test never claims more than its level (Phipson and Smyth 2010). 1.0 if all differences are 0.
     """
-    values = _checked(differences_N)
-    return float(randomisation_tests(values[np.newaxis], seed=seed, permutations=permutations)[0])
+    return float(randomisation_tests(_checked(differences_N)[np.newaxis], seed=seed, permutations=permutations)[0])
 
 
 def randomisation_tests(
     differences_CN: NDArray[np.floating], *, seed: int, permutations: int = PERMUTATIONS
 ) -> Doubles:
-    """(C,) the p of `randomisation_test` for each of C comparisons on the same N needs, all with the same flips."""
+    """(C,) p of `randomisation_test` for each of C comparisons on the same N needs, all with the same flips."""
     differences = np.array([_checked(row) for row in differences_CN])
     differences = differences[:, (differences != 0).any(axis=0)]  # a zero has no sign to flip
     if not differences.size:
@@ -122,6 +132,110 @@ def holm(p_C: NDArray[np.floating] | Sequence[float]) -> Doubles:
     corrected = np.empty(len(p))
     corrected[order] = np.minimum(rising, 1.0)
     return corrected
+
+
+class PooledDifference(NamedTuple):
+    """A difference of means over seeds and needs."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    """Two-sided: the interval of level 1 - p ends at 0."""
+    over_seeds: float
+    """Half the interval from seeds alone; more seeds make it narrower. 0 if no system has several."""
+    over_needs: float
+    """Half the interval from needs alone; more needs make it narrower."""
+
+
+class _Chance(NamedTuple):
+    """A source of chance: its estimated part of the variance of the mean, with its degrees of freedom."""
+
+    variance: float
+    freedom: int
+
+
+def pooled(
+    first_SN: NDArray[np.floating], second_SN: NDArray[np.floating] | None = None, *, level: float = LEVEL
+) -> PooledDifference:
+    """The first system, S seeds on N needs, against the second, which has other seeds and may have more or fewer.
+
+    Seeds and needs are crossed random effects (Clark 1973). A test over needs of the mean over seeds ignores that other
+    seeds give other policies: with 400 needs and few seeds it claims differences that the next seed takes back. A test
+    over the means of the seeds ignores that other needs could have been drawn. The squares of the half intervals from
+    each source of chance add up: the seeds of each system that has several, and the needs (Banerjee 1961):
+
+        half^2 = sum over systems of t(S - 1)^2 * var(means of seeds) / S  +  t(N - 1)^2 * var(means of needs) / N
+
+    The level holds for normal effects whatever the variances are: the probability that a squared normal value is below
+    x is concave in x, so that the probability of the weighted sum is at least the weighted sum of the probabilities,
+    each of which is the level. One t distribution with Satterthwaite's degrees of freedom would be narrower, and claims
+    too much with few seeds: where their means happen to be close, it takes the many degrees of freedom of the needs.
+    The interaction of needs and seeds is in both terms, which makes the test conservative (as min F' of Clark 1973).
+
+    With one seed, the claim is about that run. With one seed on both sides this is the paired t test.
+
+    Args:
+        first_SN: values of a measure.
+        second_SN: values on the same needs in the same order; None compares with 0.
+        level: of the interval.
+
+    Raises:
+        ValueError: For other shapes, fewer than 2 needs, or a value that is not finite.
+        MissingLibrary: If scipy is not installed.
+    """
+    arms = [_checked_seeds(first_SN), *([] if second_SN is None else [_checked_seeds(second_SN)])]
+    if len({arm.shape[1] for arm in arms}) > 1:
+        raise ValueError(f"a paired test of {arms[0].shape[1]} needs with {arms[1].shape[1]}")
+    means_N = arms[0].mean(axis=0) - (arms[1].mean(axis=0) if len(arms) > 1 else 0.0)
+    seeds = [_chance(arm.mean(axis=1)) for arm in arms if len(arm) > 1]
+    needs = [_chance(means_N)]
+    difference = float(means_N.mean())
+    half = _half(seeds + needs, 1 - level)
+    p = _p(difference, seeds + needs)
+    alone = [_half(one, 1 - level) for one in (seeds, needs)]
+    return PooledDifference(difference, difference - half, difference + half, p, *alone)
+
+
+def _chance(means: Doubles) -> _Chance:
+    return _Chance(float(means.var(ddof=1)) / len(means), len(means) - 1)
+
+
+def _half(sources: Sequence[_Chance], p: float) -> float:
+    """Half the interval of level 1 - p."""
+    special = _special()
+    return float(np.sqrt(sum(float(special.stdtrit(freedom, p / 2)) ** 2 * variance for variance, freedom in sources)))
+
+
+def _p(difference: float, sources: Sequence[_Chance]) -> float:
+    """The p whose interval ends at 0: between the largest p from one source alone, and 1."""
+    away = abs(difference)
+    alone = [(freedom, float(np.sqrt(variance))) for variance, freedom in sources if variance > 0]
+    if not (alone and away):
+        return float(not away)
+    low = max(2 * float(_special().stdtr(freedom, -away / error)) for freedom, error in alone)
+    if len(alone) == 1 or low == 0:
+        return low
+    low, high = float(np.log(low)), 0.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _half(sources, float(np.exp(middle))) > away else (low, middle)
+    return float(np.exp(high))
+
+
+def _special() -> Any:
+    try:
+        from scipy import special  # scipy.stats has the same t distribution, and takes seconds to import
+    except ImportError as error:
+        raise MissingLibrary("scipy", "compare", "pooling several seeds") from error
+    return special
+
+
+def _checked_seeds(values_SN: NDArray[np.floating]) -> Doubles:
+    values: Doubles = np.asarray(values_SN, np.float64)
+    if values.ndim != 2 or not len(values) or values.shape[1] < 2:
+        raise ValueError(f"pooling needs an array of seeds by at least 2 needs, got shape {values.shape}")
+    return np.array([_checked(row) for row in values])
 
 
 def _checked(values_N: NDArray[np.floating]) -> Doubles:

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from recr1.judge.difference import paired_test
-from recr1.judge.seeds import mean_interval
-from recr1.judge.stats import Doubles
+from recr1.judge.stats import Doubles, mean_interval
 from recr1.report.source import SPLITS, Judged, Source
 
 ASIDE = ("seed", "log")

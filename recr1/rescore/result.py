@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recr1.env import Environment
 from recr1.errors import MissingLibrary
@@ -17,11 +16,11 @@ from recr1.evaluate.references import Progress
 from recr1.judge.difference import RAW_NEED, Difference, difference_cell, paired_test, statement
 from recr1.judge.stats import LEVEL, Doubles, bootstrap_interval
 from recr1.judge.table import Table
-from recr1.rescore.written import REWARD, TRAINING, NeedReferences, Scored, Written, find_references_of, score
+from recr1.rescore.written import REWARD, TRAINING, Scored, Scorer, Written
 from recr1.runs.plots import series
 from rewards.measures import Measure
 
-NAMES, AFTER, BEFORE = "rescored", "after", "before"
+NAMES = "rescored"
 _STYLES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "": ("rescored", {"color": "#00796b", "lw": 2, "marker": "o", "ms": 3}),
     "/before": ("as it was", {"color": "#c2570c", "lw": 2, "marker": "o", "ms": 3}),
@@ -65,13 +64,15 @@ class Rescored:
         compared = [(scored.values[m], self.written.saved[m]) for m in self.measures if m in self.written.saved]
         if not compared:
             return None
-        far = np.any([np.abs(now - then) > TOLERANCE for now, then in compared], axis=0)
-        return int(far.sum())
+        return int(np.any([np.abs(now - then) > TOLERANCE for now, then in compared], axis=0).sum())
 
     @cached_property
     def summary(self) -> dict[str, Any]:
         """Every number. Means are over needs; the value of a need is the mean over its completions."""
-        rows_of = _rows_of(self.written.needs)
+        places: dict[str, list[int]] = {}
+        for row, need in enumerate(self.written.needs):
+            places.setdefault(need, []).append(row)
+        rows_of = list(places.values())
         counts = {name: self.after.outcomes.count(name) / len(self.written) for name in ("ok", "no_hits", "invalid")}
         return {
             "completions": len(self.written),
@@ -82,9 +83,9 @@ class Rescored:
             "measures": {measure: self._measured(measure, rows_of) for measure in self.measures},
         }
 
-    def _measured(self, measure: str, rows_of: Sequence[NDArray[np.intp]]) -> dict[str, Any]:
+    def _measured(self, measure: str, rows_of: Sequence[Sequence[int]]) -> dict[str, Any]:
         def per_need(values: Doubles) -> Doubles:
-            return np.array([values[rows].mean() for rows in rows_of])
+            return np.array([values[list(rows)].mean() for rows in rows_of])
 
         after, floor = per_need(self.after.values[measure]), per_need(self.after.floor[measure])
         before = self.before(measure)
@@ -139,12 +140,7 @@ class Rescorer:
     """Scores completions again; floor and ceiling are searched once for all of them."""
 
     def __init__(
-        self,
-        env: Environment,
-        measures: Sequence[Measure],
-        *,
-        original: Environment | None = None,
-        seed: int = 0,
+        self, env: Environment, measures: Sequence[Measure], *, original: Environment | None = None, seed: int = 0
     ) -> None:
         """Set up the environments.
 
@@ -154,29 +150,23 @@ class Rescorer:
             original: For the scores before; None if it is the same or does not exist any more.
             seed: Of intervals and tests.
         """
-        self._env, self._original, self._measures, self._seed = env, original, measures, seed
-        self._bounds: dict[str, NeedReferences] = {}
+        self._envs, self._measures, self._seed = [env, *([original] if original else [])], measures, seed
+        self._scorers: list[Scorer] = []
 
     def prepare(self, written: Sequence[Written], progress: Progress | None = None) -> None:
         """Find floor and ceiling of all needs; `RunError` if the task has none of them."""
         needs = [need for one in written for need in one.needs]
-        for side, env in self._sides().items():
-            self._bounds[side] = find_references_of(needs, env, self._measures, progress)
+        self._scorers = [Scorer(env, self._measures, needs, progress) for env in self._envs]
 
     def __call__(self, written: Written, progress: Progress | None = None) -> Rescored | None:
         """Score the completions whose needs the task has, and count the others; None if it has none of the needs."""
-        known = [bounds.row_of for bounds in self._bounds.values()]
-        rows = [row for row, need in enumerate(written.needs) if all(need in row_of for row_of in known)]
+        rows = [row for row, need in enumerate(written.needs) if all(need in scorer for scorer in self._scorers)]
         if not rows:
             return None
         kept = written.of(rows)
-        scored = {
-            side: score(kept, env, self._measures, self._bounds[side], progress) for side, env in self._sides().items()
-        }
-        return Rescored(kept, scored[AFTER], scored.get(BEFORE), len(written) - len(kept), self._seed)
-
-    def _sides(self) -> dict[str, Environment]:
-        return {AFTER: self._env} | ({BEFORE: self._original} if self._original else {})
+        after, original, *_ = *(scorer(kept, progress) for scorer in self._scorers), None
+        assert after
+        return Rescored(kept, after, original, len(written) - len(kept), self._seed)
 
 
 def sentences(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -236,13 +226,6 @@ def _row(name: str, needs: int, numbers: Mapping[str, Any]) -> list[str]:
         *bounds,
         difference_cell(numbers["versus_floor"]),
     ]
-
-
-def _rows_of(needs: Sequence[str]) -> list[NDArray[np.intp]]:
-    places: dict[str, list[int]] = {}
-    for row, need in enumerate(needs):
-        places.setdefault(need, []).append(row)
-    return [np.array(rows, np.intp) for rows in places.values()]
 
 
 def draw_curve(records: Sequence[Mapping[str, Any]], measure: str, out: Path) -> None:

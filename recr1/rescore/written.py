@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from recr1.env import Environment, chat_with
 from recr1.errors import RunError
-from recr1.evaluate import References, find_references
+from recr1.evaluate import find_references
 from recr1.evaluate.references import AGAIN, Progress
 from recr1.judge.stats import Doubles
 from recr1.runs import Run
@@ -49,17 +49,16 @@ class Written:
 
     def of(self, rows: Sequence[int]) -> Written:
         """Some of them."""
-        at = np.asarray(rows, np.intp)
-        kept = {name: values[at] for name, values in self.saved.items()}
-        columns = [[column[row] for row in rows] for column in (self.needs, self.completions)]
-        return Written(self.name, [self.steps[row] for row in rows], columns[0], columns[1], kept)
+        needs, completions = ([column[row] for row in rows] for column in (self.needs, self.completions))
+        saved = {name: values[list(rows)] for name, values in self.saved.items()}
+        return Written(self.name, [self.steps[row] for row in rows], needs, completions, saved)
 
 
 def read_written(run: Run) -> list[Written]:
     """The rollouts of training, then each evaluation; `RunError` if the run has neither, or a file is broken."""
     found = [_training(run.path / "rollouts.jsonl")]
     found += [_evaluation(file) for file in sorted((run.path / "eval").rglob("eval.json"))]
-    found = [written for written in found if len(written)]
+    found = [one for one in found if len(one)]
     if not found:
         raise RunError(f"{run.path} has no completions: set trainer.rollouts_every, or run recr1 eval {run.path}")
     return found
@@ -95,16 +94,9 @@ def _texts(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     return [str(line["completion"]) for line in lines]
 
 
-def _columns(kept: Sequence[Mapping[str, Any]]) -> dict[str, Doubles]:
-    names = dict.fromkeys(name for values in kept for name in values)
-    nan = float("nan")
-
-    def column(name: str) -> Iterator[float]:
-        for values in kept:
-            value = values.get(name)
-            yield nan if value is None else float(value)
-
-    return {name: np.fromiter(column(name), np.float64, len(kept)) for name in names}
+def _columns(saved: Sequence[Mapping[str, Any]]) -> dict[str, Doubles]:
+    names = dict.fromkeys(name for values in saved for name in values)
+    return {name: np.array([values.get(name) for values in saved], np.float64) for name in names}  # None becomes NaN
 
 
 @contextmanager
@@ -121,89 +113,67 @@ class Scored:
     """What B completions find in an environment, with floor and ceiling of their needs."""
 
     values: Mapping[str, Doubles]
-    """Measure -> (B,)."""
+    """Measure -> (B,), as `floor` and `ceiling`."""
     floor: Mapping[str, Doubles]
-    """Measure -> (B,) of the raw need of each."""
     ceiling: Mapping[str, Doubles]
-    """Measure -> (B,) of the best query for the need of each."""
     rewards: Doubles
     """(B,) the weighted reward of the recipe."""
     outcomes: Sequence[str]
-    """(B,) how each ended: "ok", "no_hits" or "invalid"."""
+    """(B,) "ok", "no_hits" or "invalid"."""
     first_relevant: Sequence[int | None]
     """(B,) the rank of the first relevant item."""
 
 
-@dataclass(frozen=True)
-class NeedReferences:
-    """Floor and ceiling of some needs in one environment, searched once for all completions."""
+class Scorer:
+    """Scores completions in one environment."""
 
-    references: References
-    row_of: Mapping[str, int]
-    """Need -> its row in the references."""
+    def __init__(
+        self, env: Environment, measures: Sequence[Measure], needs: Sequence[str], progress: Progress | None = None
+    ) -> None:
+        """Search floor and ceiling of the needs, without those that the task does not have.
 
-    def rows(self, needs: Sequence[str]) -> NDArray[np.intp]:
-        """(B,) the row of each need."""
-        return np.array([self.row_of[need] for need in needs], np.intp)
+        Raises `RunError` if it has none of them.
+        """
+        found = [need for name in dict.fromkeys(needs) if (need := _need(env, name))]
+        if not found:
+            raise RunError(f"the task has none of the run's needs, such as {needs[0]!r}: is it another task?")
+        self._env, self._measures = env, measures
+        self._row_of = {need.id: row for row, need in enumerate(found)}
+        self._references = find_references(env, found, measures, progress)
 
+    def __contains__(self, need: str) -> bool:
+        return need in self._row_of
 
-def find_references_of(
-    needs: Sequence[str], env: Environment, measures: Sequence[Measure], progress: Progress | None = None
-) -> NeedReferences:
-    """Floor and ceiling of some needs, without those that the task does not have; `RunError` if it has none of them."""
-    named = [need for name in dict.fromkeys(needs) if (need := _need(env, name))]
-    if not named:
-        raise RunError(f"the task has none of the run's needs, such as {needs[0]!r}: is it another task?")
-    row_of = {need.id: row for row, need in enumerate(named)}
-    return NeedReferences(find_references(env, named, measures, progress), row_of)
+    def __call__(self, written: Written, progress: Progress | None = None) -> Scored:
+        """Parse and search completions of needs that the task has.
 
-
-def score(
-    written: Written,
-    env: Environment,
-    measures: Sequence[Measure],
-    bounds: NeedReferences,
-    progress: Progress | None = None,
-) -> Scored:
-    """Parse and search completions; the task must have every need.
-
-    Args:
-        written: At least one completion.
-        env: Its format parses the completions.
-        measures: With cutoffs of at most the environment's k.
-        bounds: Floor and ceiling of all needs.
-        progress: Called with the completions done and the number of completions.
-
-    Raises:
-        KeyError: If the task does not have a need.
-        MissingAnswers: If the retriever does not answer some query after retries.
-    """
-    needs = [env.need(need) for need in written.needs]
-    rows_B = bounds.rows(written.needs)
-    values: dict[str, list[NDArray[np.floating]]] = {measure.name: [] for measure in measures}
-    rewards, outcomes, first = [], [], []
-    for start in range(0, len(needs), CHUNK):
-        chunk = needs[start : start + CHUNK]
-        texts = written.completions[start : start + CHUNK]
-        chats = [chat_with(prompt, text) for prompt, text in zip(env.prompts(chunk), texts, strict=True)]
-        step = env.step(chunk, chats, again=AGAIN)
-        if step.faults:
-            raise MissingAnswers(step.batch.hits, step.faults)
-        for measure in measures:
-            values[measure.name].append(measure.of(step.batch.graded))
-        rewards.append(step.rewards)
-        outcomes += step.outcomes
-        first += [_first_rank(row) for row in step.batch.graded.grades_BK > 0]
-        if progress:
-            progress(start + len(chunk), len(needs))
-    return Scored(
-        values={name: np.concatenate(parts).astype(np.float64) for name, parts in values.items()},
-        floor={name: bound[rows_B].astype(np.float64) for name, bound in bounds.references.floor.items()},
-        ceiling={name: bound[rows_B].astype(np.float64) for name, bound in bounds.references.ceiling.items()},
-        rewards=np.concatenate(rewards).astype(np.float64),
-        outcomes=outcomes,
-        first_relevant=first,
-    )
+        Raises `MissingAnswers` if the retriever does not answer some query after retries.
+        """
+        env, needs = self._env, [self._env.need(need) for need in written.needs]
+        values: dict[str, list[NDArray[np.floating]]] = {measure.name: [] for measure in self._measures}
+        rewards, outcomes, first = [], [], []
+        for start in range(0, len(needs), CHUNK):
+            chunk, texts = needs[start : start + CHUNK], written.completions[start : start + CHUNK]
+            chats = [chat_with(prompt, text) for prompt, text in zip(env.prompts(chunk), texts, strict=True)]
+            step = env.step(chunk, chats, again=AGAIN)
+            if step.faults:
+                raise MissingAnswers(step.batch.hits, step.faults)
+            for measure in self._measures:
+                values[measure.name].append(measure.of(step.batch.graded))
+            rewards.append(step.rewards)
+            outcomes += step.outcomes
+            first += [next(iter(np.flatnonzero(grades_K > 0) + 1), None) for grades_K in step.batch.graded.grades_BK]
+            if progress:
+                progress(start + len(chunk), len(needs))
+        rows_B = [self._row_of[need] for need in written.needs]
+        return Scored(
+            values={name: np.concatenate(parts).astype(np.float64) for name, parts in values.items()},
+            floor={name: bound[rows_B].astype(np.float64) for name, bound in self._references.floor.items()},
+            ceiling={name: bound[rows_B].astype(np.float64) for name, bound in self._references.ceiling.items()},
+            rewards=np.concatenate(rewards).astype(np.float64),
+            outcomes=outcomes,
+            first_relevant=[None if rank is None else int(rank) for rank in first],
+        )
 
 
 def _need(env: Environment, name: str) -> Need | None:
@@ -211,7 +181,3 @@ def _need(env: Environment, name: str) -> Need | None:
         return env.need(name)
     except KeyError:
         return None
-
-
-def _first_rank(relevant_K: NDArray[np.bool_]) -> int | None:
-    return int(np.argmax(relevant_K)) + 1 if relevant_K.any() else None

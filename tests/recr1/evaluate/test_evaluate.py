@@ -12,8 +12,8 @@ from recr1.baselines.without_model import Echo, Scripted
 from recr1.env import ContractError, Environment
 from recr1.errors import RunError, UserError
 from recr1.evaluate import Evaluator, evaluate, examples, examples_text, find_references, table, write
-from recr1.evaluate.files import escaped, strictly_falling
 from recr1.evaluate.references import answer_queries
+from recr1.evaluate.report import escaped, strictly_falling
 from retrievers.base import Catalog
 from retrievers.errors import MissingAnswers
 from rewards.base import Need, Qrels

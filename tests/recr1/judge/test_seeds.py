@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recr1.judge.seeds import pooled
-from recr1.judge.stats import standard_error
+from recr1.judge.stats import pooled, standard_error
 
 NEED, BOTH, NOISE = 0.3, 0.15, 0.01
 """Deviations of needs, of what a seed makes of a need, and of the seeds of a run like the quickstart."""
