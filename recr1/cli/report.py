@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recr1.errors import UserError
-from recr1.report import page, read_source, write_report
+from recr1.report import page, read_run, write_report
 
 
 def report(runs: Sequence[str], *, out: str | None = None, category: str | None = None) -> int:
@@ -27,7 +27,7 @@ def report(runs: Sequence[str], *, out: str | None = None, category: str | None 
     target = Path(out) if out else (Path(runs[0]) if len(runs) == 1 else Path()) / "report.html"
     if target.suffix not in (".html", ".htm"):
         raise UserError(f"--out {target}: the report is an HTML file: name it {target.with_suffix('.html')}")
-    made = page([read_source(run) for run in runs], category=category)
+    made = page([read_run(run) for run in runs], category=category)
     written, beside = write_report(made, target)
     for part in made.parts:
         sys.stdout.write(f"{part.verdict.sentence}\n")

@@ -1,7 +1,6 @@
-"""The report of runs: the verdict, tables, curves and single queries, in one HTML file and in Markdown."""
+"""The report of runs: verdict, tables, curves and single queries, in one HTML file and in Markdown."""
 
-from recr1.report.page import Page, page
-from recr1.report.render import html, markdown, write_report
-from recr1.report.source import Source, read_source
+from recr1.report.page import Page, html, markdown, page, write_report
+from recr1.report.run_data import RunData, read_run
 
-__all__ = ["Page", "Source", "html", "markdown", "page", "read_source", "write_report"]
+__all__ = ["Page", "RunData", "html", "markdown", "page", "read_run", "write_report"]

@@ -1,14 +1,15 @@
-"""The run card: what a run was, with which versions and fingerprints, and how to do it again."""
+"""The run card (facts, versions, how to repeat a run), and notices: what to know before reading any number."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from recr1.report.source import Source
+from recr1.report.run_data import RunData
 from recr1.report.tables import duration
+from recr1.runs import policy_mismatch, setting_mismatch
 
 _FACTS = (
     ("status", "status"),
@@ -27,31 +28,31 @@ _FACTS = (
 
 @dataclass(frozen=True)
 class Card:
-    """A run in facts."""
+    """The facts of a run."""
 
     name: str
     facts: Sequence[tuple[str, str]]
     versions: Sequence[tuple[str, str]]
     again: str
-    """Commands that do it again."""
+    """Commands that repeat it."""
     recipe: str
 
 
-def card(source: Source) -> Card:
+def card(run: RunData) -> Card:
     """The card of a run."""
-    facts = source.facts
-    told = [(label, str(facts[key])) for key, label in _FACTS if facts.get(key) is not None]
+    facts = run.facts
+    shown = [(label, str(facts[key])) for key, label in _FACTS if facts.get(key) is not None]
     if facts.get("seconds"):
-        told.insert(min(3, len(told)), ("time", duration(float(facts["seconds"]))))
-    told += _policy(facts)
-    if source.steps:
-        told.append(("steps", str(source.steps)))
+        shown.insert(min(3, len(shown)), ("time", duration(float(facts["seconds"]))))
+    shown += _policy(facts)
+    if run.steps:
+        shown.append(("steps", str(run.steps)))
     versions: Mapping[str, Any] = facts.get("versions") or {}
-    recipe = shlex.quote(str(source.path / "recipe.yaml"))
-    folder = shlex.quote(f"{source.path}-again")
+    recipe = shlex.quote(str(run.path / "recipe.yaml"))
+    folder = shlex.quote(f"{run.path}-again")
     lines = [f"recr1 train {recipe} --out {folder}", f"recr1 eval {folder} --split test"]
     pins = [(name, str(version)) for name, version in versions.items()]
-    return Card(source.name, told, pins, "\n".join(lines), source.recipe_text)
+    return Card(run.name, shown, pins, "\n".join(lines), run.recipe_text)
 
 
 def _policy(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -61,3 +62,70 @@ def _policy(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     chosen = f", chosen on {kept['chosen_on']}" if kept.get("chosen_on") else ", not chosen by any number"
     value = f" ({kept['measure']} {kept['value']:.3f})" if isinstance(kept.get("value"), float) else ""
     return [("policy", f"{kept.get('keep')} of step {kept.get('step')}{value}{chosen}")]
+
+
+MOST = 5
+"""Alerts of one sign that are listed."""
+
+
+class Notice(NamedTuple):
+    """A sentence and its level: "stop" or "warning"."""
+
+    level: str
+    title: str
+    text: str
+
+
+def notices(runs: Sequence[RunData]) -> list[Notice]:
+    """The notices of all runs, accepted leaks first."""
+    found = []
+    for kind in (_leaks, _status, _outdated, _alerts):
+        for run in runs:
+            name = f" ({run.name})" if len(runs) > 1 else ""
+            found += [notice._replace(title=f"{notice.title}{name}") for notice in kind(run)]
+    return found
+
+
+def _leaks(run: RunData) -> Iterator[Notice]:
+    splits = run.facts.get("splits")
+    for leak in splits.get("accepted", []) if isinstance(splits, dict) else []:
+        yield Notice("stop", "Leak accepted", f"{leak}")
+
+
+def _status(run: RunData) -> Iterator[Notice]:
+    status = run.facts["status"]
+    if status == "running":
+        text = f"The last logged step is {run.steps}. The run is still training, or was killed."
+        yield Notice("warning", "Not finished", text)
+    elif status != "finished":
+        why = f" {run.facts['error']}" if run.facts.get("error") else ""
+        text = f"The run ended as {status} after step {run.steps}.{why} Resume it with: recr1 train {run.path}"
+        yield Notice("stop" if status == "failed" else "warning", str(status).capitalize(), text)
+    stopped = run.facts.get("stopped")
+    if isinstance(stopped, dict):
+        collapsed = stopped.get("why") == "collapse"
+        title, level = ("Stopped by the alarm", "stop") if collapsed else ("Ended early", "warning")
+        yield Notice(level, title, f"After step {stopped.get('step')}: {stopped.get('text')}")
+
+
+def _outdated(run: RunData) -> Iterator[Notice]:
+    """Evaluations that are not of the run as it is now."""
+    for one in run.evaluated:
+        origin = one.summary.get("origin") or {"catalog": one.summary["settings"].get("catalog")}
+        why = [*policy_mismatch(origin, run.facts), *setting_mismatch(origin, run.facts, run.recipe)]
+        if why:
+            text = f"{one.folder}: {'; '.join(why)}. Write it again: recr1 eval {run.path} --split {one.split}"
+            yield Notice("warning", "Evaluation out of date", text)
+
+
+def _alerts(run: RunData) -> Iterator[Notice]:
+    by_sign: dict[str, list[Mapping[str, Any]]] = {}
+    for alert in run.alerts:
+        by_sign.setdefault(str(alert.get("sign")), []).append(alert)
+    for sign, alerts in by_sign.items():
+        for alert in alerts[:MOST]:
+            level = "stop" if alert.get("level") == "stop" else "warning"
+            yield Notice(level, f"Alarm: {sign}", f"Step {alert['step']}: {alert.get('text')}")
+        if len(alerts) > MOST:
+            more = f"{len(alerts) - MOST} more of this sign, up to step {alerts[-1]['step']}."
+            yield Notice("warning", f"Alarm: {sign}", more)

@@ -1,4 +1,4 @@
-"""Curves of a run's metrics, one or several runs in each."""
+"""Curves of metrics during training, with one or several runs in each."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recr1.report import drawing
-from recr1.report.drawing import Figure, draw
-from recr1.report.source import Source
+from recr1.report import figures
+from recr1.report.figures import Figure, draw
+from recr1.report.run_data import RunData
 from recr1.runs.plots import CEILING as CEILING_NAME
 from recr1.runs.plots import FLOOR as FLOOR_NAME
 from recr1.runs.plots import Series, series, smoothed
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 POINTS = 400
-"""Points of a line, at most: what a picture of this size can show."""
+"""Most points of a line in a picture of this size."""
 ROWS = 10
 """Rows of a picture's table."""
 OUTCOMES = ("ok", "no_hits", "invalid", "retriever_error")
 
 
 class Curve(NamedTuple):
-    """A metric to draw: its name, what it is called, what it says, and its range where that is known."""
+    """A metric to draw, with its title, explanation, and range if that is known."""
 
     metric: str
     title: str
@@ -40,25 +40,25 @@ CURVES = (
     Curve(
         "train/reward",
         "Training reward",
-        "Mean weighted reward of sampled completions, shaped by the recipe's weights.",
+        "Mean reward of sampled completions, weighted as the recipe says.",
     ),
     Curve("train/query/words", "Query length", "Mean words per query in training."),
-    Curve("train/entropy", "Entropy", "Of the policy's next token, in nats: near 0 it explores no more."),
+    Curve("train/entropy", "Entropy", "Of the policy's next token, in nats; near 0 it no longer explores."),
     Curve("train/kl", "Distance to the reference policy", "KL divergence per token, in nats."),
     Curve(
         "train/frac_reward_zero_std",
-        "Groups that teach nothing",
-        "Share of groups whose completions all earned the same.",
+        "Groups without variance",
+        "Share of groups whose completions all have the same reward, so that nothing is learned.",
         (0, 1),
     ),
-    Curve("train/query/repeated", "Repetition", "Share of words that stood in the same query already.", (0, 1)),
+    Curve("train/query/repeated", "Repetition", "Share of words that appear earlier in the same query.", (0, 1)),
     Curve("train/query/unique", "Variety", "Different queries per query of a step.", (0, 1)),
 )
 
 
 @dataclass(frozen=True)
-class Line:
-    """A run's values of one metric."""
+class RunCurve:
+    """The values of one metric in a run."""
 
     run: str
     colour: str
@@ -66,20 +66,20 @@ class Line:
     values: NDArray[np.float64]
 
 
-def curves(sources: Sequence[Source]) -> list[Figure]:
-    """Every curve that any of the runs has numbers for; within `drawing.style()`."""
-    figures = [_measure(sources, name, place) for place, name in enumerate(_measures(sources))]
-    outcomes = _outcomes(sources[0]) if len(sources) == 1 else _found(sources)
-    figures += [outcomes] if outcomes else []
+def curves(runs: Sequence[RunData]) -> list[Figure]:
+    """All curves for which a run has numbers; within `figures.style()`."""
+    drawn = [_measure(runs, name, place) for place, name in enumerate(_measures(runs))]
+    outcomes = _outcomes(runs[0]) if len(runs) == 1 else _found(runs)
+    drawn += [outcomes] if outcomes else []
     for curve in CURVES:
-        lines = _lines(sources, curve.metric)
+        lines = _lines(runs, curve.metric)
         if lines:
-            figures.append(_curve(curve, lines))
-    return figures
+            drawn.append(_curve(curve, lines))
+    return drawn
 
 
 def thinned(steps: NDArray[np.int64], values: NDArray[np.float64]) -> Series:
-    """At most `POINTS` points: means of as many neighbours as that needs, each at its last step."""
+    """At most `POINTS` points: means of neighbours, each at its last step."""
     size = -(-len(steps) // POINTS)
     if size <= 1:
         return steps, values
@@ -88,23 +88,23 @@ def thinned(steps: NDArray[np.int64], values: NDArray[np.float64]) -> Series:
     return steps[np.minimum(starts + size, len(steps)) - 1], means
 
 
-def _lines(sources: Sequence[Source], metric: str) -> list[Line]:
+def _lines(runs: Sequence[RunData], metric: str) -> list[RunCurve]:
     lines = []
-    for place, source in enumerate(sources):
-        steps, values = series(source.metrics, metric)
+    for place, run in enumerate(runs):
+        steps, values = series(run.metrics, metric)
         if len(steps):
-            colour = drawing.SERIES[place % len(drawing.SERIES)]
-            lines.append(Line(source.name, colour, *thinned(steps, values)))
+            colour = figures.SERIES[place % len(figures.SERIES)]
+            lines.append(RunCurve(run.name, colour, *thinned(steps, values)))
     return lines
 
 
-def _measures(sources: Sequence[Source]) -> list[str]:
+def _measures(runs: Sequence[RunData]) -> list[str]:
     """Names such as eval/validation/nDCG@10, in the order of the logs."""
-    names = dict.fromkeys(name for source in sources for line in source.metrics for name in line)
+    names = dict.fromkeys(name for run in runs for line in run.metrics for name in line)
     return [name for name in names if name.startswith("eval/") and f"{name}{FLOOR_NAME}" in names]
 
 
-def _curve(curve: Curve, lines: Sequence[Line]) -> Figure:
+def _curve(curve: Curve, lines: Sequence[RunCurve]) -> Figure:
     def paint(axis: Axes) -> None:
         for line in lines:
             width = max(len(line.values) // 15, 1)
@@ -122,19 +122,19 @@ def _curve(curve: Curve, lines: Sequence[Line]) -> Figure:
         _finish(axis, lines, curve.span)
 
     name = curve.metric.replace("/", "-")
-    return Figure(f"curve-{name}", curve.title, f"{curve.says} {_course(lines)}", draw(name, paint), *_table(lines))
+    return Figure(f"curve-{name}", curve.title, f"{curve.says} {_change(lines)}", draw(name, paint), *_table(lines))
 
 
-def _measure(sources: Sequence[Source], metric: str, place: int) -> Figure:
+def _measure(runs: Sequence[RunData], metric: str, place: int) -> Figure:
     _, split, measure = metric.split("/", 2)
-    lines = _lines(sources, metric)
+    lines = _lines(runs, metric)
     levels = [
         (values[-1], label, colour, dash)
         for suffix, label, colour, dash in (
-            (CEILING_NAME, "ceiling", drawing.CEILING, (5, 3)),
-            (FLOOR_NAME, "raw need", drawing.FLOOR, (1.5, 2)),
+            (CEILING_NAME, "ceiling", figures.CEILING, (5, 3)),
+            (FLOOR_NAME, "raw need", figures.FLOOR, (1.5, 2)),
         )
-        if len(values := series(sources[0].metrics, f"{metric}{suffix}")[1])
+        if len(values := series(runs[0].metrics, f"{metric}{suffix}")[1])
     ]
 
     def paint(axis: Axes) -> None:
@@ -156,23 +156,23 @@ def _measure(sources: Sequence[Source], metric: str, place: int) -> Figure:
         _finish(axis, lines, (0, 1.08))
 
     bounds = ", ".join(f"{label} {level:.3f}" for level, label, _, _ in reversed(levels))
-    says = f"{measure} of the greedy policy on the {split} needs while it trained ({bounds}). {_course(lines)}"
+    says = f"{measure} of the greedy policy on the {split} needs during training ({bounds}). {_change(lines)}"
     return Figure(
         f"curve-measure-{place}", f"{measure} on {split}", says, draw(f"measure-{place}", paint), *_table(lines)
     )
 
 
-def _outcomes(source: Source) -> Figure | None:
-    shares = {name: series(source.metrics, f"train/outcome/{name}") for name in OUTCOMES}
+def _outcomes(run: RunData) -> Figure | None:
+    shares = {name: series(run.metrics, f"train/outcome/{name}") for name in OUTCOMES}
     shares = {name: thinned(*pair) for name, pair in shares.items() if len(pair[0]) and pair[1].any()}
     if not shares:
         return None
     steps = next(iter(shares.values()))[0]
-    colours = dict(zip(OUTCOMES, (drawing.GOOD, drawing.SERIES[1], drawing.BAD, drawing.FLOOR), strict=True))
+    colours = dict(zip(OUTCOMES, (figures.GOOD, figures.SERIES[1], figures.BAD, figures.FLOOR), strict=True))
     labels = {
         "ok": "found something",
         "no_hits": "matched nothing",
-        "invalid": "no query",
+        "invalid": "not a query",
         "retriever_error": "no answer",
     }
 
@@ -188,7 +188,7 @@ def _outcomes(source: Source) -> Figure | None:
         _finish(axis, list(shares), (0, 1))
 
     last = ", ".join(f"{labels[name]} {values[-1]:.1%}" for name, (_, values) in shares.items())
-    says = f"How completions ended, as shares of each step. In the last step: {last}."
+    says = f"Outcomes of completions, as shares of each step. In the last step: {last}."
     picked = _picked(len(steps))
     rows = [[str(steps[row]), *(f"{values[row]:.1%}" for _, values in shares.values())] for row in picked]
     return Figure(
@@ -196,8 +196,8 @@ def _outcomes(source: Source) -> Figure | None:
     )
 
 
-def _found(sources: Sequence[Source]) -> Figure | None:
-    lines = _lines(sources, "train/outcome/ok")
+def _found(runs: Sequence[RunData]) -> Figure | None:
+    lines = _lines(runs, "train/outcome/ok")
     curve = Curve("train/outcome/ok", "Outcomes", "Share of completions whose query found something.", (0, 1))
     return _curve(curve, lines) if lines else None
 
@@ -215,18 +215,18 @@ def _finish(axis: Axes, lines: Sequence[Any], span: tuple[float, float] | None) 
     axis.yaxis.set_major_locator(MaxNLocator(nbins=5))
     axis.margins(x=0.01)
     if len(lines) > 1:
-        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, handlelength=1.2, labelcolor=drawing.INK)
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, handlelength=1.2, labelcolor=figures.INK)
 
 
-def _course(lines: Sequence[Line]) -> str:
-    told = [f"{line.values[0]:.3g} at first, {line.values[-1]:.3g} in the end" for line in lines]
-    if len(told) == 1:
-        return f"{told[0][0].upper()}{told[0][1:]}."
-    return "; ".join(f"{line.run}: {text}" for line, text in zip(lines, told, strict=True)) + "."
+def _change(lines: Sequence[RunCurve]) -> str:
+    changes = [f"from {line.values[0]:.3g} to {line.values[-1]:.3g}" for line in lines]
+    if len(changes) == 1:
+        return f"{changes[0].capitalize()}."
+    return "; ".join(f"{line.run}: {text}" for line, text in zip(lines, changes, strict=True)) + "."
 
 
-def _table(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
-    """A column a run, some rows at even distances."""
+def _table(lines: Sequence[RunCurve]) -> tuple[list[str], list[list[str]]]:
+    """A column for each run, with some evenly spaced rows."""
     steps = np.unique(np.concatenate([line.steps for line in lines]))
     at = [dict(zip(line.steps.tolist(), line.values.tolist(), strict=True)) for line in lines]
     rows = [

@@ -1,28 +1,38 @@
-"""A report: everything that its page and its Markdown show, put together from run folders."""
+"""A report: everything that it shows, and how it is written, as one HTML file and as Markdown.
+
+Queries are written by a model, and titles by anybody: everything in a template is escaped, but for pictures that this
+package draws itself. The HTML file loads nothing from elsewhere.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from recr1.errors import MissingLibrary
 from recr1.judge.table import Table
-from recr1.report import attached, drawing, figures, tables
+from recr1.report import attached, figures, tables
 from recr1.report.attached import Attached
-from recr1.report.card import Card, card
+from recr1.report.card import Card, Notice, card, notices
 from recr1.report.curves import curves
-from recr1.report.drawing import Figure
-from recr1.report.notices import Notice, notices
-from recr1.report.pool import Group, grouped
-from recr1.report.queries import Changed, changes, sampled
-from recr1.report.slices import check_category, slices
-from recr1.report.source import Source
-from recr1.report.verdict import Verdict, verdict
+from recr1.report.figures import Figure
+from recr1.report.groups import ChangedNeed, Group, Verdict, changes, grouped, verdict
+from recr1.report.run_data import RunData
+from recr1.runs import write_text, writing
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 @dataclass(frozen=True)
-class Part:
-    """What is said of one group of runs."""
+class GroupReport:
+    """The results of one group of runs."""
 
     id: str
     name: str
@@ -34,8 +44,8 @@ class Part:
     rivals: Table | None = None
     slices: Table | None = None
     guards: Table | None = None
-    won: Sequence[Changed] = ()
-    lost: Sequence[Changed] = ()
+    won: Sequence[ChangedNeed] = ()
+    lost: Sequence[ChangedNeed] = ()
     measure: str = ""
     tally: Mapping[str, int] | None = None
     """Needs that the policy won, tied and lost against the raw need."""
@@ -53,7 +63,7 @@ class Page:
     title: str
     made: str
     notices: Sequence[Notice]
-    parts: Sequence[Part]
+    parts: Sequence[GroupReport]
     side_by_side: Table | None
     curves: Sequence[Figure]
     samples: Table | None
@@ -61,36 +71,35 @@ class Page:
     cards: Sequence[Card]
 
 
-def page(sources: Sequence[Source], *, category: str | None = None) -> Page:
+def page(runs: Sequence[RunData], *, category: str | None = None) -> Page:
     """The report of runs; raises `MissingLibrary` without matplotlib.
 
     Args:
-        sources: The runs.
-        category: The field of the catalog to slice by; None takes a usual name where there is one. Raises `UserError`
-            for one that no evaluation kept.
+        runs: The runs.
+        category: The catalog field to slice by; None takes a usual name, if there is one. Raises `UserError` for a
+            field that no evaluation saved.
     """
-    check_category(sources, category)
-    groups = grouped(sources)
-    with drawing.style():
+    tables.check_category(runs, category)
+    groups = grouped(runs)
+    with figures.style():
         return Page(
             title=", ".join(group.name for group in groups),
             made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            notices=notices(sources),
+            notices=notices(runs),
             parts=[_part(group, f"g{place}", category) for place, group in enumerate(groups)],
             side_by_side=tables.side_by_side(groups),
-            curves=curves(sources),
-            samples=_samples(sources),
-            costs=tables.costs(sources),
-            cards=[card(source) for source in sources],
+            curves=curves(runs),
+            samples=tables.samples(runs),
+            costs=tables.costs(runs),
+            cards=[card(run) for run in runs],
         )
 
 
-def _part(group: Group, name: str, category: str | None) -> Part:
-    said = verdict(group)
-    part = Part(
+def _part(group: Group, name: str, category: str | None) -> GroupReport:
+    part = GroupReport(
         name,
         group.name,
-        said,
+        verdict(group),
         compared=attached.compared(group, name),
         swapped=attached.swapped(group),
         rescored=attached.rescored(group),
@@ -99,7 +108,7 @@ def _part(group: Group, name: str, category: str | None) -> Part:
     return _evaluated(part, group, category) if group.splits else part
 
 
-def _evaluated(part: Part, group: Group, category: str | None) -> Part:
+def _evaluated(part: GroupReport, group: Group, category: str | None) -> GroupReport:
     name = part.id
     policies = next(iter(group.splits.values()))
     last = policies[-1]
@@ -112,7 +121,7 @@ def _evaluated(part: Part, group: Group, category: str | None) -> Part:
         moved=figures.moved(last, name),
         results=[tables.results(group, split) for split in group.splits],
         rivals=tables.rivals(policies, measure),
-        slices=slices(last, measure, category),
+        slices=tables.slices(last, measure, category),
         guards=tables.guards(policies),
         won=won,
         lost=lost,
@@ -121,23 +130,62 @@ def _evaluated(part: Part, group: Group, category: str | None) -> Part:
     )
 
 
-def _samples(sources: Sequence[Source]) -> Table | None:
-    """What was written while training, of each run; None where no rollouts were logged."""
-    rows = []
-    for source in sources:
-        for line in sampled(source):
-            text = line.get("query", f"({line.get('invalid')})")
-            rank = line.get("first_relevant")
-            own = [
-                str(line["step"]),
-                str(line["need"]),
-                str(text),
-                f"{line['reward']:.3f}",
-                str(rank) if rank else "none",
-            ]
-            rows.append([source.name, *own] if len(sources) > 1 else own)
-    if not rows:
-        return None
-    header = ["step", "need", "query", "reward", "first relevant"]
-    note = "The completion in the middle of the rewards of its step."
-    return Table("Written while it trained", ["run", *header] if len(sources) > 1 else header, rows, [note])
+def write_report(page: Page, out: Path) -> tuple[Path, Path]:
+    """Write the HTML file and the Markdown beside it; returns both paths. Raises `RunError` if it cannot write."""
+    beside = out.with_suffix(".md")
+    with writing(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(out, html(page))
+        write_text(beside, markdown(page))
+    return out, beside
+
+
+def html(page: Page) -> str:
+    """The page as HTML."""
+    templates = _templates(autoescape=True)
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    return templates.get_template("report.html.jinja").render(page=page, style=style)
+
+
+def markdown(page: Page) -> str:
+    """The page as Markdown, without pictures."""
+    text = _templates(autoescape=False).get_template("report.md.jinja").render(page=page)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _templates(*, autoescape: bool) -> Environment:
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    except ImportError as error:
+        raise MissingLibrary("jinja2", "report", "writing a report") from error
+    templates = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        finalize=None if autoescape else escaped_markdown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters["indented"] = indented
+    templates.filters["sentence"] = sentence
+    return templates
+
+
+def sentence(text: str) -> str:
+    """A clause as a sentence of its own."""
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def indented(text: str) -> str:
+    """A block of code in Markdown, which nothing within can end."""
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def escaped_markdown(value: Any) -> Any:
+    """A text that Markdown shows as it is: one line, without markup, HTML, links or ends of cells."""
+    from markupsafe import Markup
+
+    if isinstance(value, Markup):
+        return value
+    line = " ".join(str(value).split())
+    return re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", line).replace("://", ":\\//")

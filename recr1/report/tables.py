@@ -1,4 +1,4 @@
-"""The tables of a report: what was reached, how the queries behave, what it cost."""
+"""The tables of a report: results, slices, behaviour of the queries, samples, and cost."""
 
 from __future__ import annotations
 
@@ -6,18 +6,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recr1.env import repeated, words
+from recr1.evaluate.slices import SMALLEST, by_length, by_relevant, category_field, largest, parted
 from recr1.judge.difference import difference_cell, mean_cell
-from recr1.judge.stats import LEVEL
+from recr1.judge.stats import LEVEL, bootstrap_interval
 from recr1.judge.table import Table
-from recr1.report.pool import Group, Pooled
-from recr1.report.source import Source
-from recr1.report.verdict import comparisons
+from recr1.report.groups import Group, PooledPolicy, comparisons
+from recr1.report.run_data import EvaluatedPolicy, RunData
 
 RAW = "raw need (floor)"
 NONE = "-"
-"""Stands where there is no number."""
+"""The cell without a number."""
+RANKS = ("first place", "second place or lower", "nothing relevant")
+"""Where the raw need finds the first relevant item, best first."""
+SAMPLED_STEPS = 6
+"""Steps of which a completion is shown."""
+
+Places = NDArray[np.intp]
 
 
 def results(group: Group, split: str) -> Table:
@@ -30,16 +37,16 @@ def results(group: Group, split: str) -> Table:
     pooled = f" Means of {len(group.runs)} runs." if len(group.runs) > 1 else ""
     note = (
         f"Means over {len(last.first.needs)} needs, with {LEVEL:.0%} bootstrap intervals.{pooled} Ceiling: the best "
-        "that the words of the best items find."
+        "query made of words of the best items."
     )
     return Table(f"Results on {split}", ["", *last.first.measures], rows, [note])
 
 
-def _levels(policy: Pooled, system: str) -> list[str]:
+def _levels(policy: PooledPolicy, system: str) -> list[str]:
     return [mean_cell(numbers[system]) for numbers in policy.measures.values()]
 
 
-def rivals(policies: Sequence[Pooled], measure: str) -> Table:
+def rivals(policies: Sequence[PooledPolicy], measure: str) -> Table:
     """The last policy against the raw need and all other policies, with corrected p."""
     last = policies[-1]
     rows = [
@@ -54,8 +61,8 @@ def rivals(policies: Sequence[Pooled], measure: str) -> Table:
     return Table("Paired comparisons", header, rows, [note])
 
 
-def guards(policies: Sequence[Pooled]) -> Table:
-    """How the queries behave: what a policy does that pleases a measure and no shopper."""
+def guards(policies: Sequence[PooledPolicy]) -> Table:
+    """How the queries behave: signs of a policy that serves a measure and no shopper."""
     last = policies[-1].first
     raw = _behaviour([line["text"] for line in last.lines], last.lines)
     rows = [[RAW, *raw, NONE, NONE]]
@@ -65,9 +72,9 @@ def guards(policies: Sequence[Pooled]) -> Table:
         shares = [f"{one.summary[name]:.1%}" for name in ("no_hits", "invalid")]
         rows.append([policy.policy, *_behaviour(queries, one.lines), *shares])
     note = (
-        "words: mean per query, and of the longest. repeated: share of words that stand in the same query already. one "
-        "query for several needs: share of needs whose query another need got as well. The first completion of each "
-        "need is counted, of the first run."
+        "words: mean per query, and of the longest. repeated: share of words that appear earlier in the same query. "
+        "one query for several needs: share of needs whose query another need has too. All are of the first completion "
+        "of each need, in the first run."
     )
     header = ["", "words", "longest", "repeated", "one query for several needs", "found nothing", "invalid"]
     return Table(f"How queries behave on {last.split}", header, rows, [note])
@@ -85,38 +92,38 @@ def _behaviour(queries: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> li
     return [f"{np.mean(lengths):.1f}", str(max(lengths)), f"{again:.1%}", f"{shared:.1%}"]
 
 
-def costs(sources: Sequence[Source]) -> Table:
+def costs(runs: Sequence[RunData]) -> Table:
     """Time and tokens of each run."""
     header = ["run", "steps", "time", "per step", "search", "rewards", "validation", "tokens", "per completion"]
     note = (
-        "per step: the median. search, rewards and validation: shares of the time of the run. tokens: all that the "
-        "trainer has read and written. per completion: mean tokens in the last step."
+        "per step: the median. search, rewards and validation: shares of the run's time. tokens: all that the trainer "
+        "read and generated. per completion: mean tokens in the last step."
     )
-    return Table("Time and tokens", header, [_cost_row(source) for source in sources], [note])
+    return Table("Time and tokens", header, [_cost_row(run) for run in runs], [note])
 
 
-def _cost_row(source: Source) -> list[str]:
-    total = float(source.facts.get("seconds") or (source.metrics[-1]["time"] if source.metrics else 0.0))
-    step = _values(source, "train/time/step")
-    tokens, last = _values(source, "train/num_tokens"), _values(source, "train/completions/tokens")
+def _cost_row(run: RunData) -> list[str]:
+    total = float(run.facts.get("seconds") or (run.metrics[-1]["time"] if run.metrics else 0.0))
+    step = _values(run, "train/time/step")
+    tokens, last = _values(run, "train/num_tokens"), _values(run, "train/completions/tokens")
     parts = ("train/time/search", "train/time/rewards", "time/validation")
     return [
-        source.name,
-        str(source.steps),
+        run.name,
+        str(run.steps),
         duration(total),
         f"{np.median(step):.2f} s" if step else NONE,
-        *(f"{sum(spent) / total:.1%}" if (spent := _values(source, part)) and total else NONE for part in parts),
+        *(f"{sum(spent) / total:.1%}" if (spent := _values(run, part)) and total else NONE for part in parts),
         f"{tokens[-1]:,.0f}" if tokens else NONE,
         f"{last[-1]:.1f}" if last else NONE,
     ]
 
 
-def _values(source: Source, name: str) -> list[float]:
-    return [line[name] for line in source.metrics if line.get(name) is not None]
+def _values(run: RunData, name: str) -> list[float]:
+    return [line[name] for line in run.metrics if line.get(name) is not None]
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Seconds as "4.2 s", "3 min 05 s" or "2 h 07 min"."""
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f} s"
@@ -126,7 +133,7 @@ def duration(seconds: float) -> str:
 
 
 def side_by_side(groups: Sequence[Group]) -> Table | None:
-    """The recipes beside one another, each by its first split; None of a single one."""
+    """The recipes side by side, each on its first split; None for a single one."""
     if len(groups) < 2:
         return None
     return Table(
@@ -155,4 +162,103 @@ def _unlike(groups: Sequence[Group]) -> list[str]:
     differ = [name for name in ("catalog", "retriever") if len({run.facts.get(name) for run in runs}) > 1]
     if not differ:
         return ["All runs searched the same catalog with the same retriever."]
-    return [f"The runs differ in their {' and '.join(differ)}: levels do not compare, gains over the raw need do."]
+    return [f"The runs differ in their {' and '.join(differ)}: compare gains over the raw need, not levels."]
+
+
+def slices(policy: PooledPolicy, measure: str, category: str | None = None) -> Table | None:
+    """The gain over the raw need by length, relevant items, head and tail, category, and what the raw need finds.
+
+    None if there are fewer than two slices.
+
+    Args:
+        policy: The policy.
+        measure: The measure of the gain.
+        category: The catalog field to slice by, of those that the evaluation saved; None takes a usual name.
+    """
+    rows = [_row(policy, measure, label, places) for label, places in _all(policy.first, category)]
+    if len(rows) < 2:
+        return None
+    note = (
+        f"Mean gain in {measure} over the raw need with its {LEVEL:.0%} bootstrap interval; slices are not tested, and "
+        f"those of fewer than {SMALLEST} needs are left out. head and tail: whether the most frequent relevant item of "
+        "the need is above the median in interactions (popularity) or in training needs (training). Needs with a low "
+        "value of the raw need can gain most, also by chance alone."
+    )
+    header = ["slice", "needs", "raw need", "policy", "gain"]
+    return Table(f"Slices of {policy.first.split}: {policy.policy}", header, rows, [note])
+
+
+def check_category(runs: Sequence[RunData], category: str | None) -> None:
+    """Raises `UserError` for a field that no evaluation of the runs saved."""
+    if category is not None:
+        kept = {name for run in runs for one in run.evaluated for name in _fields(one)}
+        category_field(sorted(kept), category, "what the evaluations saved (write them again with recr1 eval)")
+
+
+def _all(evaluated: EvaluatedPolicy, category: str | None) -> Iterator[tuple[str, Places]]:
+    for by, names in _criteria(evaluated, category):
+        for part in parted(by, names):
+            if len(part.rows) < len(names):
+                yield f"{by}: {part.name}", part.rows
+
+
+def _criteria(evaluated: EvaluatedPolicy, category: str | None) -> Iterator[tuple[str, list[str]]]:
+    """Each criterion: its name, and the slice of each need."""
+    lines = evaluated.lines
+    yield by_length([line["text"] for line in lines])
+    if evaluated.relevant:
+        yield by_relevant([evaluated.relevant[need] for need in evaluated.needs])
+    for by in lines[0].get("popularity", {}) if lines else ():
+        yield by, [line["popularity"][by] for line in lines]
+    fields = _fields(evaluated)
+    field = category_field(fields, category if category in fields else None, "the evaluation")
+    if field:
+        yield field, largest([line["fields"][field] for line in lines])
+    if any("floor" in line for line in lines):
+        yield "raw need", [_found(line["floor"]["relevant_ranks"]) if "floor" in line else RANKS[2] for line in lines]
+
+
+def _fields(evaluated: EvaluatedPolicy) -> list[str]:
+    return list(evaluated.lines[0].get("fields", {})) if evaluated.lines else []
+
+
+def _found(ranks: Sequence[int]) -> str:
+    return RANKS[2] if not ranks else RANKS[0] if ranks[0] == 1 else RANKS[1]
+
+
+def _row(policy: PooledPolicy, measure: str, label: str, places: Places) -> list[str]:
+    floor, own = policy.values(measure, "floor")[places], policy.values(measure)[places]
+    gain = bootstrap_interval(own - floor, seed=policy.seed)
+    means = [f"{values.mean():.3f}" for values in (floor, own)]
+    return [label, str(len(places)), *means, mean_cell(gain._asdict(), spec="+.3f")]
+
+
+def samples(runs: Sequence[RunData]) -> Table | None:
+    """Completions of training, of each run; None without logged rollouts."""
+    rows = []
+    for run in runs:
+        for line in _median_rollouts(run):
+            rank = line.get("first_relevant")
+            query = str(line.get("query", f"({line.get('invalid')})"))
+            row = [str(line["step"]), str(line["need"]), query, f"{line['reward']:.3f}", str(rank) if rank else "none"]
+            rows.append([run.name, *row] if len(runs) > 1 else row)
+    if not rows:
+        return None
+    header = ["step", "need", "query", "reward", "first relevant"]
+    note = "The completion with the median reward of its step."
+    return Table("Completions during training", ["run", *header] if len(runs) > 1 else header, rows, [note])
+
+
+def _median_rollouts(run: RunData) -> list[Mapping[str, Any]]:
+    """The rollout with the median reward, at some steps."""
+    by_step: dict[int, list[Mapping[str, Any]]] = {}
+    for line in run.rollouts:
+        if line.get("reward") is not None:
+            by_step.setdefault(int(line["step"]), []).append(line)
+    steps = sorted(by_step)
+    places = np.linspace(0, len(steps) - 1, min(SAMPLED_STEPS, len(steps))).round().astype(int)
+    chosen = []
+    for step in (steps[place] for place in places):
+        ordered = sorted(by_step[step], key=lambda line: float(line["reward"]))
+        chosen.append(ordered[len(ordered) // 2])
+    return chosen

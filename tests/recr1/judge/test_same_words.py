@@ -15,10 +15,10 @@ from recr1.env import open_environment
 from recr1.evaluate import Evaluator, table, write
 from recr1.evaluate import verdict as eval_verdict
 from recr1.recipe import load_recipe
-from recr1.report import read_source
-from recr1.report.pool import grouped
+from recr1.report import read_run
+from recr1.report.groups import grouped
+from recr1.report.groups import verdict as report_verdict
 from recr1.report.tables import results, rivals
-from recr1.report.verdict import verdict as report_verdict
 from recr1.rescore import Rescorer, read_written, sentences
 from recr1.rescore import tables as rescore_tables
 from recr1.runs import Run
@@ -74,7 +74,7 @@ def said(judged):
     written = read_written(judged.run)
     rescorer.prepare(written)
     rescored = [rescorer(one) for one in written]
-    group = grouped([read_source(judged.run.path)])[0]
+    group = grouped([read_run(judged.run.path)])[0]
     pooled = group.splits["test"]
     others = {"rank_bm25": RankBM25(env.task.catalog)}
     swapped, alone = swap(done, others, "bm25"), swap(done[1:], others, "bm25")

@@ -10,10 +10,10 @@ import pytest
 
 from recr1.cli.main import run as recr1
 from recr1.errors import RunError
-from recr1.report import drawing, html, markdown, page, read_source
+from recr1.report import figures, html, markdown, page, read_run
 from recr1.report.attached import compared, rescored, swapped, to_compare
-from recr1.report.notices import notices
-from recr1.report.pool import grouped
+from recr1.report.card import notices
+from recr1.report.groups import grouped
 from tests.recr1.report.runs import make_run
 
 COMPARE, SWAP, RESCORE = "compare/test/compare.json", "eval/test/swap.json", "rescored/bm25/rescore.json"
@@ -27,8 +27,8 @@ class Parts(NamedTuple):
 
 
 def part_of(*paths):
-    group = grouped([read_source(path) for path in paths])[0]
-    with drawing.style():
+    group = grouped([read_run(path) for path in paths])[0]
+    with figures.style():
         return Parts(compared(group, "g0"), swapped(group), rescored(group), to_compare(group))
 
 
@@ -108,7 +108,7 @@ def test_rescored_results_have_before_after_and_change(attached):
 
 
 def test_html_and_markdown_have_a_heading_a_reading_aid_and_the_file_of_each(attached):
-    made = page([read_source(attached)])
+    made = page([read_run(attached)])
     for text in (html(made), markdown(made).replace("\\", "")):
         for part, file in (("Policies compared", COMPARE), ("Other retrievers", SWAP), ("Rescored", RESCORE)):
             assert part in text and file in text
@@ -119,7 +119,7 @@ def test_html_and_markdown_have_a_heading_a_reading_aid_and_the_file_of_each(att
 def test_a_run_without_a_comparison_says_the_command_for_it(copied):
     part = part_of(copied)
     assert part == ([], [], [], f"recr1 compare {copied}")
-    text = html(page([read_source(copied)]))
+    text = html(page([read_run(copied)]))
     assert f"<code>recr1 compare {copied}</code>" in text and 'id="swap"' not in text
 
 
@@ -134,7 +134,7 @@ def test_a_comparison_of_an_earlier_policy_is_out_of_date(run):
     about(run, run, step=8)
     stale = ["it is of the policy of step 8, and the run now keeps that of step 12"]
     assert part_of(run).compared[0].stale == stale
-    made = page([read_source(run)])
+    made = page([read_run(run)])
     assert "<strong>Out of date.</strong> It is of the policy of step 8" in html(made)
     assert "> **Out of date.** It is of the policy of step 8" in markdown(made)
     about(run, run, step=12)
@@ -147,7 +147,7 @@ def test_what_was_made_with_another_setting_is_out_of_date(run):
     part = part_of(run)
     stale = ["it was made with another k than the run's"]
     assert part.compared[0].stale == part.swapped[0].stale == stale
-    said = notices([read_source(run)])
+    said = notices([read_run(run)])
     assert [one.title for one in said] == ["Evaluation out of date"]
     assert said[0].text.startswith("eval/test: it was made with another k") and "recr1 eval" in said[0].text
 
@@ -161,18 +161,18 @@ def test_another_catalog_is_seen_in_results_that_name_nothing_else(run):
     assert part_of(run).compared[0].stale == part_of(run).swapped[0].stale == stale
 
 
-def test_a_comparison_without_this_runs_policy_says_whose_it_holds(run, tmp_path):
+def test_a_comparison_without_this_runs_policy_says_whose_it_has(run, tmp_path):
     other = make_run(tmp_path / "other", seed=1, steps=3, judged=False).path
     about(run, other, step=3)
-    assert part_of(run).compared[0].stale == ["it holds no policy of this run, but of other"]
+    assert part_of(run).compared[0].stale == ["it is not about this run, but about other"]
 
 
-def test_what_was_rescored_before_the_run_went_on_is_out_of_date(run):
+def test_what_was_rescored_before_the_run_resumed_is_out_of_date(run):
     lines = (run / "rollouts.jsonl").read_text().splitlines(keepends=True)
     (run / "rollouts.jsonl").write_text("".join([*lines, lines[-1]]))
     now, then = len(lines) + 1, len(lines)
     one = next(one for one in part_of(run).rescored if one.file == RESCORE)
-    assert one.stale == [f"it is of {then} completions of 'training', and the run holds {now} now"]
+    assert one.stale == [f"it is of {then} completions of 'training', and the run has {now} now"]
 
 
 def test_what_was_rescored_of_another_run_is_out_of_date(run):
@@ -181,12 +181,12 @@ def test_what_was_rescored_of_another_run_is_out_of_date(run):
     assert len(one.stale) == 1 and one.stale[0].startswith("it is of another run (started ")
 
 
-def test_results_of_seeds_stand_apart_and_say_which_seeds_they_are_about(run, tmp_path):
+def test_results_of_seeds_are_separate_and_say_which_seeds_they_are_about(run, tmp_path):
     other = make_run(tmp_path / "other", seed=1).path
     about(run, run, step=12)
     part = part_of(run, other)
     assert [one.run for one in part.compared] == ["lamp-run"] and part.compared[0].stale == []
-    assert part.compared[0].says[1].startswith("This is about lamp-run alone. For all 2 seeds: recr1 compare ")
+    assert part.compared[0].says[1].startswith("This is only about lamp-run. For all 2 seeds: recr1 compare ")
     about(run, run, other, step=12)
     assert len(part_of(run, other).compared[0].says) == 1
 
@@ -197,7 +197,7 @@ def test_a_broken_result_names_its_file(run, file):
     with pytest.raises(RunError, match=rf"{file} is not JSON: .* \(write it again, or remove it\)"):
         part_of(run)
     (run / file).write_text('{"split": "test"}')
-    with pytest.raises(RunError, match=rf"{file} is not as recr1 writes it: KeyError"):
+    with pytest.raises(RunError, match=rf"{file} cannot be read: KeyError"):
         part_of(run)
 
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from recr1.report import page, read_source, write_report
+from recr1.report import page, read_run, write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CONTRAST = """() => {
@@ -38,7 +38,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def written(attached, tmp_path_factory):
-    return write_report(page([read_source(attached)]), tmp_path_factory.mktemp("page") / "report.html")[0]
+    return write_report(page([read_run(attached)]), tmp_path_factory.mktemp("page") / "report.html")[0]
 
 
 @pytest.fixture(params=[("light", 1280), ("dark", 390)], ids=["light-desktop", "dark-telephone"])

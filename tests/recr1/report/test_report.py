@@ -13,10 +13,9 @@ from markdown_it import MarkdownIt
 
 from recr1.cli.main import run as recr1
 from recr1.errors import RunError
-from recr1.report import html, markdown, page, read_source
-from recr1.report.pool import grouped
-from recr1.report.queries import changes, rank_change
-from recr1.report.verdict import verdict
+from recr1.report import html, markdown, page, read_run
+from recr1.report.figures import rank_change
+from recr1.report.groups import changes, grouped, verdict
 from tests.recr1.report.runs import HOSTILE, make_run
 
 
@@ -39,7 +38,7 @@ class Outline(HTMLParser):
 
 @pytest.fixture(scope="module")
 def made(finished):
-    return page([read_source(finished)])
+    return page([read_run(finished)])
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +114,9 @@ def test_where_the_first_relevant_item_moved_counts_every_need_once(made):
 
 def test_what_lost_most_says_what_each_query_found(made):
     worst = made.parts[0].lost[0]
-    assert [one.by for one in worst.tried] == ["raw need", "untrained", "trained"]
-    assert worst.tried[2].query == HOSTILE and worst.change < 0
-    assert worst.tried[0].found and worst.tried[0].found[0]["title"]
+    assert [one.by for one in worst.attempts] == ["raw need", "untrained", "trained"]
+    assert worst.attempts[2].query == HOSTILE and worst.change < 0
+    assert worst.attempts[0].found and worst.attempts[0].found[0]["title"]
 
 
 def test_the_run_card_says_how_to_do_it_again(made, finished, text):
@@ -135,7 +134,7 @@ def test_the_command_writes_both_files_and_says_the_verdict(copied, capsys):
 
 def test_a_run_that_was_not_evaluated_says_the_command_for_it(copied):
     shutil.rmtree(copied / "eval")
-    said = verdict(grouped([read_source(copied)])[0])
+    said = verdict(grouped([read_run(copied)])[0])
     assert "an indication, not a result" in said.sentence
     assert f"recr1 eval {copied} --split test" in said.remarks[0]
 
@@ -145,7 +144,7 @@ def test_a_run_that_only_began_has_a_report(copied):
     for name in ("metrics.jsonl", "rollouts.jsonl"):
         (copied / name).write_text('{"step": 1, "ti')
     edit(copied / "run.json", status="running", seconds=None)
-    made = page([read_source(copied)])
+    made = page([read_run(copied)])
     assert "There is no result yet" in made.parts[0].verdict.sentence
     assert [notice.title for notice in made.notices] == ["Not finished"]
     assert "Nothing was logged yet" in html(made)
@@ -156,7 +155,7 @@ def test_an_accepted_leak_stands_at_the_top(copied):
     leak = "2 of 6 test needs stand in training"
     edit(copied / "run.json", splits={"accepted": [leak]}, status="failed", error="Boom: <b>")
     (copied / "alerts.jsonl").write_text('{"step": 3, "level": "warning", "sign": "kl", "text": "far"}\n')
-    made = page([read_source(copied)])
+    made = page([read_run(copied)])
     assert [(one.level, one.title) for one in made.notices] == [
         ("stop", "Leak accepted"),
         ("stop", "Failed"),
@@ -171,7 +170,7 @@ def test_an_accepted_leak_stands_at_the_top(copied):
 def test_a_validation_is_no_held_out_result(copied):
     for file in (copied / "eval/test").rglob("eval.json"):
         edit(file, split="validation")
-    remarks = verdict(grouped([read_source(copied)])[0]).remarks
+    remarks = verdict(grouped([read_run(copied)])[0]).remarks
     assert any("checkpoint may have been chosen" in remark for remark in remarks)
 
 
@@ -181,28 +180,28 @@ def test_an_evaluation_that_kept_no_ranks_of_the_raw_need_has_none(copied):
         for line in lines:
             del line["floor"], line["found"]
         file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    pooled = grouped([read_source(copied)])[0].splits["test"]
+    pooled = grouped([read_run(copied)])[0].splits["test"]
     assert rank_change(pooled[-1]) is None
     won, _lost = changes(pooled, "nDCG@10")
-    assert {one.found for one in won[0].tried} == {None}
+    assert {one.found for one in won[0].attempts} == {None}
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(RunError, match=r"is not a run folder: it has no run\.json"):
-        read_source(tmp_path)
+        read_run(tmp_path)
 
 
 def test_an_evaluation_whose_files_do_not_go_together_is_refused(copied):
     file = copied / "eval/test/trained/per_need.jsonl"
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:3]))
     with pytest.raises(RunError, match=r"eval\.json and per_need\.jsonl are not of one evaluation"):
-        read_source(copied)
+        read_run(copied)
 
 
 def test_a_broken_line_names_its_file(copied):
     (copied / "metrics.jsonl").write_text('{"step": 1}\n{"stp": 2}\n')
     with pytest.raises(RunError, match=r"metrics\.jsonl:2: no 'step' in this line"):
-        read_source(copied)
+        read_run(copied)
 
 
 def test_a_run_named_twice_is_refused(copied, capsys):
@@ -217,7 +216,7 @@ def test_an_output_that_is_no_html_file_is_refused(copied, capsys):
 
 def test_seeds_are_pooled_and_their_gains_told_apart(finished, tmp_path):
     other = make_run(tmp_path / "other", seed=1, skill=0.5).path
-    made = page([read_source(finished), read_source(other)])
+    made = page([read_run(finished), read_run(other)])
     assert [part.name for part in made.parts] == ["lamp-run and 1 more (seeds 0, 1)"]
     assert "On held-out needs of 'test', 2 runs, trained against " in made.parts[0].verdict.sentence
     means = [json.loads((run / "eval/test/trained/eval.json").read_text()) for run in (finished, other)]
@@ -231,7 +230,7 @@ def test_recipes_stand_side_by_side(finished, tmp_path):
     other = make_run(tmp_path / "other", steps=3, judged=False)
     recipe = (other.path / "recipe.yaml").read_text()
     (other.path / "recipe.yaml").write_text(recipe.replace("k: 10", "k: 20"))
-    made = page([read_source(finished), read_source(other.path)])
+    made = page([read_run(finished), read_run(other.path)])
     assert [row[:2] for row in made.side_by_side.rows] == [["lamp-run", "test"], ["other", "not evaluated"]]
     assert made.side_by_side.notes == ["All runs searched the same catalog with the same retriever."]
     assert html(made)

@@ -9,11 +9,10 @@ import pytest
 
 from recr1.errors import UserError
 from recr1.judge.stats import bootstrap_interval
-from recr1.report.pool import Group, Pooled, grouped
-from recr1.report.queries import rank_change
-from recr1.report.slices import check_category, slices
-from recr1.report.source import Judged, Source
-from recr1.report.verdict import comparisons, verdict
+from recr1.report.figures import rank_change
+from recr1.report.groups import Group, PooledPolicy, comparisons, grouped, verdict
+from recr1.report.run_data import EvaluatedPolicy, RunData
+from recr1.report.tables import check_category, slices
 
 
 def judged(policy, values, floor, *, split="test", ranks=None):
@@ -30,12 +29,12 @@ def judged(policy, values, floor, *, split="test", ranks=None):
         for place, (value, raw) in enumerate(zip(values, floor, strict=True))
     ]
     summary = {"policy": policy, "split": split, "measures": {"nDCG@10": {}}, "settings": {"seed": 0}, "k": 10}
-    return Judged(summary, lines, {})
+    return EvaluatedPolicy(summary, lines, {})
 
 
 def group(*runs, name="run"):
     sources = [
-        Source(Path(f"/{name}{place}"), {}, {"seed": place}, "", [], [], [], run) for place, run in enumerate(runs)
+        RunData(Path(f"/{name}{place}"), {}, {"seed": place}, "", [], [], [], run) for place, run in enumerate(runs)
     ]
     return Group(name, sources)
 
@@ -75,7 +74,7 @@ def test_the_sentence_is_about_the_trained_policy_against_every_other():
 
 def test_p_values_are_corrected_for_the_number_of_comparisons():
     noise = NOISE + 0.007 - NOISE.mean()
-    pair = [Pooled([judged("a", FLOOR, FLOOR)]), Pooled([judged("b", FLOOR + noise, FLOOR)])]
+    pair = [PooledPolicy([judged("a", FLOOR, FLOOR)]), PooledPolicy([judged("b", FLOOR + noise, FLOOR)])]
     two, one = comparisons(pair, "nDCG@10"), comparisons(pair[1:], "nDCG@10")
     assert two["the raw need"].p == pytest.approx(2 * one["the raw need"].p)
 
@@ -102,13 +101,13 @@ def test_what_was_held_out_is_believed_before_the_validation():
 
 def test_runs_are_grouped_by_recipe_but_for_the_seed():
     recipes = [{"seed": 0, "k": 10}, {"seed": 0, "k": 20}, {"seed": 1, "k": 10}]
-    sources = [Source(Path(f"/r{n}"), {}, r, "", [], [], []) for n, r in enumerate(recipes)]
+    sources = [RunData(Path(f"/r{n}"), {}, r, "", [], [], []) for n, r in enumerate(recipes)]
     assert [[run.name for run in one.runs] for one in grouped(sources)] == [["r0", "r2"], ["r1"]]
 
 
 def test_ranks_are_counted_where_they_were_and_where_they_went():
     ranks = [([1], [2]), ([], [1, 4]), ([12], [])]
-    policy = Pooled([judged("trained", [0.5] * 3, [0.5] * 3, ranks=ranks)])
+    policy = PooledPolicy([judged("trained", [0.5] * 3, [0.5] * 3, ranks=ranks)])
     policy.first.summary["k"] = 20
     found = rank_change(policy)
     assert found.labels == ["1", "2-3", "4-10", "11-20", "none"]
@@ -124,7 +123,7 @@ def test_ranks_are_counted_where_they_were_and_where_they_went():
 def test_slices_have_their_own_gains():
     ranks = [([1], [1])] * 10 + [([], [1])] * 20
     values, floor = [1.0] * 30, [0.8] * 10 + [0.0] * 20
-    table = slices(Pooled([judged("trained", values, floor, ranks=ranks)]), "nDCG@10")
+    table = slices(PooledPolicy([judged("trained", values, floor, ranks=ranks)]), "nDCG@10")
     assert table.rows == [
         ["raw need: first place", "10", "0.800", "1.000", "+0.200\n+0.200 to +0.200"],
         ["raw need: nothing relevant", "20", "0.000", "1.000", "+1.000\n+1.000 to +1.000"],
@@ -137,20 +136,20 @@ def test_slices_by_category_and_popularity_are_those_that_the_evaluation_kept():
         brand, kind = ("x" if place % 2 else "y"), ("lamp" if place < 10 else "mug")
         side = "head" if place < 10 else "tail"
         line |= {"popularity": {"popularity": side}, "fields": {"brand": brand, "kind": kind}}
-    rows = {row[0]: [*row[1:4], row[4].split("\n")[0]] for row in slices(Pooled([one]), "nDCG@10").rows}
+    rows = {row[0]: [*row[1:4], row[4].split("\n")[0]] for row in slices(PooledPolicy([one]), "nDCG@10").rows}
     assert rows == {
         "popularity: head": ["10", "0.800", "1.000", "+0.200"],
         "popularity: tail": ["20", "0.000", "1.000", "+1.000"],
         "kind: lamp": ["10", "0.800", "1.000", "+0.200"],
         "kind: mug": ["20", "0.000", "1.000", "+1.000"],
     }
-    named = {row[0] for row in slices(Pooled([one]), "nDCG@10", "brand").rows}
+    named = {row[0] for row in slices(PooledPolicy([one]), "nDCG@10", "brand").rows}
     assert named == {"popularity: head", "popularity: tail", "brand: x", "brand: y"}
 
 
 def test_a_category_that_no_evaluation_kept_is_refused():
     sources = group([judged("trained", FLOOR, FLOOR)]).runs
-    sources[0].judged[0].lines[0]["fields"] = {"kind": "lamp"}
+    sources[0].evaluated[0].lines[0]["fields"] = {"kind": "lamp"}
     check_category(sources, "kind")
     with pytest.raises(
         UserError, match=r"--category: what the evaluations saved .* has no field 'colour'; it has: kind"
@@ -163,7 +162,7 @@ def test_slices_have_their_own_intervals():
     one = judged("trained", values, FLOOR)
     for place, line in enumerate(one.lines):
         line["fields"] = {"kind": "a" if place < 100 else "b"}
-    first, second = (row[4] for row in slices(Pooled([one]), "nDCG@10").rows)
+    first, second = (row[4] for row in slices(PooledPolicy([one]), "nDCG@10").rows)
     own = bootstrap_interval(NOISE[100:], seed=0)
     assert first == "+0.300\n+0.300 to +0.300"
     assert second == f"{own.mean:+.3f}\n{own.low:+.3f} to {own.high:+.3f}"

@@ -1,4 +1,4 @@
-"""What a report is made of: the files of a run folder, read as they are, finished or not."""
+"""The files of a run folder, finished or not, as a report reads them."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from recr1.runs import Run
 from recr1.runs.files import read_lines, read_text
 
 SPLITS = ("test", "validation", "train")
-"""The order in which splits are believed: what chose nothing first."""
+"""Order of preference: first the split that nothing was chosen on."""
 
 
 @dataclass(frozen=True)
-class Judged:
+class EvaluatedPolicy:
     """A policy on the needs of a split: the files that `recr1 eval` wrote."""
 
     summary: Mapping[str, Any]
     """`eval.json`."""
     lines: Sequence[Mapping[str, Any]]
-    """`per_need.jsonl`: a line a need."""
+    """`per_need.jsonl`: a line for each need."""
     relevant: Mapping[str, int]
-    """Need -> number of relevant items; empty where the answer keys are not there."""
+    """Need -> number of relevant items; empty without answer keys."""
     folder: str = ""
-    """Where it was read, below the run folder."""
+    """Its folder, below the run folder."""
 
     @property
     def policy(self) -> str:
-        """What the policy is called."""
+        """The name of the policy."""
         return str(self.summary["policy"])
 
     @property
     def split(self) -> str:
-        """Whose needs they are."""
+        """The split of the needs."""
         return str(self.summary["split"])
 
     @property
@@ -61,18 +61,17 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What another command wrote into the run folder."""
+class SavedResult:
+    """A file that another command wrote into the run folder."""
 
     file: str
-    """Where, below the run folder."""
-    held: Mapping[str, Any]
-    """Its content."""
+    """Its path, below the run folder."""
+    content: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Source:
-    """A run folder, read."""
+class RunData:
+    """The content of a run folder."""
 
     path: Path
     facts: Mapping[str, Any]
@@ -81,17 +80,17 @@ class Source:
     metrics: Sequence[Mapping[str, Any]]
     alerts: Sequence[Mapping[str, Any]]
     rollouts: Sequence[Mapping[str, Any]]
-    judged: Sequence[Judged] = field(default=())
-    compared: Sequence[Kept] = field(default=())
+    evaluated: Sequence[EvaluatedPolicy] = field(default=())
+    compared: Sequence[SavedResult] = field(default=())
     """`compare.json` of `recr1 compare`."""
-    swapped: Sequence[Kept] = field(default=())
+    swapped: Sequence[SavedResult] = field(default=())
     """`swap.json` of `recr1 eval --retrievers`."""
-    rescored: Sequence[Kept] = field(default=())
+    rescored: Sequence[SavedResult] = field(default=())
     """`rescore.json` of `recr1 rescore`."""
 
     @property
     def name(self) -> str:
-        """What the run is called: its folder."""
+        """The name of the run: its folder."""
         return self.path.resolve().name
 
     @property
@@ -99,19 +98,19 @@ class Source:
         """The last step that was logged."""
         return max((int(line["step"]) for line in self.metrics), default=0)
 
-    def of_split(self, split: str) -> list[Judged]:
+    def of_split(self, split: str) -> list[EvaluatedPolicy]:
         """The policies that were evaluated on a split; the trained one last."""
-        found = [one for one in self.judged if one.split == split]
+        found = [one for one in self.evaluated if one.split == split]
         return sorted(found, key=lambda one: (one.policy == "trained", one.policy != "untrained"))
 
 
-def read_source(path: str | Path) -> Source:
-    """Read a run folder; `RunError` for a folder that holds no run, or a file with a broken line in it.
+def read_run(path: str | Path) -> RunData:
+    """Read a run folder; `RunError` for a folder without a run, or a file with a broken line.
 
-    What a run has not written yet is empty.
+    Files that the run has not written yet are empty.
     """
     run = Run.open(path)
-    return Source(
+    return RunData(
         run.path,
         run.facts(),
         run.recipe(),
@@ -119,26 +118,26 @@ def read_source(path: str | Path) -> Source:
         metrics=_lines(run.path / "metrics.jsonl", "step"),
         alerts=_lines(run.path / "alerts.jsonl", "step"),
         rollouts=_lines(run.path / "rollouts.jsonl", "step"),
-        judged=[_judged(file.parent, run.path) for file in sorted((run.path / "eval").rglob("eval.json"))],
-        compared=_kept(run.path, "compare", "compare.json"),
-        swapped=_kept(run.path, "eval", "swap.json"),
-        rescored=_kept(run.path, "rescored", "rescore.json"),
+        evaluated=[_evaluated(file.parent, run.path) for file in sorted((run.path / "eval").rglob("eval.json"))],
+        compared=_saved(run.path, "compare", "compare.json"),
+        swapped=_saved(run.path, "eval", "swap.json"),
+        rescored=_saved(run.path, "rescored", "rescore.json"),
     )
 
 
-def _kept(home: Path, folder: str, name: str) -> list[Kept]:
+def _saved(home: Path, folder: str, name: str) -> list[SavedResult]:
     """Every file of a name below a folder of the run; `RunError` for one that is not JSON."""
-    return [Kept(str(file.relative_to(home)), _mapping(file)) for file in sorted((home / folder).rglob(name))]
+    return [SavedResult(str(file.relative_to(home)), _mapping(file)) for file in sorted((home / folder).rglob(name))]
 
 
 def _mapping(file: Path) -> dict[str, Any]:
     try:
-        held = json.loads(read_text(file))
+        content = json.loads(read_text(file))
     except json.JSONDecodeError as error:
         raise RunError(f"{file} is not JSON: {error} (write it again, or remove it)") from error
-    if not isinstance(held, dict):
-        raise RunError(f"{file} holds no mapping (write it again, or remove it)")
-    return held
+    if not isinstance(content, dict):
+        raise RunError(f"{file} must be a JSON object (write it again, or remove it)")
+    return content
 
 
 def _lines(path: Path, key: str) -> list[dict[str, Any]]:
@@ -147,24 +146,26 @@ def _lines(path: Path, key: str) -> list[dict[str, Any]]:
     lines = read_lines(path)
     for number, line in enumerate(lines, start=1):
         if not isinstance(line, dict) or key not in line:
-            raise RunError(f"{path}:{number}: no '{key}' in this line (was the file changed by hand?)")
+            raise RunError(f"{path}:{number}: no '{key}' in this line (was the file edited?)")
     return lines
 
 
-def _judged(folder: Path, home: Path) -> Judged:
-    """One evaluation; `RunError` where its files do not go together."""
+def _evaluated(folder: Path, home: Path) -> EvaluatedPolicy:
+    """One evaluation; `RunError` if its files do not match."""
     try:
         summary = json.loads(read_text(folder / "eval.json"))
         measures = set(summary["measures"])
         lines = _lines(folder / "per_need.jsonl", "need")
         complete = all(measures <= set(line["measures"]) for line in lines)
-        known = {summary["policy"], summary["split"]} and complete and len(lines) == summary["needs"]
+        matching = {summary["policy"], summary["split"]} and complete and len(lines) == summary["needs"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise RunError(f"{folder} holds no whole evaluation: {error} (write it again with recr1 eval)") from error
-    if not known:
-        raise RunError(f"{folder}: eval.json and per_need.jsonl are not of one evaluation (write it with recr1 eval)")
+        raise RunError(f"{folder} is not a complete evaluation: {error} (write it again with recr1 eval)") from error
+    if not matching:
+        raise RunError(
+            f"{folder}: eval.json and per_need.jsonl are not of one evaluation (write it again with recr1 eval)"
+        )
     relevant = _relevant(folder / "qrels.trec", [line["need"] for line in lines])
-    return Judged(summary, lines, relevant, str(folder.relative_to(home)))
+    return EvaluatedPolicy(summary, lines, relevant, str(folder.relative_to(home)))
 
 
 def _relevant(path: Path, needs: Sequence[str]) -> dict[str, int]:
@@ -175,3 +176,8 @@ def _relevant(path: Path, needs: Sequence[str]) -> dict[str, int]:
         need, _, _, grade = line.split()
         counts[need] += int(grade) > 0
     return {need: counts[escaped(need)] for need in needs}
+
+
+def first_rank(line: Mapping[str, Any]) -> int | None:
+    """The rank of the first relevant item, from a line of `per_need.jsonl`; None without one."""
+    return next(iter(line.get("relevant_ranks", ())), None)

@@ -1,0 +1,254 @@
+"""Runs of one recipe with different seeds, pooled: their policies, the verdict, and the needs that changed most."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from recr1.judge.difference import RAW_NEED, Difference, Tone, paired_test, paired_tests, statement
+from recr1.judge.stats import Doubles, mean_interval
+from recr1.report.run_data import SPLITS, EvaluatedPolicy, RunData, first_rank
+
+MAY_DIFFER = ("seed", "log")
+"""Keys of a recipe in which the runs of a group may differ."""
+SHOWN = 8
+"""Needs that are shown of each kind."""
+
+
+@dataclass(frozen=True)
+class PooledPolicy:
+    """A policy on the needs of a split, in each of a group's runs."""
+
+    runs: Sequence[EvaluatedPolicy]
+
+    @property
+    def first(self) -> EvaluatedPolicy:
+        """The policy of the first run, whose queries are shown."""
+        return self.runs[0]
+
+    @property
+    def policy(self) -> str:
+        """The name of the policy."""
+        return self.first.policy
+
+    @property
+    def seed(self) -> int:
+        """Of intervals and tests."""
+        return int(self.first.summary["settings"]["seed"])
+
+    def by_run(self, measure: str, system: str = "policy") -> Doubles:
+        """(S, N) a measure of each run on each need; of floor and ceiling (1, N), which do not depend on the seed."""
+        values_SN = np.array([run.values(measure, system) for run in self.runs])
+        return values_SN if system == "policy" else values_SN.mean(axis=0, keepdims=True)
+
+    def values(self, measure: str, system: str = "policy") -> Doubles:
+        """(N,) a measure on each need, its mean over the runs."""
+        means: Doubles = self.by_run(measure, system).mean(axis=0)
+        return means
+
+    @cached_property
+    def measures(self) -> dict[str, dict[str, Any]]:
+        """Measure -> floor, policy and ceiling with intervals, and `versus_floor`, as `eval.json` has them."""
+        if len(self.runs) == 1:
+            return dict(self.first.summary["measures"])
+        return {measure: self._measured(measure) for measure in self.first.measures}
+
+    def _measured(self, measure: str) -> dict[str, Any]:
+        systems = {system: self.by_run(measure, system) for system in ("floor", "policy", "ceiling")}
+        test = paired_test(systems["policy"], systems["floor"], seed=self.seed)
+        means = {name: mean_interval(values_SN, seed=self.seed)._asdict() for name, values_SN in systems.items()}
+        return {**means, "versus_floor": test._asdict()}
+
+    def gains(self, measure: str) -> list[float]:
+        """The mean gain over the floor in each run."""
+        return [float((run.values(measure) - run.values(measure, "floor")).mean()) for run in self.runs]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one recipe that differ only in their seeds."""
+
+    name: str
+    runs: Sequence[RunData]
+
+    @cached_property
+    def splits(self) -> dict[str, list[PooledPolicy]]:
+        """Split -> the policies that all runs have evaluated on the same needs; the trained one last."""
+        named = {one.split for run in self.runs for one in run.evaluated}
+        order = [split for split in SPLITS if split in named] + sorted(named - set(SPLITS))
+        pooled = {split: self._pooled(split) for split in order}
+        return {split: policies for split, policies in pooled.items() if policies}
+
+    def _pooled(self, split: str) -> list[PooledPolicy]:
+        by_run = [{one.policy: one for one in run.of_split(split)} for run in self.runs]
+        policies = []
+        for policy in by_run[0]:
+            found_in = [run[policy] for run in by_run if policy in run]
+            complete = len(found_in) == len(by_run)
+            if complete and all(
+                one.needs == found_in[0].needs and one.measures == found_in[0].measures for one in found_in
+            ):
+                policies.append(PooledPolicy(found_in))
+        return policies
+
+
+def grouped(runs: Sequence[RunData]) -> list[Group]:
+    """The runs by recipe, in their order."""
+    by_recipe: dict[str, list[RunData]] = {}
+    for run in runs:
+        by_recipe.setdefault(_recipe_key(run.recipe), []).append(run)
+    return [Group(_name(runs), runs) for runs in by_recipe.values()]
+
+
+def _recipe_key(recipe: Mapping[str, Any]) -> str:
+    return json.dumps(
+        {key: value for key, value in recipe.items() if key not in MAY_DIFFER}, sort_keys=True, default=str
+    )
+
+
+def _name(runs: Sequence[RunData]) -> str:
+    if len(runs) == 1:
+        return runs[0].name
+    seeds = ", ".join(str(run.recipe.get("seed", 0)) for run in runs)
+    return f"{runs[0].name} and {len(runs) - 1} more (seeds {seeds})"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result of a group of runs."""
+
+    tone: Tone
+    sentence: str
+    remarks: Sequence[str] = ()
+    """Each seed, what the numbers rest on, and what to run next."""
+
+
+def verdict(group: Group) -> Verdict:
+    """From held-out needs if there are any, else from the validation during training, else what to run."""
+    if not group.splits:
+        return _unevaluated(group)
+    split, policies = next(iter(group.splits.items()))
+    last, measure = policies[-1], policies[-1].first.measures[0]
+    tests = comparisons(policies, measure)
+    said = "; ".join(statement(last.policy, other, measure, test) for other, test in tests.items())
+    where = f"held-out needs of '{split}'" if split == "test" else f"needs of '{split}'"
+    runs = f", {len(group.runs)} runs" if len(group.runs) > 1 else ""
+    return Verdict(tests[RAW_NEED].tone, f"On {where}{runs}, {said}.", [*_remarks(group, last, measure, split)])
+
+
+def comparisons(policies: Sequence[PooledPolicy], measure: str) -> dict[str, Difference]:
+    """The last policy against the raw need and against each other policy, with corrected p (Holm)."""
+    last = policies[-1]
+    rivals = {RAW_NEED: last.by_run(measure, "floor")}
+    rivals |= {other.policy: other.by_run(measure) for other in policies[:-1] if other.first.needs == last.first.needs}
+    return paired_tests(last.by_run(measure), rivals, seed=last.seed)
+
+
+def _remarks(group: Group, last: PooledPolicy, measure: str, split: str) -> Iterator[str]:
+    if len(group.runs) > 1:
+        gains = last.gains(measure)
+        yield (
+            f"The gain over the raw need is {min(gains):+.3f} to {max(gains):+.3f} over the {len(gains)} runs. "
+            "Intervals and p are over needs and seeds."
+        )
+    if split != "test":
+        chose = "The checkpoint may have been chosen on these needs. " * (split == "validation")
+        yield f"{chose}For held-out needs: recr1 eval {group.runs[0].path} --split test"
+    if _corrected(last, group):
+        yield "p values are corrected for the number of tests (Holm)."
+
+
+def _corrected(last: PooledPolicy, group: Group) -> bool:
+    return any(len(policies) > 1 for policies in group.splits.values() if last in policies)
+
+
+def _unevaluated(group: Group) -> Verdict:
+    run = group.runs[0]
+    todo = [f"Not evaluated yet. For the verdict: recr1 eval {one.path} --split test" for one in group.runs]
+    if len(group.runs) > 1 and all(one.evaluated for one in group.runs):
+        todo = ["The runs were not evaluated with the same policies on the same needs, so they are not pooled."]
+    seen = last_validation(run)
+    if seen is None:
+        return Verdict("open", f"There is no result yet: {run.name} has no evaluation and no validation.", todo)
+    sentence = (
+        f"During training, {seen['measure']} was {seen['value']:.3f} on the {seen['split']} needs after step "
+        f"{seen['step']} (raw need {seen['floor']:.3f}, ceiling {seen['ceiling']:.3f}): an indication, not a result."
+    )
+    return Verdict("open", sentence, todo)
+
+
+def last_validation(run: RunData) -> dict[str, Any] | None:
+    """The last validation of a run: split, measure, step, value, floor and ceiling; None without one."""
+    for line in reversed(run.metrics):
+        for name, value in line.items():
+            parts = name.split("/")
+            bounds = [line.get(f"{name}/{bound}") for bound in ("floor", "ceiling")]
+            if parts[0] == "eval" and len(parts) == 3 and None not in (value, *bounds):
+                _, split, measure = parts
+                whole = {"split": split, "measure": measure, "step": line["step"], "value": value}
+                return whole | dict(zip(("floor", "ceiling"), bounds, strict=True))
+    return None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A query for a need, and what it found."""
+
+    by: str
+    """The policy, or "raw need"."""
+    query: str
+    valid: bool
+    value: float
+    rank: int | None
+    """Of the first relevant item; None without one, or if it is not known."""
+    found: Sequence[Mapping[str, Any]] | None
+    """The first items: `id`, `title`, `relevant`; None if they were not saved."""
+
+
+@dataclass(frozen=True)
+class ChangedNeed:
+    """A need with its queries."""
+
+    need: str
+    id: str
+    change: float
+    """Of the measure, against the raw need."""
+    attempts: Sequence[Attempt]
+
+
+def changes(policies: Sequence[PooledPolicy], measure: str) -> tuple[list[ChangedNeed], list[ChangedNeed]]:
+    """The needs that won most and those that lost most against the raw need in the first run; ties in their order."""
+    last = policies[-1].first
+    change = last.values(measure) - last.values(measure, "floor")
+    order = np.argsort(-change, kind="stable")
+    won = [int(place) for place in order[:SHOWN] if change[place] > 0]
+    lost = [int(place) for place in order[::-1][:SHOWN] if change[place] < 0]
+    return tuple([_changed(policies, measure, place, change[place]) for place in places] for places in (won, lost))  # type: ignore[return-value]
+
+
+def _changed(policies: Sequence[PooledPolicy], measure: str, place: int, change: float) -> ChangedNeed:
+    line = policies[-1].first.lines[place]
+    raw = line.get("floor", {})
+    attempts = [
+        Attempt(
+            "raw need",
+            line["text"],
+            valid=True,
+            value=line["measures"][measure]["floor"],
+            rank=first_rank(raw),
+            found=raw.get("found"),
+        )
+    ]
+    for policy in policies:
+        own = policy.first.lines[place]
+        if own["need"] != line["need"]:
+            continue
+        text = own.get("query", f"({own.get('invalid')})")
+        value = own["measures"][measure]["policy"]
+        attempts.append(Attempt(policy.policy, str(text), "query" in own, value, first_rank(own), own.get("found")))
+    return ChangedNeed(line["text"], line["need"], float(change), attempts)
