@@ -15,7 +15,7 @@ BUILTIN = {
     "copied": "rewards.guards.catalog:CopiedReward",
     "phrases": "rewards.guards.words:PhrasesReward",
     "drift": "rewards.guards.drift:DriftReward",
-    "operators": "rewards.guards.words:OperatorsReward",
+    "operators": "rewards.guards.form:OperatorsReward",
     "log_rank": "rewards.shaping.rank:LogRankReward",
     "rank_tiers": "rewards.shaping.rank:RankTiersReward",
     "annealed": "rewards.measures.reward:AnnealedReward",

@@ -1,4 +1,4 @@
-"""The interface of a reward as tests: inherit `RewardContract`, say how the reward is built and what it pays.
+"""The interface of a reward as tests: inherit `RewardContract`, say how to build the reward and what it pays.
 
     class TestBrevity(RewardContract):
         def build(self) -> Reward:
@@ -7,7 +7,7 @@
         def known(self) -> Cases:
             return [(batch_of(["red tent", None], [[4, 1], [-1, -1]], [{4: 2}, {4: 2}]), [1.0, 0.0])]
 
-pytest collects the class. Only numpy is needed here, so that rewards outside this repository can use it as it is.
+pytest collects the class. Only numpy is needed, so that rewards outside this repository can use it.
 """
 
 from __future__ import annotations
@@ -26,42 +26,42 @@ from rewards.abilities import cutoff_of, needs_raw_hits, retrievers_of
 from rewards.base import Batch, Found, Invalid, Message, Need, Qrels, Reward, Rollout, Search
 
 Cases: TypeAlias = Sequence[tuple[Batch, Sequence[float]]]
-"""Batches with the rewards that they must get."""
+"""Batches, each with its true rewards."""
 
 
 class RewardContract:
     """What every reward must do. Override `build` and `known`."""
 
     invalid_is_worst = True
-    """No Invalid rollout is paid more than a valid one of the same need. A reward for which that is wrong, a bonus for
-    declining to answer for instance, says so by overriding this with False."""
+    """No Invalid rollout is paid more than a valid one of the same need. Override with False for a reward that pays
+    for not answering."""
 
     def build(self) -> Reward:
         """A fresh reward, with the same options each time."""
         raise NotImplementedError(f"{type(self).__name__}.build must return a new reward")
 
     def known(self) -> Cases:
-        """Batches small enough to work their rewards out by hand, with those rewards."""
+        """Batches small enough to compute their rewards by hand, with those rewards."""
         raise NotImplementedError(f"{type(self).__name__}.known must return at least one batch with its true rewards")
 
     def test_known_numbers(self) -> None:
-        """It pays what was worked out by hand."""
+        """It pays what was computed by hand."""
         cases = self.known()
-        assert cases, "known() is empty: a reward without one true number is not tested"
+        assert cases, "known() is empty: a reward needs at least one batch with true numbers"
         for batch, expected_B in cases:
             np.testing.assert_allclose(self.build()(batch), expected_B, rtol=0, atol=1e-6)
 
     def test_one_finite_float32_per_rollout(self) -> None:
-        """(B,) float32 and finite, for any number of rollouts, none included."""
+        """(B,) float32 and finite, for any number of rollouts, 0 included."""
         for size in (0, 1, 2, 33):
             self._check_numbers(self.build()(self._batch(seed=size, size=size)), size)
 
     def test_all_rollouts_invalid(self) -> None:
-        """A batch in which nothing was searched is a batch."""
+        """A batch without a search gets numbers too."""
         self._check_numbers(self.build()(invalidated(self._batch(seed=1))), len(self._batch(seed=1)))
 
     def test_nothing_found(self) -> None:
-        """Queries that match nothing are paid a number as well."""
+        """Queries that match nothing get numbers too."""
         batch = self._batch(seed=2)
         self._check_numbers(self.build()(_with_rows(batch, lambda rows_BK: np.full_like(rows_BK, -1))), len(batch))
 
@@ -75,24 +75,24 @@ class RewardContract:
         assert [dict(q) for q in batch.qrels] == [dict(q) for q in before.qrels], "the reward changed the qrels"
 
     def test_rewards_follow_their_rollouts(self) -> None:
-        """The order of the rollouts in a batch is of no account: processes and shuffles change it."""
+        """The order of the rollouts in a batch does not matter: processes and shuffles change it."""
         batch = self._batch(seed=4)
         backwards_B = np.arange(len(batch))[::-1]
         for order_B in (backwards_B, np.random.default_rng(4).permutation(backwards_B)):
             np.testing.assert_array_equal(self.build()(batch.of(order_B)), self.build()(batch)[order_B])
 
     def test_the_same_batch_gets_the_same_rewards(self) -> None:
-        """From one reward twice, and from another one with the same options."""
+        """From one reward twice, and from another with the same options."""
         reward, batch = self.build(), self._batch(seed=5)
         first_B = reward(batch)
         np.testing.assert_array_equal(reward(batch), first_B)
         np.testing.assert_array_equal(self.build()(self._batch(seed=5)), first_B)
 
     def test_the_name_is_a_stable_text(self) -> None:
-        """Logs, tables and recipes find it by its name."""
+        """Logs, tables and recipes use it."""
         reward = self.build()
         name = reward.name
-        assert isinstance(name, str) and name.strip(), f"name must be a text, not {name!r}"
+        assert isinstance(name, str) and name.strip(), f"name must be a string, got {name!r}"
         reward(self._batch(seed=6))
         assert reward.name == name == self.build().name, "the name must not change"
 
@@ -142,7 +142,7 @@ class RewardContract:
         np.testing.assert_array_equal(without_B, self.build()(batch))
 
     def test_hits_too_shallow_for_the_cutoff_are_refused(self) -> None:
-        """A number from too few items would bear a false name."""
+        """A number from too few items would have a wrong name."""
         cutoff = cutoff_of(self.build())
         if cutoff is not None:
             assert isinstance(cutoff, int) and cutoff >= 1, f"cutoff must be an integer >= 1, got {cutoff!r}"
@@ -156,9 +156,9 @@ class RewardContract:
 
     @staticmethod
     def _check_numbers(rewards_B: Floats, size: int) -> None:
-        assert isinstance(rewards_B, np.ndarray), f"expected an array, not {type(rewards_B).__name__}"
-        assert rewards_B.dtype == np.float32, f"expected float32, not {rewards_B.dtype}"
-        assert rewards_B.shape == (size,), f"expected shape ({size},), not {rewards_B.shape}"
+        assert isinstance(rewards_B, np.ndarray), f"must return an array, got {type(rewards_B).__name__}"
+        assert rewards_B.dtype == np.float32, f"must return float32, got {rewards_B.dtype}"
+        assert rewards_B.shape == (size,), f"must return shape ({size},), got {rewards_B.shape}"
         assert np.isfinite(rewards_B).all(), f"rewards must be finite: {rewards_B}"
 
 
@@ -191,8 +191,8 @@ def batch_of(
 def random_batch(seed: int, size: int = 24, k: int = 10, group: int = 4, elsewhere: Iterable[str] = ()) -> Batch:
     """A batch of `size` rollouts in groups of one need: graded qrels, short and empty rankings, Invalid actions.
 
-    Queries are of words of the catalog and of others, and say some of them again. Items have a title, a
-    price, a category (some have none) and a stock.
+    Queries have words of the catalog and others, some repeated. Items have a title, a price, a category (some have
+    none) and a stock.
     """
     rng = np.random.default_rng(seed)
     catalog = max(60, 2 * k)
@@ -203,7 +203,7 @@ def random_batch(seed: int, size: int = 24, k: int = 10, group: int = 4, elsewhe
     rows_BK = np.stack([_ranking(rng, catalog, k) for _ in range(size)]) if size else np.empty((0, k), np.int32)
     rows_BK[[query is None for query in queries]] = -1
     batch = batch_of(queries, rows_BK, qrels, raw_rows_BK[np.arange(size) // group], _catalog(catalog))
-    # Other retrievers rank the same items in another order, and those that the raw need found as the first one does.
+    # Other retrievers rank the same items in another order; their raw hits are those of the first.
     return replace(batch, elsewhere={name: Found(_hits(_turned(rows_BK)), batch.raw_hits) for name in elsewhere})
 
 
@@ -217,8 +217,8 @@ def _turned(rows_BK: Rows) -> Rows:
 
 
 def _words(first: int, count: int) -> str:
-    said = ("tent", "red", "lamp", "what", "zelt", "wants", "light", "shopper")
-    return " ".join(said[(first + place * place) % len(said)] for place in range(count))
+    words = ("tent", "red", "lamp", "what", "zelt", "wants", "light", "shopper")
+    return " ".join(words[(first + place * place) % len(words)] for place in range(count))
 
 
 def _catalog(items: int) -> Catalog:
@@ -235,7 +235,7 @@ def _catalog(items: int) -> Catalog:
 
 
 def invalidated(batch: Batch) -> Batch:
-    """The same needs, had the policy written nothing that could be read."""
+    """The same needs, as if the policy had written nothing that can be read."""
     rollouts = tuple(replace(rollout, action=Invalid("no query")) for rollout in batch.rollouts)
     return replace(_with_rows(batch, lambda rows_BK: np.full_like(rows_BK, -1)), rollouts=rollouts)
 

@@ -1,15 +1,17 @@
-"""Pay for what is seen at once: the best grade in the first places. A reward in a file of your own."""
+"""A reward in a file of your own: the best grade in the first places."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from retrievers import Floats
+from retrievers.options import PositiveInt, checked
 from rewards import Batch
 from rewards.abilities import check_cutoff
 from rewards.testing import Cases, RewardContract, batch_of
 
 
+@checked
 class BestGrade:
     """The best grade among the first `places` items, as a share of the best grade that the need has: from 0 to 1.
 
@@ -17,9 +19,7 @@ class BestGrade:
         places: How many items a shopper looks at.
     """
 
-    def __init__(self, *, places: int = 3) -> None:
-        if places < 1:
-            raise ValueError(f"places: must be at least 1, got {places}")
+    def __init__(self, *, places: PositiveInt = 3) -> None:
         self.name = f"best_grade@{places}"
         self.cutoff = places  # a recipe with a smaller k is refused
 

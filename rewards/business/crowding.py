@@ -1,31 +1,31 @@
-"""A pay for not finding the same items whatever was asked for: best sellers please many, and a policy learns that."""
+"""A reward for not finding the same items for every need, as a policy does that learned to search for best sellers."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from retrievers.base import Floats
+from retrievers.options import PositiveInt, checked
 from rewards.abilities import check_cutoff
 from rewards.base import Batch
 
 
+@checked
 class CrowdingReward:
-    """Minus the share of the batch's other needs for which the items that were found are found as well.
+    """Minus the share of the batch's other needs for which the found items are found too.
 
     The mean over the items in the first places of (other needs for which some rollout has the item in its first places
-    / other needs): 0 where no other need gets any of them, -1 where all of them get all. It needs no field that says
-    how popular an item is, and it leaves alone what is popular for the one need that asked for it.
+    / other needs): 0 where no other need gets any of them, -1 where all get all of them. It needs no field that says
+    how popular an item is, and does not punish an item that only one need finds.
 
-    Other needs are those of the same batch of one process; alone in it, a need has none, and pays 0. A rollout that
-    found nothing, Invalid or not, pays -1, the least. The name is "crowding@10".
+    Other needs are those of the same batch of one process; the only need of a batch has none, and pays 0. A rollout
+    that found nothing, Invalid or not, pays -1, the least. The name is "crowding@10".
 
     Args:
-        cutoff: How many places are looked at. Raises `ValueError` below 1.
+        cutoff: How many hits are read.
     """
 
-    def __init__(self, *, cutoff: int = 10) -> None:
-        if cutoff < 1:
-            raise ValueError(f"cutoff: must be at least 1, got {cutoff}")
+    def __init__(self, *, cutoff: PositiveInt = 10) -> None:
         self.cutoff = cutoff
         self.name = f"crowding@{cutoff}"
 
@@ -38,7 +38,7 @@ class CrowdingReward:
         rows_BK = batch.hits.rows_QK[:, : self.cutoff].astype(np.int64)
         there_BK = rows_BK >= 0
         found_B = np.count_nonzero(there_BK, axis=1)
-        # Each item once a need, whichever of its rollouts found it; then how many needs that makes for an item.
+        # Each item once per need, whichever of its rollouts found it; then how many needs found an item.
         pairs = np.unique((rows_BK * max(1, len(numbered)) + need_B[:, None])[there_BK])
         needs_N = np.bincount(pairs // max(1, len(numbered)))
         shared_BK = np.zeros(rows_BK.shape)

@@ -1,68 +1,67 @@
-"""What a ranking is worth to the shop: relevant items, weighed by price, margin or the like, while stocks last."""
+"""What a ranking is worth to the shop: relevant items in stock, weighted by price, margin or the like."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from typing import Annotated
 
 import numpy as np
+from annotated_types import MinLen
 from numpy.typing import NDArray
 
 from retrievers.base import Catalog, Floats
+from retrievers.options import NonNegativeFloat, PositiveInt, checked
 from rewards.abilities import check_cutoff
 from rewards.base import Batch, Doubles, Qrels
 from rewards.fields import mean_above_zero, numbers
 
 
+@checked
 class WorthReward:
-    """The discounted worth of the relevant items in the first places, as a share of the best that the need allows.
+    """The discounted worth of the relevant items in the first places, as a share of that of the best ranking.
 
     nDCG (Jarvelin and Kekalainen, TOIS 2002) with the gains of a shop, from 0 to 1:
 
         gain(item) = stock(item) * max(grade, 0) * max(0, relevance + sum over fields f of weight_f * value_f / mean_f)
         worth = sum over places i <= cutoff of gain(i) / log2(i + 1), divided by the same sum for the best ranking
 
-    `value_f` is what the catalog's field says, and `mean_f` the mean of its values above 0, so that weights do not
-    depend on the currency: with a weight of 0.5, an item of the usual margin is worth 1.5 and one of twice that 2.0.
-    An item without a value has 0 of it, and a negative one, a loss, lowers the worth to no less than 0. `stock(item)`
-    is 1 where its field is above 0 (or true) and 0 where it is not, or empty. What is not relevant is worth nothing,
-    whatever it costs: a policy cannot sell dear things to those who did not ask for them.
+    `value_f` is the catalog's field, and `mean_f` the mean of its values above 0, so that weights do not depend on the
+    currency: with a weight of 0.5, an item of mean margin is worth 1.5 and one of twice that 2.0. An item without a
+    value counts as 0, and a negative value, a loss, lowers the worth to no less than 0. `stock(item)` is 1 where its
+    field is above 0 (or true), else 0. What is not relevant is worth nothing, so a policy gains nothing by finding
+    expensive items that were not asked for.
 
-    A need of which nothing relevant is in stock pays 0, and so does an Invalid rollout. The name holds everything:
+    A need without a relevant item in stock pays 0, and so does an Invalid rollout. The name holds everything:
     "worth(margin=0.5,stock=in_stock)@10".
 
     Args:
         fields: Numeric fields of the catalog with the weight of each, {margin: 0.5, price: 0.2}.
-        cutoff: How many places are looked at.
-        stock: The field that says how many are in stock; None where everything is.
+        cutoff: How many hits are read.
+        stock: The field that says how many are in stock; None if everything is.
         relevance: The weight of the grade alone.
 
     Raises:
-        ValueError: For a weight that is negative or not finite, nothing that weighs anything, a stock without a name,
-            or a cutoff below 1.
+        ValueError: If all weights are 0.
     """
 
     def __init__(
-        self, *, fields: dict[str, float], cutoff: int = 10, stock: str | None = None, relevance: float = 1.0
+        self,
+        *,
+        fields: dict[str, NonNegativeFloat],
+        cutoff: PositiveInt = 10,
+        stock: Annotated[str, MinLen(1)] | None = None,
+        relevance: NonNegativeFloat = 1.0,
     ) -> None:
-        if cutoff < 1:
-            raise ValueError(f"cutoff: must be at least 1, got {cutoff}")
-        if stock == "":
-            raise ValueError("stock: is empty; name a field of the catalog, or leave it out if all is in stock")
-        for name, weight in {**fields, "relevance": relevance}.items():
-            if not (weight >= 0 and math.isfinite(weight)):
-                option = "relevance" if name == "relevance" else "fields"
-                raise ValueError(f"{option}: the weight of {name} must be 0 or more and finite, got {weight}")
         if not (any(fields.values()) or relevance):
-            raise ValueError("fields: nothing weighs anything: give a field or relevance a weight above 0")
+            raise ValueError("fields: all weights are 0: give a field or relevance a weight above 0")
         self.fields, self.cutoff, self.stock, self.relevance = dict(fields), cutoff, stock, relevance
-        said = [f"{name}={weight:g}" for name, weight in fields.items()]
-        said += [f"stock={stock}"] if stock else []
-        said += [f"relevance={relevance:g}"] if relevance != 1 else []
-        self.name = f"worth({','.join(said)})@{cutoff}"
+        settings = [f"{name}={weight:g}" for name, weight in fields.items()]
+        settings += [f"stock={stock}"] if stock else []
+        settings += [f"relevance={relevance:g}"] if relevance != 1 else []
+        self.name = f"worth({','.join(settings)})@{cutoff}"
 
     def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
-        """Raises `ValueError` where the catalog lacks a field, or one holds no numbers, or none above 0."""
+        """Raises `ValueError` where the catalog lacks a field, or one does not hold numbers, or none above 0."""
         self._worth(catalog, np.arange(min(1, len(catalog))))
 
     def __call__(self, batch: Batch) -> Floats:
@@ -84,7 +83,7 @@ class WorthReward:
         return np.asarray(np.minimum(paid_B, 1.0), np.float32)
 
     def _worth(self, catalog: Catalog | None, rows: NDArray[np.integer]) -> Doubles:
-        """What items are worth before their grade; that of row -1 is of no account, for it has no grade."""
+        """What items are worth before their grade counts; that of row -1 does not matter, it has no grade."""
         worth = np.full(rows.shape, self.relevance)
         for field, weight in self.fields.items():
             values = np.nan_to_num(numbers(catalog, field, self.name)[rows], nan=0.0)

@@ -10,6 +10,7 @@ import numpy as np
 
 from retrievers.analyzer import Analyzer
 from retrievers.base import Catalog, Floats, Rows
+from retrievers.options import PositiveInt, checked
 from retrievers.vocabulary import vocabulary
 from rewards.base import Batch, Invalid, Qrels
 from rewards.guards.words import says, text_of, words_of
@@ -18,6 +19,7 @@ FIRST = 10
 """Hits whose titles are searched for: a query that copies a title finds that item among the first."""
 
 
+@checked
 class UnmatchedReward:
     """Minus the share of a query's words that no item of the catalog holds, in its text or in a field.
 
@@ -32,9 +34,6 @@ class UnmatchedReward:
     """
 
     def __init__(self, *, stemmer: str | None = None) -> None:
-        problems = self.check_options({"stemmer": stemmer})
-        if problems:
-            raise ValueError(problems[0])
         self.stemmer = stemmer
         self.name = f"unmatched({stemmer})" if stemmer else "unmatched"
 
@@ -59,6 +58,7 @@ def unknown_words(text: str, catalog: Catalog, stemmer: str | None = None) -> tu
     return sum(stem(word) not in known for word in words), len(words)
 
 
+@checked
 class CopiedReward:
     """-1 for a query that holds the id of an item, or the whole title of one of the first ten hits; else 0.
 
@@ -71,15 +71,11 @@ class CopiedReward:
         field: The field with the titles; None takes "title" if the catalog has it, else the items' texts.
         title_words: Titles of fewer words are ignored: a shopper may mean them.
         id_characters: Ids of fewer characters are ignored: 2024 may be a year.
-
-    Raises:
-        ValueError: For a number below 1.
     """
 
-    def __init__(self, *, field: str | None = None, title_words: int = 4, id_characters: int = 6) -> None:
-        for option, value in {"title_words": title_words, "id_characters": id_characters}.items():
-            if value < 1:
-                raise ValueError(f"{option}: must be at least 1, got {value}")
+    def __init__(
+        self, *, field: str | None = None, title_words: PositiveInt = 4, id_characters: PositiveInt = 6
+    ) -> None:
         self.field, self.title_words, self.id_characters = field, title_words, id_characters
         usual = (("field", field, None), ("title_words", title_words, 4), ("id_characters", id_characters, 6))
         others = ",".join(f"{name}={value}" for name, value, plain in usual if value != plain)

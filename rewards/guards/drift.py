@@ -1,8 +1,7 @@
-"""A pay for queries that stay near the words that the shopper came with."""
+"""A reward for queries that stay near the shopper's own words."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -12,30 +11,27 @@ import numpy as np
 from retrievers import PARTS
 from retrievers.base import Floats
 from retrievers.dense.encoders import Encoder
+from retrievers.options import PositiveShare, checked
 from rewards.base import Batch, Invalid
 from rewards.guards.words import text_of
 
 
+@checked
 class DriftReward:
-    """0 for a query whose vector has a cosine of at least `at_least` with that of the need's text, then less.
+    """0 for a query whose vector has a cosine of at least `at_least` with that of the need's text, else less.
 
-    Below it falls in a line, to -1 at a cosine of 0 or less. An Invalid rollout earns -1, the least; a query that is no
-    text 0. Where the catalog's words are not the shoppers' words, an encoder of words (`hashing`, the usual one) sees
-    drift in what the policy is to learn: take one of meanings there, or leave this guard out.
+    It falls linearly to -1 at a cosine of 0 or less. An Invalid rollout earns -1, the least; a query that is not text
+    0. Where the catalog's words differ from the shoppers' words, an encoder of words (`hashing`, the default) punishes
+    what the policy must learn: use an encoder of meanings there, or leave this guard out.
 
-    The name is "drift(0.2)", with the encoder in it where it is not the usual one.
+    The name is "drift(0.2)", with the encoder if it is not the default.
 
     Args:
         encoder: What makes the vectors, as a recipe writes it: `{type: sentence_transformers, model: ...}`.
-        at_least: The cosine from which on nothing is lost.
-
-    Raises:
-        ValueError: For a cosine that is not above 0 and at most 1.
+        at_least: The cosine from which nothing is lost.
     """
 
-    def __init__(self, *, encoder: dict[str, Any] | None = None, at_least: float = 0.2) -> None:
-        if not (0 < at_least <= 1 and math.isfinite(at_least)):
-            raise ValueError(f"at_least: must be a cosine above 0 and at most 1, got {at_least}")
+    def __init__(self, *, encoder: dict[str, Any] | None = None, at_least: PositiveShare = 0.2) -> None:
         self.at_least = at_least
         self._spec: Mapping[str, Any] = encoder or {"type": "hashing"}
         options = [f"{name}={value}" for name, value in self._spec.items() if name != "type"]
@@ -49,7 +45,7 @@ class DriftReward:
         return encoder
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the model: another process loads its own."""
+        """Without the encoder: another process builds its own."""
         return {name: value for name, value in vars(self).items() if name != "_encoder"}
 
     def __call__(self, batch: Batch) -> Floats:
@@ -58,7 +54,7 @@ class DriftReward:
         said = {row: text for row, rollout in enumerate(batch.rollouts) if (text := text_of(rollout)) is not None}
         if not said:
             return rewards_B
-        # Each text once, in an order of its own: a model's last bits may depend on what it reads together.
+        # Each text once, sorted: the last bits of a model's vectors may depend on the order of its input.
         texts = sorted({*said.values(), *(batch.rollouts[row].need.text for row in said)})
         place = {text: number for number, text in enumerate(texts)}
         vectors_TD = self._encoder.encode_queries(texts).astype(np.float64)

@@ -1,22 +1,26 @@
-"""Rewards for the form of an answer: that it can be read, and that its query is not too long."""
+"""Rewards for the form of an answer: that it can be read, and that its query is short and has few operators."""
 
 from __future__ import annotations
 
-import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sized
+from typing import ClassVar
 
 import numpy as np
 
 from retrievers.base import Floats, Query
+from retrievers.options import NonNegativeInt, PositiveFloat, PositiveInt, checked
 from rewards.base import Action, Batch, Invalid, Rollout, Search
+from rewards.guards.words import operators_in
 
 
+@checked
 class FormatReward:
     """`valid` for a completion that the format can read, `invalid` for one that it cannot.
 
     The name is "format", with the numbers that are not the defaults.
-    Raises `ValueError` where a number is not finite, or where an unreadable completion is paid more.
+    Raises `ValueError` where an unreadable completion is paid more.
 
     Args:
         valid: The reward of a rollout whose action is not Invalid.
@@ -24,9 +28,6 @@ class FormatReward:
     """
 
     def __init__(self, *, valid: float = 1.0, invalid: float = 0.0) -> None:
-        for option, value in {"valid": valid, "invalid": invalid}.items():
-            if not math.isfinite(value):
-                raise ValueError(f"{option}: must be finite, got {value}")
         if invalid > valid:
             raise ValueError(f"invalid: must not be above valid ({valid}), got {invalid}: swap them, or lower it")
         paid = [f"{n}={v}" for n, v, usual in (("valid", valid, 1.0), ("invalid", invalid, 0.0)) if v != usual]
@@ -39,31 +40,20 @@ class FormatReward:
         return np.where(valid_B, self.valid, self.invalid).astype(np.float32)
 
 
-class LengthReward:
-    """0 up to `budget` words, then `slope` less for each further word, and never below -`cap`.
+class BudgetReward(ABC):
+    """0 up to `budget` of something that a subclass counts, then `slope` less for each further one, at least -`cap`.
 
-    Without it, a policy learns to fill its query up to the token limit. An Invalid rollout earns -`cap`, the least that
-    any query can, so that no sum of such rewards with positive weights makes giving up the better choice. (If it earned
-    0, a policy with a query over the budget would gain by writing nonsense.)
-
-    The name is "length(6)", with the slope and the cap where they are not the defaults.
-    Raises `ValueError` for a budget below 1, or a slope or cap that is not above 0 and finite.
-
-    Args:
-        budget: Words without a cost; items, for a query that is a history of items.
-        slope: Reward lost for each word over the budget.
-        cap: The most that a rollout can lose.
+    An Invalid rollout earns -`cap`, the least that any query can, so that no sum of such rewards with positive weights
+    makes giving up the better choice. (If it earned 0, a policy with a query over the budget would gain by writing
+    nonsense.)
     """
 
-    def __init__(self, *, budget: int = 6, slope: float = 0.1, cap: float = 1.0) -> None:
-        if budget < 1:
-            raise ValueError(f"budget: must be at least 1 word, or no query has room, got {budget}")
-        for option, value in {"slope": slope, "cap": cap}.items():
-            if not (value > 0 and math.isfinite(value)):
-                raise ValueError(f"{option}: must be above 0 and finite, got {value}")
+    symbol: ClassVar[str]
+
+    def __init__(self, budget: int, slope: float, cap: float) -> None:
         self.budget, self.slope, self.cap = budget, slope, cap
         others = [f",{n}={v}" for n, v, usual in (("slope", slope, 0.1), ("cap", cap, 1.0)) if v != usual]
-        self.name = f"length({budget}{''.join(others)})"
+        self.name = f"{self.symbol}({budget}{''.join(others)})"
 
     def __call__(self, batch: Batch) -> Floats:
         """(B,) from -cap to 0."""
@@ -72,10 +62,59 @@ class LengthReward:
     def _pay(self, action: Action) -> float:
         if not isinstance(action, Search):
             return -self.cap
-        over = max(0, query_length(action.query) - self.budget)
-        return -min(self.cap, self.slope * over)
+        return -min(self.cap, self.slope * max(0, self._count(action.query) - self.budget))
+
+    @abstractmethod
+    def _count(self, query: Query) -> int: ...
 
 
+@checked
+class LengthReward(BudgetReward):
+    """0 up to `budget` words, then `slope` less for each further word, and never below -`cap`.
+
+    Without it, a policy learns to fill its query up to the token limit. An Invalid rollout earns -`cap`, the least.
+    The name is "length(6)", with the slope and the cap where they are not the defaults.
+
+    Args:
+        budget: Words without a cost; items, for a query that is a history of items.
+        slope: Reward lost for each word over the budget.
+        cap: The most that a rollout can lose.
+    """
+
+    symbol = "length"
+
+    def __init__(self, *, budget: PositiveInt = 6, slope: PositiveFloat = 0.1, cap: PositiveFloat = 1.0) -> None:
+        super().__init__(budget, slope, cap)
+
+    def _count(self, query: Query) -> int:
+        return query_length(query)
+
+
+@checked
+class OperatorsReward(BudgetReward):
+    """0 up to `budget` operators in a query, then `slope` less for each further one, and never below -`cap`.
+
+    For engines that read AND, quotes and brackets, where a policy may learn to write little else. `operators_in` says
+    what counts as one: the signs of Lucene's query syntax, whatever the engine understands. An Invalid rollout earns
+    -`cap`, the least; a query that is not text 0. The name is "operators(2)", with the slope and the cap where they are
+    not the defaults.
+
+    Args:
+        budget: Operators without a cost.
+        slope: Reward lost for each one over the budget.
+        cap: The most that a rollout can lose.
+    """
+
+    symbol = "operators"
+
+    def __init__(self, *, budget: NonNegativeInt = 2, slope: PositiveFloat = 0.1, cap: PositiveFloat = 1.0) -> None:
+        super().__init__(budget, slope, cap)
+
+    def _count(self, query: Query) -> int:
+        return operators_in(query) if isinstance(query, str) else 0
+
+
+@checked
 class GroupLengthReward:
     """0.5 for the shortest query of a need in the batch, -0.5 for its longest, linear between them.
 
@@ -89,16 +128,11 @@ class GroupLengthReward:
 
     Args:
         free: Shorter queries count as this many words: below it, shorter is not better.
-
-    Raises:
-        ValueError: For a number below 1.
     """
 
     needs_groups = True
 
-    def __init__(self, *, free: int = 1) -> None:
-        if free < 1:
-            raise ValueError(f"free: must be at least 1 word, got {free}")
+    def __init__(self, *, free: PositiveInt = 1) -> None:
         self.free = free
         self.name = "group_length" if free == 1 else f"group_length(free={free})"
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
+from annotated_types import MinLen
 
 from retrievers.analyzer import Analyzer
 from retrievers.base import Floats
+from retrievers.options import PositiveInt, checked
 from rewards.base import Batch, Invalid, Rollout, Search
 
 _ANALYZER = Analyzer()
@@ -54,6 +56,7 @@ def operators_in(text: str) -> int:
     return len(_SIGNS.findall(text)) + (text.count('"') + 1) // 2
 
 
+@checked
 class RepetitionReward:
     """Minus the share of a query's words that appeared in it before: -2/3 for "red red red".
 
@@ -63,14 +66,9 @@ class RepetitionReward:
 
     Args:
         run: How many consecutive words are compared.
-
-    Raises:
-        ValueError: For a run below 1.
     """
 
-    def __init__(self, *, run: int = 1) -> None:
-        if run < 1:
-            raise ValueError(f"run: must be at least 1 word, got {run}")
+    def __init__(self, *, run: PositiveInt = 1) -> None:
         self.run = run
         self.name = "repetition" if run == 1 else f"repetition({run})"
 
@@ -85,6 +83,7 @@ class RepetitionReward:
         return -repeated / max(runs, 1)
 
 
+@checked
 class PhrasesReward:
     """-1 for a query that holds one of the phrases, else 0.
 
@@ -95,12 +94,10 @@ class PhrasesReward:
         phrases: What queries must not hold.
 
     Raises:
-        ValueError: For an empty list, and a phrase without a word.
+        ValueError: For a phrase without a word.
     """
 
-    def __init__(self, *, phrases: list[str]) -> None:
-        if not phrases:
-            raise ValueError("phrases: must hold at least one phrase that queries must not contain, got []")
+    def __init__(self, *, phrases: Annotated[list[str], MinLen(1)]) -> None:
         for phrase in phrases:
             if not words_of(phrase):
                 raise ValueError(f"phrases: {phrase!r} has no word, and only words are searched for")
@@ -114,42 +111,3 @@ class PhrasesReward:
     def _unwanted(self, rollout: Rollout) -> bool:
         words = words_of(text_of(rollout) or "")
         return isinstance(rollout.action, Invalid) or any(says(words, phrase) for phrase in self._phrases)
-
-
-class OperatorsReward:
-    """0 up to `budget` operators in a query, then `slope` less for each further one, and never below -`cap`.
-
-    For engines that read AND, quotes and brackets, where a policy may learn to write little else. `operators_in` says
-    what counts as one: the signs of Lucene's query syntax, whatever the engine understands. An Invalid rollout earns
-    -`cap`, the least; a query that is not text 0.
-
-    The name is "operators(2)", with the slope and the cap where they are not the defaults.
-
-    Args:
-        budget: Operators without a cost.
-        slope: Reward lost for each one over the budget.
-        cap: The most that a rollout can lose.
-
-    Raises:
-        ValueError: For a budget below 0, or a slope or cap that is not above 0 and finite.
-    """
-
-    def __init__(self, *, budget: int = 2, slope: float = 0.1, cap: float = 1.0) -> None:
-        if budget < 0:
-            raise ValueError(f"budget: must be 0 or more operators, got {budget}")
-        for option, value in {"slope": slope, "cap": cap}.items():
-            if not (value > 0 and math.isfinite(value)):
-                raise ValueError(f"{option}: must be above 0 and finite, got {value}")
-        self.budget, self.slope, self.cap = budget, slope, cap
-        others = [f",{n}={v}" for n, v, usual in (("slope", slope, 0.1), ("cap", cap, 1.0)) if v != usual]
-        self.name = f"operators({budget}{''.join(others)})"
-
-    def __call__(self, batch: Batch) -> Floats:
-        """(B,) from -cap to 0."""
-        return np.fromiter((self._pay(rollout) for rollout in batch.rollouts), np.float32, len(batch))
-
-    def _pay(self, rollout: Rollout) -> float:
-        if isinstance(rollout.action, Invalid):
-            return -self.cap
-        over = max(0, operators_in(text_of(rollout) or "") - self.budget)
-        return -min(self.cap, self.slope * over)

@@ -9,6 +9,7 @@ from zlib import crc32
 import numpy as np
 
 from retrievers.base import Catalog, Floats
+from retrievers.options import PositiveInt, checked
 from rewards.base import Batch, Qrels
 from rewards.measures import measure_option
 
@@ -60,6 +61,7 @@ class GainReward(MeasureReward):
         return gains_B
 
 
+@checked
 class AnnealedReward(MeasureReward):
     """The measure, with a cutoff that falls from `start` to its own over the first `steps` training steps.
 
@@ -75,15 +77,13 @@ class AnnealedReward(MeasureReward):
         steps: Training steps until the measure's own cutoff.
 
     Raises:
-        ValueError: For an unknown measure, a start that is not deeper than it, or less than 1 step.
+        ValueError: For an unknown measure, or a start that is not deeper than its cutoff.
     """
 
-    def __init__(self, *, measure: str, start: int = 100, steps: int = 50) -> None:
+    def __init__(self, *, measure: str, start: PositiveInt = 100, steps: PositiveInt = 50) -> None:
         super().__init__(measure=measure)
         if start <= self._measure.cutoff:
             raise ValueError(f"start: must be deeper than the {self._measure.cutoff} of {measure}, got {start}")
-        if steps < 1:
-            raise ValueError(f"steps: must be at least 1, got {steps}")
         self.cutoff, self._steps = start, steps
         self.name = f"annealed({self._measure.name},start={start},steps={steps})"
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Annotated
 
 import numpy as np
+from annotated_types import MinLen
 from numpy.typing import NDArray
 
 from retrievers.base import Floats
+from retrievers.options import NonNegativeFloat, PositiveInt, checked
 from rewards.abilities import check_cutoff
 from rewards.base import Batch
 
 
+@checked
 class LogRankReward:
     """1 where the first relevant item is at place 1, less by the logarithm of its place, 0 where there is none.
 
@@ -22,15 +26,9 @@ class LogRankReward:
     Args:
         cutoff: How many hits are read.
         rel: The lowest grade that is relevant.
-
-    Raises:
-        ValueError: For a cutoff or a grade below 1.
     """
 
-    def __init__(self, *, cutoff: int = 100, rel: int = 1) -> None:
-        for option, value in {"cutoff": cutoff, "rel": rel}.items():
-            if value < 1:
-                raise ValueError(f"{option}: must be at least 1, got {value}")
+    def __init__(self, *, cutoff: PositiveInt = 100, rel: PositiveInt = 1) -> None:
         self.cutoff, self.rel = cutoff, rel
         self.name = f"log_rank{'' if rel == 1 else f'(rel={rel})'}@{cutoff}"
 
@@ -41,6 +39,7 @@ class LogRankReward:
         return np.maximum(rewards_B, 0)
 
 
+@checked
 class RankTiersReward:
     """What the first relevant item earns by its place: `pays[i]` down to `places[i]`, and 0 below the last.
 
@@ -49,24 +48,26 @@ class RankTiersReward:
 
     Args:
         places: The last place of each tier, from the top down.
-        pays: What a place of that tier earns; never more than the tier above, and at least 0.
+        pays: What a place of that tier earns; never more than the tier above.
         rel: The lowest grade that is relevant.
 
     Raises:
-        ValueError: For places that do not rise from 1 on, pays that rise, or lists of different lengths.
+        ValueError: For places that do not rise, pays that rise, or lists of different lengths.
     """
 
-    def __init__(self, *, places: list[int], pays: list[float], rel: int = 1) -> None:
-        if not places or len(places) != len(pays):
-            raise ValueError(f"pays: one for each of the places, got {len(pays)} for {len(places)}")
-        if places[0] < 1 or any(lower <= upper for upper, lower in pairwise(places)):
-            raise ValueError(f"places: must rise from 1 on, got {places}")
-        if not all(0 <= pay < math.inf for pay in pays):
-            raise ValueError(f"pays: must be 0 or more and finite, got {pays}")
+    def __init__(
+        self,
+        *,
+        places: Annotated[list[PositiveInt], MinLen(1)],
+        pays: list[NonNegativeFloat],
+        rel: PositiveInt = 1,
+    ) -> None:
+        if len(places) != len(pays):
+            raise ValueError(f"pays: must be one for each of the {len(places)} places, got {len(pays)}")
+        if any(lower <= upper for upper, lower in pairwise(places)):
+            raise ValueError(f"places: must rise, got {places}")
         if any(lower > upper for upper, lower in pairwise(pays)):
             raise ValueError(f"pays: a lower place must not earn more, got {pays}")
-        if rel < 1:
-            raise ValueError(f"rel: must be at least 1, got {rel}")
         self.cutoff, self.rel = places[-1], rel
         self._places, self._pays = places, pays
         tiers = [f"{place}:{pay}" for place, pay in zip(places, pays, strict=True)]

@@ -47,11 +47,17 @@ def test_hits_that_are_missing_are_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"retrievers": []}, "retrievers: name at least one other"),
-        ({"retrievers": [{"type": "bm25"}, {"type": "bm25"}]}, "retrievers: one of them stands there twice"),
-        ({"how": "best"}, "how: must be mean or worst, got 'best'"),
+        (
+            {"retrievers": []},
+            r"retrievers: must be a list of mappings with at least 1 item",
+        ),
+        ({"retrievers": [{"type": "bm25"}, {"type": "bm25"}]}, "retrievers: one of them is listed twice"),
+        ({"how": "best"}, "how: must be one of 'mean', 'worst', got 'best'"),
         ({"reward": {"type": "measure", "measure": "nDCG"}}, r"reward\.measure: no measure 'nDCG'"),
-        ({"reward": {"type": "across", "reward": MEASURE, "retrievers": [{"type": "bm25"}]}}, "of several retrievers"),
+        (
+            {"reward": {"type": "across", "reward": MEASURE, "retrievers": [{"type": "bm25"}]}},
+            "reward: must not be .across. itself",
+        ),
     ],
 )
 def test_an_option_that_cannot_be_used_is_named(options, message):

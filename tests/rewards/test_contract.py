@@ -12,8 +12,8 @@ from rewards.business.crowding import CrowdingReward
 from rewards.business.worth import WorthReward
 from rewards.guards.catalog import CopiedReward, UnmatchedReward
 from rewards.guards.drift import DriftReward
-from rewards.guards.form import FormatReward, GroupLengthReward, LengthReward
-from rewards.guards.words import OperatorsReward, PhrasesReward, RepetitionReward
+from rewards.guards.form import FormatReward, GroupLengthReward, LengthReward, OperatorsReward
+from rewards.guards.words import PhrasesReward, RepetitionReward
 from rewards.measures.reward import AnnealedReward, GainReward, MeasureReward, ShuffledReward
 from rewards.shaping.across import AcrossReward
 from rewards.shaping.rank import LogRankReward, RankTiersReward

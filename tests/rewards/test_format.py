@@ -31,5 +31,5 @@ def test_paying_more_for_an_invalid_completion_is_refused():
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
 def test_numbers_that_are_not_finite_are_refused(number):
-    with pytest.raises(ValueError, match="must be finite"):
+    with pytest.raises(ValueError, match="invalid: must be a number, got"):
         FormatReward(invalid=number)

@@ -11,9 +11,8 @@ from retrievers.vocabulary import vocabulary
 from rewards.base import Need, Rollout, Search
 from rewards.guards.catalog import CopiedReward, UnmatchedReward
 from rewards.guards.drift import DriftReward
-from rewards.guards.form import GroupLengthReward
+from rewards.guards.form import GroupLengthReward, OperatorsReward
 from rewards.guards.words import (
-    OperatorsReward,
     PhrasesReward,
     RepetitionReward,
     operators_in,
@@ -214,18 +213,18 @@ def test_groups_are_those_of_a_need():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: RepetitionReward(run=0), "run: must be at least 1 word, got 0"),
+        (lambda: RepetitionReward(run=0), "run: must be an integer >= 1, got 0"),
         (lambda: UnmatchedReward(stemmer="klingon"), "stemmer: no language is called 'klingon'"),
-        (lambda: CopiedReward(title_words=0), "title_words: must be at least 1, got 0"),
-        (lambda: CopiedReward(id_characters=0), "id_characters: must be at least 1, got 0"),
-        (lambda: PhrasesReward(phrases=[]), "phrases: must hold at least one phrase"),
+        (lambda: CopiedReward(title_words=0), "title_words: must be an integer >= 1, got 0"),
+        (lambda: CopiedReward(id_characters=0), "id_characters: must be an integer >= 1, got 0"),
+        (lambda: PhrasesReward(phrases=[]), r"phrases: must be a list of strings with at least 1 item, got \[\]"),
         (lambda: PhrasesReward(phrases=["?!"]), "phrases: '\\?!' has no word"),
-        (lambda: OperatorsReward(budget=-1), "budget: must be 0 or more operators, got -1"),
-        (lambda: OperatorsReward(slope=0), "slope: must be above 0 and finite, got 0"),
-        (lambda: OperatorsReward(cap=float("nan")), "cap: must be above 0 and finite, got nan"),
-        (lambda: DriftReward(at_least=0), "at_least: must be a cosine above 0 and at most 1, got 0"),
-        (lambda: DriftReward(at_least=float("nan")), "at_least: must be a cosine above 0 and at most 1, got nan"),
-        (lambda: GroupLengthReward(free=0), "free: must be at least 1 word, got 0"),
+        (lambda: OperatorsReward(budget=-1), "budget: must be an integer >= 0, got -1"),
+        (lambda: OperatorsReward(slope=0), "slope: must be a number > 0, got 0"),
+        (lambda: OperatorsReward(cap=float("nan")), "cap: must be a number > 0, got nan"),
+        (lambda: DriftReward(at_least=0), "at_least: must be a number > 0 and <= 1, got 0"),
+        (lambda: DriftReward(at_least=float("nan")), "at_least: must be a number > 0 and <= 1, got nan"),
+        (lambda: GroupLengthReward(free=0), "free: must be an integer >= 1, got 0"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_named(make, message):

@@ -71,11 +71,11 @@ def test_the_name_says_what_is_not_the_usual():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"budget": 0}, "budget: must be at least 1 word, or no query has room, got 0"),
-        ({"slope": 0.0}, "slope: must be above 0 and finite, got 0.0"),
-        ({"slope": -0.1}, "slope: must be above 0 and finite, got -0.1"),
-        ({"cap": float("inf")}, "cap: must be above 0 and finite, got inf"),
-        ({"cap": float("nan")}, "cap: must be above 0 and finite, got nan"),
+        ({"budget": 0}, "budget: must be an integer >= 1, got 0"),
+        ({"slope": 0.0}, "slope: must be a number > 0, got 0.0"),
+        ({"slope": -0.1}, "slope: must be a number > 0, got -0.1"),
+        ({"cap": float("inf")}, "cap: must be a number > 0, got inf"),
+        ({"cap": float("nan")}, "cap: must be a number > 0, got nan"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, message):
