@@ -28,7 +28,7 @@ from retrieval import generated
 
 from retrievers import PARTS, Catalog
 from retrievers.base import Retriever
-from retrievers.combine.cached.cached import Cached
+from retrievers.combine.cached import Cached
 from retrievers.fingerprint import retriever_fingerprint
 from retrievers.service.client import Service
 

@@ -11,10 +11,10 @@ BUILTIN = {
     "opensearch": "retrievers.remote.opensearch:OpenSearch",
     "elasticsearch": "retrievers.remote.elasticsearch:Elasticsearch",
     "postgres": "retrievers.remote.postgres:Postgres",
-    "milvus": "retrievers.remote.milvus.milvus:Milvus",
+    "milvus": "retrievers.remote.milvus:Milvus",
     "dense": "retrievers.dense.dense:Dense",
     "hybrid": "retrievers.combine.hybrid:Hybrid",
-    "cached": "retrievers.combine.cached.cached:Cached",
+    "cached": "retrievers.combine.cached:Cached",
     "service": "retrievers.service.client:Service",
     "rerank": "retrievers.combine.rerank:Rerank",
 }
@@ -24,7 +24,7 @@ PARTS = Parts(
     {
         "retriever": Kind("retrievers", ("search",), takes=1),
         "encoder": Kind("retrievers.dense.encoders", ("encode_items", "encode_queries")),
-        "scorer": Kind("retrievers.combine.scorers", ("score",)),
+        "scorer": Kind("retrievers.combine.rerank", ("score",)),
     }
 )
 """What a retriever may be made of; `PARTS.build("retriever", {"type": "bm25"}, catalog)` builds one."""

@@ -23,10 +23,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.base import Floats, Rows
-from retrievers.bm25.bounds import Bounds
-from retrievers.bm25.candidates import CHUNK, PART, add, candidates, first_from, look_up, take_large
-from retrievers.bm25.compiled import SPARE, compiled, cut_out, inner, keys_of_query
-from retrievers.bm25.index import Postings
+from retrievers.bm25.compiled import (
+    CHUNK,
+    PART,
+    SPARE,
+    add,
+    candidates,
+    compiled,
+    cut_out,
+    first_from,
+    inner,
+    keys_of_query,
+    look_up,
+    take_large,
+)
+from retrievers.bm25.index import Bounds, Postings
 from retrievers.topk import LAST_ROW, NO_KEY, Keys
 
 BLOCK = 2**15
@@ -94,7 +105,7 @@ class _Block(NamedTuple):
 def best_keys_in_blocks(postings: Any, bounds: Any, terms: Any, items: int, k: int) -> Keys:
     """The keys (Q, k) of the best items of each query, in any order.
 
-    `postings`, `bounds` and `terms` are the `Postings` of `bm25_index.py`, the `Bounds` of `bm25_bounds.py` and the
+    `postings`, `bounds` and `terms` are the `Postings` and `Bounds` of `index.py` and the
     `Terms` of `bm25.py`.
     """
     keys_QK = np.full((len(terms.ends) - 1, k), NO_KEY)

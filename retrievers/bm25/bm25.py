@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from retrievers.analyzer import Analyzer, bm25_problems, field_problems, searched_fields
 from retrievers.base import Catalog, Floats, Hits, Query
-from retrievers.bm25.bounds import Bounds, bounds_of
-from retrievers.bm25.index import Postings, index_fields
+from retrievers.bm25.index import Bounds, Postings, bounds_of, index_fields
 from retrievers.store.store import Entry, Store, save_array, save_lines
 from retrievers.topk import NO_KEY, Keys, best_keys, check_k, hits_from_keys
 

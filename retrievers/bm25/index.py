@@ -1,4 +1,4 @@
-"""From texts to postings: what each term adds to the score of each item, worked out once, when the index is built.
+"""From texts to postings: what each term adds to the score of each item, computed once, when the index is built.
 
 Texts are read one by one and counted in chunks, so that building a large index takes little more memory than the index.
 """
@@ -155,3 +155,43 @@ def _joined(parts: Sequence[Postings]) -> Postings:
         np.concatenate([part.rows for part in parts]),
         np.cumsum(np.concatenate([[0], *(np.diff(part.ends) for part in parts)])),
     )
+
+
+WORD = 64
+"""Rows whose presence in a column stands in one number."""
+
+COMMON = 32
+"""A column is common when one item in so many holds it; up to there, looking up takes less memory than postings do."""
+
+
+class Bounds(NamedTuple):
+    """Of C columns, D of them common: what they add at most, and which rows hold them."""
+
+    extremes_2C: Floats
+    """The least and the largest weight of each column."""
+    places_C: NDArray[np.int32]
+    """Where a column stands in `held_DW2`; -1 if it is not common."""
+    held_DW2: NDArray[np.uint64]
+    """For each `WORD` rows: those that hold the column, as bits, and the entry of the first of them."""
+
+
+def bounds_of(postings: Postings, items: int) -> Bounds:
+    """The bounds of the columns of an index."""
+    counts_C = np.diff(postings.ends)
+    extremes_2C = np.zeros((2, len(counts_C)), np.float32)
+    if len(counts_C):
+        for row, best in enumerate((np.minimum, np.maximum)):
+            extremes_2C[row] = best.reduceat(postings.weights, postings.ends[:-1])
+    common = np.flatnonzero(counts_C * COMMON >= items)
+    places_C = np.full(len(counts_C), -1, np.int32)
+    places_C[common] = np.arange(len(common))
+    held_DW2 = np.empty((len(common), items // WORD + 1, 2), np.uint64)
+    for place, column in enumerate(common.tolist()):
+        first, last = postings.ends[column], postings.ends[column + 1]
+        present = np.zeros(held_DW2.shape[1] * WORD, np.bool_)
+        present[postings.rows[first:last]] = True
+        bits_W = np.packbits(present, bitorder="little").view("<u8")
+        counts_W = np.bitwise_count(bits_W).astype(np.int64)
+        held_DW2[place, :, 0] = bits_W
+        held_DW2[place, :, 1] = first + np.cumsum(counts_W) - counts_W
+    return Bounds(extremes_2C, places_C, held_DW2)

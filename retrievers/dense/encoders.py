@@ -1,14 +1,17 @@
 """Encoders: from texts to vectors whose dot product says how near two texts are. A part of `dense`.
 
-A text without anything to read, whitespace for one, has the vector zero, which is near to nothing: `dense` neither
-finds such an item nor finds anything for such a query.
+A text without anything to read, such as whitespace, has the vector zero, which is near to nothing: `dense` does not
+find such an item, and finds nothing for such a query.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
+import threading
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +21,7 @@ from retrievers.base import Floats
 
 BUILTIN = {
     "hashing": "retrievers.dense.encoders:Hashing",
-    "sentence_transformers": "retrievers.dense.sentences:SentenceTransformers",
+    "sentence_transformers": "retrievers.dense.encoders:SentenceTransformers",
 }
 """Encoders by the name that a recipe uses; the classes are imported when they are asked for."""
 
@@ -122,3 +125,148 @@ class Hashing:
         bits = np.unpackbits(np.frombuffer(b"".join(digests), np.uint8)).reshape(-1, self.dim)
         signs: Floats = bits.astype(np.float32) * 2 - 1
         return signs
+
+
+_READABLE = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class SentenceTransformers:
+    """A model of the library sentence-transformers: a folder, or a name on the Hugging Face hub.
+
+    Pooling, normalisation, the longest text and, where the model brings prompts, those for queries and documents are as
+    the model says; so is the measure of nearness, the cosine or the dot product. Texts are cut at the model's longest.
+    Vectors differ in their last bits from one device, and one batch, to another.
+
+    Args:
+        model: A folder or a hub name. With HF_HUB_OFFLINE=1 nothing is downloaded.
+        revision: A branch, tag or commit on the hub.
+        query_prefix: What stands before each query ("query: " for E5); None as the model says.
+        document_prefix: What stands before each item; None as the model says.
+        batch_size: Texts per forward pass.
+        device: "cpu", "cuda:1" ...; None takes an accelerator where there is one.
+        trust_remote_code: Run code that comes with the model. Off: a model is data until you say otherwise.
+
+    Raises:
+        ValueError: For an option that cannot be used, or where the library is not installed.
+        OSError: For a model that does not exist or cannot be downloaded.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        revision: str | None = None,
+        query_prefix: str | None = None,
+        document_prefix: str | None = None,
+        batch_size: int = 64,
+        device: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        problems = self.check_options(locals())
+        if problems:
+            raise ValueError(problems[0])
+        self._load_options: dict[str, Any] = {
+            "model_name_or_path": str(Path(model).expanduser()) if _is_folder(model) else model,
+            "revision": revision,
+            "device": device,
+            "trust_remote_code": trust_remote_code,
+        }
+        self._query_prefix, self._document_prefix, self._batch_size = query_prefix, document_prefix, batch_size
+        self._load()
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]:
+        """What is wrong with the values of options, found without loading anything."""
+        model, batch_size = str(options.get("model", "")), options.get("batch_size", 64)
+        problems = []
+        looks_local = model.startswith((".", "/", "~")) or model.count("/") > 1
+        if looks_local and not _is_folder(model):
+            problems.append(f"model: there is no folder {model!r}; give a folder or a hub name")
+        if batch_size < 1:
+            problems.append(f"batch_size: must be at least 1, got {batch_size}")
+        return problems
+
+    def _load(self) -> None:
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ModuleNotFoundError as error:
+            what = "encoder sentence_transformers needs the library of that name"
+            raise ValueError(f"{what} ({error}); install it with: pip install 'recr1[dense]'") from error
+        self._model: Any = SentenceTransformer(**self._load_options)
+        self._normalizes = self._model.similarity_fn_name == "cosine"
+        if self._model.similarity_fn_name not in ("cosine", "dot"):
+            name = self._model.similarity_fn_name
+            raise ValueError(f"model: {self._load_options['model_name_or_path']!r} compares by {name}: not supported")
+        self.dim: Any = self._model.get_embedding_dimension()
+        self.identity = _identity(self._model, self._normalizes, self._document_prefix)
+        self._one_at_a_time = threading.Lock()  # fast tokenizers refuse a second thread
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the weights: they are loaded again where the encoder is unpickled."""
+        return {name: value for name, value in vars(self).items() if name not in ("_model", "_one_at_a_time")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._load()
+
+    def encode_items(self, texts: Sequence[str]) -> Floats:
+        """Vectors (len(texts), dim), 0 for a text with nothing to read."""
+        return self._encode(self._model.encode_document, texts, self._document_prefix)
+
+    def encode_queries(self, texts: Sequence[str]) -> Floats:
+        """Vectors (len(texts), dim), 0 for a query with nothing to read."""
+        return self._encode(self._model.encode_query, texts, self._query_prefix)
+
+    def _encode(self, encode: Any, texts: Sequence[str], prefix: str | None) -> Floats:
+        vectors = np.zeros((len(texts), self.dim), np.float32)
+        said = [place for place, text in enumerate(texts) if _READABLE.search(text)]
+        if not said:
+            return vectors
+        # Tokenizers take no lone surrogates.
+        clean = [texts[place].encode("utf-8", "replace").decode() for place in said]
+        with self._one_at_a_time:
+            vectors[said] = encode(
+                clean,
+                prompt=prefix,
+                batch_size=self._batch_size,
+                normalize_embeddings=self._normalizes,
+                show_progress_bar=False,
+            )
+        return vectors
+
+
+def _is_folder(model: str) -> bool:
+    return Path(model).expanduser().is_dir()
+
+
+def _identity(model: Any, normalizes: bool, prefix: str | None) -> Mapping[str, Any]:  # noqa: FBT001 - it is a fact
+    """All that the vectors of items depend on: the content of the model, wherever it lies, and what goes before a text.
+
+    Read right after loading: a tokenizer keeps the length of the last batch in what it says about itself.
+    """
+    return {
+        "type": "sentence_transformers",
+        "weights": _digest_of_weights(model),
+        "tokenizer": hashlib.sha256(_spelled(model.tokenizer).encode()).hexdigest(),
+        "layers": str(model),
+        "longest": model.max_seq_length,
+        "normalizes": normalizes,
+        "prompt": prefix if prefix is not None else model.prompts.get("document"),
+    }
+
+
+def _digest_of_weights(model: Any) -> str:
+    """A name of a model by its content: the same path can hold another model tomorrow."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name}\x1f{tensor.dtype}\x1f{tuple(tensor.shape)}\x1e".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _spelled(tokenizer: Any) -> str:
+    """What a tokenizer does, as text."""
+    fast = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    return str(fast.to_str()) if hasattr(fast, "to_str") else repr(sorted(tokenizer.get_vocab().items()))

@@ -14,10 +14,9 @@ from retrievers.abilities import CAPABILITIES
 from retrievers.analyzer import Analyzer, bm25_problems, field_problems, searched_fields
 from retrievers.base import Catalog, Hits, Query
 from retrievers.lucene import jvm
-from retrievers.lucene.hits import Ranker
 from retrievers.lucene.index import Analysis, java_text, lucene_name, open_searcher, stemmers, write_index
 from retrievers.lucene.jvm import java
-from retrievers.lucene.queries import Feedback, Parser
+from retrievers.lucene.search import Feedback, Parser, Ranker
 from retrievers.store.store import Store
 from retrievers.topk import check_k, no_hits
 

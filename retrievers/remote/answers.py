@@ -7,7 +7,7 @@ in a `MissingAnswers` that carries the answers there are: no fault becomes an em
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -20,21 +20,47 @@ Answer: TypeAlias = Sequence[tuple[str, float]]
 """What an engine found for one query: ids of items, each with its score."""
 
 
-def search_remotely(
-    engine: EngineClient,
-    catalog: Catalog,
-    queries: Sequence[Query],
-    k: int,
-    ask: Callable[[str], Answer],
-    *,
-    max_chars: int,
-) -> Hits:
-    """Hits of shape (len(queries), k), with one question for each query that is not blank.
+class RemoteRetriever:
+    """A retriever that asks an engine for one text at a time. A subclass says how in `_ask` and `_connect`.
 
-    Raises `ValueError` for a query that is not text or a k below 1, `MissingAnswers` where questions failed in every
-    attempt, with the hits of the others, and `EngineError` as `hits_of` does.
+    Safe to use from several threads; a pickled copy connects again.
     """
-    return search_in_batches(engine, catalog, queries, k, lambda texts: [ask(texts[0])], max_chars=max_chars, size=1)
+
+    _catalog: Catalog
+    _engine: EngineClient
+    _max_chars: int
+    _session: Any
+    """What `_connect` opens: an official client, or the connections that are free."""
+
+    def search(self, queries: Sequence[Query], k: int) -> Hits:
+        """Hits of shape (len(queries), k), with one question for each query that is not blank.
+
+        Raises:
+            ValueError: For a query that is not text or a k that cannot be served.
+            MissingAnswers: For queries that have no usable answer after the last attempt; it carries the others.
+        """
+        return search_in_batches(
+            self._engine,
+            self._catalog,
+            queries,
+            k,
+            lambda texts: [self._ask(texts[0], k)],
+            max_chars=self._max_chars,
+            size=1,
+        )
+
+    def _ask(self, text: str, k: int) -> Answer:
+        raise NotImplementedError
+
+    def _connect(self) -> None:
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_session"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._connect()
 
 
 def search_in_batches(
@@ -47,7 +73,12 @@ def search_in_batches(
     max_chars: int,
     size: int,
 ) -> Hits:
-    """As `search_remotely`, for an engine that takes up to `size` queries in a question: they share its error, too."""
+    """Hits of shape (len(queries), k), with a question for every `size` queries that are not blank.
+
+    The queries of a question share its error. Raises `ValueError` for a query that is not text or a k below 1,
+    `MissingAnswers` where questions failed in every attempt, with the hits of the others, and `EngineError` as
+    `hits_of` does.
+    """
     check_k(k)
     texts = [sendable(query, max_chars) for query in queries]
     asked = [place for place, text in enumerate(texts) if text]
@@ -70,8 +101,8 @@ def search_in_batches(
 def sendable(query: Query, max_chars: int) -> str:
     """A query as every engine takes it: no lone surrogates, no control characters, no blanks at its ends.
 
-    Of a text longer than `max_chars`, the words that fit are kept: engines refuse queries of thousands of words, and a
-    policy that rambles must not stop a run. Raises `ValueError` for a query that is not text.
+    A text longer than `max_chars` keeps the words that fit: engines refuse queries of thousands of words, and one long
+    completion must not stop a run. Raises `ValueError` for a query that is not text.
     """
     if not isinstance(query, str):
         raise ValueError(f"a remote engine searches text, not a {type(query).__name__}: {query!r}")
@@ -91,8 +122,8 @@ def hits_of(engine: EngineClient, catalog: Catalog, answers: Sequence[Answer], k
     """Hits of shape (len(answers), k): ids become rows, and equal scores are put in the order of rows.
 
     Raises:
-        EngineError: For ids that are not in the catalog, with how many; an id twice in one answer; a score that is NaN
-            or infinite. Each means that the index and the catalog are not of the same data, or that an option is wrong.
+        EngineError: For ids that are not in the catalog; an id twice in one answer; a score that is NaN or infinite.
+            Each means that index and catalog hold different data, or that an option is wrong.
     """
     width = max(map(len, answers), default=0)
     if width == 0:
@@ -102,7 +133,7 @@ def hits_of(engine: EngineClient, catalog: Catalog, answers: Sequence[Answer], k
     if unknown:
         raise engine.error(
             f"{len(unknown)} of the {len(ids)} ids in its answers are not in the catalog, {unknown[0]!r} for one: "
-            "the engine holds other data, or its ids stand in another field"
+            "the engine holds other data, or its ids are in another field"
         )
     rows_QM = np.full((len(answers), width), -1, np.int32)
     scores_QM = np.full((len(answers), width), -np.inf, np.float32)
@@ -121,8 +152,8 @@ def _check_found(engine: EngineClient, catalog: Catalog, rows_QM: np.ndarray, sc
     twice = (rows_QM[:, 1:] == rows_QM[:, :-1]) & (rows_QM[:, 1:] >= 0)
     if twice.any():
         row = rows_QM[:, 1:][twice][0]
-        raise engine.error(f"it found the item {catalog.ids[row]!r} twice for one query")
+        raise engine.error(f"it returned the item {catalog.ids[row]!r} twice for one query")
     odd = ~np.isfinite(scores_QM) & (rows_QM >= 0)
     if odd.any():
         row, score = rows_QM[odd][0], scores_QM[odd][0]
-        raise engine.error(f"it gave the item {catalog.ids[row]!r} the score {score}, which has no place in a ranking")
+        raise engine.error(f"it gave the item {catalog.ids[row]!r} the score {score}, which is not finite")

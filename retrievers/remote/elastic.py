@@ -1,8 +1,4 @@
-"""What OpenSearch and Elasticsearch share: one protocol, of which both speak the part that is used here.
-
-The two retrievers bring their official client as six calls (`Client`); indexes, queries and answers are made and read
-here.
-"""
+"""What OpenSearch and Elasticsearch share: indexes, queries and answers. Each brings its own official client."""
 
 from __future__ import annotations
 
@@ -10,72 +6,46 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from time import monotonic, sleep
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar
 
 from retrievers.analyzer import bm25_problems, field_problems, searched_fields
 from retrievers.base import Catalog, Hits, Query
 from retrievers.errors import PermanentError, TransientError
-from retrievers.remote.answers import Answer, search_remotely, well_formed
+from retrievers.remote.answers import Answer, RemoteRetriever, well_formed
 from retrievers.remote.client import EngineClient, client_problems, require
-from retrievers.remote.request import Headers, address_problems, filled, has_query
+from retrievers.remote.http import Headers, address_problems, filled, has_query
 
 ROW = "recr1_row"
-"""The field of an index of ours that holds an item's row; its `_id` is the row too."""
+"""The field with an item's row in an index made here; the row is its `_id` too."""
 WINDOW = 10_000
-"""The deepest search of an index that was not made here (its `index.max_result_window`, where nobody changed it)."""
+"""The most items that a search of an existing index returns: the default of `index.max_result_window`."""
 CLAUSES = 1024
-"""The most words that an engine searches for at a time, over all fields, where nobody changed it."""
+"""The most words that an engine searches for at a time, over all fields, by default."""
 BATCH = 1000
 """Items of one bulk request."""
 STALLED = 60.0
-"""Seconds after which an index that somebody else is filling, and that does not grow, was given up by them."""
+"""Seconds without growth after which an index that another process fills counts as abandoned."""
 POLL = 0.2
 
 
-class Client(Protocol):
-    """An official client behind six calls, whose errors are raised as `TransientError` or `PermanentError`."""
+class ElasticRetriever(RemoteRetriever):
+    """The common part of `opensearch` and `elasticsearch`, whose official clients have the same methods.
 
-    def create(self, index: str, body: dict[str, Any]) -> bool:
-        """Makes an index; False where it exists."""
-        ...
-
-    def mapping(self, index: str) -> Mapping[str, Any]:
-        """The mappings of an index."""
-        ...
-
-    def remember(self, index: str, meta: dict[str, Any]) -> None:
-        """Writes the `_meta` of an index's mappings."""
-        ...
-
-    def bulk(self, index: str, operations: list[dict[str, Any]]) -> Mapping[str, Any]:
-        """Writes documents."""
-        ...
-
-    def count(self, index: str, *, refresh: bool) -> int:
-        """How many documents an index shows; `refresh` makes it show all that were written."""
-        ...
-
-    def search(self, index: str, body: dict[str, Any]) -> Mapping[str, Any]:
-        """The answer to one search, of all shards or of none."""
-        ...
-
-
-class Way(NamedTuple):
-    """How a client reaches its engine."""
-
-    url: str
-    headers: Headers
-    ca_certs: str | None
-    timeout: float
-    threads: int
-
-
-class ElasticRetriever:
-    """The part of `opensearch` and `elasticsearch` that is one; they say what they are and bring their client."""
+    A subclass opens its client, without retries of its own (`EngineClient` has them), and names the client's errors.
+    """
 
     engine: ClassVar[str]
     library: ClassVar[str]
+
+    def _open(self) -> Any:
+        """The official client."""
+        raise NotImplementedError
+
+    def _errors(self) -> AbstractContextManager[None]:
+        """Raises the client's errors as `TransientError` or `PermanentError`."""
+        raise NotImplementedError
 
     def __init__(
         self,
@@ -103,8 +73,8 @@ class ElasticRetriever:
         problems = self.check_options(locals())
         if problems:
             raise ValueError(problems[0])
-        self._catalog, self._ours, self._id_field = catalog, index is None, id_field
-        if self._ours:
+        self._catalog, self._made_here, self._id_field = catalog, index is None, id_field
+        if self._made_here:
             fields, tiebreak = fields or {"texts": 1.0}, ROW
             columns = zip(fields, searched_fields(catalog, fields), strict=True)
             self._columns = {name: column for name, (column, _) in columns}
@@ -112,8 +82,9 @@ class ElasticRetriever:
         self._similarity, self._analyzer = {"type": "BM25", "k1": k1, "b": b}, analyzer
         self._max_chars = max_chars or CLAUSES // max(len(fields or ()), 1)
         self._engine = EngineClient(self.engine, url, attempts=attempts, rate=rate, threads=threads, cooldown=cooldown)
-        self._way = Way(url, Headers(headers), ca_certs, timeout, threads)
-        self._client = self._connect(self._way)
+        self._url, self._headers, self._ca_certs = url, Headers(headers), ca_certs
+        self._timeout, self._threads = timeout, threads
+        self._connect()
         self._index = index or self._own_index()
 
     @classmethod
@@ -123,51 +94,44 @@ class ElasticRetriever:
             {name: value for name, value in options.items() if name != "max_chars" or value is not None}
         )
         problems += bm25_problems(options) + field_problems(options)
-        theirs, query = options.get("index") is not None, options.get("query")
-        if theirs and not (options.get("fields") or query):
-            problems.append("fields: say which fields of the index are searched, {title: 2, brand: 1}; or give a query")
+        exists, query = options.get("index") is not None, options.get("query")
+        if exists and not (options.get("fields") or query):
+            problems.append("fields: name the fields of the index, as in {title: 2, brand: 1}; or give a query")
         if query is not None and not has_query(query):
-            problems.append("query: must hold {query} in one of its texts, else all queries are one")
+            problems.append("query: must contain {query} in one of its texts, else all queries are the same")
         for name in ("id_field", "tiebreak"):
-            if options.get(name) is not None and not theirs:
-                problems.append(f"{name}: is for an index that exists; name it with index")
+            if options.get(name) is not None and not exists:
+                problems.append(f"{name}: is for an existing index; name that index with index")
         for name in options.get("fields") or ():
-            if not theirs and not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
-                problems.append(f"fields: an index of ours cannot have a field {name!r}: letters, digits, _ and - only")
+            if not exists and not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
+                problems.append(f"fields: {name!r} cannot be a field of an index made here: use letters, digits, _, -")
         return problems + Headers(options.get("headers")).problems()
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
         """Hits of shape (len(queries), k).
 
-        Raises:
-            ValueError: For a query that is not text, a k below 1, or one above `max_k`.
-            EngineError: Where a query got no usable answer of all shards.
+        Raises `ValueError` for a k above `max_k`, and as every remote retriever.
         """
         if self.max_k is not None and k > self.max_k:
-            raise ValueError(f"k is {k}, and the index '{self._index}' hands out {self.max_k} items at most")
-        return search_remotely(
-            self._engine, self._catalog, queries, k, lambda text: self._ask(text, k), max_chars=self._max_chars
-        )
+            raise ValueError(f"k is {k}, and the index '{self._index}' returns at most {self.max_k} items")
+        return super().search(queries, k)
 
     @property
     def max_k(self) -> int | None:
         """The most items that a search can ask for; None where that is all of them."""
-        return None if self._ours or len(self._catalog) <= WINDOW else WINDOW
+        return None if self._made_here or len(self._catalog) <= WINDOW else WINDOW
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_client"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._client = self._connect(self._way)
-
-    def _connect(self, way: Way) -> Client:
-        raise NotImplementedError
+    def _connect(self) -> None:
+        self._session = self._open()
 
     # Searching.
 
     def _ask(self, text: str, k: int) -> Answer:
-        return self._read(self._client.search(self._index, self._body(text, k)))
+        with self._errors():
+            answer = self._session.search(
+                index=self._index, body=self._body(text, k), allow_partial_search_results=False
+            )
+        return self._read(_plain(answer))
 
     def _body(self, text: str, k: int) -> dict[str, Any]:
         body = {
@@ -176,13 +140,13 @@ class ElasticRetriever:
             "_source": [self._id_field] if self._id_field else False,
             "track_total_hits": False,
         }
-        if self._tiebreak:  # by the score alone, equal items come as shards happen to answer
+        if self._tiebreak:  # else equal items come in the order in which shards answer
             body |= {"sort": [{"_score": "desc"}, {self._tiebreak: "asc"}], "track_scores": True}
         return body
 
     def _read(self, answer: Mapping[str, Any]) -> Answer:
         if not isinstance(answer, Mapping):
-            raise TransientError(f"the answer is no JSON object: {str(answer)[:200]!r}")
+            raise TransientError(f"the answer is not a JSON object: {str(answer)[:200]!r}")
         shards = answer.get("_shards", {})
         if answer.get("timed_out") or shards.get("failed"):
             late = "it ran out of time" if answer.get("timed_out") else f"{shards['failed']} of {shards.get('total')}"
@@ -195,29 +159,55 @@ class ElasticRetriever:
 
     def _item(self, hit: Mapping[str, Any]) -> tuple[str, float]:
         item = str(hit["_source"][self._id_field] if self._id_field else hit["_id"])
-        if self._ours and not item.isdecimal():
-            raise ValueError(f"{item!r} is no row")
-        return self._catalog.ids[int(item)] if self._ours else item, float(hit["_score"])
+        if self._made_here and not item.isdecimal():
+            raise ValueError(f"{item!r} is not a row")
+        return self._catalog.ids[int(item)] if self._made_here else item, float(hit["_score"])
 
-    # An index of ours.
+    # An index made here.
 
     def _own_index(self) -> str:
         """The name of the index of this catalog and these options, made and filled unless it exists."""
         body = self._index_body()
         key = json.dumps([self._catalog.fingerprint, body], sort_keys=True)
         index = f"recr1-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-        if self._engine.ask(lambda: self._client.create(index, body)):
+        if self._engine.ask(lambda: self._create(index, body)):
             batches = range(0, len(self._catalog), BATCH)
             self._engine.ask_all(lambda first: self._write(index, first), batches)
-            count = self._engine.ask(lambda: self._client.count(index, refresh=True))
+            count = self._engine.ask(lambda: self._count(index))
             if count != len(self._catalog):
                 raise self._engine.error(
                     f"index '{index}' shows {count} of the {len(self._catalog)} items written to it"
                 )
-            self._engine.ask(lambda: self._client.remember(index, {"recr1": {"items": count}}))
+            self._engine.ask(lambda: self._mark_complete(index, count))
         else:
             self._wait_for(index)
         return index
+
+    def _create(self, index: str, body: dict[str, Any]) -> bool:
+        """Makes an index; False where it exists."""
+        try:
+            with self._errors():
+                self._session.indices.create(index=index, body=body)
+        except PermanentError as error:
+            if getattr(error.__cause__, "error", None) == "resource_already_exists_exception":
+                return False
+            raise
+        return True
+
+    def _count(self, index: str) -> int:
+        """How many documents the index has, with all that were written."""
+        with self._errors():
+            self._session.indices.refresh(index=index)
+            return int(self._session.count(index=index)["count"])
+
+    def _mark_complete(self, index: str, items: int) -> None:
+        with self._errors():
+            self._session.indices.put_mapping(index=index, body={"_meta": {"recr1": {"items": items}}})
+
+    def _is_complete(self, index: str) -> bool:
+        with self._errors():
+            mappings = self._session.indices.get_mapping(index=index)[index]["mappings"]
+        return bool(mappings.get("_meta", {}).get("recr1"))
 
     def _index_body(self) -> dict[str, Any]:
         text = {"type": "text", "analyzer": self._analyzer, "similarity": "recr1"}
@@ -240,12 +230,13 @@ class ElasticRetriever:
         for row in range(first, min(first + BATCH, len(self._catalog))):
             fields = {name: well_formed(column[row]) for name, column in self._columns.items()}
             operations += [{"index": {"_id": str(row)}}, {ROW: row} | fields]
-        answer = self._client.bulk(index, operations)
+        with self._errors():
+            answer = _plain(self._session.bulk(index=index, body=operations))
         if not answer.get("errors"):
             return
         failed = [item["index"] for item in answer["items"] if item["index"].get("status", 200) >= 300]
         what = f"{len(failed)} of {len(operations) // 2} items were not written: {json.dumps(failed[0])[:300]}"
-        # Writing a row again writes the same, so that a full queue costs another attempt and no more.
+        # Writing a row again writes the same, so that a full queue only costs another attempt.
         raise (
             TransientError(what)
             if all(item["status"] == 429 or item["status"] >= 500 for item in failed)
@@ -253,18 +244,23 @@ class ElasticRetriever:
         )
 
     def _wait_for(self, index: str) -> None:
-        """Returns once the index is marked as whole: by us on another day, or by another rank that fills it now."""
+        """Returns when the index is marked as complete: by an earlier run, or by another rank that fills it now."""
         shown, since = -1, monotonic()
-        while not self._engine.ask(lambda: self._client.mapping(index)).get("_meta", {}).get("recr1"):
-            count = self._engine.ask(lambda: self._client.count(index, refresh=True))
+        while not self._engine.ask(lambda: self._is_complete(index)):
+            count = self._engine.ask(lambda: self._count(index))
             if count > shown:
                 shown, since = count, monotonic()
             elif monotonic() - since > STALLED:
                 raise self._engine.error(
-                    f"index '{index}' was begun and never finished: it shows {count} of {len(self._catalog)} items. "
+                    f"index '{index}' was started and never completed: it shows {count} of {len(self._catalog)} items. "
                     "Delete it, and it is made again"
                 )
             sleep(POLL)
+
+
+def _plain(answer: Any) -> Any:
+    """An answer as JSON: the client of Elasticsearch wraps it."""
+    return getattr(answer, "body", answer)
 
 
 def _any_word(fields: Mapping[str, float]) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from retrievers.errors import PermanentError, TransientError
 from retrievers.remote.client import fault_of_status
-from retrievers.remote.elastic import Client, ElasticRetriever, Way
+from retrievers.remote.elastic import ElasticRetriever
 
 
 class Elasticsearch(ElasticRetriever):
@@ -25,69 +25,21 @@ class Elasticsearch(ElasticRetriever):
     engine: ClassVar[str] = "elasticsearch"
     library: ClassVar[str] = "elasticsearch"
 
-    def _connect(self, way: Way) -> Client:
-        return _Client(way)
-
-
-class _Client:
-    """The six calls on the client `elasticsearch`, whose own retries are off: `EngineClient` has them."""
-
-    def __init__(self, way: Way) -> None:
+    def _open(self) -> Any:
         from elasticsearch import Elasticsearch as Official
 
-        trust: dict[str, Any] = {"ca_certs": way.ca_certs} if way.ca_certs else {}
-        self._way = way
-        self._official = Official(
-            [way.url],
-            headers=way.headers.sent(),
-            request_timeout=way.timeout,
+        trust: dict[str, Any] = {"ca_certs": self._ca_certs} if self._ca_certs else {}
+        return Official(
+            [self._url],
+            headers=self._headers.sent(),
+            request_timeout=self._timeout,
             max_retries=0,
-            connections_per_node=way.threads,
+            connections_per_node=self._threads,
             **trust,
         )
 
-    def create(self, index: str, body: dict[str, Any]) -> bool:
-        from elasticsearch import BadRequestError
-
-        with self._faults():
-            try:
-                self._official.indices.create(index=index, **body)
-            except BadRequestError as error:
-                if error.error == "resource_already_exists_exception":
-                    return False
-                raise
-        return True
-
-    def mapping(self, index: str) -> Mapping[str, Any]:
-        with self._faults():
-            found: Mapping[str, Any] = self._official.indices.get_mapping(index=index)[index]["mappings"]
-        return found
-
-    def remember(self, index: str, meta: dict[str, Any]) -> None:
-        with self._faults():
-            self._official.indices.put_mapping(index=index, meta=meta)
-
-    def bulk(self, index: str, operations: list[dict[str, Any]]) -> Mapping[str, Any]:
-        with self._faults():
-            answer: Mapping[str, Any] = self._official.bulk(index=index, operations=operations).body
-        return answer
-
-    def count(self, index: str, *, refresh: bool) -> int:
-        with self._faults():
-            if refresh:
-                self._official.indices.refresh(index=index)
-            return int(self._official.count(index=index)["count"])
-
-    def search(self, index: str, body: dict[str, Any]) -> Mapping[str, Any]:
-        with self._faults():
-            answer: Mapping[str, Any] = self._official.search(
-                index=index, body=body, allow_partial_search_results=False
-            ).body
-        return answer
-
     @contextmanager
-    def _faults(self) -> Iterator[None]:
-        """The client's errors as ours."""
+    def _errors(self) -> Iterator[None]:
         from elastic_transport import SerializationError, TlsError, TransportError
         from elasticsearch import ApiError
 
@@ -96,10 +48,10 @@ class _Client:
         except TlsError as error:
             raise PermanentError(f"{type(error).__name__}: {error}") from error
         except SerializationError as error:
-            raise TransientError(f"the answer is no JSON: {str(error)[:300]}") from error
+            raise TransientError(f"the answer is not JSON: {str(error)[:300]}") from error
         except TransportError as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
         except ApiError as error:
             status = error.meta.status
-            what = f"status {status}: {self._way.headers.without_secrets(str(error))[:300]}"
+            what = f"status {status}: {self._headers.without_secrets(str(error))[:300]}"
             raise fault_of_status(status, what, error.meta.headers.get("retry-after")) from error

@@ -1,54 +1,55 @@
-"""Any engine that answers JSON over HTTP, by a template of the request and paths into the answer."""
+"""Any engine that answers JSON over HTTP: a template of the request, with headers, and paths into the answer."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Mapping
 from math import isfinite
 from time import monotonic
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from retrievers.base import Catalog, Hits, Query
+from retrievers.base import Catalog
 from retrievers.errors import PermanentError, TransientError
-from retrievers.remote.answers import Answer, search_remotely
+from retrievers.remote.answers import Answer, RemoteRetriever
 from retrievers.remote.client import EngineClient, client_problems, fault_of_status, require
-from retrievers.remote.request import Headers, address_problems, filled, has_query
 
 SHOWN = 300
 """Characters of a faulty answer that a message shows."""
 
 
-class HTTP:
+class HTTP(RemoteRetriever):
     """Any JSON endpoint, described by its request and its answer.
 
-    For each query of a search it sends one request, several at a time, and reads the items of the answer in the order
-    of their scores, or in the engine's own where it gives none (the scores are then 1, 1/2, 1/3 ...). Equal scores are
-    put in the order of rows; which of them stand before the last place that was asked for is the engine's choice. The
-    engine's ids must be the catalog's: an answer with an unknown id is an error that says how many there are.
+    It sends one request per query, several at a time, and reads the items of the answer in the order of their scores,
+    or in the engine's own order where it gives none (the scores are then 1, 1/2, 1/3 ...). Equal scores are put in the
+    order of rows; which of them the engine returns at the end of its list is its choice. The engine's ids must be the
+    catalog's: an answer with an unknown id is an error that says how many there are.
 
-    `{query}` and `{k}` in `params` and in the strings of `body` become the query and how many items are wanted; the
-    text "{k}" alone becomes a number. What fails in a way that may pass is tried again, then raised as `EngineError`; a
-    blank query finds nothing and is not sent. Searching is safe from several threads. A pickled retriever reads the
-    environment variables again.
+    `{query}` and `{k}` in `params` and in the strings of `body` become the query and the number of items; the text
+    "{k}" alone becomes a number. A transient error is tried again, then raised as `EngineError`. A blank query finds
+    nothing and is not sent. Searching is safe from several threads. A pickled retriever reads the environment variables
+    again.
 
     Args:
         catalog: What the engine searches.
         url: The address, without a password or token in it.
-        method: How it is asked.
-        headers: Sent with each request. `${NAME}` in a value is read from the environment, so that a token stands in no
+        method: The HTTP method.
+        headers: Sent with each request. `${NAME}` in a value is read from the environment, so that no token is in a
             recipe, run folder or message.
         params: The query string, name -> value.
-        body: What is sent as JSON, of "POST".
+        body: What a "POST" sends as JSON.
         items: The path to the list of items in the answer, such as "hits.hits"; "" where the answer is that list.
         id: The path to the id in an item; "" where an item is its id.
         score: The path to the score in an item; null where there is none.
         timeout: Seconds for one request and its whole answer.
-        attempts: How often one query is sent before its fault is raised, with growing pauses.
-        rate: Requests a second, in each process; null for no limit.
-        threads: Requests at a time.
-        cooldown: Seconds that an engine is left alone after three queries in a row outlived their attempts.
-        max_chars: Where a longer query is cut.
+        attempts: How often one query is sent before its error is raised, with growing pauses.
+        rate: Requests per second of each process; null for no limit.
+        threads: Requests at the same time.
+        cooldown: Seconds without requests after three queries in a row failed in every attempt.
+        max_chars: A longer query is cut here.
 
     Raises:
         ValueError: For an option that cannot be used, with what can.
@@ -98,44 +99,26 @@ class HTTP:
         templates = [options.get("params") or {}, options.get("body") or {}]
         problems = address_problems("url", options.get("url", "http://host")) + client_problems(options)
         if not any(map(has_query, templates)):
-            problems.append("body: must hold {query} in one of its texts, or params must; else all queries are one")
+            problems.append("body: must contain {query} in one of its texts, or params; else all queries are the same")
         if options.get("method") == "GET" and options.get("body"):
-            problems.append("body: a GET request has none; use params, or method=POST")
+            problems.append("body: a GET request has no body; use params, or method=POST")
         return problems + Headers(options.get("headers")).problems()
-
-    def search(self, queries: Sequence[Query], k: int) -> Hits:
-        """Hits of shape (len(queries), k).
-
-        Raises:
-            ValueError: For a query that is not text or a k below 1.
-            EngineError: Where a query got no usable answer.
-        """
-        return search_remotely(
-            self._engine, self._catalog, queries, k, lambda text: self._ask(text, k), max_chars=self._max_chars
-        )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_client"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._connect()
 
     def _connect(self) -> None:
         import httpx
 
         limits = httpx.Limits(max_connections=self._threads, max_keepalive_connections=self._threads)
-        self._client = httpx.Client(headers=self._headers.sent(), timeout=self._timeout, limits=limits)
+        self._session = httpx.Client(headers=self._headers.sent(), timeout=self._timeout, limits=limits)
 
     def _ask(self, text: str, k: int) -> Answer:
         raw = self._fetch(filled(self._params, text, k, as_text=True), filled(self._body, text, k))
         try:
             answer = json.loads(raw)
         except (ValueError, RecursionError) as error:
-            raise TransientError(f"the answer is no JSON ({error}): {self._shown(raw)}") from error
+            raise TransientError(f"the answer is not JSON ({error}): {self._shown(raw)}") from error
         found = _at(answer, self._items, "items")
         if not isinstance(found, list):
-            raise PermanentError(f"items: there is no list at {self._items!r} in the answer, but {_named(found)}")
+            raise PermanentError(f"items: expected a list at {self._items!r} in the answer, got {_named(found)}")
         return [self._item(item, place) for place, item in enumerate(found)]
 
     def _fetch(self, params: dict[str, str], body: Any) -> bytes:
@@ -145,11 +128,11 @@ class HTTP:
         deadline = monotonic() + self._timeout
         content = {} if body is None else {"json": body}
         try:
-            with self._client.stream(self._method, self._url, params=params or None, **content) as response:
+            with self._session.stream(self._method, self._url, params=params or None, **content) as response:
                 raw = bytearray()
                 for chunk in response.iter_bytes():
                     raw += chunk
-                    if monotonic() > deadline:  # httpx's own limit is on each chunk
+                    if monotonic() > deadline:  # httpx limits each chunk only
                         raise TransientError(f"the answer was not complete after {self._timeout:g} s")
         except httpx.TimeoutException as error:
             raise TransientError(f"no answer within {self._timeout:g} s ({type(error).__name__})") from error
@@ -163,23 +146,23 @@ class HTTP:
     def _item(self, item: Any, place: int) -> tuple[str, float]:
         found = _at(item, self._id, "id")
         if isinstance(found, bool) or not isinstance(found, str | int):
-            raise PermanentError(f"id: the id of an item at {self._id!r} is {_named(found)}, and not a text or integer")
+            raise PermanentError(f"id: expected a text or an integer at {self._id!r} of an item, got {_named(found)}")
         if self._score is None:
             return str(found), 1 / (place + 1)
         score = _at(item, self._score, "score")
         if isinstance(score, bool) or not isinstance(score, int | float) or not isfinite(score):
             raise PermanentError(
-                f"score: the score of {found!r} at {self._score!r} is {_named(score)}, and not a number"
+                f"score: expected a finite number at {self._score!r} of item {found!r}, got {_named(score)}"
             )
         return str(found), float(score)
 
     def _shown(self, raw: bytes) -> str:
-        """The beginning of an answer, for a message; some engines repeat a token that they refuse."""
+        """The beginning of an answer, for a message, without secrets: some engines repeat a wrong token."""
         return f"{self._headers.without_secrets(raw.decode('utf-8', 'replace'))[:SHOWN]!r}"
 
 
 def _at(value: Any, path: str, option: str) -> Any:
-    """What stands at a path of keys with dots between; a number is a place in a list."""
+    """The value at a path of keys with dots between; a number is a place in a list."""
     for key in path.split(".") if path else ():
         if isinstance(value, dict) and key in value:
             value = value[key]
@@ -196,3 +179,84 @@ def _at(value: Any, path: str, option: str) -> Any:
 def _named(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+PLACES = re.compile(r"\{(query|k)\}")
+VARIABLE = re.compile(r"\$\{(\w+)\}")
+SECRET = re.compile(r"auth|cookie|token|secret|key|password", re.IGNORECASE)
+
+
+def filled(template: Any, text: str, k: int, *, as_text: bool = False) -> Any:
+    """A template with its places filled in, so that nothing in the query can be taken for a place or for JSON."""
+    if isinstance(template, dict):
+        return {name: filled(value, text, k, as_text=as_text) for name, value in template.items()}
+    if isinstance(template, list):
+        return [filled(value, text, k, as_text=as_text) for value in template]
+    if template == "{k}" and not as_text:
+        return k
+    if isinstance(template, str):
+        return PLACES.sub(lambda place: text if place[1] == "query" else str(k), template)
+    return template
+
+
+def has_query(template: Any) -> bool:
+    """Whether a text of a template has a place for the query."""
+    if isinstance(template, dict):
+        return any(map(has_query, template.values()))
+    if isinstance(template, list):
+        return any(map(has_query, template))
+    return isinstance(template, str) and "{query}" in template
+
+
+def address_problems(option: str, url: str) -> list[str]:
+    """What is wrong with the address of an engine, under the name of its option."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return [f"{option}: must be a whole address, as http://host:9200/search, got {url!r}"]
+    if parts.username or parts.password:
+        return [
+            f"{option}: holds a user or password, which would stand in the run folder; send a header with ${{NAME}}"
+        ]
+    if PLACES.search(url):
+        return [f"{option}: {{query}} and {{k}} belong into params or body, where they are quoted"]
+    return []
+
+
+class Headers:
+    """Headers whose secrets stay in the environment: `${NAME}` in a value is read when they are sent.
+
+    A pickled copy holds the names alone.
+    """
+
+    def __init__(self, templates: Mapping[str, str] | None) -> None:
+        self._templates = dict(templates or {})
+
+    def problems(self) -> list[str]:
+        """What is wrong with them here: a variable that is not set, or a secret that would be written to disk."""
+        problems = []
+        for name, value in self._templates.items():
+            missing = [variable for variable in VARIABLE.findall(value) if variable not in os.environ]
+            if missing:
+                problems.append(f"headers: '{name}' needs the environment variable {missing[0]}, which is not set")
+            elif SECRET.search(name) and not VARIABLE.search(value):
+                problems.append(
+                    f"headers: '{name}' would stand in the run folder; write it as ${{NAME}}, out of the environment"
+                )
+        return problems
+
+    def sent(self) -> dict[str, str]:
+        """Them with their secrets; raises `ValueError` where a variable is not set."""
+        problems = self.problems()
+        if problems:  # an unpickled one may have come to where the environment is another
+            raise ValueError(problems[0])
+        return {
+            name: VARIABLE.sub(lambda found: os.environ[found[1]], value) for name, value in self._templates.items()
+        }
+
+    def without_secrets(self, text: str) -> str:
+        """A text for messages: some engines repeat the token that they refuse."""
+        for value in self._templates.values():
+            for name in VARIABLE.findall(value):
+                secret = os.environ.get(name)
+                text = text.replace(secret, f"${{{name}}}") if secret else text
+        return text

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from retrievers.errors import PermanentError, TransientError
 from retrievers.remote.client import fault_of_status
-from retrievers.remote.elastic import Client, ElasticRetriever, Way
+from retrievers.remote.elastic import ElasticRetriever
 
 
 class OpenSearch(ElasticRetriever):
@@ -54,67 +54,20 @@ class OpenSearch(ElasticRetriever):
     engine: ClassVar[str] = "opensearch"
     library: ClassVar[str] = "opensearchpy"
 
-    def _connect(self, way: Way) -> Client:
-        return _Client(way)
-
-
-class _Client:
-    """The six calls on opensearch-py, whose own retries are off: `EngineClient` has them."""
-
-    def __init__(self, way: Way) -> None:
+    def _open(self) -> Any:
         from opensearchpy import OpenSearch as Official
 
-        self._way = way
-        self._official = Official(
-            [way.url],
-            headers=way.headers.sent(),
-            timeout=way.timeout,
+        return Official(
+            [self._url],
+            headers=self._headers.sent(),
+            timeout=self._timeout,
             max_retries=0,
-            pool_maxsize=way.threads,
-            ca_certs=way.ca_certs,
+            pool_maxsize=self._threads,
+            ca_certs=self._ca_certs,
         )
 
-    def create(self, index: str, body: dict[str, Any]) -> bool:
-        from opensearchpy.exceptions import RequestError
-
-        with self._faults():
-            try:
-                self._official.indices.create(index=index, body=body)
-            except RequestError as error:
-                if error.error == "resource_already_exists_exception":
-                    return False
-                raise
-        return True
-
-    def mapping(self, index: str) -> Mapping[str, Any]:
-        with self._faults():
-            found: Mapping[str, Any] = self._official.indices.get_mapping(index=index)[index]["mappings"]
-        return found
-
-    def remember(self, index: str, meta: dict[str, Any]) -> None:
-        with self._faults():
-            self._official.indices.put_mapping(index=index, body={"_meta": meta})
-
-    def bulk(self, index: str, operations: list[dict[str, Any]]) -> Mapping[str, Any]:
-        with self._faults():
-            answer: Mapping[str, Any] = self._official.bulk(index=index, body=operations)
-        return answer
-
-    def count(self, index: str, *, refresh: bool) -> int:
-        with self._faults():
-            if refresh:
-                self._official.indices.refresh(index=index)
-            return int(self._official.count(index=index)["count"])
-
-    def search(self, index: str, body: dict[str, Any]) -> Mapping[str, Any]:
-        params = {"allow_partial_search_results": "false"}
-        with self._faults():
-            answer: Mapping[str, Any] = self._official.search(index=index, body=body, params=params)
-        return answer
-
     @contextmanager
-    def _faults(self) -> Iterator[None]:
-        """The client's errors as ours."""
+    def _errors(self) -> Iterator[None]:
         from opensearchpy.exceptions import SerializationError, SSLError, TransportError
 
         try:
@@ -122,9 +75,9 @@ class _Client:
         except SSLError as error:
             raise PermanentError(f"{type(error).__name__}: {error}") from error
         except SerializationError as error:
-            raise TransientError(f"the answer is no JSON: {str(error)[:300]}") from error
+            raise TransientError(f"the answer is not JSON: {str(error)[:300]}") from error
         except TransportError as error:
             if not isinstance(error.status_code, int):
                 raise TransientError(f"{type(error).__name__}: {error.error}") from error
-            what = f"status {error.status_code}: {self._way.headers.without_secrets(str(error))[:300]}"
+            what = f"status {error.status_code}: {self._headers.without_secrets(str(error))[:300]}"
             raise fault_of_status(error.status_code, what, None) from error

@@ -14,15 +14,15 @@ from queue import Empty, LifoQueue
 from typing import Any, Literal
 
 from retrievers.analyzer import field_problems, searched_fields
-from retrievers.base import Catalog, Hits, Query
+from retrievers.base import Catalog
 from retrievers.errors import PermanentError, TransientError
-from retrievers.remote.answers import Answer, search_remotely, well_formed
+from retrievers.remote.answers import Answer, RemoteRetriever, well_formed
 from retrievers.remote.client import EngineClient, client_problems, require
 
 LABELS = "ABCD"
-"""What PostgreSQL marks words with, to weigh them."""
+"""PostgreSQL's labels of words, each with a weight."""
 USUAL_WEIGHTS = [0.1, 0.2, 0.4, 1.0]
-"""PostgreSQL's own weights of the labels D, C, B and A."""
+"""PostgreSQL's default weights of the labels D, C, B and A."""
 LONGEST_WORD = 255
 """Letters; PostgreSQL fails on a query with a word of more than 2 kB."""
 
@@ -35,23 +35,23 @@ QUERIES = {
 }
 
 
-class Postgres:
+class Postgres(RemoteRetriever):
     """Full-text search in PostgreSQL, ranked by `ts_rank_cd`.
 
-    A table is made and filled from the catalog, or one that is there is read. With `match: any` the score of an item is
-    the sum, over each place in it where a different word of the query stands, of the weight of the field, as a share of
-    the largest weight; no word counts more for being rare. With "all" and "web" it is the cover density of Clarke,
-    Cormack and Tudhope, "Relevance Ranking for One to Three Term Queries", IPM 2000. Equal scores stand in the order of
-    rows, also where they are cut.
+    A table is made and filled from the catalog, or an existing one is read. With `match: any` the score of an item is
+    the sum, over each place in it where another word of the query occurs, of the weight of the field, as a share of the
+    largest weight; rare words do not count more. With "all" and "web" it is the cover density of Clarke, Cormack and
+    Tudhope, "Relevance Ranking for One to Three Term Queries", IPM 2000. Equal scores are in the order of rows, also at
+    the last place.
 
-    A search is one statement for each query, several at a time, each on a connection of its own. What fails in a way
-    that may pass is tried again, then raised as `EngineError`. Searching is safe from several threads.
+    A search is one statement per query, several at a time, each on a connection of its own. A transient error is tried
+    again, then raised as `EngineError`. Searching is safe from several threads.
 
     Args:
         catalog: What is searched.
         dsn: Where the database is, as libpq reads it: "host=db dbname=shop user=recr1". Its password comes from
-            PGPASSWORD or the password file, and stands in no recipe.
-        table: A table that exists, which is only read; null makes one of the catalog, named after its content and these
+            PGPASSWORD or the password file, never from a recipe.
+        table: An existing table, which is only read; null makes one from the catalog, named after its content and these
             options, and finds it again the next time. Ranks that start together fill it once.
         id_column: The column of an existing table that holds the catalog's id.
         vector: The tsvector column of an existing table that is searched; its labels weigh 1, 0.4, 0.2 and 0.1.
@@ -60,13 +60,13 @@ class Postgres:
         match: "any" finds items with any word, "all" those with all words, "web" reads quotation marks, `or` and `-` as
             web search engines do.
         config: PostgreSQL's text search configuration: "simple" splits into words, "english" also drops some and stems.
-        normalization: How `ts_rank_cd` minds the length of a text, as PostgreSQL's documentation lists it; 0 does not.
-        timeout: Seconds for one statement, and for a connection to be made.
-        attempts: How often one query is sent before its fault is raised, with growing pauses.
-        rate: Queries a second, in each process; null for no limit.
-        threads: Connections, and queries at a time.
-        cooldown: Seconds that the server is left alone after three queries in a row outlived their attempts.
-        max_chars: Where a longer query is cut.
+        normalization: How `ts_rank_cd` uses the length of a text, see PostgreSQL's documentation; 0 ignores it.
+        timeout: Seconds for one statement, and for a new connection.
+        attempts: How often one query is sent before its error is raised, with growing pauses.
+        rate: Queries per second of each process; null for no limit.
+        threads: Connections, and queries at the same time.
+        cooldown: Seconds without queries after three queries in a row failed in every attempt.
+        max_chars: A longer query is cut here.
 
     Raises:
         ValueError: For an option that cannot be used, with what can.
@@ -101,11 +101,11 @@ class Postgres:
         self._engine = EngineClient(
             "postgres", _address(dsn), attempts=attempts, rate=rate, threads=threads, cooldown=cooldown
         )
-        self._idle: LifoQueue[Any] = LifoQueue()
-        self._ours = table is None
+        self._connect()
+        self._made_here = table is None
         if table is None:
             fields = fields or {"texts": 1.0}
-            self._table, self._id, self._vector = self._own_table(fields), "row", _name("words")
+            self._table, self._id, self._vector = self._made_table(fields), "row", _name("words")
         else:
             self._table, self._id = table, str(id_column)
             self._vector = _name(vector) if vector else _vector([f"{_name(name)}::text" for name in fields or {}])
@@ -119,7 +119,7 @@ class Postgres:
         if options.get("match", "any") not in QUERIES:
             problems.append(f"match: must be one of {', '.join(QUERIES)}, got {options['match']!r}")
         if len(options.get("fields") or ()) > len(LABELS):
-            problems.append(f"fields: PostgreSQL weighs 1 to {len(LABELS)} fields, got {len(options['fields'])}")
+            problems.append(f"fields: PostgreSQL takes 1 to {len(LABELS)} fields, got {len(options['fields'])}")
         if not 0 <= options.get("normalization", 0) < 64:
             problems.append(f"normalization: must be a sum of 1, 2, 4, 8, 16 and 32, got {options['normalization']}")
         return problems
@@ -134,23 +134,8 @@ class Postgres:
         """How it is written."""
         return {"boolean": "or between words of which one must be there, - before one that must not, as in tent -pole"}
 
-    def search(self, queries: Sequence[Query], k: int) -> Hits:
-        """Hits of shape (len(queries), k).
-
-        Raises:
-            ValueError: For a query that is not text or a k below 1.
-            EngineError: Where a query got no usable answer.
-        """
-        return search_remotely(
-            self._engine, self._catalog, queries, k, lambda text: self._ask(text, k), max_chars=self._max_chars
-        )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_idle"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._idle = LifoQueue()
+    def _connect(self) -> None:
+        self._session: LifoQueue[Any] = LifoQueue()  # connections that are free
 
     def _ask(self, text: str, k: int) -> Answer:
         if self._match == "web":
@@ -163,24 +148,24 @@ class Postgres:
         values = {"weights": self._weights, "normalization": self._normalization, "config": self._config}
         with self._connection() as connection, _deadline(connection, self._timeout):
             found = connection.execute(statement, values | {"text": text, "k": k}).fetchall()
-        if self._ours:
+        if self._made_here:
             return [(self._catalog.ids[row], score) for row, score in found]
         return [(str(item), score) for item, score in found]
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:
-        """A connection for one thread, with its errors as ours; kept for the next if it is sound."""
+        """A connection for one thread, whose errors become ours; it is used again unless it broke."""
         import psycopg
 
         connection = None
         try:
             try:
-                connection = self._idle.get_nowait()
+                connection = self._session.get_nowait()
             except Empty:
                 connection = psycopg.connect(
                     self._dsn,
                     autocommit=True,
-                    connect_timeout=max(2, ceil(self._timeout)),  # libpq takes whole seconds, and no 1
+                    connect_timeout=max(2, ceil(self._timeout)),  # libpq takes whole seconds, at least 2
                     options=f"-c statement_timeout={ceil(self._timeout * 1000)}",
                     application_name="recr1",
                 )
@@ -188,14 +173,14 @@ class Postgres:
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             if connection is not None:
                 connection.close()
-            raise TransientError(_said(error)) from error
+            raise TransientError(_worded(error)) from error
         except psycopg.Error as error:
-            raise PermanentError(_said(error)) from error
-        self._idle.put(connection)
+            raise PermanentError(_worded(error)) from error
+        self._session.put(connection)
 
-    # A table of ours.
+    # A table made here.
 
-    def _own_table(self, fields: Mapping[str, float]) -> str:
+    def _made_table(self, fields: Mapping[str, float]) -> str:
         """The name of the table of this catalog and these fields, made and filled unless it exists."""
         columns = [column for column, _ in searched_fields(self._catalog, dict(fields))]
         key = json.dumps([self._catalog.fingerprint, self._config, list(fields)])
@@ -204,7 +189,7 @@ class Postgres:
         return table
 
     def _fill(self, table: str, columns: Sequence[Sequence[str]]) -> None:
-        """Makes the table in one transaction, so that it is there whole or not at all; others wait for it."""
+        """Makes the table in one transaction, so that it is there complete or not at all; others wait for it."""
         vector = _vector(["%s"] * len(columns))
         insert = f"INSERT INTO {_name(table)} VALUES (%s, {vector.replace('%(config)s', '%s')})"
         texts = [[well_formed(text) for text in column] for column in columns]
@@ -228,27 +213,27 @@ def _dsn_problems(dsn: str) -> list[str]:
     try:
         from psycopg import ProgrammingError
         from psycopg.conninfo import conninfo_to_dict
-    except ImportError:  # what is missing is said when it is needed
+    except ImportError:  # the constructor says what is missing
         return []
     try:
         conninfo_to_dict(dsn)
     except ProgrammingError as error:
-        return [f"dsn: must be like 'host=db dbname=shop user=recr1': {_said(error)}"]
+        return [f"dsn: must be like 'host=db dbname=shop user=recr1': {_worded(error)}"]
     return []
 
 
 def _table_problems(options: Mapping[str, Any]) -> list[str]:
     if options.get("table") is None:
         return [
-            f"{name}: is for a table that exists; name it with table"
+            f"{name}: is for an existing table; name that table with table"
             for name in ("id_column", "vector")
             if options.get(name) is not None
         ]
     problems = []
     if options.get("id_column") is None:
-        problems.append("id_column: say which column of the table holds the ids of the catalog")
+        problems.append("id_column: name the column of the table with the ids of the catalog")
     if bool(options.get("fields")) == (options.get("vector") is not None):
-        problems.append("vector: name the tsvector column that is searched, or the columns with fields, not both")
+        problems.append("vector: name the tsvector column to search, or the columns with fields, not both")
     return problems
 
 
@@ -280,7 +265,7 @@ def _address(dsn: str) -> str:
     return f"{host}:{parts.get('port') or os.environ.get('PGPORT', '5432')}/{parts.get('dbname') or '(default)'}"
 
 
-def _said(error: Exception) -> str:
+def _worded(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 
 

@@ -14,8 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from retrievers.store.store import MANIFEST, Store
-from retrievers.store.use import unused, used_file
+from retrievers.store.store import MANIFEST, Store, unused, used_file
 
 PARTIAL, REMOVED = ".partial", ".removed"
 """How the names of folders end that were not built to the end, and that were not removed to the end."""

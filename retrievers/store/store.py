@@ -1,8 +1,11 @@
 """Indexes and embeddings on disk: built once, opened memory-mapped by every process, never used when damaged.
 
-A store is a folder with one folder an entry, named by what the entry was made from: the content of the catalog and
+A store is a folder with one folder per entry, named by what the entry was made from: the content of the catalog and
 every option that changes a ranking. So an entry is never out of date, and two catalogs or settings never meet.
-An entry is written beside its place and moved there in one step when it is whole; one process writes, others wait.
+An entry is written next to its place and moved there in one step when it is complete; one process writes, others wait.
+
+Next to each entry is an empty file, `NAME.used`. A process that has the entry open holds a shared lock on it, which the
+system releases when the process ends. Its time of change is when the entry was opened last.
 """
 
 from __future__ import annotations
@@ -14,15 +17,13 @@ import os
 import shutil
 import weakref
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from retrievers.store.use import hold
 
 VARIABLE = "RECR1_CACHE"
 """The environment variable that names the folder of `store: auto`."""
@@ -219,3 +220,57 @@ def _sync(path: Path) -> None:
 def _plain(key: Key) -> Any:
     """A key as it reads back from JSON: tuples are lists."""
     return json.loads(json.dumps(key))
+
+
+def used_file(folder: Path) -> Path:
+    """The file that says who uses an entry, and since when."""
+    return folder.with_name(f"{folder.name}.used")
+
+
+def hold(folder: Path) -> int | None:
+    """Marks an entry as used until the descriptor is closed; waits for a removal that is under way.
+
+    None where that cannot be: a store that may only be read and that nobody marked before, a file system without locks.
+    What is memory-mapped can be searched to its end all the same, wherever a removed file lives on while it is open.
+    """
+    with suppress(ImportError, OSError):
+        import fcntl  # not on Windows, where a file that is open cannot be removed
+
+        handle = _opened(used_file(folder))
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        except OSError:
+            os.close(handle)
+            raise
+        with suppress(OSError):
+            os.utime(handle)
+        return handle
+    return None
+
+
+@contextmanager
+def unused(folder: Path) -> Iterator[bool]:
+    """Whether nobody uses an entry; as long as this lasts nobody can begin to."""
+    try:
+        import fcntl
+    except ImportError:
+        yield True
+        return
+    handle = _opened(used_file(folder))
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
+
+
+def _opened(path: Path) -> int:
+    """A descriptor of the file, made where it is missing and may be; the right to read it is enough."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:
+        return os.open(path, os.O_RDONLY)

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from retrievers.analyzer import Analyzer
+from retrievers.analyzer import Analyzer, vocabulary
 from retrievers.base import Catalog, Floats, Rows
 from retrievers.options import PositiveInt, checked
-from retrievers.vocabulary import vocabulary
 from rewards.base import Batch, Invalid, Qrels
 from rewards.guards.words import says, text_of, words_of
 

@@ -8,8 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from retrievers.bm25.blocks import best_keys_in_blocks
 from retrievers.bm25.bm25 import Terms
-from retrievers.bm25.bounds import bounds_of
-from retrievers.bm25.index import Postings
+from retrievers.bm25.index import Postings, bounds_of
 from retrievers.testing import check_hits
 from retrievers.topk import best_keys, hits_from_keys, no_hits, topk, topk_of
 

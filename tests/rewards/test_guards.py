@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from retrievers.analyzer import vocabulary
 from retrievers.base import Catalog
-from retrievers.vocabulary import vocabulary
 from rewards.base import Need, Rollout, Search
 from rewards.guards.catalog import CopiedReward, UnmatchedReward
 from rewards.guards.drift import DriftReward

@@ -12,7 +12,7 @@ from recr1.cli.main import run
 from recr1.config.build import KINDS, check_part, find_class
 from retrievers import BUILTIN
 from retrievers.base import Catalog
-from retrievers.combine import scorers
+from retrievers.combine import rerank
 from retrievers.dense import encoders
 from retrievers.options import options_of
 
@@ -193,7 +193,7 @@ def is_number(annotation):
 def test_no_built_in_type_is_left_out():
     assert set(BAD["retriever"]) == set(BUILTIN)
     assert set(BAD["encoder"]) == set(encoders.BUILTIN)
-    assert set(BAD["scorer"]) == set(scorers.BUILTIN)
+    assert set(BAD["scorer"]) == set(rerank.BUILTIN)
     assert set(BAD["reward"]) == set(rewards.BUILTIN)
     assert set(BAD["policy"]) == set(policies.BUILTIN)
 

@@ -15,8 +15,8 @@ from recr1.tasks.shop.language import LONGEST, Manner, write_need
 from recr1.tasks.shop.lexicon import load_lexicon
 from recr1.tasks.shop.pairs import shopper_pairs
 from recr1.tasks.shop.task import ShopTask, split_of, wanted
+from retrievers.analyzer import vocabulary
 from retrievers.bm25.bm25 import BM25
-from retrievers.vocabulary import vocabulary
 from rewards.measures import parse_measure
 
 

@@ -8,8 +8,7 @@ import pytest
 from retrievers import Catalog
 from retrievers.bm25.blocks import BLOCK, SAMPLED, SAMPLES, best_keys_in_blocks, sampled_rows
 from retrievers.bm25.bm25 import BM25, Terms, _best_keys_numpy
-from retrievers.bm25.bounds import COMMON, bounds_of
-from retrievers.bm25.index import Postings
+from retrievers.bm25.index import COMMON, Postings, bounds_of
 from retrievers.topk import hits_from_keys
 
 WORDS = 3000

@@ -15,7 +15,7 @@ import pytest
 
 from retrievers import PARTS, Catalog, Hits
 from retrievers.bm25.bm25 import BM25
-from retrievers.combine.cached.cached import Cached
+from retrievers.combine.cached import Cached
 
 pytest.importorskip("lmdb", reason="pip install 'recr1[cache]'")
 pytest.importorskip("xxhash", reason="pip install 'recr1[cache]'")

@@ -11,8 +11,7 @@ import pytest
 
 from retrievers import Catalog
 from retrievers.bm25.bm25 import BM25
-from retrievers.combine.rerank import Rerank
-from retrievers.combine.scorers import CrossEncoder
+from retrievers.combine.rerank import CrossEncoder, Rerank
 from retrievers.testing import RetrieverContract
 from tests.retrievers.combine.test_hybrid import part
 

@@ -13,7 +13,7 @@ import pytest
 
 from retrievers import Catalog
 from retrievers.dense.dense import Dense
-from retrievers.dense.sentences import SentenceTransformers
+from retrievers.dense.encoders import SentenceTransformers
 from tests.retrievers.dense.dense_contracts import STORE, DenseContract, minilm
 
 pytestmark = pytest.mark.skipif(

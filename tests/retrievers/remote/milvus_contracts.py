@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from retrievers import Catalog
-from retrievers.remote.milvus.milvus import Milvus
+from retrievers.remote.milvus import Milvus
 from tests.retrievers.dense.dense_contracts import STORE, DenseContract
 
 MISSING = [library for library in ("pymilvus", "milvus_lite") if find_spec(library) is None]

@@ -170,7 +170,7 @@ HALF = {
         ({"json": {"timed_out": True, "_shards": {}, "hits": {"hits": []}}}, r"not all shards answered \(it ran out"),
         ({"status": 503, "json": {"error": {"type": "search_phase_execution_exception"}}}, "status 503: "),
         ({"status": 429, "body": ""}, "status 429: "),
-        ({"body": '{"hits": {"hi'}, "the answer is no JSON"),
+        ({"body": '{"hits": {"hi'}, "the answer is not JSON"),
         ({"truncate": 25}, "ConnectionError: "),
         ({"close": True}, "ConnectionError: "),
         ({"sleep": 0.6}, "ConnectionTimeout: "),
@@ -233,7 +233,7 @@ def test_an_index_that_nobody_finishes_is_an_error_that_says_to_delete_it(build,
     index = build(stalled)._index
     engine.misbehave()
     engine.post(f"/indexes/{index}", {"mappings": {}, "docs": {"0": {}}})
-    with pytest.raises(EngineError, match=r"was begun and never finished: it shows 1 of 5 items. Delete it"):
+    with pytest.raises(EngineError, match=r"was started and never completed: it shows 1 of 5 items. Delete it"):
         build(stalled)
     engine.post(f"/indexes/{index}", {"mappings": {"_meta": {"recr1": {"items": 5}}}, "docs": {}})
     build(stalled)
@@ -269,18 +269,18 @@ def test_a_search_deeper_than_an_existing_index_allows_is_refused(build):
     big = Catalog([str(row) for row in range(10_001)], ["x"] * 10_001)
     found = build(big, index="shop", fields={"name": 1})
     assert found.max_k == 10_000
-    with pytest.raises(ValueError, match="k is 10001, and the index 'shop' hands out 10000 items at most"):
+    with pytest.raises(ValueError, match="k is 10001, and the index 'shop' returns at most 10000 items"):
         found.search(["x"], 10_001)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"index": "shop"}, "fields: say which fields of the index are searched"),
-        ({"query": {"match_all": {}}}, "query: must hold {query} in one of its texts"),
-        ({"id_field": "sku"}, "id_field: is for an index that exists; name it with index"),
-        ({"tiebreak": "rank"}, "tiebreak: is for an index that exists"),
-        ({"fields": {"no.dots": 1}}, "fields: an index of ours cannot have a field 'no.dots'"),
+        ({"index": "shop"}, "fields: name the fields of the index"),
+        ({"query": {"match_all": {}}}, "query: must contain {query} in one of its texts"),
+        ({"id_field": "sku"}, "id_field: is for an existing index; name that index with index"),
+        ({"tiebreak": "rank"}, "tiebreak: is for an existing index"),
+        ({"fields": {"no.dots": 1}}, "fields: 'no.dots' cannot be a field of an index made here"),
         ({"fields": {"brand": 1}}, "the catalog has no field 'brand'"),
         ({"fields": {"title": 0}}, "fields.title: a weight is a number above 0, got 0"),
         ({"k1": -1}, "k1: must be 0 or more"),

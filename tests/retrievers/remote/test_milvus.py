@@ -12,7 +12,7 @@ from retrievers import Catalog
 from retrievers.dense.dense import Dense
 from retrievers.errors import EngineError
 from retrievers.remote import client as line_module
-from retrievers.remote.milvus.milvus import Milvus
+from retrievers.remote.milvus import Milvus
 from tests.retrievers.remote.milvus_contracts import HASHING, catalog_of, needs_milvus, rows
 
 pytestmark = needs_milvus

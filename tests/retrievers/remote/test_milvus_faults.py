@@ -13,8 +13,8 @@ import pytest
 
 from retrievers.errors import EngineError
 from retrievers.remote import client as line_module
-from retrievers.remote.milvus.collection import Making
-from retrievers.remote.milvus.milvus import Milvus
+from retrievers.remote.collections import Making
+from retrievers.remote.milvus import Milvus
 from tests.retrievers.remote.milvus_contracts import HASHING, catalog_of, needs_milvus, rows
 from tests.retrievers.remote.milvus_server import Server, moody_engine
 
@@ -66,7 +66,7 @@ def test_a_collection_that_was_left_half_filled_is_not_searched_and_made_whole(s
 def test_a_process_that_is_killed_while_it_fills_leaves_a_database_that_the_next_one_fills(tmp_path):
     code = """
 import os, signal, sys
-from retrievers.remote.milvus.collection import Making
+from retrievers.remote.collections import Making
 from tests.retrievers.remote.test_milvus_faults import catalog_of, milvus
 written = Making._write
 def killed(making, batch, vectors):

@@ -9,7 +9,7 @@ import pytest
 
 from retrievers import Catalog
 from retrievers.bm25.bm25 import BM25
-from retrievers.combine.cached.cached import Cached
+from retrievers.combine.cached import Cached
 from retrievers.combine.hybrid import Hybrid
 from retrievers.combine.rerank import Rerank
 from retrievers.errors import EngineError, MissingAnswers

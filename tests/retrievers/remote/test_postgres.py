@@ -133,7 +133,7 @@ def test_connections_are_kept_for_the_next_search(server):
     found = retriever(server, threads=2)
     for _ in range(5):
         found.search(["red", "lamp", "mug", "tent"], 2)
-    assert 1 <= found._idle.qsize() <= 2
+    assert 1 <= found._session.qsize() <= 2
 
 
 @pytest.fixture
@@ -223,12 +223,12 @@ def test_connections_that_the_server_closed_are_made_anew(server):
         ({"dsn": "host=x password=y"}, "dsn: must not hold a password"),
         ({"dsn": "postgresql://me:pw@host/db"}, "dsn: must not hold a password"),
         ({"match": "some"}, "match: must be one of any, all, web, got 'some'"),
-        ({"table": "t", "fields": {"a": 1}}, "id_column: say which column"),
+        ({"table": "t", "fields": {"a": 1}}, "id_column: name the column"),
         ({"table": "t", "id_column": "i"}, "vector: name the tsvector column"),
         ({"table": "t", "id_column": "i", "vector": "v", "fields": {"a": 1}}, "vector: name the tsvector column"),
-        ({"id_column": "i"}, "id_column: is for a table that exists"),
-        ({"vector": "v"}, "vector: is for a table that exists"),
-        ({"fields": dict.fromkeys("abcde", 1)}, "fields: PostgreSQL weighs 1 to 4 fields, got 5"),
+        ({"id_column": "i"}, "id_column: is for an existing table"),
+        ({"vector": "v"}, "vector: is for an existing table"),
+        ({"fields": dict.fromkeys("abcde", 1)}, "fields: PostgreSQL takes 1 to 4 fields, got 5"),
         ({"fields": {}}, "fields: is empty"),
         ({"fields": {"title": 0}}, "fields.title: a weight is a number above 0, got 0"),
         ({"fields": {"brand": 1}}, "the catalog has no field 'brand'"),

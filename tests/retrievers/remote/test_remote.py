@@ -14,7 +14,7 @@ import pytest
 from retrievers import Catalog
 from retrievers.errors import EngineError, MissingAnswers, PermanentError, TransientError
 from retrievers.remote import client as client_module
-from retrievers.remote.answers import hits_of, search_in_batches, search_remotely, sendable
+from retrievers.remote.answers import hits_of, search_in_batches, sendable
 from retrievers.remote.client import EngineClient, Pace, client_problems, fault_of_status, require
 
 pytest.importorskip("tenacity", reason="remote engines need: pip install 'recr1[remote]'")
@@ -32,6 +32,10 @@ def client(**options):
     return EngineClient(
         "test", "http://here:1", **{"attempts": 3, "rate": None, "threads": 4, "cooldown": 0.2} | options
     )
+
+
+def one_by_one(queries, k, ask, **options):
+    return search_in_batches(client(), CATALOG, queries, k, lambda texts: [ask(texts[0])], size=1, **options)
 
 
 class Script:
@@ -144,7 +148,7 @@ def test_a_search_carries_the_answers_that_it_has():
         return [("b", 2.0), ("a", 1.0)]
 
     with pytest.raises(MissingAnswers, match=r"no such query \(1 of the search's 3 queries have no answer\)") as caught:
-        search_remotely(client(), CATALOG, ["red", "lost", "blue"], 2, ask, max_chars=100)
+        one_by_one(["red", "lost", "blue"], 2, ask, max_chars=100)
     assert caught.value.hits.rows_QK.tolist() == [[1, 0], [-1, -1], [1, 0]]
     assert list(caught.value.faults) == [1]
     again = pickle.loads(pickle.dumps(caught.value))
@@ -278,7 +282,7 @@ def test_unknown_ids_are_refused_with_their_number():
 
 
 def test_an_item_found_twice_is_refused():
-    with pytest.raises(EngineError, match="found the item 'b' twice for one query"):
+    with pytest.raises(EngineError, match="returned the item 'b' twice for one query"):
         hits_of(client(), CATALOG, [[("b", 1.0), ("a", 1.0), ("b", 2.0)]], 3)
 
 
@@ -317,7 +321,7 @@ def test_a_blank_query_finds_nothing_without_being_sent():
         asked.append(text)
         return [("b", 1.0)]
 
-    hits = search_remotely(client(), CATALOG, ["", "q", " \ud800"], 2, ask, max_chars=100)
+    hits = one_by_one(["", "q", " \ud800"], 2, ask, max_chars=100)
     assert (asked, hits.rows_QK.tolist()) == (["q"], [[-1, -1], [1, -1], [-1, -1]])
 
 

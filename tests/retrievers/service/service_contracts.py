@@ -11,7 +11,7 @@ from importlib.util import find_spec
 import pytest
 
 from retrievers.bm25.bm25 import BM25
-from retrievers.combine.cached.cached import Cached
+from retrievers.combine.cached import Cached
 from retrievers.fingerprint import retriever_fingerprint
 from retrievers.service.client import Service
 from retrievers.testing import RetrieverContract

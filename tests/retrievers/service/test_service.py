@@ -22,7 +22,7 @@ from recr1.tasks.toy import ToyTask
 from retrievers import Catalog
 from retrievers.base import Hits
 from retrievers.bm25.bm25 import BM25
-from retrievers.combine.cached.cached import Cached
+from retrievers.combine.cached import Cached
 from retrievers.errors import EngineError, MissingAnswers
 from retrievers.service.client import Service
 from tests.processes import begin

@@ -17,8 +17,7 @@ from retrievers import Catalog
 from retrievers.bm25.bm25 import BM25
 from retrievers.dense.dense import Dense
 from retrievers.store.prune import Kept, kept, removable, remove
-from retrievers.store.store import Store, save_array
-from retrievers.store.use import used_file
+from retrievers.store.store import Store, save_array, used_file
 
 DAY = 86400.0
 CATALOG = Catalog(["a", "b"], ["red lamp", "blue tent"])

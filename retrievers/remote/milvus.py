@@ -14,8 +14,17 @@ from retrievers.dense.vectors import embed, on_grid
 from retrievers.errors import PermanentError, TransientError
 from retrievers.remote.answers import Answer, search_in_batches, sendable
 from retrievers.remote.client import EngineClient, client_problems, require
-from retrievers.remote.milvus.client import Connection, NotLoadedError, connection_problems, is_embedded
-from retrievers.remote.milvus.collection import Index, Making, load, repeats, their_place
+from retrievers.remote.collections import (
+    Connection,
+    Index,
+    Making,
+    NotLoadedError,
+    connection_problems,
+    is_embedded,
+    load,
+    repeats,
+    their_place,
+)
 from retrievers.store.store import Store
 from retrievers.topk import check_k
 

@@ -1,1 +1,0 @@
-"""A retriever that remembers hits, in memory and on disk."""

@@ -1,1 +1,0 @@
-"""Milvus: a cluster or an embedded database."""
