@@ -27,7 +27,7 @@ from recr1.config.build import EvaluationSpec, build
 from recr1.env import open_environment
 from recr1.recipe import load_recipe
 from recr1.runs import Run
-from recr1.trainers.layers.checkpoints import Resumable
+from recr1.trainers.trl.additions import Extended
 from recr1.trainers.trl.on_trl import SAVES
 
 GOAL_SHARE, GOAL_RESUME = 0.05, 10.0
@@ -107,17 +107,17 @@ def _costs(name: str, overrides: Sequence[str], steps: int, folder: Path) -> Non
 
 @contextmanager
 def _timed_saves() -> Iterator[Clock]:
-    saves, save = Clock(), Resumable._save_checkpoint
+    saves, save = Clock(), Extended._save_checkpoint
 
-    def timed(self: Resumable, model: Any, trial: Any) -> None:
+    def timed(self: Extended, model: Any, trial: Any) -> None:
         with saves.running():
             save(self, model, trial)
 
-    Resumable._save_checkpoint = timed  # type: ignore[method-assign]
+    Extended._save_checkpoint = timed  # type: ignore[method-assign]
     try:
         yield saves
     finally:
-        Resumable._save_checkpoint = save  # type: ignore[method-assign]
+        Extended._save_checkpoint = save  # type: ignore[method-assign]
 
 
 def _resumes(name: str, overrides: Sequence[str], folder: Path) -> None:

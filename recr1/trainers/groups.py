@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from recr1.trainers.layers.curriculum import RATE, UNIFORM, Curriculum
-from recr1.trainers.layers.dynamic_sampling import TOLERANCE, resampling
+from recr1.trainers.layers.curriculum import RATE, UNIFORM, Curriculum, DrawnNeeds
+from recr1.trainers.layers.dynamic_sampling import TOLERANCE, DynamicSampling
 from recr1.trainers.online import Online
+from recr1.trainers.trl.additions import Addition
 
 
 class Groups(Online):
@@ -68,8 +69,6 @@ class Groups(Online):
             problems.append(f"resample_tolerance: must be 0 or more, got {options['resample_tolerance']}")
         return problems
 
-    def _trainer_class(self, trl: Any) -> Any:
-        trainer_class = super()._trainer_class(trl)
-        if not self.resample:
-            return trainer_class
-        return resampling(trainer_class, self.resample, self.resample_tolerance)
+    def _algorithm(self, learner: Any, curriculum: DrawnNeeds | None) -> list[Addition]:
+        sampling = DynamicSampling(self.resample, self.resample_tolerance, curriculum)
+        return [sampling] if self.resample else []

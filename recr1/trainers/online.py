@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,11 @@ from recr1.env import Environment
 from recr1.runs import Run
 from recr1.trainers.launch.failures import FailureBudget
 from recr1.trainers.launch.ranks import Ranks
-from recr1.trainers.layers.clock import timed
-from recr1.trainers.layers.curriculum import RATE, UNIFORM, Curriculum, curricular, curriculum_problems, settings_of
-from recr1.trainers.layers.sampling import sampled
-from recr1.trainers.layers.shared_prompts import sharing
-from recr1.trainers.layers.truncation import truncation_watch
+from recr1.trainers.layers.clock import TimedGeneration
+from recr1.trainers.layers.curriculum import RATE, UNIFORM, Curriculum, DrawnNeeds, curriculum_problems, settings_of
+from recr1.trainers.layers.sampling import FiniteCheck
+from recr1.trainers.layers.shared_prompts import SharedPrompts, pays
+from recr1.trainers.trl.additions import Addition
 from recr1.trainers.trl.on_trl import OnTRL
 from recr1.trainers.trl.reward import RewardFunction, training_data
 
@@ -71,17 +72,23 @@ class Online(OnTRL):
         reward = RewardFunction(env, run, ranks, budget, rollouts_every=self.rollouts_every)
         return {"reward_funcs": reward, "train_dataset": training_data(env)}
 
-    def _trainer_class(self, trl: Any) -> Any:
-        trainer_class = timed(sampled(super()._trainer_class(trl)))
-        return curricular(trainer_class, self.curriculum) if self.curriculum else trainer_class
+    def _additions(self, learner: Any, monitor: Monitor) -> list[Addition]:
+        shared = [SharedPrompts()] if pays(learner.model) else []
+        curriculum = DrawnNeeds(self.curriculum) if self.curriculum else None
+        drawn = [curriculum] if curriculum else []
+        algorithm = self._algorithm(learner, curriculum)
+        return [*shared, *algorithm, *drawn, FiniteCheck(), TimedGeneration(monitor.clock)]
 
-    def _fitted(self, trainer_class: Any, learner: Any) -> Any:
-        return sharing(trainer_class, learner.model)
+    @abstractmethod
+    def _algorithm(self, learner: Any, curriculum: DrawnNeeds | None) -> list[Addition]:
+        """The additions that make this algorithm of TRL's trainer."""
 
-    def _watches(self, monitor: Monitor, learner: Any) -> list[Any]:
+    def _callbacks(self, learner: Any, monitor: Monitor) -> list[Any]:
+        from recr1.trainers.trl.classes import TruncationWatch
+
         if not self.trl.get("mask_truncated_completions"):
             return []
-        return [truncation_watch(monitor.view.say, learner.max_new_tokens)]
+        return [TruncationWatch(monitor.view.say, learner.max_new_tokens)]
 
     def _lengths(self, learner: Any) -> dict[str, Any]:
         return {"max_completion_length": learner.max_new_tokens}

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from recr1.runs import Run
-from recr1.trainers.layers.actor_critic import Settings, WithCritic
+from recr1.trainers.layers.actor_critic import ActorCritic, Settings
 from recr1.trainers.layers.critic import Kind
-from recr1.trainers.layers.curriculum import RATE, UNIFORM, Curriculum
+from recr1.trainers.layers.curriculum import RATE, UNIFORM, Curriculum, DrawnNeeds
 from recr1.trainers.online import Online
+from recr1.trainers.trl.additions import Addition
 
 GROUPS = "PPO compares with its critic, not with a group"
 OBJECTIVES = ("grpo", "bnpo", "dr_grpo", "dapo")
@@ -58,7 +59,7 @@ class PPO(Online):
 
     name: ClassVar[str] = "ppo"
     config: ClassVar[str] = "GRPOConfig"
-    trainer: ClassVar[str] = "GRPOTrainer"
+    trainer: ClassVar[str] = "PPOTrainer"
     meaningless: ClassVar[Mapping[str, str]] = MEANINGLESS
 
     def __init__(
@@ -115,16 +116,15 @@ class PPO(Online):
             )
         return problems
 
-    def _trainer_class(self, trl: Any) -> Any:
-        base = super()._trainer_class(trl)
-        return type("PPOTrainer", (WithCritic, base), {"settings": self.settings, "_name": "PPO"})
+    def _algorithm(self, learner: Any, curriculum: DrawnNeeds | None) -> list[Addition]:
+        return [ActorCritic(learner.model, self.settings)]
 
-    def _arguments(self, trl: Any, run: Run, seed: int, learner: Any) -> Any:
+    def _arguments(self, run: Run, seed: int, learner: Any) -> Any:
         if self.trl.get("num_generations") != 1:
-            return super()._arguments(trl, run, seed, learner)
+            return super()._arguments(run, seed, learner)
         # TRL's trainer can sample each need once; its config does not know that this is no GRPO.
         given, self.trl = self.trl, {**self.trl, "num_generations": 2}
-        args = super()._arguments(trl, run, seed, learner)
+        args = super()._arguments(run, seed, learner)
         self.trl, args.num_generations = given, 1
         return args
 

@@ -1,4 +1,4 @@
-"""What makes TRL's `GRPOTrainer` an actor with a critic: see `ppo.py`.
+"""The addition that makes TRL's `GRPOTrainer` an actor with a critic; the formulas are in `ppo.py`.
 
 TRL generates, asks for rewards, and computes the clipped loss of the policy. In between, the advantages of groups, of
 shape (B,), are replaced by those of tokens, (B, T), and the loss of values is added.
@@ -6,7 +6,7 @@ shape (B,), are replaced by those of tokens, (B, T), and the loss of values is a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from recr1.trainers.gae import explained_variance, gae, moments, token_rewards, value_losses, whitened
 from recr1.trainers.layers.critic import Critic, CriticOptimizer, Kind
+from recr1.trainers.trl.additions import Addition
 
 FILE = "critic.pt"
 """The critic and its optimizer, in a checkpoint."""
@@ -35,40 +36,29 @@ class Settings:
     kl: Literal["loss", "reward"]
 
 
-_Trainer: Any = object
-"""Stands for TRL's `GRPOTrainer`, which comes behind `WithCritic`; it is not imported before it is used."""
+class ActorCritic(Addition):
+    """A critic beside the policy, and advantages of shape (B, T) in place of those of groups, (B,)."""
 
+    def __init__(self, policy: Any, settings: Settings) -> None:
+        self.settings = settings
+        self.critic = Critic(policy, settings.critic, settings.value_weight)
 
-class WithCritic(_Trainer):  # type: ignore[misc]
-    """What is laid before TRL's trainer to make it PPO: a critic, and advantages of shape (B, T) in place of (B,)."""
+    def set_up(self) -> None:
+        """Move the critic to its device, with an optimizer of its own."""
+        args = self.trainer.args
+        self.critic.place(self.trainer.accelerator.device, recompute=args.gradient_checkpointing)
+        self.optimizer = CriticOptimizer(self.critic, args, self.settings.critic_learning_rate)
 
-    settings: Settings
-    beta: float
-    _places: Any = None  # set by SharedPrompts
-
-    def __init__(self, *, model: Any, **given: Any) -> None:
-        self.critic = Critic(model, self.settings.critic, self.settings.value_weight)
-        super().__init__(model=model, **given)
-        self.critic.place(self.accelerator.device, recompute=self.args.gradient_checkpointing)
-        self.critic_optimizer = CriticOptimizer(self.critic, self.args, self.settings.critic_learning_rate)
-
-    def training_step(self, *given: Any) -> Any:
-        """The policy's gradients, as TRL makes them; the critic steps where the policy is about to."""
-        loss = super().training_step(*given)
-        if self.accelerator.sync_gradients:
-            norm = self.critic_optimizer.step(self.accelerator, self._get_learning_rate())
+    def after_backward(self) -> None:
+        """Step where the policy is about to."""
+        if self.trainer.accelerator.sync_gradients:
+            norm = self.optimizer.step(self.trainer.accelerator, self.trainer._get_learning_rate())
             self._log("value/grad_norm", norm)
-        return loss
 
-    def _calculate_rewards(self, *given: Any) -> Any:
-        rewards = super()._calculate_rewards(*given)  # of all processes, (B, 1), NaN for a rollout without one
-        self._rewards_B = rewards[:, 0]
-        return rewards
-
-    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
-        batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
-        mine = self.accelerator.process_index * len(inputs)
-        rewards_B = self._rewards_B[mine : mine + len(inputs)]
+    def after_scoring(self, batch: dict[str, Any], rewards_B: Any) -> None:
+        """Put the advantages of tokens into the batch, with the values and returns that the critic learns from."""
+        size = len(batch["completion_ids"])
+        rewards_B = rewards_B[self.trainer.accelerator.process_index * size :][:size]
         _leave_out(batch, rewards_B.isnan(), self._total)
         values_BT, logps_BT = self._read(batch)
         mask_BT = batch["completion_mask"].float()
@@ -79,14 +69,13 @@ class WithCritic(_Trainer):  # type: ignore[misc]
         if self.settings.whiten:
             batch["advantages"] = whitened(advantages_BT, mask_BT, self._total)
         self._log_batch(batch, rewards_BT, advantages_BT)
-        return batch
 
     def _read(self, batch: dict[str, Any]) -> tuple[Any, Any]:
         """Values and log-probabilities (both (B, T)) of a batch that was just generated."""
         import torch
 
-        rows, size = len(batch["completion_ids"]), self.args.per_device_train_batch_size
-        in_reward = self.beta != 0 and self.settings.kl == "reward"
+        rows, size = len(batch["completion_ids"]), self.trainer.args.per_device_train_batch_size
+        in_reward = self.trainer.beta != 0 and self.settings.kl == "reward"
         needed = self.critic.kind == "head" or (in_reward and "old_per_token_logps" not in batch)
         values, logps = [], []
         with torch.no_grad():
@@ -95,8 +84,8 @@ class WithCritic(_Trainer):  # type: ignore[misc]
                 with self.critic.listening() as heard:
                     if needed:
                         logps.append(self._logps(part))
-                with self.accelerator.autocast():
-                    values.append(self.critic.values(part, heard, self._places))
+                with self.trainer.accelerator.autocast():
+                    values.append(self.critic.values(part, heard, self.trainer.places))
         return torch.cat(values), batch.get("old_per_token_logps", torch.cat(logps) if logps else None)
 
     def _logps(self, part: dict[str, Any]) -> Any:
@@ -104,51 +93,54 @@ class WithCritic(_Trainer):  # type: ignore[misc]
 
         ids = torch.cat([part["prompt_ids"], part["completion_ids"]], dim=1)
         mask = torch.cat([part["prompt_mask"], part["completion_mask"]], dim=1)
-        return self._get_per_token_logps_and_entropies(self.model, ids, mask, part["completion_ids"].shape[1])[0]
+        compute = self.trainer._get_per_token_logps_and_entropies
+        return compute(self.trainer.model, ids, mask, part["completion_ids"].shape[1])[0]
 
     def _penalties(self, batch: dict[str, Any], logps_BT: Any) -> Any:
-        if self.beta == 0 or self.settings.kl == "loss":
+        if self.trainer.beta == 0 or self.settings.kl == "loss":
             return None
         kl_BT = logps_BT - batch["ref_per_token_logps"]
         mean, _ = moments(kl_BT, batch["completion_mask"], self._total)
         self._log("kl", mean.item())
-        return self.beta * kl_BT
+        return self.trainer.beta * kl_BT
 
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
+    def around_loss(self, compute: Callable[..., Any], model: Any, batch: dict[str, Any]) -> Any:
+        """The policy's loss, with the gradient of the critic's: "loss" in the log is the policy's alone."""
         with self.critic.listening() as heard, self._beta_of_loss():
-            loss = super()._compute_loss(model, inputs)
-        with self.accelerator.autocast():
-            values_BT = self.critic.values(inputs, heard, self._places)
-        value_loss = self._value_loss(values_BT, inputs)
-        return loss + value_loss - value_loss.detach()  # its gradient alone: "loss" in the log is the policy's
+            loss = compute(model, batch)
+        with self.trainer.accelerator.autocast():
+            values_BT = self.critic.values(batch, heard, self.trainer.places)
+        value_loss = self._value_loss(values_BT, batch)
+        return loss + value_loss - value_loss.detach()
 
-    def _value_loss(self, values_BT: Any, inputs: dict[str, Any]) -> Any:
+    def _value_loss(self, values_BT: Any, batch: dict[str, Any]) -> Any:
         """A micro-batch's share of the mean over all tokens of a step, as TRL's "dapo" weighs the policy's loss."""
         import torch
 
-        old_BT, returns_BT, mask_BT = inputs["old_values"], inputs["returns"], inputs["completion_mask"]
+        trainer = self.trainer
+        old_BT, returns_BT, mask_BT = batch["old_values"], batch["returns"], batch["completion_mask"]
         losses_BT, clipped_BT = value_losses(values_BT, old_BT, returns_BT, self.settings.value_clip)
         sums = torch.stack([(losses_BT * mask_BT).sum(), (clipped_BT * mask_BT).sum()])
-        window = self.current_gradient_accumulation_steps
-        tokens = inputs["num_items_in_batch"].clamp(min=1) * window / self.args.steps_per_generation
+        window = trainer.current_gradient_accumulation_steps
+        tokens = batch["num_items_in_batch"].clamp(min=1) * window / trainer.args.steps_per_generation
         # What is logged is averaged over the micro-batches of a step.
         loss, clipped = (self._total(sums.detach()) * window / tokens).tolist()
         self._log("value/loss", loss)
         self._log("value/clip_ratio", clipped)
-        return sums[0] * self.accelerator.num_processes / tokens
+        return sums[0] * trainer.accelerator.num_processes / tokens
 
     @contextmanager
     def _beta_of_loss(self) -> Iterator[None]:
         """TRL adds `beta` times the distance to its loss; where it is in the reward, that would count it twice."""
-        beta = self.beta
-        self.beta = beta if self.settings.kl == "loss" else 0.0
+        beta = self.trainer.beta
+        self.trainer.beta = beta if self.settings.kl == "loss" else 0.0
         try:
             yield
         finally:
-            self.beta = beta
+            self.trainer.beta = beta
 
     def _log_batch(self, batch: dict[str, Any], rewards_BT: Any, advantages_BT: Any) -> None:
-        """Numbers of a batch that was just generated; TRL's numbers of groups are taken back."""
+        """Numbers of a batch that was just generated; TRL's number of groups is taken back."""
         mask_BT, values_BT = batch["completion_mask"].float(), batch["old_values"]
         paid_BT = gae(rewards_BT, values_BT.new_zeros(values_BT.shape), mask_BT, self.settings.gamma, 1.0)
         self._log("value/mean", moments(values_BT, mask_BT, self._total)[0].item())
@@ -158,33 +150,31 @@ class WithCritic(_Trainer):  # type: ignore[misc]
         mean, variance = moments(advantages_BT, mask_BT, self._total)
         self._log("advantage/mean", mean.item())
         self._log("advantage/std", variance.sqrt().item())
-        self._metrics["train"].pop("frac_reward_zero_std")
+        self.trainer._metrics["train"].pop("frac_reward_zero_std")
         of_rollouts_B = (batch["advantages"] * mask_BT).sum(1) / mask_BT.sum(1).clamp(min=1)
-        self._logs["advantages"].extend(self.accelerator.gather(of_rollouts_B).tolist())
+        self.trainer._logs["advantages"].extend(self.trainer.accelerator.gather(of_rollouts_B).tolist())
 
     def _log(self, name: str, value: float) -> None:
-        self._metrics["train"][name].append(value)
+        self.trainer._metrics["train"][name].append(value)
 
     def _total(self, here: Any) -> Any:
-        return self.accelerator.reduce(here, reduction="sum")
+        return self.trainer.accelerator.reduce(here, reduction="sum")
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    def save(self, folder: Path) -> None:
+        """Write the critic and its optimizer."""
         import torch
 
-        super()._save_checkpoint(model, trial)
-        if self.args.should_save:
-            folder = Path(self._get_output_dir(trial)) / f"checkpoint-{self.state.global_step}"
-            state = {"weights": self.critic.weights.state_dict(), "optimizer": self.critic_optimizer.state_dict()}
+        if self.trainer.args.should_save:
+            state = {"weights": self.critic.weights.state_dict(), "optimizer": self.optimizer.state_dict()}
             torch.save(state, folder / FILE)
 
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+    def load(self, checkpoint: Path) -> None:
+        """Read them again."""
         import torch
 
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
-            state = torch.load(Path(checkpoint) / FILE, map_location=self.args.device, weights_only=True)
-            self.critic.weights.load_state_dict(state["weights"])
-            self.critic_optimizer.load_state_dict(state["optimizer"])
+        state = torch.load(checkpoint / FILE, map_location=self.trainer.args.device, weights_only=True)
+        self.critic.weights.load_state_dict(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
 
 def _leave_out(batch: dict[str, Any], lost_B: Any, total: Any) -> None:

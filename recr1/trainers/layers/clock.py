@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any
+
+from recr1.trainers.trl.additions import Addition
 
 
 class Clock:
@@ -44,23 +46,15 @@ class Clock:
         return numbers | {f"train/time/share/{name}": seconds / self._step for name, seconds in parts.items()}
 
 
-_Trainer: Any = object
-"""Stands for the class of TRL that comes behind `Timed`; it is not imported before it is used."""
+class TimedGeneration(Addition):
+    """Tells a clock how long completions took."""
 
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
 
-class Timed(_Trainer):  # type: ignore[misc]
-    """What is laid before a trainer of TRL that generates: it tells the `clock`, which the monitor sets."""
-
-    clock: Clock | None = None
-
-    def _generate(self, prompts: list[Any]) -> Any:
+    def around_generation(self, generate: Callable[..., Any], prompts: list[Any]) -> Any:
+        """Generate, and time it."""
         start = perf_counter()
-        generated = super()._generate(prompts)
-        if self.clock is not None:
-            self.clock.generated(perf_counter() - start)
+        generated = generate(prompts)
+        self.clock.generated(perf_counter() - start)
         return generated
-
-
-def timed(trainer_class: Any) -> Any:
-    """TRL's trainer class whose generation is timed."""
-    return type(trainer_class.__name__, (Timed, trainer_class), {})

@@ -12,7 +12,7 @@ checkpoint keeps, so that a run that goes on draws what it would have drawn.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -21,6 +21,7 @@ import numpy as np
 
 from recr1.errors import UserError
 from recr1.judge.stats import Doubles
+from recr1.trainers.trl.additions import Addition
 
 Curriculum: TypeAlias = Literal["none", "learnability"]
 UNIFORM, RATE = 0.25, 0.5
@@ -103,76 +104,60 @@ class Learnability:
         self.variance = np.array([np.nan if value is None else value for value in state], np.float64)
 
 
-_Trainer: Any = object
-"""Stands for the class of TRL that comes behind `Curricular`; it is not imported before it is used."""
+class DrawnNeeds(Addition):
+    """Draws the needs of each batch by what can be learned from them."""
 
-
-class Curricular(_Trainer):  # type: ignore[misc]
-    """What is laid before a trainer of TRL that generates."""
-
-    curriculum: Settings
-    _known: Learnability | None = None
-    _before: tuple[int, list[float | None]] = (-1, [])
-    """What was known before anything of a step: the number of steps before it, and the state."""
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._known: Learnability | None = None
+        self._before: tuple[int, list[float | None]] = (-1, [])  # steps before this one, and what was known before it
 
     @property
     def known(self) -> Learnability:
         """What is known of the training needs."""
         if self._known is None:
-            self._known = Learnability(self.train_dataset["need_id"], self.curriculum)
+            self._known = Learnability(self.trainer.train_dataset["need_id"], self.settings)
         return self._known
 
-    def _prepare_inputs(self, generation_batch: Any) -> Any:
-        every = self.args.steps_per_generation * self.num_iterations
-        if self.model.training and (self._step % every == 0 or self._buffered_inputs is None):
-            generation_batch = self._drawn(len(generation_batch))
-        return super()._prepare_inputs(generation_batch)
-
-    def _drawn(self, own: int) -> list[dict[str, Any]]:
+    def choose(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """This process's rows of the groups that all processes draw together."""
-        if self._before[0] != self.state.global_step:
-            self._before = self.state.global_step, self.known.state()
-        groups = own * self.accelerator.num_processes // self.num_generations
-        drawn = self.known.draw(groups, [self.args.seed, self._step])
+        trainer = self.trainer
+        if self._before[0] != trainer.state.global_step:
+            self._before = trainer.state.global_step, self.known.state()
+        groups = len(rows) * trainer.accelerator.num_processes // trainer.num_generations
+        drawn = self.known.draw(groups, [trainer.args.seed, trainer._step])
         self._log_draw(drawn)
-        each = [place for place in drawn for _ in range(self.num_generations)]
-        first = self.accelerator.process_index * own
-        return [self.train_dataset[place] for place in each[first : first + own]]
+        each = [place for place in drawn for _ in range(trainer.num_generations)]
+        first = trainer.accelerator.process_index * len(rows)
+        return [trainer.train_dataset[place] for place in each[first : first + len(rows)]]
 
     def _log_draw(self, drawn: Sequence[int]) -> None:
         chances, variance = self.known.chances, self.known.variance
         known = variance[drawn][~np.isnan(variance[drawn])]
-        logged = self._metrics["train"]
+        logged = self.trainer._metrics["train"]
         logged["curriculum/seen"].append(float((~np.isnan(variance)).mean()))
         logged["curriculum/spread"].append(float(1 / (chances**2).sum() / len(chances)))
         if len(known):
             logged["curriculum/expected_std"].append(float(np.sqrt(known).mean()))
 
-    def _calculate_rewards(self, inputs: Any, *more: Any) -> Any:
+    def around_rewards(self, compute: Callable[..., Any], rows: list[dict[str, Any]], *more: Any) -> Any:
+        """Learn from the rewards."""
         from accelerate.utils import gather_object
 
-        rewards = super()._calculate_rewards(inputs, *more)  # of all processes, (B, 1), in the order of their ranks
-        if self.model.training:
-            self.known.learn(gather_object([row["need_id"] for row in inputs]), rewards[:, 0].tolist())
+        rewards = compute(rows, *more)
+        self.known.learn(gather_object([row["need_id"] for row in rows]), rewards[:, 0].tolist())
         return rewards
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        step = self.state.global_step
-        if self.args.should_save:
-            # After a step that failed half way, what was known before it: the step will be made again.
-            state = self._before[1] if self._before[0] == step else self.known.state()
-            (Path(self._get_output_dir(trial)) / f"checkpoint-{step}" / FILE).write_text(json.dumps(state))
+    def save(self, folder: Path) -> None:
+        """Write what is known; after a step that failed half way, what was known before it: it will be made again."""
+        if self.trainer.args.should_save:
+            step, before = self._before
+            state = before if step == self.trainer.state.global_step else self.known.state()
+            (folder / FILE).write_text(json.dumps(state))
 
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
-            self.known.restore(json.loads((Path(checkpoint) / FILE).read_text()))
-
-
-def curricular(trainer_class: Any, settings: Settings) -> Any:
-    """TRL's trainer class with needs drawn by what can be learned from them."""
-    return type(trainer_class.__name__, (Curricular, trainer_class), {"curriculum": settings})
+    def load(self, checkpoint: Path) -> None:
+        """Continue with what was known."""
+        self.known.restore(json.loads((checkpoint / FILE).read_text()))
 
 
 def curriculum_problems(options: Mapping[str, Any]) -> list[str]:

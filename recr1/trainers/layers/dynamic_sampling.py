@@ -11,10 +11,13 @@ it; it then finds the completions and rewards of the batch that they left ready,
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
+
+from recr1.trainers.layers.curriculum import DrawnNeeds
+from recr1.trainers.trl.additions import Addition
 
 TOLERANCE = 1e-6
 """Spread of the rewards of a group up to which they are the same, where a recipe does not say."""
@@ -59,104 +62,101 @@ def flat_groups(rewards_N: Sequence[float], size: int, tolerance: float) -> list
     return flat
 
 
-_Trainer: Any = object
-"""Stands for the class of TRL that comes behind `Resampling`; it is not imported before it is used."""
+class DynamicSampling(Addition):
+    """Replaces groups from which nothing can be learned, for up to a number of rounds."""
 
+    def __init__(self, rounds: int, tolerance: float, curriculum: DrawnNeeds | None) -> None:
+        self.rounds, self.tolerance, self.curriculum = rounds, tolerance, curriculum
+        self._ready: Rollouts | None = None
+        self._first_reward = math.nan
 
-class Resampling(_Trainer):  # type: ignore[misc]
-    """What is laid before a trainer of TRL that learns from groups."""
+    def before_scoring(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows of the batch after the last round; its completions and rewards are ready for TRL to ask for."""
+        self._ready = None
+        self._ready = self._sampled(list(rows))
+        return self._ready.inputs
 
-    resample_rounds: int
-    resample_tolerance: float
-    _ready: Rollouts | None = None
+    def around_generation(self, generate: Callable[..., Any], prompts: list[Any]) -> Any:
+        """What is ready, else what is generated."""
+        return generate(prompts) if self._ready is None else self._ready.generated
 
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Any:
-        if self.model.training:
-            self._ready = self._sampled(list(inputs))
-            inputs = self._ready.inputs
-        try:
-            output = super()._generate_and_score_completions(inputs)
-        finally:
-            self._ready = None
-        if self.model.training:
-            self._metrics["train"]["reward"][-1] = self._fair_reward
-        return output
+    def around_rewards(self, compute: Callable[..., Any], rows: list[dict[str, Any]], *more: Any) -> Any:
+        """What is ready, else what is computed."""
+        return compute(rows, *more) if self._ready is None else self._ready.rewards
 
-    def _generate(self, prompts: list[Any]) -> Any:
-        return super()._generate(prompts) if self._ready is None else self._ready.generated
+    def after_scoring(self, batch: dict[str, Any], rewards_B: Any) -> None:
+        """Log the mean reward of the first round, which is a fair sample of the needs."""
+        self._ready = None
+        self.trainer._metrics["train"]["reward"][-1] = self._first_reward
 
-    def _calculate_rewards(self, inputs: Any, prompts: Any, completions: Any, completion_ids: Any) -> Any:
-        if self._ready is not None:
-            return self._ready.rewards
-        return super()._calculate_rewards(inputs, prompts, completions, completion_ids)
-
-    def _sampled(self, inputs: list[dict[str, Any]]) -> Rollouts:
+    def _sampled(self, rows: list[dict[str, Any]]) -> Rollouts:
         """The batch after the last round; every process takes the same number of rounds."""
-        batch = self._rollouts(inputs)
-        self._fair_reward = batch.rewards[:, 0].nanmean().item()
-        logged = _Logged(self)
-        seen = set(_gathered([row["need_id"] for row in inputs]))
-        groups = len(batch.rewards) // self.num_generations
+        batch = self._rollouts(rows)
+        self._first_reward = batch.rewards[:, 0].nanmean().item()
+        logged = _Logged(self.trainer)
+        seen = set(_gathered([row["need_id"] for row in rows]))
+        groups = len(batch.rewards) // self.trainer.num_generations
         replaced = rounds = 0
-        while rounds < self.resample_rounds and (flat := self._flat(batch)):
+        while rounds < self.rounds and (flat := self._flat(batch)):
             fresh = self._draw(len(flat), seen, rounds)
             if not fresh:
                 break
             rounds += 1
             replaced += self._replace(batch, flat, self._rollouts(fresh))
-        logged.keep(self)
-        self._metrics["train"]["resampled"].append(replaced / groups)
-        self._metrics["train"]["resampled/rounds"].append(rounds)
+        logged.keep(self.trainer)
+        self.trainer._metrics["train"]["resampled"].append(replaced / groups)
+        self.trainer._metrics["train"]["resampled/rounds"].append(rounds)
         return batch
 
-    def _rollouts(self, inputs: list[dict[str, Any]]) -> Rollouts:
-        prompts = [row["prompt"] for row in inputs]
-        generated = self._generate(prompts)
+    def _rollouts(self, rows: list[dict[str, Any]]) -> Rollouts:
+        prompts = [row["prompt"] for row in rows]
+        generated = self.trainer._generate(prompts)
         # TRL's GRPO puts a mask of tools between token ids and texts; RLOO has no tools.
         completion_ids, completions = generated[1], generated[2 if len(generated) == 3 else 3]
-        return Rollouts(inputs, generated, self._calculate_rewards(inputs, prompts, completions, completion_ids))
+        return Rollouts(rows, generated, self.trainer._calculate_rewards(rows, prompts, completions, completion_ids))
 
     def _flat(self, batch: Rollouts) -> list[int]:
-        return flat_groups(batch.rewards[:, 0].tolist(), self.num_generations, self.resample_tolerance)
+        return flat_groups(batch.rewards[:, 0].tolist(), self.trainer.num_generations, self.tolerance)
 
     def _draw(self, count: int, seen: set[str], round_: int) -> list[dict[str, Any]]:
         """This process's rows of fresh groups, `count` or a few more over all processes; fewer where needs run out.
 
-        The draw hangs on nothing but the seed, the place in training and what a curriculum knows, which a checkpoint
-        keeps: all processes draw the same, and a run that goes on draws what it would have drawn.
+        The draw depends on the seed, the place in training and what a curriculum knows, which a checkpoint keeps: all
+        processes draw the same, and a run that is resumed draws what it would have drawn.
         """
-        data, processes = self.train_dataset, self.accelerator.num_processes
-        share = processes // math.gcd(self.num_generations, processes)  # groups that split evenly over the processes
+        size, data = self.trainer.num_generations, self.trainer.train_dataset
+        processes, rank = self.trainer.accelerator.num_processes, self.trainer.accelerator.process_index
+        share = processes // math.gcd(size, processes)  # groups that split evenly over the processes
         wanted = math.ceil(count / share) * share
         drawn = self._fresh_places(min(len(data), wanted + len(seen)), round_)
         rows = [row for row in map(data.__getitem__, drawn) if row["need_id"] not in seen][:wanted]
         rows = rows[: len(rows) // share * share]
         seen.update(row["need_id"] for row in rows)
-        # The mark says that these are no batch of their own; the reward function reads it, as it does `need_id`.
-        each = [{**row, "replacement": True} for row in rows for _ in range(self.num_generations)]
-        size = len(each) // processes
-        return each[self.accelerator.process_index * size :][:size]
+        # The mark tells the reward function that these are not a batch of their own.
+        each = [{**row, "replacement": True} for row in rows for _ in range(size)]
+        own = len(each) // processes
+        return each[rank * own :][:own]
 
     def _fresh_places(self, count: int, round_: int) -> list[int]:
-        """So many different places in the training data, in the order in which they were drawn."""
-        curriculum = getattr(self, "known", None)  # of `Curricular`, where it comes behind this class
-        if curriculum is not None:
-            places: list[int] = curriculum.draw(count, [self.args.seed, self._step, round_])
-            return places
-        random = Random(f"recr1 resample {self.args.seed} {self._step} {round_}")
-        return random.sample(range(len(self.train_dataset)), count)
+        """`count` different places in the training data, in the order in which they were drawn."""
+        seed, place = self.trainer.args.seed, self.trainer._step
+        if self.curriculum is not None:
+            return self.curriculum.known.draw(count, [seed, place, round_])
+        random = Random(f"recr1 resample {seed} {place} {round_}")
+        return random.sample(range(len(self.trainer.train_dataset)), count)
 
     def _replace(self, batch: Rollouts, flat: Sequence[int], fresh: Rollouts) -> int:
-        """Put the fresh groups that teach something in the places of flat ones; returns how many there were."""
+        """Put fresh groups that are not flat in the places of flat ones; returns how many were replaced."""
+        size = self.trainer.num_generations
         useless = set(self._flat(fresh))
-        useful = [group for group in range(len(fresh.rewards) // self.num_generations) if group not in useless]
+        useful = [group for group in range(len(fresh.rewards) // size) if group not in useless]
         pairs = list(zip(flat, useful, strict=False))
         rows = _gathered(fresh.rows()) if pairs else []
         own = len(batch.inputs)
-        first = self.accelerator.process_index * own
+        first = self.trainer.accelerator.process_index * own
         for old, new in pairs:
-            for member in range(self.num_generations):
-                here, there = old * self.num_generations + member, new * self.num_generations + member
+            for member in range(size):
+                here, there = old * size + member, new * size + member
                 batch.rewards[here] = fresh.rewards[there]
                 if first <= here < first + own:
                     batch.replace(here - first, rows[there])
@@ -177,12 +177,6 @@ class _Logged:
         trainer._pending_metrics.clear()
         for name, values in self._rewards.items():
             trainer._pending_metrics[name] += [sum(pending[name])] if name.startswith("time/") else values
-
-
-def resampling(trainer_class: Any, rounds: int, tolerance: float) -> Any:
-    """TRL's trainer class with up to so many rounds in which flat groups are replaced."""
-    options = {"resample_rounds": rounds, "resample_tolerance": tolerance}
-    return type(trainer_class.__name__, (Resampling, trainer_class), options)
 
 
 def _gathered(rows: list[Any]) -> list[Any]:

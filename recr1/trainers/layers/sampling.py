@@ -1,51 +1,39 @@
-"""Nothing is drawn from a policy that gives no probabilities: weights that grew too large say inf or nan of each token.
+"""Stops a run whose policy gives no probabilities: weights that grew too large give inf or nan for each token.
 
-torch says so in words of its own, and on a GPU in a way that takes the process with it; so it is asked before the draw.
+torch reports it in words of its own, and on a GPU in a way that ends the process; so the scores are checked before a
+token is drawn.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from recr1.trainers.trl.additions import Addition
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_Trainer: Any = object
-"""Stands for the class of TRL that comes behind `Sampled`; it is not imported before it is used."""
+
+class NotFiniteError(ArithmeticError):
+    """The policy's scores of the next token are not finite."""
 
 
-class NotSampledError(ArithmeticError):
-    """What the policy says of the next token is not finite."""
+class FiniteCheck(Addition):
+    """Raises `NotFiniteError` where there are no probabilities to draw a token from."""
 
-
-class Sampled(_Trainer):  # type: ignore[misc]
-    """What is laid before a trainer of TRL that generates with the model itself."""
-
-    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
-        model = self.accelerator.unwrap_model(self.model)
-        others = vars(model).get("generate")  # where somebody else put one in front of the class's
-        model.generate = partial(model.generate, logits_processor=[finite])
-        try:
-            return super()._generate_single_turn(*args, **kwargs)
-        finally:
-            if others is None:
-                del model.generate
-            else:
-                model.generate = others
-
-
-def sampled(trainer_class: Any) -> Any:
-    """TRL's trainer class, which raises `NotSampledError` where there are no probabilities to draw from."""
-    return type(trainer_class.__name__, (Sampled, trainer_class), {})
+    def token_generator(self, model: Any, generate: Callable[..., Any]) -> Callable[..., Any]:
+        """The same, with a look at the scores of each token."""
+        return partial(generate, logits_processor=[finite])
 
 
 def finite(input_ids: Tensor, scores_BV: Tensor) -> Tensor:
     """The scores of the next token as they are.
 
-    Raises `NotSampledError` where a row has no finite largest one: nan and inf come through a maximum, and a row of
+    Raises `NotFiniteError` where a row has no finite largest one: nan and inf come through a maximum, and a row of
     -inf alone has no token to draw.
     """
     if not bool(scores_BV.amax(-1).isfinite().all()):
-        raise NotSampledError("no probabilities to draw the next token from")
+        raise NotFiniteError("no probabilities to draw the next token from")
     return scores_BV

@@ -13,14 +13,14 @@ and values for each completion.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from recr1.trainers.trl.additions import Addition
+
 if TYPE_CHECKING:
     from torch import Tensor
-
-_Trainer: Any = object
-"""Stands for the class of TRL that comes behind `SharedPrompts`; it is not imported before it is used."""
 
 
 class Packed(NamedTuple):
@@ -40,23 +40,16 @@ class Packed(NamedTuple):
     """(B,): the place of its first token."""
 
 
-class SharedPrompts(_Trainer):  # type: ignore[misc]
-    """What is laid before a trainer of TRL whose batches hold whole groups."""
+class SharedPrompts(Addition):
+    """Reads each prompt once for the completions of its group, in generation and in log-probabilities."""
 
-    _places: tuple[Tensor, Tensor] | None = None
-    """Where the last pass has what it says of each token of completions: rows (B, 1) and places in them (B, T)."""
+    def token_generator(self, model: Any, generate: Callable[..., Any]) -> Callable[..., Any]:
+        """The same, from prompts that were read once."""
+        return partial(generate_from_shared, model, generate)
 
-    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
-        model = self.accelerator.unwrap_model(self.model)
-        generate = model.generate
-        model.generate = partial(generate_from_shared, model, generate)
-        try:
-            return super()._generate_single_turn(*args, **kwargs)
-        finally:
-            del model.generate  # the class has one
-
-    def _get_per_token_logps_and_entropies(  # noqa: PLR0917 - TRL's signature
+    def around_log_probabilities(  # noqa: PLR0917 - TRL's signature
         self,
+        compute: Callable[..., Any],
         model: Any,
         input_ids: Tensor,
         attention_mask: Tensor,
@@ -66,12 +59,13 @@ class SharedPrompts(_Trainer):  # type: ignore[misc]
         compute_aux_loss: bool = False,  # noqa: FBT001, FBT002
         **more: Any,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Those of rows that share prompts; TRL's own where an auxiliary loss or an image is in the batch."""
         import torch
 
         size = batch_size or len(input_ids)
-        self._places = None
+        self.trainer.places = None
         if compute_aux_loss or any(value is not None for value in more.values()):
-            whole: tuple[Tensor, Tensor | None, Tensor | None] = super()._get_per_token_logps_and_entropies(
+            whole: tuple[Tensor, Tensor | None, Tensor | None] = compute(
                 model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, compute_aux_loss, **more
             )
             return whole
@@ -79,7 +73,7 @@ class SharedPrompts(_Trainer):  # type: ignore[misc]
         for start in range(0, len(input_ids), size):
             part = slice(start, start + size)
             packed = pack(input_ids[part], attention_mask[part], logits_to_keep)
-            with self.accelerator.autocast():
+            with self.trainer.accelerator.autocast():
                 outputs = model(
                     input_ids=packed.input_ids,
                     attention_mask=packed.attention_mask,
@@ -87,24 +81,22 @@ class SharedPrompts(_Trainer):  # type: ignore[misc]
                     labels=packed.labels,
                     fused_lm_head=True,
                 )
-            # What is said of a token stands in the place before it.
-            places = packed.starts[:, None] - 1 + torch.arange(logits_to_keep, device=input_ids.device)
-            self._places = (packed.rows[:, None], places)
-            logps.append(outputs.log_probs[self._places])
+            # The log-probability of a token is in the place before it.
+            columns = packed.starts[:, None] - 1 + torch.arange(logits_to_keep, device=input_ids.device)
+            places = self.trainer.places = packed.rows[:, None], columns
+            logps.append(outputs.log_probs[places])
             if compute_entropy:
-                entropies.append(outputs.entropy[self._places])
+                entropies.append(outputs.entropy[places])
         return torch.cat(logps), torch.cat(entropies) if compute_entropy else None, None
 
 
-def sharing(trainer_class: Any, model: Any) -> Any:
-    """TRL's trainer class, with shared prompts where they give the same numbers in less time.
+def pays(model: Any) -> bool:
+    """Whether shared prompts give the same numbers in less time.
 
-    That is on a CPU, with a model whose attention takes any mask and looks as far back as there are tokens. On a GPU
-    the fastest kernels take no such mask.
+    They do on a CPU, with a model whose attention takes any mask and looks back to the first token. On a GPU the
+    fastest kernels take no such mask.
     """
-    if model.device.type != "cpu" or not can_share(model):
-        return trainer_class
-    return type(trainer_class.__name__, (SharedPrompts, trainer_class), {})
+    return model.device.type == "cpu" and can_share(model)
 
 
 def can_share(model: Any) -> bool:

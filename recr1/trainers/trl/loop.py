@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from recr1.errors import UserError
 from recr1.trainers.launch.interrupts import Interrupts
 from recr1.trainers.launch.ranks import Ranks
-from recr1.trainers.layers.sampling import NotSampledError
+from recr1.trainers.layers.resume import ExactResume
+from recr1.trainers.layers.sampling import NotFiniteError
 from rewards.abilities import needs_groups
 from rewards.base import Reward
 
@@ -23,6 +24,7 @@ class Loop:
     """A trainer of TRL with all that is around it, ready to run."""
 
     trainer: Any
+    resume: ExactResume
     ranks: Ranks
     monitor: Monitor
     interrupts: Interrupts
@@ -47,11 +49,11 @@ class Loop:
     def _train(self, start: tuple[int, Path] | None) -> None:
         try:
             self.trainer.train(resume_from_checkpoint=str(start[1]) if start else None)
-        except NotSampledError as error:
+        except NotFiniteError as error:
             raise self.monitor.diverged() from error
         except Exception:
             if self.ranks.failed:
-                self.trainer.save_moment()
+                self.resume.save_after_failure()
             raise
 
 

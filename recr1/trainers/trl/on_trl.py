@@ -20,7 +20,9 @@ from recr1.errors import MissingLibrary, UserError
 from recr1.runs import Run
 from recr1.trainers.launch.interrupts import Interrupts
 from recr1.trainers.launch.ranks import Ranks
-from recr1.trainers.layers.checkpoints import Checkpoints, resumable
+from recr1.trainers.layers.checkpoints import Checkpoints
+from recr1.trainers.layers.resume import ExactResume
+from recr1.trainers.trl.additions import Addition
 from recr1.trainers.trl.loop import Loop, check_batch, check_groups
 from recr1.trainers.trl.options import trl_options
 from recr1.trainers.watch.best import FOLDER as BEST
@@ -72,7 +74,7 @@ class OnTRL(ABC):
     config: ClassVar[str]
     """The name of TRL's config class."""
     trainer: ClassVar[str]
-    """The name of TRL's trainer class."""
+    """The name of our class of TRL's trainer, in `recr1.trainers.trl.classes`."""
     meaningless: ClassVar[Mapping[str, str]] = {}
     """Keys of that config that mean nothing to this trainer, and why."""
 
@@ -127,7 +129,7 @@ class OnTRL(ABC):
         from recr1.policies.adapters import learn_in_full_precision
         from recr1.policies.transformers import save
 
-        trl, transformers = _libraries()
+        transformers = _libraries()
         transformers.set_seed(seed)
         learner = build("policy", policy)
         if not hasattr(learner, "model"):
@@ -140,9 +142,8 @@ class OnTRL(ABC):
             run.rewind(start[0] if start else -1)
         if run.writer:
             checkpoints.bring_back(start[1] if start else None)
-        loop = self._loop(trl, learner, env, run, seed, evaluation)
+        loop = self._loop(learner, env, run, checkpoints, seed, evaluation)
         learn_in_full_precision(learner.model)
-        loop.trainer.checkpoints = checkpoints
         loop.trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
         in_pieces = sharded(loop.trainer)
         try:
@@ -165,48 +166,52 @@ class OnTRL(ABC):
             checkpoints.clean()
         return checkpoints
 
-    def _loop(self, trl: Any, learner: Any, env: Environment, run: Run, seed: int, evaluation: EvaluationSpec) -> Loop:
+    def _loop(
+        self, learner: Any, env: Environment, run: Run, checkpoints: Checkpoints, seed: int, evaluation: EvaluationSpec
+    ) -> Loop:
+        from recr1.trainers.trl import classes
         from recr1.trainers.watch.monitor import Monitor
         from recr1.trainers.watch.validation import Validator
 
         ranks, interrupts = Ranks(), Interrupts(quiet=not run.writer)
-        args = self._arguments(trl, run, seed, learner)  # from here on the ranks know each other
+        args = self._arguments(run, seed, learner)  # from here on the ranks know each other
         material = self._material(learner, env, run, ranks)
         validator = Validator(learner, env, evaluation, seed)
         monitor = Monitor(run, self.steps, validator, ranks, interrupts, lenient=self.failure_budget > 0)
-        trainer = resumable(self._fitted(self._trainer_class(trl), learner))(
+        resume = ExactResume()
+        trainer = getattr(classes, self.trainer)(
+            additions=[*self._additions(learner, monitor), resume],
+            checkpoints=checkpoints,
             model=learner.model,
             args=args,
             processing_class=learner.tokenizer,
-            callbacks=[monitor.callback(), *self._watches(monitor, learner)],
+            callbacks=[classes.MonitorCallback(monitor), *self._callbacks(learner, monitor)],
             **material,
         )
         check_batch(trainer)
         check_groups(trainer, env.rewards)
         monitor.attach(trainer)
-        return Loop(trainer, ranks, monitor, interrupts, self.steps)
+        return Loop(trainer, resume, ranks, monitor, interrupts, self.steps)
 
     @abstractmethod
     def _material(self, learner: Any, env: Environment, run: Run, ranks: Ranks) -> dict[str, Any]:
         """What TRL's trainer is given to learn from, by the names of its constructor: `train_dataset` and the like."""
 
-    def _trainer_class(self, trl: Any) -> Any:
-        return getattr(trl, self.trainer)
+    def _additions(self, learner: Any, monitor: Monitor) -> list[Addition]:
+        """What is added to TRL's trainer, the outermost first."""
+        return []
 
-    def _fitted(self, trainer_class: Any, learner: Any) -> Any:
-        """The trainer's class as it suits this policy's model."""
-        return trainer_class
-
-    def _watches(self, monitor: Monitor, learner: Any) -> list[Any]:
-        """Further callbacks of TRL."""
+    def _callbacks(self, learner: Any, monitor: Monitor) -> list[Any]:
+        """Callbacks of transformers beside the monitor's."""
         return []
 
     @abstractmethod
     def _lengths(self, learner: Any) -> dict[str, Any]:
         """The keys of TRL's config that follow from the policy."""
 
-    def _arguments(self, trl: Any, run: Run, seed: int, learner: Any) -> Any:
+    def _arguments(self, run: Run, seed: int, learner: Any) -> Any:
         import torch
+        import trl
 
         defaults: dict[str, Any] = {"save_strategy": "steps", "save_steps": max(1, self.steps // SAVES)}
         if not torch.cuda.is_available():
@@ -249,18 +254,17 @@ def _save_sharded(monitor: Monitor, learner: Any, run: Run) -> None:
         save_merged(_adapter_path(run), learner.tokenizer, run.policy_path, dtype=learner.model.dtype)
 
 
-def _libraries() -> tuple[Any, Any]:
+def _libraries() -> Any:
     # Where bitsandbytes is installed, trl loads it; that a kernel of its own cannot be downloaded costs speed alone.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     import transformers
-    import trl
 
     # TRL still says "gradient_checkpointing" where transformers has a new word: nothing that a user could change.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     # A reward that is absent is no mistake here, and outcome/retriever_error counts it.
     for module in ("grpo_trainer", "rloo_trainer"):
         logging.getLogger(f"trl.trainer.{module}").addFilter(_is_news)
-    return trl, transformers
+    return transformers
 
 
 def _is_news(record: logging.LogRecord) -> bool:

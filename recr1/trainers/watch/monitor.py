@@ -60,7 +60,6 @@ class Monitor:
     def attach(self, trainer: Any) -> None:
         """The trainer whose model is validated."""
         self._trainer = trainer
-        trainer.clock = self.clock
 
     def __enter__(self) -> Monitor:
         self.view.start()
@@ -69,32 +68,15 @@ class Monitor:
     def __exit__(self, *_: object) -> None:
         self.view.stop()
 
-    def callback(self) -> Any:
-        """The `TrainerCallback` that TRL calls."""
-        from transformers import TrainerCallback
+    def step_ended(self, step: int) -> bool:
+        """Stop the clock after a step; whether somebody asked the run to stop. Every rank must call.
 
-        monitor = self
-
-        class Callback(TrainerCallback):  # type: ignore[misc]
-            def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                monitor.begin(state.global_step)
-
-            def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                monitor.clock.begin()
-
-            def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **_: Any) -> None:
-                monitor.log(state.global_step, logs)
-                if monitor.ended:
-                    control.should_training_stop = True
-
-            def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                # TRL logs after this; validation waits for it, so that the lines of a step stay in order.
-                monitor.clock.end()
-                monitor._ended = state.global_step
-                if monitor._ranks.any(monitor._interrupts.asked):
-                    monitor.stopped = control.should_save = control.should_training_stop = True
-
-        return Callback()
+        TRL logs after this; validation waits for it, so that the lines of a step stay in order.
+        """
+        self.clock.end()
+        self._ended = step
+        self.stopped = self.stopped or self._ranks.any(self._interrupts.asked)
+        return self.stopped
 
     def log(self, step: int, logs: Mapping[str, Any]) -> None:
         """Write the numbers of a training step under `train/...`, show them, and validate when it is time."""

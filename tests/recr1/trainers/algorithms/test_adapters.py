@@ -13,6 +13,7 @@ from recr1.errors import UserError
 from recr1.policies.transformers import Transformers, save_merged
 from recr1.runs import Run
 from recr1.trainers.grpo import GRPO
+from recr1.trainers.layers.actor_critic import ActorCritic
 from recr1.trainers.ppo import PPO
 from recr1.trainers.sft import SFT
 from tests.recr1.trainers.algorithms.families import make
@@ -21,6 +22,7 @@ from tests.recr1.trainers.algorithms.test_ppo import curve, environment, new
 from tests.recr1.trainers.layers.test_resume import TRL, same, stopped
 from tests.recr1.trainers.layers.test_resume import environment as unfailing
 from tests.recr1.trainers.layers.test_resume import go as steps
+from tests.recr1.trainers.watched import added
 
 pytestmark = pytest.mark.slow
 CHATS = [[{"role": "user", "content": text}] for text in ("a red sofa", "something to nap on, in wool", "a fan")]
@@ -104,8 +106,9 @@ def test_ppo_trains_it_and_its_critic(tmp_path, random_model, kind, critic):
     run, loop = go(tmp_path / "run", random_model, PPO, policy=KINDS[kind], **options)
     assert min(curve(run, "train/value/grad_norm")) > 0
     assert min(curve(run, "train/grad_norm")) > 0
-    assert not any("lora" in name for name in loop.trainer.critic.weights.state_dict())
-    assert all(weight.is_floating_point() for weight in loop.trainer.critic.weights.parameters())
+    critic = added(loop.trainer, ActorCritic).critic
+    assert not any("lora" in name for name in critic.weights.state_dict())
+    assert all(weight.is_floating_point() for weight in critic.weights.parameters())
 
 
 @pytest.mark.usefixtures("needs_4bit")

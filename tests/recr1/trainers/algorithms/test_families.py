@@ -9,9 +9,11 @@ from safetensors.numpy import load_file
 from recr1.config.build import EvaluationSpec, Part
 from recr1.policies.transformers import Transformers
 from recr1.trainers.grpo import GRPO
+from recr1.trainers.layers.actor_critic import ActorCritic
 from recr1.trainers.ppo import PPO
 from tests.recr1.trainers.algorithms.families import CONFIGS, make
 from tests.recr1.trainers.algorithms.test_ppo import TRL, curve, environment, new
+from tests.recr1.trainers.watched import WATCHED, added
 
 LAST = EvaluationSpec(split="validation", measures=("nDCG@10",), every=2, keep="last")
 pytestmark = pytest.mark.slow
@@ -27,15 +29,9 @@ def model_of(random_model, tmp_path_factory):
 
 def go(folder, model, trainer, *, policy=None, trl=None, **options):
     """A run of two steps, and its trainer."""
-
-    class Watched(trainer):
-        def _loop(self, *args):
-            self.loop = super()._loop(*args)
-            return self.loop
-
     run = new(folder)
     part = Part("transformers", {"model": str(model), "max_new_tokens": 6, **(policy or {})})
-    watched = Watched(steps=2, trl={**TRL, **(trl or {})}, **options)
+    watched = WATCHED[trainer](steps=2, trl={**TRL, **(trl or {})}, **options)
     watched.train(part, environment(), run, seed=3, evaluation=LAST)
     run.finish("finished")
     return run, watched.loop
@@ -69,7 +65,7 @@ def test_ppo_trains_it_and_its_critic(tmp_path, model_of, family, critic):
     assert_learned(run, start)
     assert np.isfinite(curve(run, "train/value/loss")).all()
     assert min(curve(run, "train/value/grad_norm")) > 0
-    assert loop.trainer.critic.head.weight.abs().max() > 0
+    assert added(loop.trainer, ActorCritic).critic.head.weight.abs().max() > 0
 
 
 @pytest.mark.parametrize("family", CONFIGS)

@@ -13,7 +13,6 @@ from recr1.config.build import EvaluationSpec, Part
 from recr1.recipe import load_recipe
 from recr1.runs import Run
 from recr1.trainers.grpo import GRPO
-from recr1.trainers.layers.truncation import truncation_watch
 from tests.docs.pages import read
 from tests.recr1.trainers.layers.test_resume import environment
 
@@ -104,8 +103,10 @@ def test_a_step_whose_completions_were_all_cut_is_told_once(tmp_path, random_mod
 def test_a_few_that_were_cut_are_no_news(share, lines):
     from transformers import TrainerControl, TrainerState
 
+    from recr1.trainers.trl.classes import TruncationWatch
+
     said = []
-    watch = truncation_watch(said.append, 12)
+    watch = TruncationWatch(said.append, 12)
     for step in (1, 2):
         state = TrainerState(global_step=step)
         watch.on_log(None, state, TrainerControl(), logs={"completions/clipped_ratio": share})

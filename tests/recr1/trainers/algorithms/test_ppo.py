@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,25 +13,19 @@ from recr1.config.build import EvaluationSpec, Part
 from recr1.env import open_environment
 from recr1.errors import UserError
 from recr1.runs import Run
+from recr1.trainers.layers.actor_critic import ActorCritic
 from recr1.trainers.layers.checkpoints import Checkpoints
 from recr1.trainers.ppo import PPO
 from retrievers.errors import EngineError
 from tests.processes import ROOT
 from tests.recr1.trainers.algorithms.arms import make_speaker
 from tests.recr1.trainers.layers.test_resume import Failing, same
+from tests.recr1.trainers.watched import WatchedPPO, added
 
 VALIDATION = EvaluationSpec(split="validation", measures=("nDCG@10",), every=2, keep="last")
 TASK = Part("toy", {"format": {"type": "plain", "prompt": "{need}"}})
 TRL = {"num_generations": 4, "per_device_train_batch_size": 16, "learning_rate": 1e-2}
 SPLIT = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "steps_per_generation": 4}
-
-
-class Watched(PPO):
-    """PPO whose trainer can be looked at afterwards."""
-
-    def _loop(self, *args):
-        self.loop = super()._loop(*args)
-        return self.loop
 
 
 def environment(*rewards, **faults):
@@ -49,7 +44,7 @@ def go(run, env, model, *, trl=None, steps=4, policy=None, cls=PPO, evaluation=V
     trainer = cls(steps=steps, trl={**TRL, **(trl or {})}, rollouts_every=1, critic_learning_rate=1e-2, **options)
     trainer.train(part, env, run, seed=3, evaluation=evaluation)
     run.finish("finished")
-    return trainer if cls is Watched else run
+    return trainer if cls is WatchedPPO else run
 
 
 def new(folder):
@@ -156,7 +151,7 @@ def test_a_lost_rollout_is_in_no_loss_no_mean_and_no_count(tmp_path, random_mode
     import torch
 
     run = new(tmp_path / "run")
-    trainer = go(run, environment(lost=[3]), random_model, steps=1, failure_budget=0.1, cls=Watched)
+    trainer = go(run, environment(lost=[3]), random_model, steps=1, failure_budget=0.1, cls=WatchedPPO)
     batch, mask = buffered(trainer), buffered(trainer)["completion_mask"]
     lost = mask.sum(1) == 0
     assert lost.sum() == sum(line["reward"] is None for line in run.read_rollouts()) == 1
@@ -178,7 +173,7 @@ def test_no_group_has_a_say_in_an_advantage(tmp_path, random_model):
     """All is paid 1, so that groups have no variance and GRPO nothing to learn; a critic that knows nothing has."""
     env = environment(Part("tests.recr1.config.parts:Pay"))
     run = new(tmp_path / "run")
-    trainer = go(run, env, random_model, steps=1, whiten=False, gae_lambda=1.0, cls=Watched)
+    trainer = go(run, env, random_model, steps=1, whiten=False, gae_lambda=1.0, cls=WatchedPPO)
     batch = buffered(trainer)
     assert batch["advantages"][batch["completion_mask"].bool()].unique().tolist() == [1]
     assert set(trainer.loop.trainer._logs["advantages"]) == {1}
@@ -213,7 +208,7 @@ def test_the_losses_are_those_computed_by_hand(tmp_path, random_model):
 
     trl = {"per_device_train_batch_size": 4, "num_generations": 4, "loss_type": "dapo", "epsilon": 0.2}
     trainer = go(
-        new(tmp_path / "run"), environment(), random_model, steps=1, trl=trl, critic="model", cls=Watched
+        new(tmp_path / "run"), environment(), random_model, steps=1, trl=trl, critic="model", cls=WatchedPPO
     ).loop.trainer
     inputs = dict(trainer._buffered_inputs[0])
     ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
@@ -222,7 +217,7 @@ def test_the_losses_are_those_computed_by_hand(tmp_path, random_model):
     with torch.no_grad():
         logps = trainer.model(ids, attention_mask=attention).logits.log_softmax(-1)[:, :-1]
         logps = logps.gather(-1, ids[:, 1:, None])[:, -length:, 0].numpy()
-        values = trainer.critic.values(inputs, []).numpy()
+        values = added(trainer, ActorCritic).critic.values(inputs, []).numpy()
     rng = np.random.default_rng(0)
     mask = inputs["completion_mask"].numpy()
     old_logps, old_values = (x + rng.normal(0, 0.5, x.shape) for x in (logps, values))
@@ -255,14 +250,15 @@ def test_the_distance_to_the_start_counts_once(tmp_path, random_model, critic):
 
     trl, options = {"beta": 0.5}, {"critic": critic, "kl": "reward", "whiten": False, "gae_lambda": 1.0}
     run = new(tmp_path / "run")
-    trainer = go(run, environment(), random_model, trl=trl, steps=3, cls=Watched, **options).loop.trainer
+    trainer = go(run, environment(), random_model, trl=trl, steps=3, cls=WatchedPPO, **options).loop.trainer
     assert curve(run, "train/kl")[0] == pytest.approx(0, abs=1e-5)
     assert abs(curve(run, "train/kl")[2]) > 1e-4
     inputs = dict(trainer._buffered_inputs[0])
     loss = trainer._compute_loss(trainer.model, inputs).item()
     inputs["ref_per_token_logps"] = inputs["ref_per_token_logps"] + 1
     assert trainer._compute_loss(trainer.model, inputs).item() == loss
-    trainer.settings = type(trainer.settings)(**{**vars(trainer.settings), "kl": "loss"})
+    critic = added(trainer, ActorCritic)
+    critic.settings = replace(critic.settings, kl="loss")
     assert trainer._compute_loss(trainer.model, inputs).item() != loss
     last = inputs["completion_mask"].sum(1) - 1
     returns = inputs["returns"].gather(1, last[:, None])[:, 0]
@@ -278,17 +274,18 @@ def test_lora_trains_an_adapter_and_a_whole_critic(tmp_path, random_model, criti
 
     run = new(tmp_path / "run")
     options = {"trl": {"beta": 0.01}, "policy": {"lora_rank": 4}, "critic": critic, "kl": "reward"}
-    trainer = go(run, environment(), random_model, cls=Watched, **options).loop.trainer
+    trainer = go(run, environment(), random_model, cls=WatchedPPO, **options).loop.trainer
     trained, start = (AutoModelForCausalLM.from_pretrained(path) for path in (run.policy_path, random_model))
     pairs = zip(trained.named_parameters(), start.parameters(), strict=True)
     changed = {name for (name, a), b in pairs if not (a - b).abs().max() < 1e-6}
     assert changed
     assert all("proj" in name for name in changed)
-    assert trainer.critic.head.weight.abs().max() > 0
+    critic = added(trainer, ActorCritic).critic
+    assert critic.head.weight.abs().max() > 0
     if critic == "model":
-        own = trainer.critic.trunk.embed_tokens.weight
+        own = critic.trunk.embed_tokens.weight
         assert (own - start.model.embed_tokens.weight).abs().max() > 0
-        assert not any("lora" in name for name, _ in trainer.critic.trunk.named_parameters())
+        assert not any("lora" in name for name, _ in critic.trunk.named_parameters())
 
 
 @pytest.mark.parametrize(

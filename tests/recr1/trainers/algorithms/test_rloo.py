@@ -11,22 +11,15 @@ from recr1.trainers.layers.checkpoints import Checkpoints
 from recr1.trainers.rloo import RLOO
 from retrievers.errors import EngineError, MissingAnswers
 from tests.recr1.trainers.layers.test_resume import CASES, FAULT, SPLIT, environment, same
+from tests.recr1.trainers.watched import WatchedRLOO
 
 TRL = {"num_generations": 4, "per_device_train_batch_size": 16, "learning_rate": 1e-2}
 VALIDATION = EvaluationSpec(split="validation", measures=("nDCG@10",), every=2, keep="last")
 
 
-class Watched(RLOO):
-    """RLOO whose trainer can be looked at afterwards."""
-
-    def _loop(self, *args):
-        self.loop = super()._loop(*args)
-        return self.loop
-
-
 def go(run, env, model, *, trl=None, steps=5, policy=None, **options):
     part = Part("transformers", {"model": str(model), "max_new_tokens": 6, **(policy or {})})
-    trainer = Watched(steps=steps, trl=trl or TRL, rollouts_every=1, **options)
+    trainer = WatchedRLOO(steps=steps, trl=trl or TRL, rollouts_every=1, **options)
     trainer.train(part, env, run, seed=3, evaluation=VALIDATION)
     run.finish("finished")
     return trainer

@@ -9,25 +9,9 @@ from pathlib import Path
 
 from recr1.config.build import Part
 from recr1.runs import Run
-from recr1.trainers.grpo import GRPO
-from recr1.trainers.ppo import PPO
+from recr1.trainers.layers.curriculum import DrawnNeeds
 from tests.recr1.trainers.layers.test_curriculum import VALIDATION, environment
-
-
-class Watched:
-    """What is laid before a trainer that can be looked at afterwards."""
-
-    def _loop(self, *args):
-        self.loop = super()._loop(*args)
-        return self.loop
-
-
-class WatchedGRPO(Watched, GRPO):
-    """GRPO."""
-
-
-class WatchedPPO(Watched, PPO):
-    """PPO, whose critic is in the same steps."""
+from tests.recr1.trainers.watched import WatchedGRPO, WatchedPPO, added
 
 
 def main(trainer_class: type, model: str, folder: Path) -> None:
@@ -45,7 +29,7 @@ def main(trainer_class: type, model: str, folder: Path) -> None:
     env.step = watched
     part = Part("transformers", {"model": model, "max_new_tokens": 6})
     trainer.train(part, env, run, seed=3, evaluation=VALIDATION)
-    known = trainer.loop.trainer.known.state()
+    known = added(trainer.loop.trainer, DrawnNeeds).known.state()
     (folder / f"{rank}.json").write_text(json.dumps({"known": known, "drawn": drawn}))
     run.finish("finished")
 

@@ -10,24 +10,29 @@ from pathlib import Path
 from recr1.config.build import Part
 from recr1.runs import Run
 from recr1.trainers.grpo import GRPO
+from recr1.trainers.layers.dynamic_sampling import DynamicSampling
 from tests.recr1.trainers.layers.test_dynamic_sampling import VALIDATION, environment
 
 KEPT = []
 
 
-class Watched(GRPO):
-    """GRPO that records each batch after its last round: this process's needs and texts, and all rewards."""
+class Recording(DynamicSampling):
+    """Records each batch after its last round: this process's needs and texts, and all rewards."""
 
-    def _trainer_class(self, trl):
-        class Recording(super()._trainer_class(trl)):
-            def _sampled(self, inputs):
-                batch = super()._sampled(inputs)
-                texts = [completion[0]["content"] for completion in batch.generated[3]]
-                needs = [row["need_id"] for row in batch.inputs]
-                KEPT.append({"needs": needs, "texts": texts, "rewards": batch.rewards[:, 0].tolist()})
-                return batch
+    def _sampled(self, rows):
+        batch = super()._sampled(rows)
+        texts = [completion[0]["content"] for completion in batch.generated[3]]
+        needs = [row["need_id"] for row in batch.inputs]
+        KEPT.append({"needs": needs, "texts": texts, "rewards": batch.rewards[:, 0].tolist()})
+        return batch
 
-        return Recording
+
+class Recorded(GRPO):
+    """GRPO whose batches are recorded."""
+
+    def _algorithm(self, learner, curriculum):
+        *others, sampling = super()._algorithm(learner, curriculum)
+        return [*others, Recording(sampling.rounds, sampling.tolerance, curriculum)]
 
 
 def main(model: str, folder: Path) -> None:
@@ -43,7 +48,7 @@ def main(model: str, folder: Path) -> None:
     run = Run.create(folder / "run", {}, {}) if rank == "0" else Run(folder / "run", writer=False)
     trl = {"num_generations": 4, "per_device_train_batch_size": 6, "learning_rate": 1e-2}
     part = Part("transformers", {"model": model, "max_new_tokens": 12})
-    Watched(steps=3, trl=trl, resample=3).train(part, env, run, seed=3, evaluation=VALIDATION)
+    Recorded(steps=3, trl=trl, resample=3).train(part, env, run, seed=3, evaluation=VALIDATION)
     (folder / f"{rank}.json").write_text(json.dumps({"sampled": sampled, "kept": KEPT}))
     run.finish("finished")
 

@@ -15,7 +15,7 @@ from recr1.config.build import EvaluationSpec, Part
 from recr1.errors import DivergedError
 from recr1.runs import Run
 from recr1.trainers.grpo import GRPO
-from recr1.trainers.layers.sampling import NotSampledError, finite
+from recr1.trainers.layers.sampling import NotFiniteError, finite
 from recr1.trainers.ppo import PPO
 from recr1.trainers.rloo import RLOO
 from tests.recr1.trainers.layers.test_resume import TRL, environment
@@ -98,5 +98,5 @@ def test_a_row_without_probabilities_is_refused_and_one_with_them_is_left_as_it_
 
     fine = torch.tensor([[0.5, -torch.inf], [-3.0, 1e30]])
     assert finite(None, fine) is fine
-    with pytest.raises(NotSampledError):
+    with pytest.raises(NotFiniteError):
         finite(None, torch.cat([fine, torch.tensor([[float(value) for value in row]])]))

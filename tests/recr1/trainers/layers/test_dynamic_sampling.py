@@ -21,6 +21,7 @@ from recr1.trainers.rloo import RLOO
 from retrievers.errors import EngineError, MissingAnswers
 from tests.processes import ROOT
 from tests.recr1.trainers.layers.test_resume import FAULT, Failing, same
+from tests.recr1.trainers.watched import WatchedGRPO
 
 GROUP = 4
 TRL = {"num_generations": GROUP, "per_device_train_batch_size": 16, "learning_rate": 1e-2, "beta": 0.0}
@@ -50,22 +51,6 @@ def vowels(text):
 def environment(**options):
     task = Part("shop", {"items": 200, "train": 120, "validation": 4, "test": 4})
     return open_environment(task, Part("bm25"), [(Part(f"{__name__}:Scripted", options), 1.0)], 10)
-
-
-class Watched:
-    """A trainer that can be looked at afterwards."""
-
-    def _loop(self, *args):
-        self.loop = super()._loop(*args)
-        return self.loop
-
-
-class WatchedGRPO(Watched, GRPO):
-    pass
-
-
-class WatchedRLOO(Watched, RLOO):
-    pass
 
 
 def go(run, model, *, kind=GRPO, env=None, steps=2, trl=None, **options):

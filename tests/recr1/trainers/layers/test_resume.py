@@ -15,6 +15,7 @@ from recr1.runs import Run
 from recr1.trainers.grpo import GRPO
 from recr1.trainers.layers.checkpoints import Checkpoints
 from retrievers.errors import EngineError, MissingAnswers
+from tests.recr1.trainers.watched import WatchedGRPO
 
 TRL = {"num_generations": 4, "per_device_train_batch_size": 16, "learning_rate": 1e-2}
 VALIDATION = EvaluationSpec(split="validation", measures=("nDCG@10",), every=2, keep="last")
@@ -161,18 +162,10 @@ def test_a_lost_rollout_has_no_reward_and_the_run_goes_on_within_its_budget(tmp_
         assert np.isfinite(line["train/loss"]) and np.isfinite(line["train/grad_norm"])
 
 
-class Watched(GRPO):
-    """GRPO whose trainer can be looked at afterwards."""
-
-    def _loop(self, *args):
-        self.loop = super()._loop(*args)
-        return self.loop
-
-
 def test_a_lost_rollout_is_no_zero_to_its_group(tmp_path, random_model, caplog):
     """Advantages are those of the group without it: hand-computed, and 0 for the one that was lost."""
     run = Run.create(tmp_path / "run", {"seed": 3}, {})
-    trainer = Watched(steps=1, trl=TRL, rollouts_every=1, failure_budget=0.1)
+    trainer = WatchedGRPO(steps=1, trl=TRL, rollouts_every=1, failure_budget=0.1)
     policy = Part("transformers", {"model": str(random_model), "max_new_tokens": 6})
     trainer.train(policy, environment(lost=[3]), run, seed=3, evaluation=VALIDATION)
     rewards = np.array([np.nan if line["reward"] is None else line["reward"] for line in run.read_rollouts()])

@@ -9,7 +9,7 @@ from recr1.config.build import EvaluationSpec
 from recr1.env import Environment
 from recr1.loggers.jsonl import JsonlLogger
 from recr1.runs import Run
-from recr1.trainers.layers.clock import Clock, timed
+from recr1.trainers.layers.clock import Clock, TimedGeneration
 from recr1.trainers.stages import Stage
 from recr1.trainers.trl.reward import spread
 from recr1.trainers.watch.validation import Validator
@@ -159,11 +159,6 @@ def test_a_trainer_that_generates_nothing_has_the_time_of_its_steps_alone():
 
 
 def test_generation_is_told_to_the_clock():
-    class Generates:
-        def _generate(self, prompts):
-            return prompts
-
-    trainer = timed(Generates)()
-    trainer.clock = Clock()
-    trainer.clock.begin()
-    assert trainer._generate(["a"]) == ["a"] and trainer.clock.generates
+    clock = Clock()
+    clock.begin()
+    assert TimedGeneration(clock).around_generation(lambda prompts: prompts, ["a"]) == ["a"] and clock.generates
