@@ -194,7 +194,7 @@ def test_without_a_budget_the_first_lost_rollout_stops_the_run(tmp_path, random_
 
 def test_another_catalog_seed_or_number_of_processes_is_not_the_same_run(tmp_path):
     Run.create(tmp_path / "run", {}, {"seed": 3, "catalog": "abc", "world_size": 1}).finish("failed")
-    with pytest.raises(RunError, match="began with catalog abc, world_size 1, and here it is catalog abd"):
+    with pytest.raises(RunError, match="it started with catalog abc, world_size 1, and now it is catalog abd"):
         Run.resume(tmp_path / "run", {"seed": 3, "catalog": "abd", "world_size": 2})
 
 
