@@ -148,13 +148,11 @@ def swap(done: Sequence[Evaluation], retrievers: Mapping[str, Retriever], own: s
     return Swap(columns, own)
 
 
-def swap_tables(result: Swap) -> list[Table]:
-    """A table for each measure: floor, policies, ceiling and gains by retrievers."""
-    return swap_tables_of(result.summary)
+def swap_tables(held: Mapping[str, Any]) -> list[Table]:
+    """A table for each measure, from the content of `swap.json`: floor, policies, ceiling and gains by retrievers.
 
-
-def swap_tables_of(held: Mapping[str, Any]) -> list[Table]:
-    """The same from the content of `swap.json`; `KeyError` if a key is missing."""
+    Raises `KeyError` if a key is missing.
+    """
     first = next(iter(held["retrievers"][held["own"]]["policies"].values()))
     names = list(held["retrievers"])
     header = ["", *(_heading(names, place) for place in range(len(names)))]

@@ -138,7 +138,7 @@ def _write(home: Path, recipe: Recipe, results: Sequence[Rescored], summary: dic
         recipe.dump(home / "recipe.yaml")
         write_text(home / "rescore.json", json.dumps(summary, indent=2) + "\n")
         notes = "".join(f"\n{note}\n" for note in (*sentences(summary["results"]), *summary["notes"]))
-        write_text(home / "rescore.md", "\n".join(one.markdown() for one in tables(results)) + notes)
+        write_text(home / "rescore.md", "\n".join(one.markdown() for one in tables(summary["results"])) + notes)
         lines = [{"of": one.written.name, **line} for one in results for line in one.lines()]
         write_text(home / "completions.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
         for one in results:
@@ -162,7 +162,7 @@ def _show(results: Sequence[Rescored], summary: dict[str, Any], home: Path, *, a
     from rich.console import Console
 
     console = Console(highlight=False)
-    for one in tables(results):
+    for one in tables(summary["results"]):
         console.print(one)
         console.print()
     for note in (*sentences(summary["results"]), *summary["notes"]):

@@ -91,7 +91,7 @@ def open_retrievers(parts: dict[str, Part], env: Environment) -> dict[str, Retri
 
 def write_swap(result: Swap, home: Path, origin: Mapping[str, Any] | None = None) -> None:
     """`swap.json`, every number and of which run's policy they are; `swap.md`, the tables and what they say."""
-    tables = [table.markdown() for table in swap_tables(result)]
+    tables = [table.markdown() for table in swap_tables(result.summary)]
     verdict = "\n".join(f"- {line}" for line in result.verdict())
     held = {**result.summary, "origin": dict(origin) if origin else None}
     with writing(home):
@@ -102,7 +102,7 @@ def write_swap(result: Swap, home: Path, origin: Mapping[str, Any] | None = None
 
 def show_swap(result: Swap, console: Console) -> None:
     """The tables and what they say, for a terminal."""
-    for table in swap_tables(result):
+    for table in swap_tables(result.summary):
         console.print(table)
         console.print()
     for line in result.verdict():

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from recr1.compare.policy import ComparedPolicy, as_mapping
+from recr1.compare.policy import ComparedPolicy
 from recr1.evaluate.report import check_same_needs
 from recr1.evaluate.slices import Slice, slices_of
 from recr1.judge.difference import ALPHA, Difference, paired_test
@@ -193,7 +193,7 @@ class Comparison:
             "setting": self._setting,
             "needs": [need.id for need in first.needs],
             "texts": [need.text for need in first.needs],
-            "policies": {policy.label: as_mapping(policy, self.seed) for policy in self.policies},
+            "policies": {policy.label: policy.as_mapping(self.seed) for policy in self.policies},
             "comparisons": [asdict(one) for one in self.pairs],
             "slices": [self._slice(part) for part in self.slices],
             "settings": {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -14,25 +13,23 @@ from recr1.baselines.access import NeedsAccess, Visible, prepare
 from recr1.env import Environment
 from recr1.evaluate import Evaluation, Evaluator
 from recr1.formats import Format
-from recr1.judge.stats import Doubles, Interval, mean_interval
+from recr1.judge.stats import Doubles, mean_interval
 from recr1.policies import Policy
 from recr1.policies.base import Spent, format_of, spent_by
 from rewards.base import Chat, Search
 
 
 class Cost(NamedTuple):
-    """What a query costs, and what the policy needs before the first one."""
+    """What a query costs, and the setup before the first one: finding examples or a prompt, reading the catalog."""
 
     milliseconds: float
     """Wall time per query, with the searches that the policy itself makes, without the final search."""
     tokens_read: float
-    """Tokens of prompts per query; 0 if the policy is not a language model."""
     tokens_written: float
-    """Tokens of completions per query."""
+    """Per query; 0 if the policy is not a language model."""
     setup_seconds: float
-    """Before the first query: finding examples or a prompt, reading the catalog."""
     setup_tokens: int
-    """Tokens read and written during setup."""
+    """Read and written."""
 
 
 @dataclass(frozen=True)
@@ -70,31 +67,31 @@ class ComparedPolicy:
         means: Doubles = self.by_seed(measure).mean(axis=0)
         return means
 
-    def interval(self, measure: str, seed: int) -> Interval:
-        """The mean with its interval: over needs, and over seeds too if there are several."""
-        return mean_interval(self.by_seed(measure), seed=seed)
-
-    @property
-    def cost(self) -> Cost:
-        """The mean over the seeds."""
-        means = [float(value) for value in np.mean([list(cost) for cost in self.costs], axis=0)]
-        return Cost(means[0], means[1], means[2], means[3], round(means[4]))
-
-    @cached_property
-    def behaviour(self) -> dict[str, float]:
-        """Words per valid query, and the shares of invalid completions and of queries without hits, over the seeds."""
-        names = ("query_words", "invalid", "no_hits")
-        each = [evaluation.behaviour() for evaluation in self.evaluations]
-        return {name: float(np.mean([behaviour[name] for behaviour in each])) for name in names}
-
-    def queries(self) -> list[str | None]:
-        """(N,) the first query of the first seed; None for an invalid completion."""
+    def as_mapping(self, seed: int) -> dict[str, Any]:
+        """Its part of `compare.json`; cost and behaviour are means over the seeds, queries are of the first seed."""
         actions = [of_need[0] for of_need in self.first.actions]
-        return [str(action.query) if isinstance(action, Search) else None for action in actions]
-
-    def first_ranks(self) -> list[int | None]:
-        """(N,) the rank of the first relevant item that this query found; None if it found none."""
-        return [next(iter(self.first.relevant_ranks(need)), None) for need in range(len(self.first.needs))]
+        *times, tokens = np.mean([list(cost) for cost in self.costs], axis=0).tolist()
+        behaviours, names = [evaluation.behaviour() for evaluation in self.evaluations], list(self.first.values)
+        return {
+            "spec": self.spec,
+            "seeds": len(self.evaluations),
+            "samples": 0 if self.first.greedy else self.first.samples,
+            "sees": list(self.sees),
+            "bound": self.bound,
+            "trained": self.trained,
+            "notes": list(self.notes),
+            "runs": [dict(run) for run in self.runs],
+            "measures": {name: mean_interval(self.by_seed(name), seed=seed)._asdict() for name in names},
+            "cost": dict(zip(Cost._fields, [*times, round(tokens)], strict=True)),
+            "behaviour": {
+                name: float(np.mean([behaviour[name] for behaviour in behaviours]))
+                for name in ("query_words", "invalid", "no_hits")
+            },
+            "per_seed": {name: self.by_seed(name).mean(axis=1).tolist() for name in names},
+            "per_need": {name: self.per_need(name).tolist() for name in names},
+            "queries": [str(action.query) if isinstance(action, Search) else None for action in actions],
+            "first_relevant": [next(iter(self.first.relevant_ranks(need)), None) for need in range(len(actions))],
+        }
 
 
 class _Metered:
@@ -168,24 +165,3 @@ def measured(
         sees = metered.sees
         del metered  # it may hold a model
     return ComparedPolicy(label, spec, evaluations, costs, sees, trained, tuple(notes), tuple(runs))
-
-
-def as_mapping(policy: ComparedPolicy, seed: int) -> Mapping[str, Any]:
-    """Its part of `compare.json`."""
-    return {
-        "spec": policy.spec,
-        "seeds": len(policy.evaluations),
-        "samples": 0 if policy.first.greedy else policy.first.samples,
-        "sees": list(policy.sees),
-        "bound": policy.bound,
-        "trained": policy.trained,
-        "notes": list(policy.notes),
-        "runs": [dict(run) for run in policy.runs],
-        "measures": {name: policy.interval(name, seed)._asdict() for name in policy.first.values},
-        "cost": policy.cost._asdict(),
-        "behaviour": policy.behaviour,
-        "per_seed": {name: policy.by_seed(name).mean(axis=1).tolist() for name in policy.first.values},
-        "per_need": {name: policy.per_need(name).tolist() for name in policy.first.values},
-        "queries": policy.queries(),
-        "first_relevant": policy.first_ranks(),
-    }

@@ -28,31 +28,22 @@ def tables_of(held: Held) -> list[Table]:
 
 def _measured(held: Held) -> Table:
     first, main = held["first"], held["main"]
-    header = ["", *held["measures"], "won/tied/lost", "effect"]
     rows = []
     for label, policy in held["policies"].items():
-        tests = {} if label == first else _tests(held, label)
-        cells = [
-            mean_cell(policy["measures"][measure], tests[measure]["p_holm"] if tests else None)
-            for measure in held["measures"]
-        ]
-        outcome, effect = _outcome(tests[main], label) if tests else ("", "")
-        rows.append([_name(label, policy), *cells, outcome, effect])
+        tests = {
+            one["measure"]: one for one in held["comparisons"] if (one["policy"], one["against"]) == (label, first)
+        }
+        p = {measure: test["p_holm"] for measure, test in tests.items()}
+        cells = [mean_cell(policy["measures"][measure], p.get(measure)) for measure in held["measures"]]
+        rows.append([_name(label, policy), *cells, *(_outcome(tests[main]) if tests else ("", ""))])
     title = f"{held['split']}: {len(held['needs'])} needs, each policy against {first}"
+    header = ["", *held["measures"], "won/tied/lost", "effect"]
     return Table(title, header, rows, [_note(held), *_own_notes(held["policies"])])
 
 
-def _tests(held: Held, label: str) -> dict[str, Held]:
-    """Measure -> the test of a policy against the first, whichever of the two it is about."""
-    pair = {label, held["first"]}
-    return {one["measure"]: one for one in held["comparisons"] if {one["policy"], one["against"]} == pair}
-
-
-def _outcome(test: Held, label: str) -> tuple[str, str]:
-    sides = ("wins", "losses") if test["policy"] == label else ("losses", "wins")
-    sign = 1 if test["policy"] == label else -1
-    effect = "" if test["effect"] is None else f"{sign * test['effect']:+.2f}"
-    return f"{test[sides[0]]}/{test['ties']}/{test[sides[1]]}", effect
+def _outcome(test: Held) -> tuple[str, str]:
+    effect = "" if test["effect"] is None else f"{test['effect']:+.2f}"
+    return f"{test['wins']}/{test['ties']}/{test['losses']}", effect
 
 
 def _name(label: str, policy: Held) -> str:
@@ -82,19 +73,9 @@ def _costs(held: Held) -> Table:
     rows = []
     for label, policy in held["policies"].items():
         cost, behaviour = policy["cost"], policy["behaviour"]
-        rows.append(
-            [
-                _name(label, policy),
-                f"{cost['milliseconds']:.2f}",
-                f"{cost['tokens_read']:.1f}",
-                f"{cost['tokens_written']:.1f}",
-                f"{behaviour['query_words']:.1f}",
-                f"{behaviour['invalid']:.1%}",
-                f"{behaviour['no_hits']:.1%}",
-                f"{cost['setup_seconds']:.1f}",
-                str(cost["setup_tokens"]),
-            ]
-        )
+        query = [f"{cost['milliseconds']:.2f}", f"{cost['tokens_read']:.1f}", f"{cost['tokens_written']:.1f}"]
+        query += [f"{behaviour['query_words']:.1f}", f"{behaviour['invalid']:.1%}", f"{behaviour['no_hits']:.1%}"]
+        rows.append([_name(label, policy), *query, f"{cost['setup_seconds']:.1f}", str(cost["setup_tokens"])])
     note = (
         "Per query, on this machine, in batches: milliseconds to write it, with the searches that the policy itself "
         "makes (not the final one), and tokens of language models. setup: once, before the first query; without "

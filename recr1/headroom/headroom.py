@@ -136,22 +136,14 @@ class Headroom:
 
     def _ranks(self) -> list[dict[str, Any]]:
         """Histogram of the first relevant rank: over completions, and over needs by their best completion."""
-        ranks = self.first_ranks
-        nearest = np.where(ranks > 0, ranks, self.depth + 1).min(axis=1)
-        best = np.where(nearest > self.depth, 0, nearest)
+        nearest = np.where(self.first_ranks > 0, self.first_ranks, self.depth + 1).min(axis=1)
+        ranks = {"completions": self.first_ranks, "needs": np.where(nearest > self.depth, 0, nearest)}
         ends = self._ends()
-        lows = [0, *ends[:-1]]
         found = [
-            {
-                "from": low + 1,
-                "to": high,
-                "completions": float(((ranks > low) & (ranks <= high)).mean()),
-                "needs": float(((best > low) & (best <= high)).mean()),
-            }
-            for low, high in zip(lows, ends, strict=True)
+            {"from": low + 1, "to": high, **{of: float(((r > low) & (r <= high)).mean()) for of, r in ranks.items()}}
+            for low, high in zip([0, *ends[:-1]], ends, strict=True)
         ]
-        none = {"from": None, "to": None, "completions": float((ranks == 0).mean()), "needs": float((best == 0).mean())}
-        return [*found, none]
+        return [*found, {"from": None, "to": None, **{of: float((r == 0).mean()) for of, r in ranks.items()}}]
 
     def _ends(self) -> list[int]:
         return [*(depth for depth in DEPTHS if depth < self.depth), self.depth]
@@ -164,7 +156,7 @@ class Headroom:
         """
         group = min(self.options.group or GROUP, self.evaluation.samples)
         now = self._reward_depth
-        paid = {end: self._paid(end, group) for end in sorted({*self._ends(), now})}
+        paid = {end: self._rewarded(end, group) for end in sorted({*self._ends(), now})}
         enough = [end for end in self._ends() if end >= SHALLOWEST and paid[end] >= REACH * paid[self.depth]]
         return {
             "now": now,
@@ -173,7 +165,7 @@ class Headroom:
             "groups": {str(end): share for end, share in paid.items()},
         }
 
-    def _paid(self, depth: int, group: int) -> float:
+    def _rewarded(self, depth: int, group: int) -> float:
         """The expected share of groups in which some completion finds something relevant within the depth."""
         within = (self.first_ranks > 0) & (self.first_ranks <= depth)
         return float(best_of(within.astype(np.float64), group).mean())
@@ -209,11 +201,7 @@ class Headroom:
 def find_headroom(
     evaluator: Evaluator, policy: Policy, samples: int, options: HeadroomOptions, name: str = "policy"
 ) -> Headroom:
-    """Sample, reward and search deeper.
-
-    Raises:
-        MissingAnswers: If the retriever does not answer some query after retries.
-    """
+    """Sample, reward and search deeper; raises `MissingAnswers` if the retriever does not answer some query."""
     evaluation = evaluator(policy, samples=samples, name=name)
     env = evaluation.env
     deepest = [options.depth, len(env.task.catalog), max_k_of(env.retriever) or options.depth]
@@ -242,11 +230,9 @@ def flat_shares(rewards_NS: NDArray[np.floating], group: int, tolerance: float) 
     smallest member: if c rewards are within the tolerance above it (equal ones come later in the order), C(c, G - 1)
     groups begin with it.
 
-    Raises:
-        ValueError: For groups below 2 or above the number of samples.
+    Raises `ValueError` for groups below 2 or above the number of samples.
     """
-    samples = rewards_NS.shape[1]
-    beginning = _shares(range(samples), group - 1, _groups(samples, group))
+    beginning = _weights(rewards_NS.shape[1], group, least=2)
     ordered = np.sort(rewards_NS.astype(np.float64), axis=1)
     shares = np.empty(len(ordered))
     for need, rewards_S in enumerate(ordered):
@@ -261,21 +247,15 @@ def best_of(values_NS: NDArray[np.floating], group: int) -> Doubles:
 
     In rising order, the value at place i (from 0) is the best of C(i, G - 1) groups.
 
-    Raises:
-        ValueError: For groups below 1 or above the number of samples.
+    Raises `ValueError` for groups below 1 or above the number of samples.
     """
-    samples = values_NS.shape[1]
-    weights = _shares(range(samples), group - 1, _groups(samples, group, least=1))
-    best: Doubles = np.sort(values_NS.astype(np.float64), axis=1) @ weights
+    best: Doubles = np.sort(values_NS.astype(np.float64), axis=1) @ _weights(values_NS.shape[1], group, least=1)
     return best
 
 
-def _groups(samples: int, group: int, least: int = 2) -> int:
+def _weights(samples: int, group: int, *, least: int) -> Doubles:
+    """(samples,) the share of groups whose other members are chosen from the first i samples."""
     if not least <= group <= samples:
         raise ValueError(f"the group size must be from {least} to {samples} (the samples), got {group}")
-    return comb(samples, group)
-
-
-def _shares(places: range, chosen: int, groups: int) -> Doubles:
     # Integers until the division: C(1000, 32) is beyond what a float holds exactly.
-    return np.array([comb(place, chosen) / groups for place in places])
+    return np.array([comb(place, group - 1) / comb(samples, group) for place in range(samples)])

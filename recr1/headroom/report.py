@@ -42,18 +42,17 @@ def _reached(headroom: Headroom) -> Table:
 def _solved(headroom: Headroom) -> Table:
     solved, samples = headroom.summary["solved"], headroom.evaluation.samples
     meanings = {"always": f"by all {samples}", "sometimes": f"by 1 to {samples - 1}", "never": "by none"}
-    rows = [[name, meaning, _share(solved[name])] for name, meaning in meanings.items()]
+    rows = [[name, meaning, mean_cell(solved[name], spec=".1%")] for name, meaning in meanings.items()]
     note = f"A completion solves its need if {headroom.measure} is at least {solved['at']:g} of the need's ceiling."
     return Table("Needs that are solved", ["", "completions", "share of needs"], rows, [note])
 
 
 def _groups(headroom: Headroom) -> Table:
     summary = headroom.summary
-    own = summary["settings"]["group"]
-    rows = [
-        [f"{size}{' (the recipe)' if str(own) == size else ''}", _share(group["flat"]), mean_cell(group["best"])]
-        for size, group in summary["groups"].items()
-    ]
+    rows = []
+    for size, group in summary["groups"].items():
+        name = f"{size} (the recipe)" if size == str(summary["settings"]["group"]) else size
+        rows.append([name, mean_cell(group["flat"], spec=".1%"), mean_cell(group["best"])])
     note = (
         "equal rewards: the expected share of groups whose rewards are all equal, which teach nothing. Counted over "
         "all groups that the samples hold."
@@ -74,10 +73,6 @@ def _place(row: dict[str, Any], depth: int) -> str:
     if row["from"] is None:
         return f"not in {depth}"
     return str(row["to"]) if row["from"] == row["to"] else f"{row['from']}-{row['to']}"
-
-
-def _share(numbers: dict[str, float]) -> str:
-    return mean_cell(numbers, spec=".1%")
 
 
 def verdicts(headroom: Headroom) -> list[str]:
@@ -134,12 +129,9 @@ def _flat(headroom: Headroom) -> Iterator[str]:
         yield f"The recipe's group size is {own}, which needs at least {own} samples: use --samples {own}."
     elif own:
         flat, largest = groups[str(own)]["flat"]["mean"], list(groups)[-1]
-        more = (
-            f" (groups of {largest}: {groups[largest]['flat']['mean']:.0%})"
-            if int(largest) > own and flat > SOME
-            else ""
-        )
-        advice = ": replace such groups (`trainer.resample`) or sample larger ones" if flat >= MANY else ""
+        larger = int(largest) > own and flat > SOME
+        more = f" (groups of {largest}: {groups[largest]['flat']['mean']:.0%})" if larger else ""
+        advice = ": use dynamic sampling or larger groups" if flat >= MANY else ""
         yield f"{flat:.0%} of the recipe's groups of {own} would have equal rewards and teach nothing{more}{advice}."
 
 

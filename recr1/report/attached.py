@@ -17,9 +17,9 @@ from recr1.report.figures import Figure
 from recr1.report.groups import Group
 from recr1.report.run_data import RunData, SavedResult
 from recr1.rescore import TRAINING, sentences
-from recr1.rescore.result import tables_of as rescore_tables
+from recr1.rescore import tables as rescore_tables
 from recr1.runs import policy_mismatch, same_run, setting_mismatch
-from recr1.swap import swap_tables_of
+from recr1.swap import swap_tables
 
 COMPARED = (
     "All policies are tested against the first row, on the same needs. Read the interval before the mean: p of 0.05 or "
@@ -145,7 +145,7 @@ def _swap(run: RunData, kept: SavedResult) -> Attached:
         content.get("verdict", ()),
         SWAPPED,
         [*policy_mismatch(origin, run.facts), *setting_mismatch(origin, run.facts, run.recipe)],
-        swap_tables_of(content),
+        swap_tables(content),
     )
 
 

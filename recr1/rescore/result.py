@@ -183,13 +183,11 @@ def sentences(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return said
 
 
-def tables(results: Sequence[Rescored]) -> list[Table]:
-    """A table for each measure: before, after, floor and ceiling."""
-    return tables_of({one.written.name: one.summary for one in results})
+def tables(results: Mapping[str, Mapping[str, Any]]) -> list[Table]:
+    """A table for each measure, from the `results` of `rescore.json`: before, after, floor and ceiling.
 
-
-def tables_of(results: Mapping[str, Mapping[str, Any]]) -> list[Table]:
-    """The same from the `results` of `rescore.json`; `KeyError` if a key is missing."""
+    Raises `KeyError` if a key is missing.
+    """
     header = ["", "before", "after", "change", "floor", "ceiling", "after - floor"]
     measures = list(next(iter(results.values()))["measures"])
     return [

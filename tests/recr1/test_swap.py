@@ -113,7 +113,7 @@ def test_what_is_kept_is_a_share_of_a_gain_that_is_clear(env):
     found = swapped(env)
     assert found.kept("overlap", "RR@4") == 1.0
     assert found.kept("first word", "RR@4") == pytest.approx(2.0)
-    assert swap_tables(found)[0].rows[-1] == ["gain kept", "100%", "200%"]
+    assert swap_tables(found.summary)[0].rows[-1] == ["gain kept", "100%", "200%"]
     assert found.gain("overlap", "RR@4").p < 0.001
 
 
@@ -131,12 +131,12 @@ def test_prompts_stay_as_they_were_written_for_the_first_engine(env):
     found = swap([done], {"first word": FirstWord(env.task.catalog)}, "overlap")
     need = done.needs[0]
     assert found.columns["first word"][0].env.format.render(need) == knowing.format.render(need)
-    assert "first word reads as words what overlap understands: phrases." in swap_tables(found)[0].notes
+    assert "first word reads as words what overlap understands: phrases." in swap_tables(found.summary)[0].notes
 
 
 def test_the_table_has_a_column_for_each_retriever(env):
     result = swap(two(env, ("RR@4", "P@1")), {"first word": FirstWord(env.task.catalog)}, "overlap")
-    main, second = swap_tables(result)
+    main, second = swap_tables(result.summary)
     assert (main.title, second.title) == (
         "RR@4 on train: 3 needs, by retriever",
         "P@1 on train: 3 needs, by retriever",
@@ -154,7 +154,7 @@ def test_the_table_has_a_column_for_each_retriever(env):
 def test_long_names_get_a_number_and_stand_in_the_notes(env):
     name = "bm25(k1=0.9, b=0.4, stemmer=english)"
     found = swap(two(env), {name: FirstWord(env.task.catalog)}, "overlap")
-    table = swap_tables(found)[0]
+    table = swap_tables(found.summary)[0]
     assert table.header == ["", "overlap", "bm25 #2"]
     assert f"bm25 #2: {name}." in table.notes
 

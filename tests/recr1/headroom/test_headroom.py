@@ -104,7 +104,7 @@ def test_the_sentences_say_what_is_never_solved_and_what_teaches_nothing():
     assert "RR@5 is 0.500 on average and 0.667 with the best of 4 samples: +0.167 can be learned" in said
     assert "33% of needs are never solved in 4 samples: the policy can learn them only from similar needs." in said
     assert "33% of needs are always solved" in said
-    assert "67% of the recipe's groups of 4 would have equal rewards and teach nothing: replace such groups" in said
+    assert "67% of the recipe's groups of 4 would have equal rewards and teach nothing: use dynamic sampling" in said
 
 
 def test_a_policy_below_the_floor_and_without_queries_is_told_so():

@@ -73,7 +73,7 @@ def said(judged):
     rescorer = Rescorer(env, judged.evaluator.measures, seed=3)
     written = read_written(judged.run)
     rescorer.prepare(written)
-    rescored = [rescorer(one) for one in written]
+    rescored = {one.name: rescorer(one).summary for one in written}
     group = grouped([read_run(judged.run.path)])[0]
     pooled = group.splits["test"]
     others = {"rank_bm25": RankBM25(env.task.catalog)}
@@ -85,10 +85,10 @@ def said(judged):
     return {
         "eval": (eval_verdict(done), [table(done)]),
         "compare": (compare_verdicts(compared).values(), compare_tables(compared)),
-        "rescore": (sentences({one.written.name: one.summary for one in rescored}), rescore_tables(rescored)),
+        "rescore": (sentences(rescored), rescore_tables(rescored)),
         "report": ([report_verdict(group).sentence], [results(group, "test"), rivals(pooled, "nDCG@10")]),
-        "swap": (swapped.verdict(), swap_tables(swapped)),
-        "swap of one": (alone.verdict(), swap_tables(alone)),
+        "swap": (swapped.verdict(), swap_tables(swapped.summary)),
+        "swap of one": (alone.verdict(), swap_tables(alone.summary)),
         "cross": ([line.replace("start", "untrained") for line in crossed.verdict()], cross_tables(crossed)),
     }
 
