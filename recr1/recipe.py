@@ -11,7 +11,7 @@ from typing import Any
 from recr1.config import yaml12
 from recr1.config.build import EvaluationSpec, Part, build, check_part, find_class
 from recr1.config.places import Places
-from recr1.errors import RecipeError, UserError
+from recr1.errors import MissingLibrary, RecipeError, UserError
 from recr1.tasks.base import SPLITS
 from retrievers.options import Problem, convert, did_you_mean, options_of, placed, value_problems
 from rewards.abilities import cutoff_of, cutoff_problem
@@ -42,6 +42,14 @@ class Recipe:
     def trainer(self) -> Part | None:
         """The trainer that the policy comes from in the end; None for a recipe that only evaluates."""
         return self.stages[-1] if self.stages else None
+
+    def missing_libraries(self) -> list[MissingLibrary]:
+        """Libraries that the policy or a trainer needs and that are not installed, as their classes say."""
+        missing: list[MissingLibrary] = []
+        for kind, part in [("policy", self.policy), *(("trainer", stage) for stage in self.stages)]:
+            if ask := getattr(find_class(kind, part.type), "missing_libraries", None):
+                missing += ask(part.options)
+        return missing
 
     def to_dict(self) -> dict[str, Any]:
         """The mapping that a recipe file holds, of plain YAML values."""

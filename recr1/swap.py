@@ -6,17 +6,22 @@ ceiling and tests are those of the column: retrievers are compared by the gain o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
+from recr1.config.build import Part, build
+from recr1.env import Environment
 from recr1.evaluate.evaluation import Evaluation, Evaluator
 from recr1.evaluate.report import check_same_needs
 from recr1.judge.difference import RAW_NEED, Difference, difference_cell, mean_cell, paired_test, statement
 from recr1.judge.stats import LEVEL, Doubles
 from recr1.judge.table import Table
+from recr1.runs import write_text, writing
 from retrievers.abilities import capabilities_of
 from retrievers.base import Retriever
 from rewards.base import Action, Chat, Need
@@ -146,6 +151,25 @@ def swap(done: Sequence[Evaluation], retrievers: Mapping[str, Retriever], own: s
         evaluator = Evaluator(env, first.split, list(first.values), limit=len(first.needs), seed=first.seed)
         columns[name] = [evaluator(Replay(e), samples=0 if e.greedy else e.samples, name=e.name) for e in done]
     return Swap(columns, own)
+
+
+def open_retrievers(parts: Mapping[str, Part], env: Environment) -> dict[str, Retriever]:
+    """The retrievers by name, each over the task's catalog; raises `UserError` for one that cannot search k items."""
+    built = {name: build("retriever", part, env.task.catalog, path=name) for name, part in parts.items()}
+    for retriever in built.values():
+        env.with_retriever(retriever)
+    return built
+
+
+def write_swap(result: Swap, home: Path, origin: Mapping[str, Any] | None = None) -> None:
+    """`swap.json`, every number and from which run the policy is; `swap.md`, the tables and the verdict."""
+    verdict = "\n".join(f"- {line}" for line in result.verdict())
+    with writing(home):
+        home.mkdir(parents=True, exist_ok=True)
+        held = {**result.summary, "origin": dict(origin) if origin else None}
+        write_text(home / "swap.json", json.dumps(held, indent=2) + "\n")
+        tables = [table.markdown() for table in swap_tables(result.summary)]
+        write_text(home / "swap.md", "\n".join([*tables, f"{verdict}\n"]))
 
 
 def swap_tables(held: Mapping[str, Any]) -> list[Table]:

@@ -2,52 +2,62 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from recr1.cli.libraries import missing_libraries
-from recr1.config.build import build
-from recr1.errors import UserError
-from recr1.recipe import Recipe, find_recipe, load_recipe
-from recr1.tasks.base import SPLITS, needs_of
-from recr1.tasks.leaks import find_overlaps, refuse_leaks
+from recr1.cli.arguments import above_zero, add_recipe, at_least
 
 if TYPE_CHECKING:
-    from recr1.memory import Shard
+    from recr1.recipe import Recipe
     from recr1.tasks.base import Task
 
+SHARDS = ("none", "zero2", "zero3", "fsdp2")
+"""How processes can divide a model, see `recr1.memory.sharding`."""
 
-def check(
-    recipe: str,
-    overrides: Sequence[str] = (),
-    *,
-    data: bool = False,
-    memory: bool = False,
-    gpu_gb: float | None = None,
-    launch: str | None = None,
-    processes: int | None = None,
-    shard: Shard | None = None,
-) -> int:
-    """Validate a recipe, with `data` its task, and with `memory`, or what it is about, estimate what training needs.
 
-    Raises `UserError` with all that is wrong.
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_recipe(parser)
+    parser.add_argument("--data", action="store_true", help="open the task too, and count its items and needs")
+    text = "estimate the memory of training from the model's config, and say whether it fits here"
+    parser.add_argument("--memory", action="store_true", help=text)
+    parser.add_argument("--gpu-gb", metavar="N", type=above_zero, help="estimate for a GPU of N GB")
+    text = "the configuration file for accelerate launch, such as launch/zero3"
+    parser.add_argument("--launch", metavar="FILE", help=text)
+    text = "number of processes (default: what the configuration says, or 1)"
+    parser.add_argument("--processes", metavar="N", type=at_least(1), help=text)
+    text = "what they divide: none, zero2, zero3 or fsdp2 (default: what the configuration says, or none)"
+    parser.add_argument("--shard", metavar="KIND", choices=SHARDS, help=text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check a recipe, with `--data` its task too, with `--memory` whether training fits; `UserError` with all faults.
+
+    The other options ask for the memory too.
     """
-    path = find_recipe(recipe)
-    loaded = load_recipe(path, overrides)
-    sys.stdout.write(f"{path}: the recipe is fine\n")
-    for missing in missing_libraries(loaded):
-        sys.stdout.write(f"not on this machine: {missing}\n")
-    if data:
-        sys.stdout.write(_described(loaded))
-    if memory or any(said is not None for said in (gpu_gb, launch, processes, shard)):
-        from recr1.memory import memory_report, sharding_of
+    from recr1.memory import memory_report, sharding_of
+    from recr1.recipe import find_recipe, load_recipe
 
-        sys.stdout.write(memory_report(loaded, gpu_gb, sharding_of(launch, processes, shard)))
+    path = find_recipe(args.recipe)
+    recipe = load_recipe(path, args.overrides)
+    sys.stdout.write(f"{path}: the recipe is fine\n")
+    for missing in recipe.missing_libraries():
+        sys.stdout.write(f"not on this machine: {missing}\n")
+    if args.data:
+        sys.stdout.write(_described(recipe))
+    if args.memory or any(value is not None for value in (args.gpu_gb, args.launch, args.processes, args.shard)):
+        shards = sharding_of(args.launch, args.processes, args.shard)
+        sys.stdout.write(memory_report(recipe, args.gpu_gb, shards))
     return 0
 
 
 def _described(recipe: Recipe) -> str:
+    from recr1.config.build import build
+    from recr1.errors import UserError
+    from recr1.tasks.base import SPLITS, needs_of
+    from recr1.tasks.leaks import find_overlaps, refuse_leaks
+
     task: Task = build("task", recipe.task)
     lines = [f"items       {len(task.catalog)}"]
     wanted = {recipe.evaluate.split} | ({"train"} if recipe.trainer else set())
@@ -60,11 +70,9 @@ def _described(recipe: Recipe) -> str:
     refuse_leaks(overlaps, accepted=recipe.evaluate.accept_leaks)
     lines += [f"left out    {count} needs: {reason}" for reason, count in task.excluded.items()]
     for overlap in overlaps:
-        said = [*overlap.leaks(), *overlap.remarks()]
-        shared = (
-            f"{overlap.shared_targets} of {overlap.targets} targets of {overlap.other} are targets of {overlap.one}"
-        )
+        remarks = [*overlap.leaks(), *overlap.remarks()]
         if overlap.targets:
-            said.append(shared)
-        lines += [f"{overlap.pair}: {what}" for what in said]
+            shared = f"{overlap.shared_targets} of {overlap.targets} targets of {overlap.other}"
+            remarks.append(f"{shared} are targets of {overlap.one}")
+        lines += [f"{overlap.pair}: {remark}" for remark in remarks]
     return "\n".join(lines) + "\n"

@@ -1,75 +1,58 @@
-"""`recr1 cross`: each run's policy on every run's catalog."""
+"""`recr1 cross`: the policy of each run on the catalog of every run."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from recr1.cli.trained import trained_part, with_weights
-from recr1.config.build import Part, build
-from recr1.cross import Cross, OwnPrompts, cross, cross_tables
-from recr1.env import Environment, open_environment
-from recr1.errors import UserError
-from recr1.evaluate import Evaluator
-from recr1.recipe import Recipe, load_recipe
-from recr1.runs import Run, write_text, writing
-from recr1.trainers.stages import FOLDER as STAGES
-from retrievers.progress import ProgressBar
+from recr1.cli.arguments import add_json, add_measures, add_out, add_samples, add_split
+
+if TYPE_CHECKING:
+    from recr1.config.build import Part
+    from recr1.env import Environment
+    from recr1.recipe import Recipe
+    from recr1.runs import Run
 
 
-@dataclass(frozen=True)
-class _Crossed:
-    """A run, and the environment that it was trained in."""
-
-    name: str
-    run: Run
-    recipe: Recipe
-    trained: Part
-    env: Environment
-    home: str
-    """The first run with the same task and retriever: the name of the column."""
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    text = "two run folders or more; those with the same task and retriever share a catalog"
+    parser.add_argument("runs", metavar="RUN", nargs="+", help=text)
+    add_split(parser, "test")
+    add_measures(parser, "those of the first run")
+    add_samples(parser)
+    add_out(parser)
+    add_json(parser)
 
 
-def cross_runs(
-    targets: Sequence[str],
-    *,
-    split: str = "test",
-    measures: Sequence[str] | None = None,
-    samples: int = 0,
-    out: str | None = None,
-    as_json: bool = False,
-) -> int:
-    """Evaluate the policies of runs on each other's catalogs, and print and write the results.
+def run(args: argparse.Namespace) -> int:
+    """Evaluate the policies of runs on each other's catalogs, and print and write the results."""
+    from recr1.config.build import build
+    from recr1.cross import OwnPrompts, cross, cross_tables, write_cross
+    from recr1.evaluate import Evaluator
+    from recr1.judge.table import print_tables
+    from retrievers.progress import ProgressBar
 
-    Args:
-        targets: Run folders; those with the same task and retriever share a column.
-        split: Whose needs.
-        measures: Names in place of those of the first run's recipe.
-        samples: Completions per need; 0 is greedy.
-        out: A folder for the tables and every number.
-        as_json: Print JSON in place of the tables.
-
-    Raises:
-        UserError: For fewer than two runs, two of one name, or one without a trained policy.
-    """
-    with ProgressBar(quiet=as_json) as bar:
+    with ProgressBar(quiet=args.json) as bar:
         with bar.replaced_by("reading the catalogs and building the indexes"):
-            runs = _opened(targets)
+            runs = _opened(args.runs)
         first = runs[0].recipe
         columns = {one.name: one for one in runs if one.home == one.name}
+        measures = args.measures or first.evaluate.measures
         evaluators = {
-            name: Evaluator(one.env, split, measures or first.evaluate.measures, seed=first.seed, progress=bar.advance)
+            name: Evaluator(one.env, args.split, measures, seed=first.seed, progress=bar.advance)
             for name, one in columns.items()
         }
         for name, evaluator in evaluators.items():
             bar.begin(f"floor and ceiling of {name}", len(evaluator.needs))
             evaluator.prepare(bar.advance)
 
-        def maker(one: _Crossed, part: Part, label: str) -> Callable[[], Any]:
+        def maker(one: _CrossedRun, part: Part, label: str) -> Callable[[], Any]:
             def make() -> OwnPrompts:
                 bar.begin(label, None)
                 return OwnPrompts(build("policy", part), one.env.format)
@@ -81,59 +64,61 @@ def cross_runs(
             {name: maker(one, _start(one), f"start of {name}") for name, one in columns.items()},
             {one.name: maker(one, one.trained, one.name) for one in runs},
             {one.name: one.home for one in runs},
-            samples=samples,
+            samples=args.samples,
         )
-    if out:
-        write_cross(result, Path(out))
-    _show(result, out, as_json=as_json)
+    if args.out:
+        write_cross(result, Path(args.out))
+    if args.json:
+        sys.stdout.write(json.dumps(result.summary, indent=2) + "\n")
+        return 0
+    print_tables(cross_tables(result), result.verdict())
+    if args.out:
+        sys.stdout.write(f"written to {args.out}\n")
     return 0
 
 
-def write_cross(result: Cross, home: Path) -> None:
-    """`cross.json`, every number; `cross.md`, the tables and what they say."""
-    verdict = "\n".join(f"- {line}" for line in result.verdict())
-    with writing(home):
-        home.mkdir(parents=True, exist_ok=True)
-        write_text(home / "cross.json", json.dumps(result.summary, indent=2) + "\n")
-        write_text(home / "cross.md", "\n".join([*(t.markdown() for t in cross_tables(result)), f"{verdict}\n"]))
+@dataclass(frozen=True)
+class _CrossedRun:
+    """A run, and the environment that it was trained in."""
+
+    name: str
+    run: Run
+    recipe: Recipe
+    trained: Part
+    env: Environment
+    home: str
+    """The first run with the same task and retriever: the name of the column."""
 
 
-def _opened(targets: Sequence[str]) -> list[_Crossed]:
+def _opened(targets: Sequence[str]) -> list[_CrossedRun]:
+    from recr1.env import open_environment
+    from recr1.errors import UserError
+    from recr1.recipe import load_recipe
+    from recr1.runs import Run
+    from recr1.runs.find import trained_part
+
     names = [Path(target).resolve().name for target in targets]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise UserError(f"two runs are called {twice[0]!r}, and tables could not tell them apart: rename a folder")
+        raise UserError(f"two runs are called {twice[0]!r}, so tables could not show which is which: rename a folder")
     if len(names) < 2:
-        raise UserError(f"{targets[0]} alone crosses nothing: name two runs or more ('recr1 eval' is for one)")
-    opened: list[_Crossed] = []
+        raise UserError(f"name two runs or more, got only {targets[0]} ('recr1 eval' evaluates one)")
+    opened: list[_CrossedRun] = []
     for name, target in zip(names, targets, strict=True):
         run = Run.open(target)
         recipe = load_recipe(run.path / "recipe.yaml")
         trained = trained_part(run, recipe.policy)
         same = next((o for o in opened if (o.recipe.task, o.recipe.retriever) == (recipe.task, recipe.retriever)), None)
         env = same.env if same else open_environment(recipe.task, recipe.retriever, (), recipe.k)
-        opened.append(_Crossed(name, run, recipe, trained, env, same.home if same else name))
+        opened.append(_CrossedRun(name, run, recipe, trained, env, same.home if same else name))
     return opened
 
 
-def _start(one: _Crossed) -> Part:
-    """What the last stage began with: the policy of the stage before, or the recipe's own."""
+def _start(one: _CrossedRun) -> Part:
+    """What the last stage started from: the policy of the stage before, or that of the recipe."""
+    from recr1.policies.adapters import with_weights
+    from recr1.trainers.stages import FOLDER as STAGES
+
     before = len(one.recipe.stages) - 1
     saved = sorted((one.run.path / STAGES).glob(f"{before}-*/policy")) if before else []
     return with_weights(one.recipe.policy, saved[0]) if saved else one.recipe.policy
-
-
-def _show(result: Cross, out: str | None, *, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(result.summary, indent=2) + "\n")
-        return
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    for one in cross_tables(result):
-        console.print(one)
-        console.print()
-    for line in result.verdict():
-        console.print(line, soft_wrap=True, markup=False)
-    if out:
-        console.print(f"written to {out}", soft_wrap=True)

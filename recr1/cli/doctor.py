@@ -1,50 +1,53 @@
-"""`recr1 doctor`: is the data, the retriever and the reward fit to train on? No model is loaded."""
+"""`recr1 doctor`: can you train on this data, retriever and reward? No model is loaded."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from time import perf_counter
+from typing import TYPE_CHECKING
 
-from recr1.doctor import Finding, PartFailed, Verdict, open_setup, run_checks, worst
-from recr1.recipe import Recipe, find_recipe, load_recipe
+from recr1.cli.arguments import above_zero, add_json, add_recipe, at_least
+
+if TYPE_CHECKING:
+    from recr1.doctor import Finding, Verdict
+    from recr1.recipe import Recipe
 
 FAULTS_FOUND = 3
-"""The exit status where a check found an error."""
+"""The exit status if a check found an error."""
 WIDEST = 120
 
 
-def doctor(
-    name: str,
-    overrides: Sequence[str] = (),
-    *,
-    step_seconds: float = 5.0,
-    sample: int = 200,
-    as_json: bool = False,
-) -> int:
-    """Examine what a recipe would train on, and print every finding; returns the exit status.
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_recipe(parser)
+    text = "seconds of a training step without its search, to compare the latency with (default: 5)"
+    parser.add_argument("--step", metavar="S", type=above_zero, default=5.0, help=text)
+    text = "the most items, needs or queries that a check looks at (default: 200)"
+    parser.add_argument("--sample", metavar="N", type=at_least(10), default=200, help=text)
+    add_json(parser)
 
-    Args:
-        name: A recipe's file or name.
-        overrides: Values in place of the recipe's.
-        step_seconds: What a training step takes without its search; the latency is compared with it.
-        sample: Items, needs or queries that a check looks at, at most.
-        as_json: One JSON object in place of lines.
-    """
+
+def run(args: argparse.Namespace) -> int:
+    """Examine what a recipe would train on, and print every finding; returns the exit status."""
+    from recr1.doctor import worst
+    from recr1.recipe import find_recipe, load_recipe
+
     start = perf_counter()
-    path = find_recipe(name)
-    recipe = load_recipe(path, overrides)
+    path = find_recipe(args.recipe)
+    recipe = load_recipe(path, args.overrides)
     findings = []
-    for finding in _findings(recipe, step_seconds, sample):
+    for finding in _findings(recipe, args.step, args.sample):
         findings.append(finding)
-        if not as_json:
+        if not args.json:
             sys.stdout.write(_line(finding))
             sys.stdout.flush()
     verdict, seconds = worst(findings), perf_counter() - start
-    if as_json:
+    if args.json:
         whole = {
             "recipe": str(path),
             "verdict": verdict,
@@ -58,6 +61,8 @@ def doctor(
 
 
 def _findings(recipe: Recipe, step_seconds: float, sample: int) -> Iterator[Finding]:
+    from recr1.doctor import Finding, PartFailed, open_setup, run_checks
+
     try:
         setup = open_setup(recipe, step_seconds=step_seconds, sample=sample)
     except PartFailed as failed:
@@ -75,8 +80,6 @@ def _line(finding: Finding) -> str:
 
 def _summary(name: str, findings: Sequence[Finding], verdict: Verdict, seconds: float) -> str:
     counts = {wanted: sum(finding.verdict == wanted for finding in findings) for wanted in ("error", "warning")}
-    summary = (
-        ", ".join(f"{count} {word}{'s' * (count > 1)}" for word, count in counts.items() if count) or "no problems"
-    )
+    listed = [f"{count} {word}{'s' * (count > 1)}" for word, count in counts.items() if count]
     advice = ": fix the errors before training" if verdict == "error" else ""
-    return f"{name}: {summary} in {len(findings)} checks, {seconds:.1f} s{advice}\n"
+    return f"{name}: {', '.join(listed) or 'no problems'} in {len(findings)} checks, {seconds:.1f} s{advice}\n"

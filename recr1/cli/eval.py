@@ -2,67 +2,73 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recr1.cli.swap import open_retrievers, read_retrievers, show_swap, spell_part, write_swap
-from recr1.cli.trained import trained_part
-from recr1.config.build import Part, build
-from recr1.env import open_environment
-from recr1.evaluate import Evaluation, Evaluator, examples, examples_text, table, verdict, write
-from recr1.recipe import Recipe, find_recipe, load_recipe
-from recr1.runs import Run, origin_of, write_text, writing
-from recr1.swap import swap
-from retrievers.progress import ProgressBar
+from recr1.cli.arguments import add_json, add_measures, add_out, add_samples, add_split, add_target, parts
 
 if TYPE_CHECKING:
+    from recr1.config.build import Part
+    from recr1.evaluate import Evaluation
+    from recr1.recipe import Recipe
+    from recr1.runs import Run
     from recr1.swap import Swap
 
 UNTRAINED, TRAINED = "untrained", "trained"
 
 
-def evaluate(
-    target: str,
-    overrides: Sequence[str] = (),
-    *,
-    policy: str | None = None,
-    split: str | None = None,
-    measures: Sequence[str] | None = None,
-    samples: int = 0,
-    out: str | None = None,
-    retrievers: Sequence[str] = (),
-    as_json: bool = False,
-) -> int:
-    """Evaluate a recipe's policy, or a run's before and after training, and print and write the results.
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_target(parser)
+    parser.add_argument("--policy", metavar="TYPE", help="evaluate this policy instead, such as echo")
+    add_split(parser, None)
+    add_measures(parser)
+    add_samples(parser)
+    text = "other retrievers that search the same queries, such as rank_bm25,'bm25(k1=0.9)'"
+    parser.add_argument("--retrievers", metavar="A,B", type=parts, default=[], help=text)
+    add_out(parser)
+    add_json(parser)
 
-    With `retrievers`, each of these searches what the policies wrote for their own, too.
-    """
-    folder = Path(target) if Path(target).is_dir() else None
-    recipe = _recipe(target, folder, overrides)
-    parts = _policies(recipe, folder, policy)
-    others = read_retrievers(retrievers, recipe.retriever)
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate the policy of a recipe, or of a run before and after training, and print and write the results."""
+    from recr1.config.build import build
+    from recr1.config.spelling import read_retrievers, spell_part
+    from recr1.env import open_environment
+    from recr1.evaluate import Evaluator
+    from recr1.runs import origin_of
+    from recr1.runs.find import open_target
+    from recr1.swap import open_retrievers, swap
+    from retrievers.progress import ProgressBar
+
+    recipe, trained = open_target(args.target, args.overrides)
+    policies = _policies(recipe, trained, args.policy)
+    others = read_retrievers(args.retrievers, recipe.retriever)
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
     opened = open_retrievers(others, env)
-    with ProgressBar(quiet=as_json) as bar:
+    done = []
+    with ProgressBar(quiet=args.json) as bar:
         evaluator = Evaluator(
             env,
-            split or recipe.evaluate.split,
-            measures or recipe.evaluate.measures,
+            args.split or recipe.evaluate.split,
+            args.measures or recipe.evaluate.measures,
             limit=recipe.evaluate.needs,
             seed=recipe.seed,
             progress=bar.advance,
         )
-        done = [_evaluated(evaluator, name, part, samples, bar) for name, part in parts.items()]
-    home = Path(out) if out else folder / "eval" / evaluator.split if folder else None
-    swapped = swap(done, opened, spell_part(recipe.retriever)) if retrievers else None
+        for name, part in policies.items():
+            bar.begin(name, len(evaluator.needs))
+            done.append(evaluator(build("policy", part), samples=args.samples, name=name))
+    home = Path(args.out) if args.out else trained.path / "eval" / evaluator.split if trained else None
+    swapped = swap(done, opened, spell_part(recipe.retriever)) if args.retrievers else None
     if home:
         catalog = env.task.catalog.fingerprint
-        origin = origin_of(Run.open(folder), recipe.to_dict(), catalog) if folder else None
-        _write(done, swapped, home, origin)
-    if as_json:
+        _write(done, swapped, home, origin_of(trained, recipe.to_dict(), catalog) if trained else None)
+    if args.json:
         summary = swapped.summary if swapped else [evaluation.summary for evaluation in done]
         sys.stdout.write(json.dumps(summary, indent=2) + "\n")
     else:
@@ -70,29 +76,24 @@ def evaluate(
     return 0
 
 
-def _recipe(target: str, folder: Path | None, overrides: Sequence[str]) -> Recipe:
-    if folder is None:
-        return load_recipe(find_recipe(target), overrides)
-    return load_recipe(Run.open(folder).path / "recipe.yaml", overrides)
+def _policies(recipe: Recipe, trained: Run | None, named: str | None) -> Mapping[str, Part]:
+    """What to evaluate, by the name in the table."""
+    from recr1.config.build import Part
+    from recr1.runs.find import trained_part
 
-
-def _policies(recipe: Recipe, folder: Path | None, named: str | None) -> Mapping[str, Part]:
-    """What to evaluate, by the name that the table shows."""
     if named:
         return {named: recipe.policy if named == recipe.policy.type else Part(named)}
-    if folder is None:
+    if trained is None:
         return {recipe.policy.type: recipe.policy}
-    return {UNTRAINED: recipe.policy, TRAINED: trained_part(Run.open(folder), recipe.policy)}
-
-
-def _evaluated(evaluator: Evaluator, name: str, part: Part, samples: int, bar: ProgressBar) -> Evaluation:
-    bar.begin(name, len(evaluator.needs))
-    policy = build("policy", part)
-    return evaluator(policy, samples=samples, name=name)
+    return {UNTRAINED: recipe.policy, TRAINED: trained_part(trained, recipe.policy)}
 
 
 def _write(done: Sequence[Evaluation], swapped: Swap | None, home: Path, origin: Mapping[str, Any] | None) -> None:
-    """Each evaluation's files; of several, in a folder of its own name beside one common table."""
+    """The files of an evaluation; of several, each in its own folder, and one common table."""
+    from recr1.evaluate import table, verdict, write
+    from recr1.runs import write_text, writing
+    from recr1.swap import write_swap
+
     if swapped:
         write_swap(swapped, home, origin)
     if len(done) == 1:
@@ -100,27 +101,27 @@ def _write(done: Sequence[Evaluation], swapped: Swap | None, home: Path, origin:
         return
     for evaluation in done:
         write(evaluation, home / evaluation.name, origin=origin)
-    shown = f"## Before and after\n\n```text\n{_examples(done)}\n```\n"
+    examples = f"## Before and after\n\n```text\n{_examples(done)}\n```\n"
     with writing(home):
-        write_text(
-            home / "eval.md", "\n".join([table(done).markdown(), *(f"- {line}" for line in verdict(done)), "", shown])
-        )
+        lines = [table(done).markdown(), *(f"- {line}" for line in verdict(done)), "", examples]
+        write_text(home / "eval.md", "\n".join(lines))
 
 
 def _examples(done: Sequence[Evaluation]) -> str:
+    from recr1.evaluate import examples, examples_text
+
     return examples_text(examples(done[0], done[-1]), done[0].name, done[-1].name)
 
 
 def _show(done: Sequence[Evaluation], swapped: Swap | None, home: Path | None) -> None:
-    from rich.console import Console
+    from recr1.evaluate import table, verdict
+    from recr1.judge.table import print_tables
+    from recr1.swap import swap_tables
 
-    console = Console(highlight=False)
-    console.print(table(done))
-    if len(done) > 1:
-        console.print(f"\n{_examples(done)}", soft_wrap=True, markup=False)
-    console.print("\n" + "\n".join(verdict(done)), soft_wrap=True, markup=False)
+    examples = [_examples(done), ""] if len(done) > 1 else []
+    print_tables([table(done)], [*examples, *verdict(done)])
     if swapped:
-        console.print()
-        show_swap(swapped, console)
+        sys.stdout.write("\n")
+        print_tables(swap_tables(swapped.summary), swapped.verdict())
     if home:
-        console.print(f"written to {home}", soft_wrap=True)
+        sys.stdout.write(f"written to {home}\n")

@@ -1,61 +1,70 @@
-"""`recr1 headroom`: what can be learned from a recipe's needs, before any training."""
+"""`recr1 headroom`: what can be learned from the needs of a recipe, before any training."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from recr1.config.build import Part, build, find_class
-from recr1.env import open_environment
-from recr1.evaluate import Evaluator
-from recr1.headroom import Headroom, HeadroomOptions, find_headroom, tables, verdicts, write
-from recr1.recipe import Recipe, find_recipe, load_recipe
-from retrievers.options import options_of
-from retrievers.progress import ProgressBar
+from recr1.cli.arguments import above_zero, add_json, add_out, add_recipe, add_split, at_least
+
+if TYPE_CHECKING:
+    from recr1.config.build import Part
+    from recr1.headroom import HeadroomOptions
+    from recr1.recipe import Recipe
 
 
-def headroom(
-    name: str,
-    overrides: Sequence[str] = (),
-    *,
-    split: str = "train",
-    needs: int = 200,
-    samples: int = 32,
-    solved: float = 0.5,
-    depth: int = 1000,
-    out: str | None = None,
-    as_json: bool = False,
-) -> int:
-    """Sample the starting policy of a recipe as its trainer would, and print and write what can be learned.
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_recipe(parser)
+    add_split(parser, "train")
+    text = "use only the first N needs (default: 200)"
+    parser.add_argument("--needs", metavar="N", type=at_least(1), default=200, help=text)
+    text = "completions per need (default: 32)"
+    parser.add_argument("--samples", metavar="N", type=at_least(2), default=32, help=text)
+    text = "share of the ceiling of a need from which a completion solves it (default: 0.5)"
+    parser.add_argument("--solved", metavar="X", type=_share, default=0.5, help=text)
+    text = "how many items are searched for the first relevant one (default: 1000)"
+    parser.add_argument("--depth", metavar="K", type=at_least(1), default=1000, help=text)
+    add_out(parser)
+    add_json(parser)
 
-    Args:
-        name: A recipe's file or name.
-        overrides: Values in place of the recipe's.
-        split: Whose needs.
-        needs: At most so many, the first ones.
-        samples: Completions per need.
-        solved: The share of its need's ceiling that a completion must reach to solve it.
-        depth: How deep the first relevant item is looked for.
-        out: A folder for tables and numbers.
-        as_json: One JSON object in place of tables.
-    """
-    recipe = load_recipe(find_recipe(name), overrides)
+
+def run(args: argparse.Namespace) -> int:
+    """Sample the untrained policy of a recipe as its trainer would, and print and write what can be learned."""
+    from recr1.config.build import build
+    from recr1.env import open_environment
+    from recr1.evaluate import Evaluator
+    from recr1.headroom import find_headroom, tables, verdicts, write
+    from recr1.judge.table import print_tables
+    from recr1.recipe import load_recipe
+    from retrievers.progress import ProgressBar
+
+    recipe = load_recipe(args.recipe, args.overrides)
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
-    with ProgressBar(quiet=as_json) as bar:
-        evaluator = Evaluator(env, split, recipe.evaluate.measures, limit=needs, seed=recipe.seed, progress=bar.advance)
+    with ProgressBar(quiet=args.json) as bar:
+        measures, seed = recipe.evaluate.measures, recipe.seed
+        evaluator = Evaluator(env, args.split, measures, limit=args.needs, seed=seed, progress=bar.advance)
         policy = build("policy", _as_trained(recipe))
-        bar.begin(f"{samples} samples of {len(evaluator.needs)} needs", len(evaluator.needs))
-        options = _options(recipe, solved, depth)
-        found = find_headroom(evaluator, policy, samples, options, name=recipe.policy.type)
-    home = write(found, out) if out else None
-    if as_json:
+        bar.begin(f"{args.samples} samples of {len(evaluator.needs)} needs", len(evaluator.needs))
+        options = _options(recipe, args.solved, args.depth)
+        found = find_headroom(evaluator, policy, args.samples, options, name=recipe.policy.type)
+    home = write(found, args.out) if args.out else None
+    if args.json:
         sys.stdout.write(json.dumps({**found.summary, "verdicts": verdicts(found)}, indent=2) + "\n")
-    else:
-        _show(found)
-        if home:
-            sys.stdout.write(f"written to {home}\n")
+        return 0
+    print_tables(tables(found), [f"- {sentence}" for sentence in verdicts(found)])
+    if home:
+        sys.stdout.write(f"written to {home}\n")
     return 0
+
+
+def _share(text: str) -> float:
+    value = above_zero(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"must be a number > 0 and <= 1, got {text!r}")
+    return value
 
 
 def _trl(recipe: Recipe) -> dict[str, object]:
@@ -63,27 +72,19 @@ def _trl(recipe: Recipe) -> dict[str, object]:
 
 
 def _as_trained(recipe: Recipe) -> Part:
-    """The policy, sampling at the temperature of training where the recipe says another than in evaluation."""
+    """The policy, with the sampling temperature of training if the recipe sets one."""
+    from recr1.config.build import Part, options_of_part
+
     temperature = _trl(recipe).get("temperature")
-    known = options_of(find_class("policy", recipe.policy.type))
-    if temperature is None or "temperature" not in known:
+    if temperature is None or "temperature" not in options_of_part("policy", recipe.policy.type):
         return recipe.policy
     return Part(recipe.policy.type, {**recipe.policy.options, "temperature": temperature})
 
 
 def _options(recipe: Recipe, solved: float, depth: int) -> HeadroomOptions:
+    from recr1.headroom import HeadroomOptions
+
     group = _trl(recipe).get("num_generations")
     tolerance = recipe.trainer.options.get("resample_tolerance") if recipe.trainer else None
     stated = {} if tolerance is None else {"tolerance": float(tolerance)}
     return HeadroomOptions(solved=solved, depth=depth, group=group if isinstance(group, int) else None, **stated)
-
-
-def _show(found: Headroom) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    for table in tables(found):
-        console.print(table)
-        console.print()
-    for sentence in verdicts(found):
-        console.print(f"- {sentence}", soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""The command line: calls a command, and turns what a user can put right into one clear message."""
+"""The command line: finds the command, and turns errors that a user can fix into one clear message."""
 
 from __future__ import annotations
 
@@ -7,15 +7,40 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from recr1.cli.arguments import parsed
+from recr1 import __version__
+from recr1.cli import COMMANDS, GROUPS
 
 if TYPE_CHECKING:
     from recr1.errors import UserError
 
 USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+
+_EPILOG = """\
+{commands}
+RECIPE is a YAML file, or a name that 'recr1 ls' lists.
+'recr1 COMMAND --help' shows the arguments of a command.
+
+a first look:
+  recr1 ls                                   the recipes that come with recr1
+  recr1 train quickstart                     train one
+  recr1 train quickstart seed=1 trainer.steps=20
+  recr1 cp quickstart my.yaml                start your own
+
+exit status:
+  0    done
+  1    a failure in a retriever, a reward or recr1 itself, with its traceback
+  2    something to fix: the command line, a recipe, a data file, a missing
+       library, a folder, a search engine that does not answer
+  3    'recr1 doctor' found an error
+  130  interrupted with Ctrl-C
+  141  the program that read the output closed it
+
+RECR1_TRACEBACK=1 or --traceback shows where an error of status 2 came from.
+"""
 
 _REMEDIES = {
     errno.EACCES: "choose another place, or change its permissions",
@@ -30,10 +55,10 @@ _REMEDIES = {
 def run(argv: Sequence[str]) -> int:
     """Run a command line; returns the exit status."""
     args = parsed(argv)
-    from recr1.errors import UserError  # loads numpy, which the help does not wait for
+    from recr1.errors import UserError  # loads numpy, which the help does not need
 
     try:
-        status = COMMANDS[args.command](args)
+        status: int = args.run(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.stderr.write("recr1: interrupted\n")
@@ -49,6 +74,47 @@ def run(argv: Sequence[str]) -> int:
         sys.stderr.write(f"recr1: error: {message}\n")
         return USER_ERROR
     return status
+
+
+def parsed(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments, with the command's function as `run`; exits for help, and with status 2 for a mistake."""
+    listed = "".join(
+        f"{group}:\n" + "".join(f"  {name:<16} {text}\n" for name, text in commands.items()) + "\n"
+        for group, commands in GROUPS.items()
+    )
+    parser = argparse.ArgumentParser(
+        prog="recr1",
+        usage="recr1 COMMAND ...",
+        description="RL fine-tuning of query-writing language models\nwith recommender measures as rewards.",
+        epilog=_EPILOG.format(commands=listed),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"recr1 {__version__}")
+    parser.add_argument("--traceback", action="store_true", help="show where an error came from")
+    place = next((place for place, arg in enumerate(argv) if not arg.startswith("-")), len(argv))
+    args = parser.parse_args(argv[:place] if argv else ["--help"])
+    name = argv[place] if place < len(argv) else ""
+    if name not in COMMANDS:
+        _refuse_command(parser, name)
+    # Overrides may be before and after an option.
+    return command_parser(name).parse_intermixed_args(argv[place + 1 :], args)
+
+
+def command_parser(name: str) -> argparse.ArgumentParser:
+    """The parser of a command's own arguments."""
+    command = import_module(f"recr1.cli.{name.replace('-', '_')}")
+    parser = argparse.ArgumentParser(prog=f"recr1 {name}", description=COMMANDS[name], allow_abbrev=False)
+    command.add(parser)
+    parser.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser.set_defaults(run=command.run)
+    return parser
+
+
+def _refuse_command(parser: argparse.ArgumentParser, name: str) -> None:
+    from retrievers.options import did_you_mean
+
+    parser.error(f"there is no command '{name}'{did_you_mean(name, COMMANDS)} (commands: {', '.join(COMMANDS)})")
 
 
 def _message(error: UserError | OSError | ModuleNotFoundError) -> str | None:
@@ -94,155 +160,3 @@ def _extra_with(library: str | None) -> str | None:
             held.setdefault(match[2], set()).add(match[1].replace("_", "-").lower())
     # An extra that names another one holds all that is in it.
     return min((extra for extra in held if top in held[extra]), key=lambda extra: len(held[extra]), default=None)
-
-
-def _train(args: argparse.Namespace) -> int:
-    from recr1.cli.train import train
-
-    return train(args.recipe, args.overrides, out=args.out)
-
-
-def _eval(args: argparse.Namespace) -> int:
-    from recr1.cli.eval import evaluate
-
-    return evaluate(
-        args.target,
-        args.overrides,
-        policy=args.policy,
-        split=args.split,
-        measures=args.measures,
-        samples=args.samples,
-        out=args.out,
-        retrievers=args.retrievers,
-        as_json=args.json,
-    )
-
-
-def _cross(args: argparse.Namespace) -> int:
-    from recr1.cli.cross import cross_runs
-
-    return cross_runs(
-        args.runs, split=args.split, measures=args.measures, samples=args.samples, out=args.out, as_json=args.json
-    )
-
-
-def _compare(args: argparse.Namespace) -> int:
-    from recr1.cli.compare import compare
-
-    return compare(
-        args.target,
-        args.overrides,
-        policies=args.policies,
-        split=args.split,
-        measures=args.measures,
-        needs=args.needs,
-        category=args.category,
-        out=args.out,
-        as_json=args.json,
-    )
-
-
-def _check(args: argparse.Namespace) -> int:
-    from recr1.cli.check import check
-
-    return check(
-        args.recipe,
-        args.overrides,
-        data=args.data,
-        memory=args.memory,
-        gpu_gb=args.gpu_gb,
-        launch=args.launch,
-        processes=args.processes,
-        shard=args.shard,
-    )
-
-
-def _doctor(args: argparse.Namespace) -> int:
-    from recr1.cli.doctor import doctor
-
-    return doctor(args.recipe, args.overrides, step_seconds=args.step, sample=args.sample, as_json=args.json)
-
-
-def _headroom(args: argparse.Namespace) -> int:
-    from recr1.cli.headroom import headroom
-
-    return headroom(
-        args.recipe,
-        args.overrides,
-        split=args.split,
-        needs=args.needs,
-        samples=args.samples,
-        solved=args.solved,
-        depth=args.depth,
-        out=args.out,
-        as_json=args.json,
-    )
-
-
-def _report(args: argparse.Namespace) -> int:
-    from recr1.cli.report import report
-
-    return report(args.runs, out=args.out, category=args.category)
-
-
-def _rescore(args: argparse.Namespace) -> int:
-    from recr1.cli.rescore import rescore_run
-
-    return rescore_run(args.run, args.overrides, measures=args.measures, name=args.name, as_json=args.json)
-
-
-def _search(args: argparse.Namespace) -> int:
-    from recr1.cli.search import search
-
-    return search(args.recipe, args.query, args.overrides, k=args.k)
-
-
-def _serve_retriever(args: argparse.Namespace) -> int:
-    from recr1.cli.serve import serve_retriever
-
-    return serve_retriever(
-        args.recipe,
-        args.overrides,
-        host=args.host,
-        port=args.port,
-        token_env=args.token_env,
-        window_ms=args.window,
-        queue=args.queue,
-        max_mb=args.max_mb,
-    )
-
-
-def _store(args: argparse.Namespace) -> int:
-    from recr1.cli.store import store
-
-    return store(args.folder, prune=args.prune, older_than=args.older_than, max_gb=args.max_gb, yes=args.yes)
-
-
-def _ls(args: argparse.Namespace) -> int:
-    from recr1.cli.recipes import list_parts, list_recipes
-
-    return list_parts() if args.parts else list_recipes()
-
-
-def _cp(args: argparse.Namespace) -> int:
-    from recr1.cli.recipes import copy_recipe
-
-    return copy_recipe(args.name, args.destination)
-
-
-COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
-    "train": _train,
-    "eval": _eval,
-    "compare": _compare,
-    "cross": _cross,
-    "check": _check,
-    "doctor": _doctor,
-    "headroom": _headroom,
-    "report": _report,
-    "rescore": _rescore,
-    "search": _search,
-    "serve-retriever": _serve_retriever,
-    "store": _store,
-    "ls": _ls,
-    "cp": _cp,
-}

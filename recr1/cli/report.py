@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from recr1.errors import UserError
-from recr1.report import page, read_run, write_report
+from recr1.cli.arguments import add_category
 
 
-def report(runs: Sequence[str], *, out: str | None = None, category: str | None = None) -> int:
-    """Write the report of run folders.
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    text = "a run folder; several are shown side by side, and those that differ only in the seed are pooled"
+    parser.add_argument("runs", metavar="RUN", nargs="+", help=text)
+    text = "the HTML file (default: report.html in the run folder; of several runs, here)"
+    parser.add_argument("--out", metavar="FILE", help=text)
+    add_category(parser)
 
-    Args:
-        runs: The folders; those of one recipe with other seeds are pooled, others stand side by side.
-        out: The HTML file; `report.html` in the folder of a single run, or in the current one, by default.
-        category: The field of the catalog to slice by, of those that the evaluations kept.
 
-    Raises:
-        UserError: For a folder that holds no run, a run that is named twice, or a field that was not kept.
-    """
-    twice = [run for place, run in enumerate(runs) if Path(run).resolve() in [Path(r).resolve() for r in runs[:place]]]
+def run(args: argparse.Namespace) -> int:
+    """Write the report of run folders, and print the verdict of each."""
+    from recr1.errors import UserError
+    from recr1.report import page, read_run, write_report
+
+    folders = [Path(run).resolve() for run in args.runs]
+    twice = [run for place, run in enumerate(args.runs) if folders[place] in folders[:place]]
     if twice:
-        raise UserError(f"{twice[0]} is named twice: pooled with itself, a run would look surer than it is")
-    target = Path(out) if out else (Path(runs[0]) if len(runs) == 1 else Path()) / "report.html"
+        raise UserError(f"{twice[0]} is listed twice: pooled with itself, a run would look more certain than it is")
+    target = Path(args.out) if args.out else (Path(args.runs[0]) if len(args.runs) == 1 else Path()) / "report.html"
     if target.suffix not in (".html", ".htm"):
         raise UserError(f"--out {target}: the report is an HTML file: name it {target.with_suffix('.html')}")
-    made = page([read_run(run) for run in runs], category=category)
+    made = page([read_run(run) for run in args.runs], category=args.category)
     written, beside = write_report(made, target)
     for part in made.parts:
         sys.stdout.write(f"{part.verdict.sentence}\n")

@@ -1,14 +1,13 @@
-"""`recr1 search`: what a recipe's retriever finds for a query, as a person wants to see it or as a program reads it."""
+"""`recr1 search`: what the retriever of a recipe finds for a query, for a reader or for a program."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from recr1.config.build import build
-from recr1.errors import UserError
-from recr1.recipe import load_recipe
+from recr1.cli.arguments import add_overrides, at_least
 
 if TYPE_CHECKING:
     from retrievers.base import Catalog, Hits, Retriever
@@ -18,24 +17,35 @@ STDIN = "-"
 COLUMNS = ("rank", "score", "id", "title")
 
 
-def search(recipe: str, query: str, overrides: Sequence[str] = (), *, k: int = 5) -> int:
-    """Print the k best items of each query: a table on a terminal, else lines of COLUMNS and the query, with tabs."""
-    from retrievers.abilities import max_k_of  # loads numpy
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or a name that 'recr1 ls' lists")
+    parser.add_argument("query", metavar="QUERY", help="the query, or - to read one from each line of standard input")
+    add_overrides(parser)
+    parser.add_argument("-k", metavar="K", type=at_least(1), default=5, help="items to show (default: 5)")
 
-    loaded = load_recipe(recipe, overrides)
-    task = build("task", loaded.task)
-    retriever: Retriever = build("retriever", loaded.retriever, task.catalog)
+
+def run(args: argparse.Namespace) -> int:
+    """Print the k best items of each query: a table on a terminal, else lines of COLUMNS and the query, with tabs."""
+    from recr1.config.build import build
+    from recr1.errors import UserError
+    from recr1.recipe import load_recipe
+    from retrievers.abilities import max_k_of
+
+    recipe = load_recipe(args.recipe, args.overrides)
+    task = build("task", recipe.task)
+    retriever: Retriever = build("retriever", recipe.retriever, task.catalog)
     most = max_k_of(retriever)
-    if most is not None and k > most:
-        raise UserError(f"-k {k}: the retriever finds {most} items at most")
-    for text in _queries(query):
-        rows = list(_rows(task.catalog, retriever.search([text], k)))
+    if most is not None and args.k > most:
+        raise UserError(f"-k {args.k}: the retriever finds at most {most} items")
+    for text in _queries(args.query):
+        rows = list(_rows(task.catalog, retriever.search([text], args.k)))
         if not rows:
             sys.stderr.write(f"nothing matches {text!r}\n")
         elif sys.stdout.isatty():
             _print_table(text, rows)
         else:
-            sys.stdout.writelines("\t".join([*row, _flat(text)]) + "\n" for row in rows)
+            sys.stdout.writelines("\t".join([*row, " ".join(text.split())]) + "\n" for row in rows)
     return 0
 
 
@@ -50,10 +60,6 @@ def _rows(catalog: Catalog, hits: Hits) -> Iterator[tuple[str, str, str, str]]:
     for rank, (row, score) in enumerate(zip(hits.rows_QK[0], hits.scores_QK[0], strict=True), start=1):
         if row >= 0:
             yield str(rank), f"{score:.4f}", catalog.ids[row], catalog.title(row)
-
-
-def _flat(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _print_table(query: str, rows: Iterable[Sequence[str]]) -> None:

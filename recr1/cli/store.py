@@ -1,56 +1,68 @@
-"""`recr1 store`: the indexes and embeddings that are kept on disk, and what of them can go."""
+"""`recr1 store`: the indexes and embeddings on disk, and how to remove old ones."""
 
 from __future__ import annotations
 
+import argparse
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from time import time
+from typing import TYPE_CHECKING
 
-from recr1.errors import UserError
-from retrievers.store.prune import Kept, kept, removable, remove
-from retrievers.store.store import Store
+from recr1.cli.arguments import above_zero
+
+if TYPE_CHECKING:
+    from retrievers.store.prune import Kept
 
 COLUMNS = ("kind", "size", "made", "used", "catalog", "state", "folder")
 GB = 1e9
 
 
-def store(
-    folder: str = "auto",
-    *,
-    prune: bool = False,
-    older_than: float | None = None,
-    max_gb: float | None = None,
-    yes: bool = False,
-) -> int:
-    """List a store; with `prune`, what would be removed, and with `yes` remove it.
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--folder", metavar="DIR", default="auto", help="the store (default: RECR1_CACHE, or ~/.cache)")
+    text = "show what would be removed; needs --older-than or --max-gb"
+    parser.add_argument("--prune", action="store_true", help=text)
+    text = "remove what was not used for this time, such as 30d, 12h or 15m"
+    parser.add_argument("--older-than", metavar="TIME", type=_seconds, help=text)
+    text = "remove what was not used for the longest time, until the rest fits"
+    parser.add_argument("--max-gb", metavar="GB", type=above_zero, help=text)
+    parser.add_argument("--yes", action="store_true", help="remove it")
 
-    Args:
-        folder: The store; "auto" as retrievers read it.
-        prune: Choose among the entries instead of listing all.
-        older_than: Seconds without use.
-        max_gb: So much may stay, in 10^9 bytes.
-        yes: Remove, and not only show.
-    """
-    opened, now = Store(folder), time()
-    if not prune and (older_than is not None or max_gb is not None or yes):
-        raise UserError("--older-than, --max-gb and --yes say what to remove and belong to --prune")
-    if prune and older_than is None and max_gb is None:
-        raise UserError("--prune: say what may go, with --older-than 30d or --max-gb 50")
+
+def run(args: argparse.Namespace) -> int:
+    """List a store; with `--prune` what would be removed, and with `--yes` remove it."""
+    from recr1.errors import UserError
+    from retrievers.store.prune import kept, removable, remove
+    from retrievers.store.store import Store
+
+    opened, now = Store(args.folder), time()
+    if not args.prune and (args.older_than is not None or args.max_gb is not None or args.yes):
+        raise UserError("--older-than, --max-gb and --yes need --prune")
+    if args.prune and args.older_than is None and args.max_gb is None:
+        raise UserError("--prune: say what to remove, with --older-than 30d or --max-gb 50")
     entries = kept(opened)
-    if not prune:
+    if not args.prune:
         _write([*_table(entries, now), f"{_counted(entries)} in {opened.folder}"])
         return 0
-    most = None if max_gb is None else int(max_gb * GB)
-    chosen = removable(entries, older_than=older_than, most_bytes=most, now=now)
-    if not yes:
+    most = None if args.max_gb is None else int(args.max_gb * GB)
+    chosen = removable(entries, older_than=args.older_than, most_bytes=most, now=now)
+    if not args.yes:
         what = "nothing was removed: add --yes to remove" if chosen else "nothing to remove:"
         _write([*_table(chosen, now), f"{what} {_counted(chosen or entries)} in {opened.folder}"])
         return 0
     removed = [entry for entry in chosen if remove(entry)]
     busy = len(chosen) - len(removed)
-    left = [f"{busy} left alone: used or built since it was looked at"] * (busy > 0)
+    left = [f"{busy} not removed: used or built in the meantime"] * (busy > 0)
     _write([*_table(removed, now), *left, f"removed {_counted(removed)} from {opened.folder}"])
     return 0
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"([0-9]{1,6})([dhm])", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"must be a time such as 30d, 12h or 15m, got {text!r}")
+    return int(found[1]) * {"d": 86400.0, "h": 3600.0, "m": 60.0}[found[2]]
 
 
 def _table(entries: Sequence[Kept], now: float) -> Iterator[str]:

@@ -1,7 +1,8 @@
-"""`recr1 train`: a recipe becomes a run folder with a trained policy in it."""
+"""`recr1 train`: from a recipe to a run folder with a trained policy in it."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -10,119 +11,143 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from recr1.cli.launch import check_processes
-from recr1.cli.libraries import missing_libraries
-from recr1.config.build import Part, build
-from recr1.env import Environment, open_environment
-from recr1.errors import DivergedError, MissingLibrary, RunError, UserError
-from recr1.recipe import Recipe, find_recipe, load_recipe
-from recr1.runs import Run
-from recr1.runs.provenance import fingerprints
-from recr1.tasks.leaks import find_overlaps, refuse_leaks
-from recr1.trainers import Trainer
-from recr1.trainers.stages import last_saved_step, policy_so_far, train_stages
+from recr1.cli.arguments import add_overrides
+
+if TYPE_CHECKING:
+    from recr1.config.build import Part
+    from recr1.env import Environment
+    from recr1.recipe import Recipe
+    from recr1.runs import Run
+    from recr1.trainers import Trainer
 
 
-def train(name: str, overrides: Sequence[str] = (), *, out: str | None = None) -> int:
-    """Train as the recipe says, or go on with a run that is not finished.
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    text = "a YAML file, a name that 'recr1 ls' lists, or the folder of a run to resume"
+    parser.add_argument("recipe", metavar="RECIPE", help=text)
+    add_overrides(parser)
+    text = "the run folder (default: a new one in runs/); an unfinished run of the same recipe in it is resumed"
+    parser.add_argument("--out", metavar="DIR", help=text)
 
-    Args:
-        name: A recipe, or the folder of a run to go on with.
-        overrides: Values in place of the recipe's; none for a run, which goes on with its own.
-        out: The run folder. One that holds an unfinished run of the same recipe is gone on with.
 
-    Raises:
-        UserError: For what the user can put right, before anything heavy loads.
-    """
+def run(args: argparse.Namespace) -> int:
+    """Train, or resume a run that is not finished; raises `UserError` before anything heavy loads."""
+    from recr1.env import open_environment
+    from recr1.errors import UserError
+    from recr1.recipe import load_recipe
+    from recr1.runs import Run
+    from recr1.runs.find import find_target
+    from recr1.tasks.leaks import find_overlaps, refuse_leaks
+    from recr1.trainers.launch.processes import check_processes
+
     check_processes()
-    held = Path(name) if Path(name).is_dir() else None
-    path = _recipe_of(held, overrides, out) if held else find_recipe(name)
-    recipe = load_recipe(path, overrides)
+    target = find_target(args.recipe)
+    resumed = target if target.is_dir() else None
+    path = _recipe_of(resumed, args.overrides, args.out) if resumed else target
+    recipe = load_recipe(path, args.overrides)
     if not recipe.stages:
         raise UserError(
             f"{path}: trainer: missing: the recipe only evaluates; add one, such as {{type: grpo, steps: 100}}"
         )
     stages = _built(recipe)
-    for missing in missing_libraries(recipe):
+    for missing in recipe.missing_libraries():
         raise missing
-    folder = held or (Path(out) if out else _new_folder(path.stem))
-    resumes = _is_first_process() and _holds_unfinished(folder, recipe)
+    folder = resumed or (Path(args.out) if args.out else _new_folder(path.stem))
+    resumes = _is_first_process() and _has_unfinished(folder, recipe)
     if _is_first_process() and not resumes:
         Run.prepare(folder)
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
     env.task.needs(recipe.evaluate.split)
     overlaps = find_overlaps(env.task)
     splits = refuse_leaks(overlaps, accepted=recipe.evaluate.accept_leaks)
-    run = _open_run(recipe, env, folder, splits, resumes=resumes)
-    if threading.current_thread() is threading.main_thread():
-        # What a scheduler sends before it takes the machine back: the same as Ctrl-C.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-    _say(
-        run,
-        f"{path}: {len(env.task.catalog)} items, {len(env.task.needs('train'))} training needs; run folder {run.path}",
-    )
+    opened = _open_run(recipe, env, folder, splits, resumes=resumes)
+    counts = f"{len(env.task.catalog)} items, {len(env.task.needs('train'))} training needs"
+    _say(opened, f"{path}: {counts}; run folder {opened.path}")
     for remark in [*splits["accepted"], *(remark for overlap in overlaps for remark in overlap.remarks())]:
-        _say(run, f"the splits are not quite apart: {remark}")
-    try:
-        _train(stages, recipe, env, run)
-    except KeyboardInterrupt:
-        run.finish("interrupted")
-        _say(run, f"interrupted: what was learned so far is in {policy_so_far(run)}")
-        _say_how_to_go_on(run)
-        raise
-    except BaseException as error:
-        _fail(run, error)
-        raise
-    run.finish("finished")
-    _draw(run)
-    _say(run, f"the trained policy is in {run.policy_path}, the reward curve in {run.path / 'plots' / 'reward.png'}")
-    _say(run, f"compare it on held-out needs: recr1 eval {run.path} --split test")
+        _say(opened, f"the splits are not quite disjoint: {remark}")
+    _train(stages, recipe, env, opened)
+    opened.finish("finished")
+    _plot(opened)
+    plot = opened.path / "plots" / "reward.png"
+    _say(opened, f"the trained policy is in {opened.policy_path}, the reward curve in {plot}")
+    _say(opened, f"evaluate it on held-out needs: recr1 eval {opened.path} --split test")
     return 0
 
 
 def _built(recipe: Recipe) -> list[tuple[Part, Trainer]]:
-    """The trainers of all stages, each with its part: what is wrong with the last shows before the first begins."""
+    """The trainers of all stages, each with its part: an error in the last shows before the first starts."""
+    from recr1.config.build import build
+
     paths = ["trainer"] if len(recipe.stages) == 1 else [f"trainer.{place}" for place in range(len(recipe.stages))]
     return [(part, build("trainer", part, path=path)) for path, part in zip(paths, recipe.stages, strict=True)]
 
 
 def _train(stages: Sequence[tuple[Part, Trainer]], recipe: Recipe, env: Environment, run: Run) -> None:
+    """Run the stages; an interrupt or a failure is written into the run folder, with how to resume."""
+    from recr1.errors import DivergedError
+    from recr1.trainers.stages import policy_so_far, train_stages
+
+    if threading.current_thread() is threading.main_thread():
+        # What a scheduler sends before it takes the machine back: the same as Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     seed, evaluation = recipe.seed, recipe.evaluate
-    if len(stages) == 1:
-        stages[0][1].train(recipe.policy, env, run, seed=seed, evaluation=evaluation)
-        return
-    train_stages(stages, recipe.policy, env, run, seed=seed, evaluation=evaluation, say=partial(_say, run))
+    try:
+        if len(stages) == 1:
+            stages[0][1].train(recipe.policy, env, run, seed=seed, evaluation=evaluation)
+        else:
+            train_stages(stages, recipe.policy, env, run, seed=seed, evaluation=evaluation, say=partial(_say, run))
+    except KeyboardInterrupt:
+        run.finish("interrupted")
+        _say(run, f"interrupted: the policy so far is in {policy_so_far(run)}")
+        _say_how_to_resume(run)
+        raise
+    except BaseException as error:
+        run.finish("failed", error=f"{type(error).__name__}: {error}")
+        if not isinstance(error, DivergedError):  # resumed, it would diverge again
+            _say_how_to_resume(run)
+        raise
 
 
 def _recipe_of(folder: Path, overrides: Sequence[str], out: str | None) -> Path:
-    """The recipe of a run to go on with, which nothing may change."""
+    """The recipe of a run to resume, which nothing may change."""
+    from recr1.errors import UserError
+    from recr1.runs import Run
+
     path = Run.open(folder).path / "recipe.yaml"
     if overrides or out:
         given = overrides[0] if overrides else f"--out {out}"
-        raise UserError(f"{folder} is a run and goes on as it began, without {given!r}; start another from {path}")
+        raise UserError(f"{folder} is a run, which resumes unchanged, without {given!r}; start another from {path}")
     return path
 
 
-def _holds_unfinished(folder: Path, recipe: Recipe) -> bool:
-    """Whether a folder holds a run to go on with; raises `RunError` for one that is finished or of another recipe."""
+def _has_unfinished(folder: Path, recipe: Recipe) -> bool:
+    """Whether a folder has a run to resume; raises `RunError` for one that is finished or of another recipe."""
+    from recr1.errors import RunError
+    from recr1.recipe import load_recipe
+    from recr1.runs import Run
+
     if not (folder / "run.json").exists():
         return False
     run = Run.open(folder)
     run.check_unfinished()
-    held, wanted = load_recipe(folder / "recipe.yaml").to_dict(), recipe.to_dict()
-    other = [name for name in {**held, **wanted} if held.get(name) != wanted.get(name)]
+    before, now = load_recipe(folder / "recipe.yaml").to_dict(), recipe.to_dict()
+    other = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if other:
         raise RunError(
-            f"{folder} already holds a run, of a recipe with another {', '.join(other)}: choose another folder, or "
-            f"go on with that run: recr1 train {folder}"
+            f"{folder} already has a run of a recipe with another {', '.join(other)}: choose another folder, or "
+            f"resume that run: recr1 train {folder}"
         )
     return True
 
 
 def _open_run(recipe: Recipe, env: Environment, out: Path, splits: Mapping[str, Any], *, resumes: bool) -> Run:
-    """The run folder, claimed by the first process; the others hold it without writing."""
+    """The run folder, claimed by the first process; the others do not write."""
+    from recr1.config.build import build
+    from recr1.runs import Run
+    from recr1.runs.provenance import fingerprints
+
     if not _is_first_process():
         return Run(out, writer=False)
     facts = {
@@ -143,13 +168,13 @@ def _is_first_process() -> bool:
 
 
 def _new_folder(name: str) -> Path:
-    """A folder named by the time; ranks of one launch take that of their launcher, so that all name the same one."""
+    """A folder named after the time; the ranks of one launch take that of their launcher, so that all agree."""
+    from recr1.errors import UserError
+
     began = datetime.now()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         if int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1:
-            raise UserError(
-                "--out: missing: launched on several nodes, which would each name a run folder of their own"
-            )
+            raise UserError("--out: missing: on several nodes, each would name a run folder of its own")
         import psutil
 
         began = datetime.fromtimestamp(psutil.Process(os.getppid()).create_time())
@@ -162,20 +187,18 @@ def _say(run: Run, line: str) -> None:
         sys.stdout.flush()
 
 
-def _fail(run: Run, error: BaseException) -> None:
-    run.finish("failed", error=f"{type(error).__name__}: {error}")
-    if not isinstance(error, DivergedError):  # to go on would end there again
-        _say_how_to_go_on(run)
+def _say_how_to_resume(run: Run) -> None:
+    from recr1.trainers.stages import last_saved_step
 
-
-def _say_how_to_go_on(run: Run) -> None:
     saved = last_saved_step(run)
     if saved is not None:
-        _say(run, f"the state after step {saved} is saved; go on with: recr1 train {run.path}")
+        _say(run, f"the state after step {saved} is saved; resume with: recr1 train {run.path}")
 
 
-def _draw(run: Run) -> None:
-    """The reward curve; a missing plotting library is said and costs the picture alone."""
+def _plot(run: Run) -> None:
+    """The reward curve; without a plotting library only the picture is missing."""
+    from recr1.errors import MissingLibrary
+
     try:
         if run.writer:
             run.plot()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import TYPE_CHECKING
@@ -96,6 +96,20 @@ class Table:
                 yield (" " * gap).join(f"{text:<{size}}" for text, size in zip(texts, widths, strict=True)).rstrip()
             if number == 0:
                 yield "─" * _total(widths, gap)
+
+
+def print_tables(tables: Iterable[Table], lines: Iterable[str] = (), *, end: str = "") -> None:
+    """Tables for the terminal, then lines that are not wrapped, and a last one in bold."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for table in tables:
+        console.print(table)
+        console.print()
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
+    if end:
+        console.print(f"\n{end}", soft_wrap=True, markup=False, style="bold")
 
 
 def _total(widths: Sequence[int], gap: int = _GAPS[-1]) -> int:

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from recr1.config.build import Part
 from recr1.errors import MissingLibrary, UserError
 
 OUTPUT = "lm_head"
@@ -21,6 +22,12 @@ OUTPUT = "lm_head"
 
 OPTIONS = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "use_dora", "load_in_4bit")
 """The options of a policy that say how it is trained; a saved policy does not need them."""
+
+
+def with_weights(policy: Part, folder: Path) -> Part:
+    """A policy with the weights of a folder, which holds the whole model: adapters are merged into it."""
+    options = {name: value for name, value in policy.options.items() if name not in OPTIONS}
+    return Part(policy.type, {**options, "model": str(folder)})
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,12 @@ def read_text(path: Path) -> str:
         raise RunError(f"{path} cannot be read: {error}") from error
 
 
+def runs_here(folder: Path) -> list[str]:
+    """The run folders in a folder and in `runs`, the newest first; at most five."""
+    homes = {path.parent for place in {folder, Path("runs")} for path in place.glob("*/run.json")}
+    return [str(home) for home in sorted(homes, key=lambda home: home.stat().st_mtime, reverse=True)[:5]]
+
+
 def append_lines(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Add a line of JSON for each record."""
     text = "".join(json.dumps(record) + "\n" for record in records)

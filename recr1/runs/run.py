@@ -23,7 +23,7 @@ from recr1.config import yaml12
 from recr1.errors import RunError, UserError
 from recr1.loggers import Logger, SupportsResume
 from recr1.runs import plots
-from recr1.runs.files import keep_lines, read_text, write_text, writing
+from recr1.runs.files import keep_lines, read_text, runs_here, write_text, writing
 from recr1.runs.provenance import surroundings
 from recr1.runs.recording import FILES, Recording
 
@@ -155,7 +155,9 @@ class Run(Recording):
         """An existing run, for reading; raises `RunError` when the folder has none."""
         run = cls(Path(path).expanduser(), writer=False)
         if not run.path.is_dir():
-            raise RunError(f"{run.path}: no such run folder")
+            here = runs_here(run.path.parent)
+            listed = f"runs here: {', '.join(here)}" if here else "no runs here"
+            raise RunError(f"there is no run folder '{path}' ({listed})")
         run.facts()
         run.recipe()
         return run

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from recr1.baselines.without_model import Scripted
-from recr1.cli.cross import write_cross
 from recr1.cli.main import run
-from recr1.cross import OwnPrompts, cross, cross_tables
+from recr1.cross import OwnPrompts, cross, cross_tables, write_cross
 from recr1.env import Environment
 from recr1.evaluate import Evaluator
 from recr1.formats import Plain
@@ -159,8 +158,8 @@ def test_a_policy_is_asked_with_the_prompts_that_it_was_trained_with():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["one"], "one alone crosses nothing: name two runs or more"),
-        (["x/one", "y/one"], "two runs are called 'one', and tables could not tell them apart"),
+        (["one"], "name two runs or more, got only"),
+        (["x/one", "y/one"], "two runs are called 'one', so tables could not show which is which"),
         (["one", "two"], "one"),
     ],
 )

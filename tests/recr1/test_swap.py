@@ -9,13 +9,13 @@ import pytest
 
 from recr1.baselines.without_model import Echo, Scripted
 from recr1.cli.main import run
-from recr1.cli.swap import read_part, read_retrievers, spell_part, split_outside_brackets, write_swap
 from recr1.config.build import Part
+from recr1.config.spelling import read_part, read_retrievers, spell_part, split_outside_brackets
 from recr1.env import Environment
 from recr1.errors import RecipeError, UserError
 from recr1.evaluate import Evaluator
 from recr1.formats import Plain
-from recr1.swap import swap, swap_tables
+from recr1.swap import swap, swap_tables, write_swap
 from tests.recr1.baselines.world import First, Overlap, World
 
 TRAINED = {"something for coffee, red": "red mug", "green tea": "green tea", "zzz": "pot tea"}
@@ -222,9 +222,9 @@ def test_retrievers_are_split_at_commas_outside_of_brackets():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("bm25(k1=1", r"'bm25\(k1=1': there is no '\)' at the end"),
-        ("bm25(x='a)", 'there is no "\'" at the end'),
-        ("bm25(x=[1)", r"there is no '\]' at the end"),
+        ("bm25(k1=1", r"'bm25\(k1=1': the closing '\)' is missing"),
+        ("bm25(x='a)", 'the closing "\'" is missing'),
+        ("bm25(x=[1)", r"the closing '\]' is missing"),
     ],
 )
 def test_open_brackets_are_refused(text, message):
@@ -235,9 +235,9 @@ def test_open_brackets_are_refused(text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("bm 25", r"'bm 25' is no retriever: write a type, with options in brackets, such as bm25\(k1=0\.9\)"),
+        ("bm 25", r"must be a type, with options in brackets, such as bm25\(k1=0\.9\), got 'bm 25'"),
         ("bm25(0.9)", r"'bm25\(0\.9\)': '0\.9': an option is name=value"),
-        ("bm25(k1={a)", r"there is no '\}' at the end"),
+        ("bm25(k1={a)", r"the closing '\}' is missing"),
     ],
 )
 def test_what_is_no_retriever_is_refused(text, message):
@@ -284,4 +284,4 @@ def test_eval_refuses_a_retriever_that_cannot_find_as_many_as_the_recipe_asks_fo
     assert "retriever Hybrid finds at most 5 items" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run(["eval", "toy/echo", "--retrievers", "bm25(k1=1"])
-    assert "there is no ')' at the end" in capsys.readouterr().err
+    assert "the closing ')' is missing" in capsys.readouterr().err

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from recr1 import __version__
-from recr1.cli import arguments
+from recr1.cli import COMMANDS, GROUPS
+from recr1.cli.arguments import names
 from recr1.cli.main import run
 from tests.processes import ROOT
 from tests.recr1.config import parts
@@ -178,13 +179,50 @@ def test_a_split_that_the_recipe_needs_and_the_task_has_not_is_refused(shop):
 
 
 def test_an_existing_file_is_not_copied_over(shop):
-    assert_refused(recr1("cp", "toy/echo", "good.yaml"), "good.yaml exists already and stays as it is")
+    assert_refused(recr1("cp", "toy/echo", "good.yaml"), "good.yaml exists already and is not overwritten")
     assert Path("good.yaml").read_text() == GOOD
 
 
 def test_an_output_that_cannot_be_written_is_refused_with_a_remedy(shop):
     done = recr1("cp", "toy/echo", "good.yaml/inside/mine.yaml")
     assert_refused(done, "good.yaml/inside: Not a directory (a part of this path is a file)")
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "compare", "report", "rescore", "cross"])
+def test_a_run_that_does_not_exist_is_refused_with_those_that_do(shop, capsys, command):
+    for name in ("old", "new"):
+        Path("runs", name).mkdir(parents=True)
+        Path("runs", name, "run.json").write_text("{}")
+        os.utime(Path("runs", name), (1, {"old": 1, "new": 2}[name]))
+    assert run([command, "runs/none", *(["runs/other"] * (command == "cross"))]) == 2
+    what = "run folder" if command in ("report", "rescore", "cross") else "run folder or recipe"
+    said = capsys.readouterr().err
+    assert said.startswith(f"recr1: error: there is no {what} 'runs/none'")
+    assert "runs here: runs/new, runs/old" in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_fits_eighty_columns_and_loads_nothing(command):
+    code = (
+        "import sys; from recr1.cli.main import parsed\ntry:\n    parsed(sys.argv[1:])\n"
+        "finally:\n    sys.stderr.write(str('numpy' in sys.modules))"
+    )
+    env = {**os.environ, "COLUMNS": "80"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, command, "--help"], capture_output=True, text=True, env=env, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "False")
+    assert done.stdout.startswith(f"usage: recr1 {command} ")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_the_help_groups_commands_by_use_in_eighty_columns(capsys):
+    with pytest.raises(SystemExit):
+        run(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:-1] for line in lines if line[:-1] in GROUPS] == list(GROUPS)
+    assert {line.split()[0] for line in lines if line.startswith("  ")} >= set(COMMANDS)
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_full_disk_is_told_in_one_message(shop):
@@ -222,19 +260,22 @@ def test_a_reader_that_closes_early_ends_the_command_quietly(shop):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["trian", "x"], "no command 'trian'; did you mean 'train'?"),
+        (["trian", "x"], "there is no command 'trian'; did you mean 'train'?"),
         (
             ["frobnicate"],
-            "no command 'frobnicate' (commands: train, eval, compare, cross, check, doctor, headroom, report, rescore, "
-            "search, serve-retriever, store, ls, cp)",
+            "there is no command 'frobnicate' (commands: ls, cp, check, doctor, headroom, search, store, train, eval, "
+            "compare, cross, report, rescore, serve-retriever)",
         ),
         (["check"], "the following arguments are required: RECIPE"),
         (["check", "x", "--dta"], "unrecognized arguments: --dta"),
-        (["check", "x", "--data", "loose"], "unrecognized arguments: loose"),
+        (
+            ["check", "x", "--data", "loose"],
+            "must be key=value, such as retriever.k1=1.2, got 'loose'",
+        ),
         (["ls", "k=3"], "unrecognized arguments: k=3"),
-        (["search", "x", "q", "-k", "0"], "'0' is no whole number of at least 1"),
-        (["search", "x", "q", "-k", "many"], "'many' is no whole number of at least 1"),
-        (["eval", "x", "--samples", "-1"], "'-1' is no whole number of at least 0"),
+        (["search", "x", "q", "-k", "0"], "argument -k: must be an integer >= 1, got '0'"),
+        (["search", "x", "q", "-k", "many"], "must be an integer >= 1, got 'many'"),
+        (["eval", "x", "--samples", "-1"], "must be an integer >= 0, got '-1'"),
     ],
 )
 def test_a_bad_command_line_is_refused(args, message, capsys):
@@ -272,4 +313,4 @@ def test_the_traceback_of_a_users_error_is_there_when_asked_for(shop, args, env,
 
 
 def test_measures_are_split_at_commas_outside_of_brackets():
-    assert arguments._names("nDCG@10, R(rel=2,x=1)@5,") == ["nDCG@10", "R(rel=2,x=1)@5"]
+    assert names("nDCG@10, R(rel=2,x=1)@5,") == ["nDCG@10", "R(rel=2,x=1)@5"]

@@ -75,11 +75,11 @@ def test_a_store_elsewhere_may_be_named(store, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--prune"], "--prune: say what may go, with --older-than 30d or --max-gb 50"),
-        (["--older-than", "30d"], "--older-than, --max-gb and --yes say what to remove and belong to --prune"),
-        (["--yes"], "belong to --prune"),
-        (["--prune", "--older-than", "month"], "'month' is no time: write 30d, 12h or 15m"),
-        (["--prune", "--max-gb", "-1"], "'-1' is no number above 0"),
+        (["--prune"], "--prune: say what to remove, with --older-than 30d or --max-gb 50"),
+        (["--older-than", "30d"], "--older-than, --max-gb and --yes need --prune"),
+        (["--yes"], "need --prune"),
+        (["--prune", "--older-than", "month"], "must be a time such as 30d, 12h or 15m, got 'month'"),
+        (["--prune", "--max-gb", "-1"], "must be a number > 0, got '-1'"),
     ],
 )
 def test_a_bad_command_line_is_refused(store, arguments, message, capsys):

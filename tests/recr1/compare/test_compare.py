@@ -12,9 +12,9 @@ import pytest
 from recr1.baselines.ceilings import BestItem
 from recr1.baselines.feedback import RM3
 from recr1.baselines.without_model import Echo, Verbatim
-from recr1.cli.compare import read_policies
 from recr1.cli.main import run
 from recr1.compare import Comparison, measured, tables, verdict, verdicts, write
+from recr1.compare.listed import read_policies
 from recr1.env import Environment
 from recr1.errors import RecipeError, UserError
 from recr1.evaluate import Evaluator
@@ -282,10 +282,10 @@ def test_a_run_of_another_task_is_noted(tmp_path):
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["raw", "no_such_run"], "'no_such_run' is no policy, and no run folder"),
-        (["raw", "raw"], "raw: stands there twice; name one LABEL="),
+        (["raw", "no_such_run"], "there is no policy or run folder 'no_such_run'"),
+        (["raw", "raw"], "raw: is listed twice; call one of them LABEL="),
         (["prf(items=0)"], r"prf\(items=0\).items: must be an integer >= 1, got 0"),
-        (["raw(", "x"], "is no retriever|there is no"),
+        (["raw(", "x"], "must be a type, with options in brackets"),
     ],
 )
 def test_what_cannot_be_compared_is_said(texts, message):
@@ -302,7 +302,7 @@ def test_all_mistakes_are_said_at_once():
 def test_an_unfinished_run_is_refused(tmp_path):
     folder = trained_run(tmp_path, "early")
     (folder / "policy" / "config.json").unlink()
-    with pytest.raises(UserError, match="holds no trained policy yet"):
+    with pytest.raises(UserError, match="has no trained policy yet"):
         read_policies([str(folder)], RECIPE, "nDCG@10")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from recr1.baselines.best_of import BestOf
 from recr1.baselines.prompting import FewShot
-from recr1.cli.compare import _Loader as Loader
+from recr1.compare.listed import PolicyLoader
 from recr1.config.build import Part
 from recr1.policies.model_cache import ModelCache, ModelKey, model_cache, models_of, path_of
 from recr1.policies.transformers import Transformers
@@ -82,7 +82,7 @@ def test_the_models_of_a_policy_are_those_within_it_too():
 def test_a_comparison_keeps_a_model_until_its_last_policy_is_loaded():
     parts = [Part("transformers", {"model": TINY}), Part("best_of", {"policy": SPEC}), Part("echo")]
     with model_cache() as cache:
-        load = Loader(parts, cache)
+        load = PolicyLoader(parts, cache)
         one, two = load(parts[0], "one"), load(parts[1], "two")
         assert two._policy.model is one.model and len(cache._models) == 1
         load(parts[2], "three")

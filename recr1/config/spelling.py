@@ -1,29 +1,19 @@
-"""`recr1 eval --retrievers`: retrievers as the command line names them, and the matrix of policies by retrievers.
+"""Parts as the command line writes them: a type, with options in brackets.
 
-A retriever is written as its type, with options in brackets: `bm25`, `bm25(k1=0.9, stemmer=english)`,
-`my_package.engines:Mine(depth=3)`. Values are YAML, so that parts can stand in them: `hybrid(parts=[{type: bm25},
-{type: rank_bm25}])`.
+`bm25`, `bm25(k1=0.9, stemmer=english)`, `my_package.engines:Mine(depth=3)`. Values are YAML, so that they can hold
+parts: `hybrid(parts=[{type: bm25}, {type: rank_bm25}])`.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from recr1.config import yaml12
-from recr1.config.build import Part, build, check_part
+from recr1.config.build import Part, check_part
 from recr1.errors import RecipeError, UserError
-from recr1.runs import write_text, writing
-from recr1.swap import Swap, swap_tables
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from recr1.env import Environment
-    from retrievers.base import Retriever
 
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
@@ -43,7 +33,7 @@ def read_part(text: str) -> Part:
     """The part that `type(option=value, ...)` spells; raises `UserError`."""
     match = re.fullmatch(r"\s*([\w.:]+)\s*(?:\((.*)\))?\s*", text, re.DOTALL)
     if match is None:
-        raise UserError(f"{text!r} is no retriever: write a type, with options in brackets, such as bm25(k1=0.9)")
+        raise UserError(f"must be a type, with options in brackets, such as bm25(k1=0.9), got {text!r}")
     options: dict[str, Any] = {}
     for entry in split_outside_brackets(match[2] or ""):
         name, equals, value = entry.partition("=")
@@ -62,7 +52,7 @@ def spell_part(part: Part) -> str:
 
 
 def split_outside_brackets(text: str) -> list[str]:
-    """A text at its commas, but those within brackets or quotation marks; raises `UserError` for an open bracket."""
+    """A text split at its commas, except inside brackets or quotation marks; `UserError` for an open bracket."""
     pieces, closing, quote, start = [], [], "", 0
     for place, char in enumerate(text):
         if quote:
@@ -77,36 +67,8 @@ def split_outside_brackets(text: str) -> list[str]:
             pieces.append(text[start:place])
             start = place + 1
     if closing or quote:
-        raise UserError(f"{text!r}: there is no {(quote or closing[-1])!r} at the end")
+        raise UserError(f"{text!r}: the closing {(quote or closing[-1])!r} is missing")
     return [piece.strip() for piece in [*pieces, text[start:]] if piece.strip()]
-
-
-def open_retrievers(parts: dict[str, Part], env: Environment) -> dict[str, Retriever]:
-    """The retrievers, each over the task's catalog and deep enough for the recipe's k."""
-    built = {name: build("retriever", part, env.task.catalog, path=name) for name, part in parts.items()}
-    for retriever in built.values():
-        env.with_retriever(retriever)
-    return built
-
-
-def write_swap(result: Swap, home: Path, origin: Mapping[str, Any] | None = None) -> None:
-    """`swap.json`, every number and of which run's policy they are; `swap.md`, the tables and what they say."""
-    tables = [table.markdown() for table in swap_tables(result.summary)]
-    verdict = "\n".join(f"- {line}" for line in result.verdict())
-    held = {**result.summary, "origin": dict(origin) if origin else None}
-    with writing(home):
-        home.mkdir(parents=True, exist_ok=True)
-        write_text(home / "swap.json", json.dumps(held, indent=2) + "\n")
-        write_text(home / "swap.md", "\n".join([*tables, f"{verdict}\n"]))
-
-
-def show_swap(result: Swap, console: Console) -> None:
-    """The tables and what they say, for a terminal."""
-    for table in swap_tables(result.summary):
-        console.print(table)
-        console.print()
-    for line in result.verdict():
-        console.print(line, soft_wrap=True, markup=False)
 
 
 def _spell(value: object) -> str:

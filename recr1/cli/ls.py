@@ -1,0 +1,45 @@
+"""`recr1 ls`: the recipes and the built-in parts, found on disk and in the registries."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--parts", action="store_true", help="list the built-in types and their options instead")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print each recipe and launch configuration with the first line of its header, or each type with its options."""
+    from recr1.config.build import KINDS, builtin
+    from recr1.recipe import shipped_launch_configs, shipped_recipes
+
+    if args.parts:
+        for kind in KINDS:
+            sys.stdout.write(f"{kind}\n")
+            sys.stdout.writelines(f"{line}\n" for name in builtin(kind) for line in _part(kind, name))
+        return 0
+    shipped = shipped_recipes() | shipped_launch_configs()
+    width = max(map(len, shipped), default=0)
+    sys.stdout.writelines(f"{name:<{width}}  {_headline(path)}\n" for name, path in shipped.items())
+    return 0
+
+
+def _headline(path: Path) -> str:
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    return first.lstrip("# ").strip()
+
+
+def _part(kind: str, name: str) -> Iterator[str]:
+    from recr1.config.build import find_class, options_of_part
+
+    headline = (inspect.getdoc(find_class(kind, name)) or "").partition("\n")[0]
+    yield f"  {name:<14} {headline}".rstrip()
+    for key, option in options_of_part(kind, name).items():
+        default = "required" if option.required else repr(option.default)
+        yield f"    {key:<20} {default:<20} {option.expects}"
