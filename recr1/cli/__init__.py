@@ -11,7 +11,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "cp": "Copy a recipe to start your own.",
         "check": "Report every mistake in a recipe, without loading a model.",
         "doctor": "Find faults in data, retriever and rewards before training.",
-        "headroom": "Sample the untrained policy and report what training can gain.",
+        "headroom": "Sample the untrained policy, and say what training can gain.",
         "search": "Search the catalog of a recipe with its retriever.",
         "store": "List the indexes and embeddings on disk, and remove old ones.",
     },
@@ -21,7 +21,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "compare": "Compare policies and baselines, with significance tests.",
         "cross": "Evaluate the policy of each run on the catalogs of others.",
         "report": "Write the results of runs into one HTML file, and Markdown.",
-        "rescore": "Score the queries of a run with another retriever or measure.",
+        "rescore": "Score queries of a run with another retriever or measure.",
     },
     "serve": {"serve-retriever": "Serve the index of a recipe to other processes."},
 }

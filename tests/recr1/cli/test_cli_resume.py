@@ -1,4 +1,4 @@
-"""`recr1 train` that is killed, or loses its engine, and goes on: real processes, real signals, a real server."""
+"""`recr1 train` that is killed, or loses its engine, and resumes: real processes, real signals, a real server."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_ctrl_c_saves_the_step_and_says_how_to_go_on(recipe, whole, tmp_path):
     process.send_signal(signal.SIGINT)
     said, errors = process.communicate(timeout=120)
     assert process.returncode == 130 and "stopping after this step" in errors and "Traceback" not in errors
-    step = int(re.search(r"the state after step (\d+) is saved; go on with: recr1 train ", said)[1])
+    step = int(re.search(r"the state after step (\d+) is saved; resume with: recr1 train ", said)[1])
     assert f"going on after step {step}\n" in finish(recipe, "--out", out)  # the recipe and its folder name it as well
     same(whole, out)
 
@@ -125,8 +125,8 @@ def test_a_run_goes_on_with_its_own_recipe_alone(recipe, tmp_path):
     process.kill()
     process.communicate()
     for arguments, message in [
-        ((recipe, "seed=1", "--out", out), "already holds a run, of a recipe with another seed"),
-        ((out, "seed=1"), "is a run and goes on as it began, without 'seed=1'"),
+        ((recipe, "seed=1", "--out", out), "already has a run of a recipe with another seed"),
+        ((out, "seed=1"), "is a run, which resumes unchanged, without 'seed=1'"),
     ]:
         refused = train(*arguments)
         assert message in refused.communicate(timeout=60)[1] and refused.returncode == 2
@@ -147,7 +147,7 @@ def test_an_engine_that_is_killed_and_comes_back_changes_no_number(recipe, whole
     said, errors = process.communicate(timeout=120)
     assert process.returncode == 2 and "Traceback" not in errors
     assert f"service at {url}, after 2 attempts: " in errors
-    assert f"go on with: recr1 train {out}" in said
+    assert f"resume with: recr1 train {out}" in said
     assert json.loads((out / "run.json").read_text())["status"] == "failed"
 
     gone = train(out)
@@ -237,7 +237,7 @@ def test_what_stops_one_rank_stops_all_with_the_reason_and_all_go_on_together(re
         facts["error"]
         == "RankError: rank 1 failed: EngineError: engine at http://there, after 3 attempts: no connection"
     )
-    assert f"go on with: recr1 train {out}" in failed.stdout
+    assert f"resume with: recr1 train {out}" in failed.stdout
     alone = train(out)
     assert "it began with world_size 2, and here it is world_size 1" in alone.communicate(timeout=60)[1]
     flag.unlink()

@@ -89,7 +89,7 @@ def test_a_recipe_with_mistakes_is_refused_with_all_of_them(recipe, tmp_path):
         "did you mean 'bm25'?",
         "did you mean 'learning_rate'?",
         "set k to 100",
-        "lora_rank: must be 0",
+        "lora_rank: must be an integer >= 0",
     )
     assert not (tmp_path / "run").exists()
 
@@ -154,7 +154,7 @@ def test_ctrl_c_keeps_what_was_learned_and_leaves_a_folder_that_loads(recipe, tm
         process.kill()
     assert process.returncode == 130
     assert "Traceback" not in complaints and "interrupted" in complaints
-    assert "what was learned so far is in" in said
+    assert "the policy so far is in" in said
     assert json.loads((out / "run.json").read_text())["status"] == "interrupted"
     assert recr1("eval", out).returncode == 0
 

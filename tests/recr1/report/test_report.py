@@ -206,7 +206,7 @@ def test_a_broken_line_names_its_file(copied):
 
 def test_a_run_named_twice_is_refused(copied, capsys):
     assert recr1(["report", str(copied), f"{copied}/"]) == 2
-    assert "is named twice" in capsys.readouterr().err
+    assert "is listed twice" in capsys.readouterr().err
 
 
 def test_an_output_that_is_no_html_file_is_refused(copied, capsys):

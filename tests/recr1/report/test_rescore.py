@@ -145,7 +145,7 @@ def test_a_retriever_that_is_not_what_it_was_is_told(copied):
     [
         ([], "nothing to rescore with"),
         (["--measures", "nDCG@50"], "k=N on the command line looks deeper"),
-        (["--measures", "RR@5", "--name", "../there"], "a folder is called so"),
+        (["--measures", "RR@5", "--name", "../there"], "it names a folder"),
         (["retriever.depht=3"], "depht"),
     ],
 )

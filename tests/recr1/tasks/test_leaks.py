@@ -102,7 +102,7 @@ def test_commands_refuse_a_leak_and_name_the_key_that_accepts_it(command, leaky,
 def test_a_run_with_an_accepted_leak_says_so_at_its_start_and_in_its_card(leaky, capsys, random_model, tmp_path):
     options = ["evaluate.accept_leaks=true", "trainer.steps=1", f"policy.model={random_model}"]
     assert run(["train", str(leaky), *options, "--out", "run"]) == 0
-    assert "the splits are not quite apart: 1 of 1 needs of validation are the same text" in capsys.readouterr().out
+    assert "the splits are not quite disjoint: 1 of 1 needs of validation are the same text" in capsys.readouterr().out
     card = json.loads((tmp_path / "run" / "run.json").read_text())
     assert "1 of 1 needs of validation" in card["splits"]["accepted"][0]
 
