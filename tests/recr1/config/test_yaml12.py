@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from recr1.config import yaml12
@@ -17,6 +17,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is not a fault
 @given(values)
 @example({"\x85": "\u2028 \r"})
 def test_any_plain_value_is_read_as_it_was_written(value):
