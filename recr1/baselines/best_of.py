@@ -79,6 +79,8 @@ class BestOf:
 
     def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
         """`max(n, 1)` chosen completions a chat, each the best of samples of its own."""
+        if not chats:
+            return []
         per_chat = max(n, 1)
         needs = needs_of(chats, self._env)
         prompts = self._env.prompts(needs)

@@ -1,0 +1,264 @@
+"""Every task, format, policy and logger that a recipe can name keeps its contract."""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from recr1.baselines.best_of import BestOf
+from recr1.baselines.ceilings import BestItem, TermOracle
+from recr1.baselines.feedback import RM3
+from recr1.baselines.prompting import FewShot, PromptSearch
+from recr1.baselines.without_model import Echo, Keywords, Scripted
+from recr1.config.build import builtin, find_class
+from recr1.formats import JsonAnswer, Plain, Tag
+from recr1.loggers.jsonl import JsonlLogger
+from recr1.loggers.tensorboard import TensorBoardLogger
+from recr1.loggers.trackio import TrackioLogger
+from recr1.loggers.wandb import WandbLogger
+from recr1.policies.transformers import Transformers
+from recr1.tasks.files import FilesTask
+from recr1.tasks.shop.task import ShopTask
+from recr1.tasks.toy import TOY_DATA, ToyTask
+from recr1.testing import FormatContract, LoggerContract, PolicyContract, TaskContract
+from tests.recr1.loggers.test_loggers import accumulated, closed, histories
+
+TINY = {"type": "transformers", "model": "tiny-shopper", "max_new_tokens": 6}
+
+
+# Tasks
+
+
+class TestToy(TaskContract):
+    def build(self):
+        return ToyTask()
+
+
+class TestFiles(TaskContract):
+    def build(self):
+        return FilesTask(path=str(TOY_DATA), format={"type": "json_answer"})
+
+
+class TestFilesWithoutTraining(TaskContract):
+    splits = ("validation", "test")
+
+    def build(self):
+        return FilesTask(path=str(TOY_DATA), qrels={"validation": "qrels/dev.tsv", "test": "qrels/test.tsv"})
+
+
+class TestShop(TaskContract):
+    def build(self):
+        return ShopTask(items=300, train=40, validation=20, test=20)
+
+
+class TestShopWithACanary(TaskContract):
+    def build(self):
+        return ShopTask(items=300, train=40, validation=20, test=20, dialect="b", canary="sku 7f3a")
+
+
+# Formats
+
+
+class TestPlain(FormatContract):
+    def build(self):
+        return Plain()
+
+    def answers(self):
+        return {" red\n tent ": "red tent", 'say "so" {need}': 'say "so" {need}'}
+
+
+class TestTag(FormatContract):
+    def build(self):
+        return Tag(system="You know a shop.")
+
+    def answers(self):
+        return {"They hike. <query>red  tent</query> Good luck!": "red tent", "<query><b>red</query>": "<b>red"}
+
+
+class TestJsonAnswer(FormatContract):
+    def build(self):
+        return JsonAnswer()
+
+    def answers(self):
+        return {'<think>They hike.</think>\n<answer>{"query": "red tent", "n": 9}</answer>': "red tent"}
+
+
+class TestJsonAnswerWithThinkOpened(FormatContract):
+    def build(self):
+        return JsonAnswer(think_opened=True)
+
+    def answers(self):
+        return {'They hike.</think>\n<answer>{"query": "\\u26fa"}</answer>': "\u26fa"}
+
+
+# Policies
+
+
+class TestTransformers(PolicyContract):
+    def build(self):
+        return Transformers(model="tiny-shopper", max_new_tokens=6, batch_size=5, seed=3)
+
+
+class TestTransformersWithAnAdapter(PolicyContract):
+    def build(self):
+        return Transformers(model="tiny-shopper", max_new_tokens=6, lora_rank=2, lora_dropout=0.5)
+
+
+class Fixed(PolicyContract):
+    samples_differ = False
+
+
+class TestEcho(Fixed):
+    def build(self):
+        return Echo()
+
+
+class TestScripted(Fixed):
+    def build(self):
+        return Scripted(answers={"music at the pool": "speaker"}, default="lamp")
+
+
+class TestKeywords(Fixed):
+    def build(self):
+        pytest.importorskip("yake")
+        return Keywords()
+
+
+class TestPRF(Fixed):
+    def build(self):
+        return RM3()
+
+
+class TestBestItem(Fixed):
+    def build(self):
+        return BestItem()
+
+
+class TestTermOracle(Fixed):
+    def build(self):
+        return TermOracle(terms=2, tried=8)
+
+
+class TestFewShot(PolicyContract):
+    def build(self):
+        return FewShot(policy=TINY, shots=2, needs=4, samples=4)
+
+
+class TestPromptSearch(PolicyContract):
+    def build(self):
+        return PromptSearch(policy=TINY, prompts=2, budget=16)
+
+
+class TestBestOf(PolicyContract):
+    greedy = False
+
+    def build(self):
+        return BestOf(policy=TINY, n=2)
+
+
+class TestBestOfByAgreement(TestBestOf):
+    def build(self):
+        return BestOf(policy=TINY, n=2, choose="agreement")
+
+
+# Loggers
+
+
+class TestJsonl(LoggerContract):
+    def build(self, run):
+        return JsonlLogger()
+
+    def numbers(self, run):
+        lines = [json.loads(line) for line in (run / "log.jsonl").open()]
+        return [(line["step"], line["numbers"]) for line in lines if line["kind"] == "numbers"]
+
+
+class TestJsonlOfSeveralRuns(TestJsonl):
+    def build(self, run):
+        return JsonlLogger(path=str(run.parent / "all.jsonl"))
+
+    def numbers(self, run):
+        lines = [json.loads(line) for line in (run.parent / "all.jsonl").open()]
+        own = [line for line in lines if line["kind"] == "numbers" and line["run"] == run.name]
+        return [(line["step"], line["numbers"]) for line in own]
+
+
+class TestTensorBoard(LoggerContract):
+    def build(self, run):
+        pytest.importorskip("tensorboard")
+        return TensorBoardLogger()
+
+    def numbers(self, run):
+        if not (run / "tensorboard").exists():
+            return []
+        found, steps = accumulated(run / "tensorboard"), {}
+        for name in found.Tags()["scalars"]:
+            for event in found.Scalars(name):
+                steps.setdefault(event.step, []).append((name, event.value))
+        assert all(len(dict(values)) == len(values) for values in steps.values())  # no number twice
+        return [(step, dict(steps[step])) for step in sorted(steps)]
+
+
+@pytest.mark.slow
+class TestWandb(LoggerContract):
+    @pytest.fixture(autouse=True)
+    def _offline(self, monkeypatch, tmp_path):
+        pytest.importorskip("wandb")
+        monkeypatch.setenv("WANDB_SILENT", "true")
+        for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+            monkeypatch.setenv(name, str(tmp_path / "home"))
+        logging.getLogger("wandb").setLevel(logging.ERROR)
+
+    def build(self, run):
+        return WandbLogger(mode="offline")
+
+    def numbers(self, run):
+        return [(step, _own(values)) for step, values in histories(closed(run)) if _own(values)]
+
+
+@pytest.mark.slow
+class TestTrackio(LoggerContract):
+    @pytest.fixture(autouse=True)
+    def _offline(self, monkeypatch, tmp_path_factory):
+        pytest.importorskip("trackio")
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        from trackio import sqlite_storage, utils  # both read the folder's variable once, when they are imported
+
+        for module in (sqlite_storage, utils):
+            monkeypatch.setattr(module, "TRACKIO_DIR", tmp_path_factory.mktemp("trackio"), raising=False)
+
+    def build(self, run):
+        return TrackioLogger(project=run.parent.name)
+
+    def numbers(self, run):
+        from trackio.sqlite_storage import SQLiteStorage
+
+        lines = SQLiteStorage.get_logs(run.parent.name, run.name)
+        return [(line["step"], _own(line)) for line in lines if _own(line)]
+
+
+def _own(values):
+    """What a run logged, without what a service adds."""
+    return {name: value for name, value in values.items() if "/" in name and "/queries" not in name}
+
+
+CONTRACTS = {"task": TaskContract, "format": FormatContract, "policy": PolicyContract, "logger": LoggerContract}
+
+
+@cache
+def covered(kind):
+    """The classes whose contract this file runs."""
+    here = [
+        value for name, value in globals().items() if name.startswith("Test") and issubclass(value, CONTRACTS[kind])
+    ]
+    return {type(contract().build(Path("run")) if kind == "logger" else contract().build()) for contract in here}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in CONTRACTS for name in builtin(kind)])
+def test_every_builtin_keeps_its_contract(kind, name):
+    missing = f"no class here inherits {CONTRACTS[kind].__name__} for the {kind} {name!r}: add one to this file"
+    assert find_class(kind, name) in covered(kind), missing
