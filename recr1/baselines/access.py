@@ -53,6 +53,6 @@ class ByNeed:
         return Verbatim().parse(completion)
 
 
-def needs_of(chats: Sequence[Chat], env: Environment) -> list[Need]:
-    """The needs of chats that `ByNeed` rendered."""
+def needs_asked(chats: Sequence[Chat], env: Environment) -> list[Need]:
+    """The needs that chats of `ByNeed` ask about."""
     return [env.need(chat[-1]["content"]) for chat in chats]

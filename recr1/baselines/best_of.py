@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from recr1.baselines.access import RETRIES, ByNeed, Visible, needs_of, prepare
+from recr1.baselines.access import RETRIES, ByNeed, Visible, needs_asked, prepare
 from recr1.config.build import build
 from recr1.env import Environment, chat_with
 from recr1.errors import UserError
@@ -82,7 +82,7 @@ class BestOf:
         if not chats:
             return []
         per_chat = max(n, 1)
-        needs = needs_of(chats, self._env)
+        needs = needs_asked(chats, self._env)
         prompts = self._env.prompts(needs)
         flat = [text for texts in self._policy.generate(prompts, per_chat * self.n) for text in texts]
         size = per_chat * self.n

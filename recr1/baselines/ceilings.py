@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from recr1.baselines.access import RETRIES, ByNeed, Visible, needs_of
+from recr1.baselines.access import RETRIES, ByNeed, Visible, needs_asked
 from recr1.baselines.feedback import words_of
 from recr1.env import Environment
 from recr1.errors import UserError
@@ -48,7 +48,7 @@ class BestItem:
     def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
         """The same query every time: `max(n, 1)` copies a chat."""
         task = self._env.task
-        best = [positive_rows(task.qrels[need.id])[0] for need in needs_of(chats, self._env)]
+        best = [positive_rows(task.qrels[need.id])[0] for need in needs_asked(chats, self._env)]
         return [[" ".join(task.catalog.texts[row].split()[: self.words])] * max(n, 1) for row in best]
 
 
@@ -98,7 +98,7 @@ class TermOracle:
 
     def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
         """The same query every time: `max(n, 1)` copies a chat. One search a word, over all chats."""
-        queries = [self._empty(self._env.task.qrels[need.id]) for need in needs_of(chats, self._env)]
+        queries = [self._empty(self._env.task.qrels[need.id]) for need in needs_asked(chats, self._env)]
         unfinished = queries
         for _ in range(self.terms):
             unfinished = [query for query in unfinished if query.left]

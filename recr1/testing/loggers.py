@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from recr1.loggers import Logger, Resuming
+from recr1.loggers import Logger, SupportsResume
 from recr1.runs import Run
 from recr1.runs.run import Status
 
@@ -52,14 +52,14 @@ class LoggerContract:
             self._check(tmp_path / status, [])
 
     def test_a_resumed_run_is_one_run(self, tmp_path: Path) -> None:
-        """With every step; with each of them once, if the logger is `Resuming`."""
+        """With every step; with each of them once, if the logger is `SupportsResume`."""
         folder, steps = tmp_path / "run", _steps("run", 7)
         self._log(self._begun(folder), steps[:5], "interrupted")
         logger = self.build(folder)
         run = Run.resume(folder, {"seed": 0}, loggers=[logger])
         run.rewind(2)
         self._log(run, steps[3:])
-        self._check(folder, steps, once=isinstance(logger, Resuming))
+        self._check(folder, steps, once=isinstance(logger, SupportsResume))
 
     def test_no_secret_is_written(self, tmp_path: Path) -> None:
         """No value of an environment variable, where tokens are: run folders are shared."""

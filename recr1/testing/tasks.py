@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from recr1.env import Environment
 from recr1.errors import UserError
-from recr1.formats import Format
+from recr1.formats import Format, WritesQueries
 from recr1.tasks import SPLITS, Task
 from recr1.tasks.splits import group_key
 from retrievers.base import Catalog
@@ -133,21 +133,20 @@ class FormatContract:
         assert len(reasons) <= 50, f"{len(reasons)} reasons, such as {_short(min(reasons))}: a log counts each"
 
     def test_what_it_writes_it_reads_back(self) -> None:
-        """If it has `write(query)`: it returns the completion that asks for a query, or raises `ValueError`."""
+        """If it is `WritesQueries`: `write` returns the completion that asks for a query, or raises `ValueError`."""
         form, rng, known = self.build(), random.Random(1), list(self.answers().values())
-        write: Callable[[str], str] | None = getattr(form, "write", None)
-        if write is None:
+        if not isinstance(form, WritesQueries):
             return
         for query in [*known, *(hostile(rng, lambda rng: rng.choice(known)) for _ in range(500))]:
             try:
-                completion = write(query)
+                completion = form.write(query)
             except ValueError:
                 assert query not in known, f"write refuses {query!r}, though a completion asks for it"
                 continue
             action = form.parse(completion)
             assert isinstance(action, Search), f"{query!r} is written as {completion!r}, and read as {action}"
             assert action.query == query or query not in known, f"{query!r} is written and read as {action.query!r}"
-            assert write(str(action.query)) == completion, f"{action.query!r} is written in more than one way"
+            assert form.write(str(action.query)) == completion, f"{action.query!r} is written in more than one way"
 
     def test_the_prompt_shows_the_text_of_the_need_and_not_its_id(self) -> None:
         """Unchanged, also where it has braces; the same need has the same prompt, whatever a caller did with it."""

@@ -4,7 +4,6 @@ import pytest
 
 from recr1.baselines.without_model import Echo, Scripted, Verbatim
 from recr1.errors import UserError
-from recr1.policies import Policy
 from rewards.base import Invalid, Need, Search
 
 
@@ -14,12 +13,6 @@ def chats(*texts):
 
 def test_echo_answers_with_the_need():
     assert Echo().generate(chats("a mug", " two\nlines "), 0) == [["a mug"], [" two\nlines "]]
-
-
-@pytest.mark.parametrize(("n", "copies"), [(0, 1), (1, 1), (3, 3)])
-def test_policies_without_chance_repeat_themselves(n, copies):
-    assert Echo().generate(chats("mug"), n) == [["mug"] * copies]
-    assert Scripted(answers={"mug": "cup"}).generate(chats("mug"), n) == [["cup"] * copies]
 
 
 def test_scripted_names_the_need_that_it_cannot_answer():
@@ -34,8 +27,3 @@ def test_the_verbatim_format_changes_nothing():
     assert form.render(Need("1", " A\tmug ")) == [{"role": "user", "content": " A\tmug "}]
     assert form.parse(" A\tmug ") == Search(" A\tmug ")
     assert form.parse(" \n") == Invalid("empty query")
-
-
-@pytest.mark.parametrize("policy", [Echo(), Scripted(answers={})])
-def test_they_are_policies(policy):
-    assert isinstance(policy, Policy)

@@ -35,35 +35,12 @@ def test_the_shipped_policy_says_words_for_what_is_asked(shipped):
     assert sofa & set(query)
 
 
-def test_greedy_completions_do_not_depend_on_the_batch(shipped):
-    together = shipped.generate(CHATS, 0)
-    assert [len(texts) for texts in together] == [1, 1, 1]
-    assert together == [shipped.generate([chat], 0)[0] for chat in CHATS]
-
-
 def test_samples_differ_from_call_to_call_and_repeat_with_the_seed():
     first, again = (Transformers(model="tiny-shopper", max_new_tokens=8, seed=5) for _ in range(2))
     drawn = first.generate(CHATS, 6)
     assert [len(texts) for texts in drawn] == [6, 6, 6]
     assert drawn == again.generate(CHATS, 6)
     assert drawn != first.generate(CHATS, 6)
-
-
-def test_sampling_leaves_the_random_numbers_of_training_alone(shipped):
-    import torch
-
-    torch.manual_seed(1)
-    expected = torch.rand(3)
-    torch.manual_seed(1)
-    shipped.generate(CHATS, 2)
-    assert torch.equal(torch.rand(3), expected)
-
-
-def test_generating_leaves_the_model_in_the_mode_it_was_in(shipped):
-    shipped.model.train()
-    shipped.generate(CHATS[:1], 0)
-    assert shipped.model.training
-    shipped.model.eval()
 
 
 def test_a_tokenizer_without_chat_template_or_pad_token_gets_the_documented_ones(random_model, tmp_path):

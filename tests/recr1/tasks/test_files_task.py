@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from recr1.config.build import build
 from recr1.errors import DataError, OptionError, UserError
 from recr1.formats import Plain, Tag
 from recr1.tasks import SPLITS
-from recr1.tasks.base import Task
 from recr1.tasks.files import FilesTask
 from recr1.tasks.splits import group_key
 from rewards.base import Need
@@ -35,10 +33,6 @@ def ids(task, split):
 
 def everything(task):
     return {split: ids(task, split) for split in task._needs}
-
-
-def test_files_is_a_task(folder):
-    assert isinstance(build("task", {"type": "files", "path": str(folder)}), Task)
 
 
 def test_catalog_holds_texts_and_every_flat_field(folder):

@@ -6,24 +6,15 @@ import pytest
 from recr1.config.build import build
 from recr1.formats import Tag
 from recr1.tasks import SPLITS
-from recr1.tasks.base import Task
 from recr1.tasks.toy import ToyTask
 
 TOY = ToyTask()
-
-
-def test_toy_is_a_task():
-    assert isinstance(TOY, Task)
 
 
 def test_toy_has_30_items_and_24_needs():
     assert len(TOY.catalog) == 30
     assert [len(TOY.needs(split)) for split in SPLITS] == [12, 6, 6]
     assert TOY.excluded == {}
-
-
-def test_every_need_of_the_toy_has_a_positive():
-    assert all(TOY.qrels[need.id].positives for split in SPLITS for need in TOY.needs(split))
 
 
 def test_a_judgement_of_the_toy():

@@ -242,8 +242,9 @@ class TestTrackio(LoggerContract):
 
 
 def _own(values):
-    """What a run logged, without what a service adds."""
-    return {name: value for name, value in values.items() if "/" in name and "/queries" not in name}
+    """The numbers of a run, without what a service adds, and without tables and histograms."""
+    numbers = {name: value for name, value in values.items() if not isinstance(value, dict)}
+    return {name: value for name, value in numbers.items() if "/" in name and "/queries" not in name}
 
 
 CONTRACTS = {"task": TaskContract, "format": FormatContract, "policy": PolicyContract, "logger": LoggerContract}

@@ -474,7 +474,7 @@ class LogsTheEnd(JsonlLogger):
 
 
 class StartsAgain(JsonlLogger):
-    def go_on(self, step, lines):
+    def resume(self, step, lines):
         pass
 
 
