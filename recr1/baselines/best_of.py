@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 
 from recr1.baselines.access import RETRIES, ByNeed, Visible, needs_asked, prepare
@@ -14,9 +15,11 @@ from recr1.env import Environment, chat_with
 from recr1.errors import UserError
 from recr1.policies.base import Policy, Spent, format_of, spent_by
 from retrievers.base import Rows
+from retrievers.options import checked
 from rewards.base import Action, Chat, Need, Search
 
 
+@checked
 class BestOf:
     """The best of n samples of a policy.
 
@@ -30,22 +33,14 @@ class BestOf:
     """
 
     def __init__(
-        self, *, policy: dict[str, Any], n: int = 8, choose: Literal["reward", "agreement"] = "reward"
+        self, *, policy: dict[str, Any], n: Annotated[int, Ge(2)] = 8, choose: Literal["reward", "agreement"] = "reward"
     ) -> None:
-        if problems := self.check_options({"n": n}):
-            raise UserError(problems[0])
         self.n, self.choose = n, choose
         self._policy: Policy = build("policy", policy)
         if format_of(self._policy):
             raise UserError(
                 f"policy: {policy['type']!r} always answers a need the same way; there is nothing to choose"
             )
-
-    @staticmethod
-    def check_options(options: Mapping[str, Any]) -> list[str]:
-        """Problems that show before anything is loaded."""
-        n = options.get("n", 2)
-        return [] if n >= 2 else [f"n: must be an integer >= 2, got {n}"]
 
     @property
     def sees(self) -> tuple[Visible, ...]:

@@ -13,6 +13,7 @@ from recr1.baselines.feedback import words_of
 from recr1.env import Environment
 from recr1.errors import UserError
 from retrievers.base import Floats
+from retrievers.options import PositiveInt, checked
 from rewards.base import Chat, Graded, Qrels
 from rewards.measures import Measure, parse_measure
 
@@ -20,6 +21,7 @@ _QUERIES = 8192
 """Queries in one search."""
 
 
+@checked
 class BestItem:
     """Searches the text of the need's best item: of the highest grade, the first in catalog order.
 
@@ -30,16 +32,8 @@ class BestItem:
     format = ByNeed()
     sees: tuple[Visible, ...] = ("catalog", "answers")
 
-    def __init__(self, *, words: int = 64) -> None:
-        if problems := self.check_options({"words": words}):
-            raise UserError(problems[0])
+    def __init__(self, *, words: PositiveInt = 64) -> None:
         self.words = words
-
-    @staticmethod
-    def check_options(options: Mapping[str, Any]) -> list[str]:
-        """Problems that show before anything is loaded."""
-        words = options.get("words", 1)
-        return [] if words >= 1 else [f"words: must be an integer >= 1, got {words}"]
 
     def prepare(self, env: Environment) -> None:
         """Keep catalog and answer keys."""
@@ -52,6 +46,7 @@ class BestItem:
         return [[" ".join(task.catalog.texts[row].split()[: self.words])] * max(n, 1) for row in best]
 
 
+@checked
 class TermOracle:
     """Adds the word of the best items' texts that raises the measure most, until no word raises it.
 
@@ -68,25 +63,20 @@ class TermOracle:
     format = ByNeed()
     sees: tuple[Visible, ...] = ("catalog", "hits", "answers")
 
-    def __init__(self, *, measure: str = "nDCG@10", terms: int = 8, items: int = 3, tried: int = 48) -> None:
-        if problems := self.check_options({"measure": measure, "terms": terms, "items": items, "tried": tried}):
-            raise UserError(problems[0])
+    def __init__(
+        self, *, measure: str = "nDCG@10", terms: PositiveInt = 8, items: PositiveInt = 3, tried: PositiveInt = 48
+    ) -> None:
         self.measure: Measure = parse_measure(measure)
         self.terms, self.items, self.tried = terms, items, tried
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
-        """Problems that show before anything is loaded."""
-        problems = [
-            f"{name}: must be an integer >= 1, got {options[name]}"
-            for name in ("terms", "items", "tried")
-            if options.get(name, 1) < 1
-        ]
+        """Whether there is such a measure."""
         try:
             parse_measure(options.get("measure", "nDCG@10"))
         except ValueError as error:
-            problems.append(f"measure: {error}")
-        return problems
+            return [f"measure: {error}"]
+        return []
 
     def prepare(self, env: Environment) -> None:
         """Keep catalog, answer keys and search; raises `UserError` for a measure whose cutoff is above k."""

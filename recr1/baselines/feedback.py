@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from recr1.baselines.access import RETRIES, Visible
 from recr1.baselines.without_model import Verbatim
 from recr1.env import Environment
-from recr1.errors import UserError
 from retrievers.base import Catalog, Floats, Rows
+from retrievers.options import PositiveInt, Share, checked
 from rewards.base import Chat
 
 COMMON = 0.1
 """Words in a larger share of the items than this are not added: they are not specific to the first items."""
 
 
+@checked
 class RM3:
     """RM3 on any retriever whose queries are words: it reads the text of what the raw need finds.
 
@@ -37,23 +37,10 @@ class RM3:
     format = Verbatim()
     sees: tuple[Visible, ...] = ("catalog", "hits")
 
-    def __init__(self, *, items: int = 10, terms: int = 10, weight: float = 0.5, words: int = 40) -> None:
-        given = {"items": items, "terms": terms, "weight": weight, "words": words}
-        if problems := self.check_options(given):
-            raise UserError(problems[0])
+    def __init__(
+        self, *, items: PositiveInt = 10, terms: PositiveInt = 10, weight: Share = 0.5, words: PositiveInt = 40
+    ) -> None:
         self.items, self.terms, self.weight, self.words = items, terms, weight, words
-
-    @staticmethod
-    def check_options(options: Mapping[str, Any]) -> list[str]:
-        """Problems that show before anything is loaded."""
-        problems = [
-            f"{name}: must be an integer >= 1, got {options[name]}"
-            for name in ("items", "terms", "words")
-            if options.get(name, 1) < 1
-        ]
-        if not 0 <= options.get("weight", 0.5) <= 1:
-            problems.append(f"weight: must be between 0 and 1, got {options['weight']}")
-        return problems
 
     def prepare(self, env: Environment) -> None:
         """Count in how many items each word appears."""

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from annotated_types import Ge
 
 from recr1.baselines.access import RETRIES, Visible, prepare
 from recr1.config.build import build
 from recr1.env import Environment, chat_with
-from recr1.errors import UserError
 from recr1.policies.base import Policy, Spent, spent_by
+from retrievers.options import PositiveInt, checked
 from rewards.base import Chat, Message, Need, Search
 
 INSTRUCTIONS = (
@@ -105,6 +106,7 @@ class _WithPrompt:
         return self._policy.generate([self.chosen.of(chat) for chat in chats], n)
 
 
+@checked
 class FewShot(_WithPrompt):
     """A policy that reads some of its own best completions of training needs before each need.
 
@@ -117,21 +119,16 @@ class FewShot(_WithPrompt):
     """
 
     def __init__(
-        self, *, policy: dict[str, Any], shots: int = 4, needs: int = 64, samples: int = 8, seed: int = 0
+        self,
+        *,
+        policy: dict[str, Any],
+        shots: PositiveInt = 4,
+        needs: PositiveInt = 64,
+        samples: PositiveInt = 8,
+        seed: int = 0,
     ) -> None:
-        if problems := self.check_options({"shots": shots, "needs": needs, "samples": samples}):
-            raise UserError(problems[0])
         super().__init__(policy)
         self.shots, self.needs, self.samples, self.seed = shots, needs, samples, seed
-
-    @staticmethod
-    def check_options(options: Mapping[str, Any]) -> list[str]:
-        """Problems that show before anything is loaded."""
-        return [
-            f"{name}: must be an integer >= 1, got {options[name]}"
-            for name in ("shots", "needs", "samples")
-            if options.get(name, 1) < 1
-        ]
 
     def prepare(self, env: Environment) -> None:
         """Find the examples."""
@@ -140,6 +137,7 @@ class FewShot(_WithPrompt):
         self.chosen = Prompt("", tuple(found[: self.shots]))
 
 
+@checked
 class PromptSearch(_WithPrompt):
     """A policy whose instruction and examples are chosen on training needs by the recipe's own rewards.
 
@@ -160,25 +158,20 @@ class PromptSearch(_WithPrompt):
         *,
         policy: dict[str, Any],
         instructions: list[str] | None = None,
-        prompts: int = 16,
-        budget: int = 4000,
+        prompts: Annotated[int, Ge(2)] = 16,
+        budget: PositiveInt = 4000,
         seed: int = 0,
     ) -> None:
-        if problems := self.check_options({"instructions": instructions, "prompts": prompts, "budget": budget}):
-            raise UserError(problems[0])
         super().__init__(policy)
         self.instructions = tuple(INSTRUCTIONS if instructions is None else instructions)
         self.prompts, self.budget, self.seed = prompts, budget, seed
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
-        """Problems that show before anything is loaded."""
-        prompts, problems = options.get("prompts", 16), []
-        if prompts < 2:
-            problems.append(f"prompts: must be an integer >= 2, got {prompts}")
-        least = 8 * prompts
-        if options.get("budget", 4000) < least:
-            problems.append(f"budget: {prompts} prompts need at least {least} completions, got {options['budget']}")
+        """Whether the budget is enough for the prompts, and no instruction is empty."""
+        prompts, budget, problems = options.get("prompts", 16), options.get("budget", 4000), []
+        if budget < 8 * prompts:
+            problems.append(f"budget: must be an integer >= {8 * prompts} for {prompts} prompts, got {budget}")
         if any(not sentence.strip() for sentence in options.get("instructions") or ()):
             problems.append("instructions: an empty sentence; leave it out, no instruction is always tried")
         return problems

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from recr1.errors import MissingLibrary, UserError
+from retrievers.options import PositiveInt, checked
 from rewards.base import Action, Chat, Invalid, Need, Search
 
 
@@ -58,6 +59,7 @@ class Scripted:
         return answer
 
 
+@checked
 class Keywords:
     """The most important words of the need according to YAKE, in the order of the need; no model, no catalog.
 
@@ -71,23 +73,17 @@ class Keywords:
 
     format = Verbatim()
 
-    def __init__(self, *, top: int = 6, language: str = "en") -> None:
-        if problems := self.check_options({"top": top, "language": language}):
-            raise UserError(problems[0])
+    def __init__(self, *, top: PositiveInt = 6, language: str = "en") -> None:
         if missing := self.missing_libraries({}):
             raise missing[0]
         self.top, self.language = top, language
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
-        """Problems that show before anything is loaded."""
-        problems = []
-        if options.get("top", 1) < 1:
-            problems.append(f"top: must be an integer >= 1, got {options['top']}")
+        """Whether the language is two letters."""
         language = options.get("language", "en")
-        if not re.fullmatch(r"[a-z]{2}", language):
-            problems.append(f"language: must be two letters such as en, got {language!r}")
-        return problems
+        known = re.fullmatch(r"[a-z]{2}", language)
+        return [] if known else [f"language: must be two letters such as en, got {language!r}"]
 
     @staticmethod
     def missing_libraries(_: Mapping[str, Any]) -> list[MissingLibrary]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import MinLen
 
 from recr1.assets import shipped_model
 from recr1.errors import MissingLibrary, UserError
@@ -24,9 +25,11 @@ from recr1.policies.adapters import (
 from recr1.policies.base import Spent
 from recr1.policies.model_cache import ModelKey, cached, path_of
 from recr1.policies.prompts import complete_tokenizer, prompt_tensors
+from retrievers.options import NonNegativeInt, PositiveFloat, PositiveInt, ShareBelowOne, checked
 from rewards.base import Chat
 
 
+@checked
 class Transformers:
     """Any causal language model by path or hub name, or one that ships with recr1 ("tiny-shopper").
 
@@ -51,26 +54,19 @@ class Transformers:
         self,
         *,
         model: str,
-        lora_rank: int = 0,
-        lora_alpha: int | None = None,
-        lora_dropout: float = 0.0,
-        lora_targets: list[str] | None = None,
+        lora_rank: NonNegativeInt = 0,
+        lora_alpha: PositiveInt | None = None,
+        lora_dropout: ShareBelowOne = 0.0,
+        lora_targets: Annotated[list[str], MinLen(1)] | None = None,
         use_dora: bool = False,
         load_in_4bit: bool = False,
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
         trust_remote_code: bool = False,
-        max_new_tokens: int = 128,
-        temperature: float = 1.0,
-        batch_size: int = 64,
+        max_new_tokens: PositiveInt = 128,
+        temperature: PositiveFloat = 1.0,
+        batch_size: PositiveInt = 64,
         seed: int = 0,
     ) -> None:
-        given = {"model": model, "max_new_tokens": max_new_tokens, "temperature": temperature, "batch_size": batch_size}
-        given |= {"lora_rank": lora_rank, "lora_alpha": lora_alpha, "lora_dropout": lora_dropout, "use_dora": use_dora}
-        problems = self.check_options(
-            {**given, "lora_targets": lora_targets, "load_in_4bit": load_in_4bit, "dtype": dtype}
-        )
-        if problems:
-            raise UserError(problems[0])
         for missing in missing_libraries({"lora_rank": lora_rank, "load_in_4bit": load_in_4bit}):
             raise missing
         self.max_new_tokens, self.temperature, self.batch_size = max_new_tokens, temperature, batch_size
@@ -93,14 +89,8 @@ class Transformers:
 
     @staticmethod
     def check_options(options: dict[str, Any]) -> list[str]:
-        """Problems that show before anything is loaded."""
+        """Options that contradict each other, and a folder that does not exist."""
         problems = adapter_problems(options)
-        if options.get("max_new_tokens", 1) < 1:
-            problems.append(f"max_new_tokens: must be an integer >= 1, got {options['max_new_tokens']}")
-        if options.get("batch_size", 1) < 1:
-            problems.append(f"batch_size: must be an integer >= 1, got {options['batch_size']}")
-        if not 0 < options.get("temperature", 1.0) < math.inf:
-            problems.append(f"temperature: must be a finite number > 0, got {options['temperature']}")
         model = str(options.get("model", ""))
         looks_local = model.startswith((".", "/", "~")) or model.count("/") > 1
         if looks_local and not Path(model).expanduser().is_dir():

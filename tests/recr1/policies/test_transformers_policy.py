@@ -197,10 +197,10 @@ def test_a_library_that_is_not_there_is_named_with_the_option_that_needs_it(monk
     ("options", "message"),
     [
         ({"model": "./nowhere"}, "there is no folder './nowhere'; give a folder, a hub name or a shipped model"),
-        ({"model": "tiny-shopper", "lora_rank": -1}, "must be an integer >= 0 .*, got -1"),
-        ({"model": "tiny-shopper", "lora_rank": 2, "lora_alpha": 0}, "lora_alpha: must be an integer >= 1, .* got 0"),
-        ({"model": "tiny-shopper", "lora_rank": 2, "lora_dropout": 1.0}, "lora_dropout: must be >= 0 and < 1, got 1.0"),
-        ({"model": "tiny-shopper", "lora_rank": 2, "lora_targets": []}, "lora_targets: must not be empty; name linear"),
+        ({"model": "tiny-shopper", "lora_rank": -1}, "lora_rank: must be an integer >= 0, got -1"),
+        ({"model": "tiny-shopper", "lora_rank": 2, "lora_alpha": 0}, "lora_alpha: must be an integer >= 1, or null, got 0"),
+        ({"model": "tiny-shopper", "lora_rank": 2, "lora_dropout": 1.0}, "lora_dropout: must be .* got 1.0"),
+        ({"model": "tiny-shopper", "lora_rank": 2, "lora_targets": []}, "lora_targets: must be .*, got "),
         ({"model": "tiny-shopper", "lora_rank": 2, "lora_targets": ["lm_head"]}, "lm_head cannot have an adapter"),
         (
             {"model": "tiny-shopper", "lora_dropout": 0.1},
@@ -211,7 +211,7 @@ def test_a_library_that_is_not_there_is_named_with_the_option_that_needs_it(monk
             {"model": "tiny-shopper", "load_in_4bit": True, "dtype": "float16"},
             "dtype: the range of float16 is too small",
         ),
-        ({"model": "tiny-shopper", "temperature": 0.0}, "must be a finite number > 0"),
+        ({"model": "tiny-shopper", "temperature": 0.0}, "temperature: must be a number > 0, got 0"),
         ({"model": "tiny-shopper", "batch_size": 0}, "must be an integer >= 1, got 0"),
         ({"model": "tiny-shopper", "max_new_tokens": 0}, "must be an integer >= 1, got 0"),
     ],
