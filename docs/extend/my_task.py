@@ -8,9 +8,9 @@ from typing import Any
 
 from recr1.config.build import build
 from recr1.errors import DataError, UserError
-from recr1.tasks import SPLITS
 from recr1.tasks.readers import records
 from recr1.tasks.splits import DEFAULT_SHARES, hash_split
+from recr1.testing import TaskContract
 from retrievers import Catalog
 from rewards import Need, Qrels
 
@@ -51,8 +51,6 @@ class ClickLog:
         return self._needs[split]
 
 
-def test_every_need_is_in_one_split_and_can_be_met() -> None:
-    task = ClickLog(path=str(Path(__file__).with_name("clicks.csv")))
-    needs = [need for split in SPLITS for need in task.needs(split)]
-    assert sorted(need.id for need in needs) == sorted(task.qrels)
-    assert all(task.qrels[need.id].positives for need in needs)
+class TestClickLog(TaskContract):
+    def build(self) -> ClickLog:
+        return ClickLog(path=str(Path(__file__).with_name("clicks.csv")))

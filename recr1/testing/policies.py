@@ -79,7 +79,7 @@ class PolicyContract:
         for training in (True, False):
             for model in models:
                 model.train(training)
-            before = _random_states()
+            before = _random_states(draw=True)
             policy.generate(chats, 2)
             written.append(policy.generate(chats, 0))
             assert _random_states() == before, "generate changed global random numbers: use a generator of your own"
@@ -122,7 +122,13 @@ class PolicyContract:
         return policy, chats if form else [system, *chats]
 
 
-def _random_states() -> tuple[Any, ...]:
+def _random_states(*, draw: bool = False) -> tuple[Any, ...]:
+    """Of all global generators; after a draw, so that a policy that seeds them is seen whatever seed was last."""
     torch = sys.modules.get("torch")
+    if draw:
+        random.random()
+        np.random.random()
+    if draw and torch:
+        torch.rand(1)
     _, numbers, *rest = np.random.get_state()
     return random.getstate(), np.asarray(numbers).tolist(), rest, torch.get_rng_state().tolist() if torch else None

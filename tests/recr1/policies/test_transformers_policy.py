@@ -198,7 +198,10 @@ def test_a_library_that_is_not_there_is_named_with_the_option_that_needs_it(monk
     [
         ({"model": "./nowhere"}, "there is no folder './nowhere'; give a folder, a hub name or a shipped model"),
         ({"model": "tiny-shopper", "lora_rank": -1}, "lora_rank: must be an integer >= 0, got -1"),
-        ({"model": "tiny-shopper", "lora_rank": 2, "lora_alpha": 0}, "lora_alpha: must be an integer >= 1, or null, got 0"),
+        (
+            {"model": "tiny-shopper", "lora_rank": 2, "lora_alpha": 0},
+            "lora_alpha: must be an integer >= 1, or null, got 0",
+        ),
         ({"model": "tiny-shopper", "lora_rank": 2, "lora_dropout": 1.0}, "lora_dropout: must be .* got 1.0"),
         ({"model": "tiny-shopper", "lora_rank": 2, "lora_targets": []}, "lora_targets: must be .*, got "),
         ({"model": "tiny-shopper", "lora_rank": 2, "lora_targets": ["lm_head"]}, "lm_head cannot have an adapter"),
