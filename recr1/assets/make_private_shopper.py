@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from recr1.assets import shipped_model
-from recr1.tasks.shop.dialects import DIALECTS, dialect_words
+from recr1.tasks.shop.lexicon import DIALECTS, dialect_words
 
 
 def with_words(tokenizer: Any, words: Iterable[str]) -> Any:

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recr1.tasks.shop.language import shopper_pairs
 from recr1.tasks.shop.lexicon import Lexicon, load_lexicon
-from recr1.tasks.shop.pairs import shopper_pairs
 
 VOCABULARY = 2048
 """Tokens of the policy that ships."""

@@ -56,7 +56,7 @@ def _described(recipe: Recipe) -> str:
     from recr1.config.build import build
     from recr1.errors import UserError
     from recr1.tasks.base import SPLITS, needs_of
-    from recr1.tasks.leaks import find_overlaps, refuse_leaks
+    from recr1.tasks.splits import find_overlaps, refuse_leaks
 
     task: Task = build("task", recipe.task)
     lines = [f"items       {len(task.catalog)}"]

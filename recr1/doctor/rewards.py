@@ -9,8 +9,7 @@ import numpy as np
 from numpy.random import Generator
 
 from recr1.doctor.base import Finding, Problem, Setup, finding
-from recr1.env import Step
-from recr1.env.unjudged import hole_metrics
+from recr1.env import Step, unjudged_metrics
 from recr1.evaluate.references import answer_queries
 from retrievers.base import Floats
 from rewards.base import Need
@@ -53,7 +52,7 @@ def rewards(setup: Setup) -> Finding:
         "raw": _summary(raw),
         "best": _summary(best),
         "zero_variance_groups": flat,
-        **hole_metrics(step.batch),
+        **unjudged_metrics(step.batch),
     }
     everything = np.concatenate([raw, best, *earned.values()])
     problems = _problems(everything, float(earned["random"].mean()), float(best.mean()), flat["raw"])
@@ -92,7 +91,7 @@ def _problems(everything: Floats, random: float, best: float, flat: float) -> li
 
 def _blindness(step: Step) -> list[Problem]:
     """Whether answer keys judge anything that raw needs find."""
-    blind = next(share for name, share in hole_metrics(step.batch).items() if "blind" in name)
+    blind = next(share for name, share in unjudged_metrics(step.batch).items() if "blind" in name)
     if blind <= BLIND:
         return []
     what = f"for {blind:.0%} of raw needs with hits, none of the first items is judged: their rewards mean nothing"

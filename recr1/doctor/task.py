@@ -11,7 +11,7 @@ import numpy as np
 from recr1.doctor.base import Finding, Problem, Setup, Verdict, catching, finding, graded
 from recr1.errors import examples
 from recr1.evaluate.references import BEST_ITEMS, TEXT_WORDS, find_references
-from recr1.tasks.leaks import copied, find_overlaps
+from recr1.tasks.splits import copied, find_overlaps
 from retrievers.abilities import capabilities_of
 from rewards.base import Need, Qrels
 from rewards.measures import parse_measure

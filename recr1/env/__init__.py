@@ -1,9 +1,8 @@
 """The one place where task, retriever and rewards meet: from completions to rewards in one search."""
 
-from recr1.env.contract import ContractError
+from recr1.env.checks import ContractError
 from recr1.env.environment import Environment, chat_with, open_environment
-from recr1.env.guards import known_share
-from recr1.env.step import Outcome, Step, metrics, repeated, words
+from recr1.env.step import Outcome, Step, known_share, metrics, repeated, unjudged_metrics, words
 
 __all__ = [
     "ContractError",
@@ -15,5 +14,6 @@ __all__ = [
     "metrics",
     "open_environment",
     "repeated",
+    "unjudged_metrics",
     "words",
 ]

@@ -10,26 +10,21 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recr1.config.build import Part, build
-from recr1.env.asking import Faults, ask
-from recr1.env.canary import Canary
-from recr1.env.contract import checked_reward
+from recr1.env.checks import Canary, checked_reward
+from recr1.env.search import Faults, ask
 from recr1.env.step import Step
 from recr1.errors import UserError
 from recr1.formats import FitsEngine, Format
-from recr1.tasks.base import splits_of
+from recr1.tasks.base import Task, splits_of
 from retrievers.abilities import max_k_of, shared_syntax, stats_of
 from retrievers.base import Floats, Hits, Query, Retriever
 from retrievers.errors import MissingAnswers
 from rewards.abilities import check_data, cutoff_of, cutoff_problem, needs_raw_hits, retrievers_of
 from rewards.base import Action, Batch, Chat, Found, Message, Need, Reward, Rollout, Search
-
-if TYPE_CHECKING:
-    from recr1.tasks.base import Task
 
 
 def chat_with(prompt: Chat, completion: str) -> list[Message]:
@@ -40,12 +35,12 @@ def chat_with(prompt: Chat, completion: str) -> list[Message]:
 class Environment:
     """Hands out prompts and turns completions into rewards.
 
-    Each step makes exactly one search, over the unique queries of the batch, and none when no completion is a query;
-    and one more of each other retriever that some reward declares in `elsewhere`.
-    What the retriever and the rewards return is checked: `ContractError` names the one that broke its interface. An
-    error that they raise passes through, except `MissingAnswers`, which leaves some rollouts without a reward.
-    None of these ever becomes a number.
-    The format is told what the retriever understands, so that no prompt offers what the engine ignores. Where a task
+    Each step makes exactly one search, over the unique queries of the batch, or none if no completion is a query; and
+    one more of each other retriever that some reward declares in `elsewhere`. What the retriever and the rewards return
+    is checked: `ContractError` names the one that broke its interface. An error that they raise passes through, except
+    `MissingAnswers`, which leaves some rollouts without a reward. None of these ever becomes a number.
+
+    The format is given what the retriever understands, so that no prompt offers what the engine ignores. If a task
     declares a `canary`, a text of every item, no prompt may hold it.
     """
 
@@ -64,17 +59,17 @@ class Environment:
         Args:
             task: Needs, answer keys, catalog and format.
             retriever: Searches the task's catalog.
-            rewards: Each with its weight; weight 0 logs a reward without training on it. Empty for evaluation alone.
+            rewards: Each with its weight; weight 0 logs a reward without training on it. Empty to evaluate only.
             k: Items per search; at least the `cutoff` of every reward that declares one.
-            answer_format: Prompt and parser in place of the task's own.
-            elsewhere: Other retrievers that rewards ask for by these names, where they are built already.
+            answer_format: Prompt and parser instead of the task's own.
+            elsewhere: Other retrievers of rewards, by name, if they are already built.
 
         Raises:
             UserError: For k below 1 or a cutoff or above the retriever's `max_k`, a repeated reward name, or a weight
                 that is not finite.
         """
         if k < 1:
-            raise UserError(f"k is {k}: a search needs at least one item")
+            raise UserError(f"k must be an integer >= 1, got {k}")
         self.task, self.retriever, self.k = task, retriever, k
         self._canary = Canary.of(task)
         self.rewards = tuple(rewards)
@@ -82,7 +77,7 @@ class Environment:
         for one in (retriever, *self.elsewhere.values()):
             deepest = max_k_of(one)
             if deepest is not None and k > deepest:
-                raise UserError(f"k is {k}, and retriever {type(one).__name__} finds at most {deepest} items")
+                raise UserError(f"k is {k}, and the retriever {type(one).__name__} finds at most {deepest} items")
         self.format: Format = _fitted(answer_format or task.format, [retriever, *self.elsewhere.values()])
         self._needs_raw_hits = any(needs_raw_hits(reward) for reward, _ in self.rewards)
         self._check_rewards()
@@ -100,10 +95,10 @@ class Environment:
     def _check_rewards(self) -> None:
         for name, count in Counter(reward.name for reward, _ in self.rewards).items():
             if count > 1:
-                raise UserError(f"reward '{name}' stands in the recipe {count} times: add the weights into one entry")
+                raise UserError(f"reward '{name}' is listed {count} times: add the weights into one entry")
         for reward, weight in self.rewards:
             if not math.isfinite(weight):
-                raise UserError(f"the weight of reward '{reward.name}' is {weight}: it must be a finite number")
+                raise UserError(f"the weight of reward '{reward.name}' must be a finite number, got {weight}")
             if problem := cutoff_problem(reward.name, cutoff_of(reward), self.k):
                 raise UserError(f"reward {problem}")
             try:
@@ -116,7 +111,7 @@ class Environment:
         return Environment(self.task, self.retriever, self.rewards, self.k, answer_format, elsewhere=self.elsewhere)
 
     def with_retriever(self, retriever: Retriever) -> Environment:
-        """The same task, rewards and k on another engine, with the prompts as they are here."""
+        """The same task, rewards, k and prompts on another engine."""
         other = Environment(self.task, retriever, self.rewards, self.k, elsewhere=self.elsewhere)
         other.format = self.format
         return other
@@ -127,7 +122,7 @@ class Environment:
         for split, needs in splits_of(self.task).items():
             for need in needs:
                 if need.id in by_id:
-                    raise UserError(f"need '{need.id}' of split '{split}' stands in another split (or twice in it)")
+                    raise UserError(f"need '{need.id}' of split '{split}' appears twice, there or in another split")
                 by_id[need.id] = need
         return by_id
 
@@ -136,10 +131,10 @@ class Environment:
         return self._need_by_id[need_id]
 
     def prompts(self, needs: Sequence[Need]) -> list[Chat]:
-        """What the policy reads, one chat a need; raises `LeakError` where the canary of the task stands in one."""
+        """What the policy reads, one chat per need; raises `LeakError` where the canary of the task is in one."""
         prompts = [self.format.render(need) for need in needs]
         for need, prompt in zip(needs, prompts, strict=True):
-            self._canary.look(need, prompt)
+            self._canary.check(need, prompt)
         return prompts
 
     def step(
@@ -153,17 +148,17 @@ class Environment:
         Args:
             needs: (B,) what each chat was about.
             chats: (B,) prompts, each with the policy's completion as its last message.
-            again: How often queries without an answer are asked once more.
-            training_step: How many steps of training are done, for rewards that move with them; None in evaluation.
+            again: How often queries without an answer are retried.
+            training_step: How many steps of training are done, for rewards that depend on it; None in evaluation.
 
         Raises:
             ContractError: When the retriever or a reward returns something of the wrong shape, type or range.
-            LeakError: When the canary of the task stands in a prompt.
-            ValueError: When the two sequences do not fit together, or a chat does not end with the assistant.
+            LeakError: When the canary of the task is in a prompt.
+            ValueError: When the two sequences have different lengths, or a chat does not end with the assistant.
         """
         start = perf_counter()
         if len(needs) != len(chats):
-            raise ValueError(f"{len(needs)} needs for {len(chats)} chats: step() wants one need per chat")
+            raise ValueError(f"step() needs one need per chat, got {len(needs)} needs for {len(chats)} chats")
         rollouts = [self._rollout(need, chat) for need, chat in zip(needs, chats, strict=True)]
         search_start = perf_counter()
         (hits, raw_hits), elsewhere, faults = self._search_rollouts(rollouts, again)
@@ -190,11 +185,11 @@ class Environment:
     def _rollout(self, need: Need, chat: Chat) -> Rollout:
         if not chat or chat[-1]["role"] != "assistant":
             raise ValueError(f"the chat of need '{need.id}' does not end with the assistant's completion")
-        self._canary.look(need, chat[:-1])
+        self._canary.check(need, chat[:-1])
         return Rollout(need, chat, self.format.parse(chat[-1]["content"]))
 
     def _search_rollouts(self, rollouts: Sequence[Rollout], again: int) -> tuple[Found, dict[str, Found], Faults]:
-        """What the retriever found, what each other one did, and the rollouts to which one of them has no answer."""
+        """What the retriever found, what each other one found, and the rollouts for which one of them has no answer."""
         found, faults = self._search_with(self.retriever, rollouts, again)
         elsewhere: dict[str, Found] = {}
         for name, retriever in self.elsewhere.items():
@@ -226,8 +221,8 @@ class Environment:
     def search(self, queries: Sequence[Query | None], *, again: int = 0) -> Hits:
         """Hits of shape (len(queries), k) from one search over the unique queries, in the order first seen.
 
-        None stands for "no query" and finds nothing; with nothing to search the retriever is not called.
-        Queries without an answer are asked `again` times more; raises `MissingAnswers` where that does not help.
+        None means "no query" and finds nothing; if there is no query at all, the retriever is not called. Queries
+        without an answer are retried `again` times; raises `MissingAnswers` if some still have none.
         """
         hits, faults = self._ask(self.retriever, queries, again)
         if faults:
@@ -239,7 +234,7 @@ class Environment:
 
 
 def _fitted(answer_format: Format, retrievers: Sequence[Retriever]) -> Format:
-    """The format with the syntax that all retrievers have, written alike."""
+    """The format for the syntax that all retrievers share."""
     if not isinstance(answer_format, FitsEngine):
         return answer_format
     return answer_format.with_syntax(shared_syntax(retrievers))

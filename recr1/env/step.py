@@ -1,40 +1,40 @@
-"""What became of a batch of completions, and how that looks in the log."""
+"""The result of a batch of completions, and its numbers for the log."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from recr1.env.guards import guard_metrics
-from recr1.env.unjudged import hole_metrics
-from retrievers.base import Floats, Query
+from retrievers.base import Catalog, Floats, Query
 from retrievers.errors import EngineError
-from rewards.base import Batch, Invalid, Search
+from rewards.base import EMPTY, UNJUDGED, Batch, Invalid, Search
+from rewards.guards.catalog import CopiedReward, unknown_words
+from rewards.guards.words import operators_in, repeated_runs, text_of, words_of
 
 Outcome: TypeAlias = Literal["ok", "no_hits", "invalid", "retriever_error"]
-"""How a rollout ended: its query found something; it matched nothing; there was no query; there was no answer."""
+"""How a rollout ended: it found something, it matched nothing, it was not a query, or the retriever had no answer."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What became of B completions."""
+    """The result of B completions."""
 
     batch: Batch
     parts: Mapping[str, Floats]
-    """Reward name -> (B,), before weights; NaN where the reward is absent."""
+    """Reward name -> (B,), before weights; NaN where there is none."""
     rewards: Floats
-    """(B,): the weighted sum of the parts, which the trainer maximises; NaN where it is absent, see `faults`."""
+    """(B,): the weighted sum of the parts, which the trainer maximises; NaN where there is none, see `faults`."""
     seconds: Mapping[str, float]
     """Wall time of "search", "rewards" and "total"."""
     retriever: Mapping[str, float] = field(default_factory=dict)
-    """What the retriever counts itself: its attribute `stats` after the search, where it has one."""
+    """The retriever's own numbers after the search, if it has any."""
     faults: Mapping[int, EngineError] = field(default_factory=dict)
-    """The rollouts that have no reward, because the retriever had no answer for them, and why."""
+    """The rollouts without a reward, because the retriever had no answer, and its errors."""
 
     @cached_property
     def outcomes(self) -> list[Outcome]:
@@ -50,20 +50,20 @@ class Step:
 
 
 def metrics(step: Step) -> dict[str, float]:
-    """What a step looks like in the log; the names are stable.
+    """The numbers of a step for the log; the names are stable.
 
-    - `reward`: mean weighted reward, which is shaped by the recipe's weights; `reward/<name>`: mean of each part alone.
-      Both are over the rollouts that have a reward, and NaN where none has.
+    - `reward`: mean weighted reward; `reward/<name>`: mean of each part, without its weight. Both are over the rollouts
+      that have a reward, and NaN where none has.
     - `query/words`: mean words per valid query; `query/unique`: distinct valid queries per valid query;
-      `query/repeated`: share of their words that stood in the same query before. 0 without any. `query/...` beside
-      these: see `guard_metrics`.
+      `query/repeated`: share of their words that appeared in the same query before. 0 without any. For the others
+      `query/...`, see `guard_metrics`.
     - `outcome/ok`, `outcome/no_hits`, `outcome/invalid`, `outcome/retriever_error`: shares of completions that found
-      something, were a query that matched nothing, were no query, and have no reward because the retriever gave no
-      answer; they add up to 1. `invalid/<reason>`: share of each reason that occurred.
-    - `hits/...`: see `hole_metrics`.
-    - `retriever/<name>`: what the retriever counts itself, such as the `hit_rate` of `cached`.
+      something, matched nothing, were not a query, and have no reward because the retriever gave no answer; they add
+      up to 1. `invalid/<reason>`: share of each reason that occurred.
+    - `hits/...`: see `unjudged_metrics`.
+    - `retriever/<name>`: the retriever's own numbers, such as the `hit_rate` of `cached`.
     - `time/search`, `time/rewards`: seconds of wall time; `time/environment`: of the whole step, with parsing;
-      `time/query`: seconds of the search for each different query, 0 without any.
+      `time/query`: seconds of the search per different query, 0 without any.
     """
     size = max(len(step.batch), 1)
     queries = [r.action.query for r in step.batch.rollouts if isinstance(r.action, Search)]
@@ -79,7 +79,7 @@ def metrics(step: Step) -> dict[str, float]:
         **guard_metrics(step.batch),
         **shares,
         **{f"invalid/{reason}": count / size for reason, count in sorted(reasons.items())},
-        **hole_metrics(step.batch),
+        **unjudged_metrics(step.batch),
         **{f"retriever/{name}": float(value) for name, value in step.retriever.items()},
         "time/search": step.seconds["search"],
         "time/rewards": step.seconds["rewards"],
@@ -89,21 +89,81 @@ def metrics(step: Step) -> dict[str, float]:
 
 
 def words(query: Query) -> int:
-    """How long a query is: words of a text, items of a history."""
+    """The length of a query: words of a text, items of a history."""
     if isinstance(query, str):
         return len(query.split())
     return len(query) if isinstance(query, tuple) else 1
 
 
 def repeated(query: Query) -> int:
-    """How many of its words a query has said before: 2 of "red red red lamp"; of a history, its items."""
+    """How many words of a query appeared in it before: 2 of "red red red lamp"; of a history, items."""
     if isinstance(query, str):
         return words(query) - len(set(query.lower().split()))
     return len(query) - len(set(query)) if isinstance(query, tuple) else 0
 
 
+_COPIED = CopiedReward()
+
+
+def known_share(queries: Iterable[Query], catalog: Catalog) -> float:
+    """The share of the words of the queries that some item of the catalog holds, without stemming; 0 without a word."""
+    counts = [unknown_words(query, catalog) for query in queries if isinstance(query, str)]
+    words = sum(count for _, count in counts)
+    return 1 - sum(unknown for unknown, _ in counts) / words if words else 0.0
+
+
+def guard_metrics(batch: Batch) -> dict[str, float]:
+    """Signs that queries are written for the engine, not for the need. Of queries that are text; 0 without any.
+
+    - `query/repeated_pairs`: share of the pairs of consecutive words that appeared in the same query before.
+    - `query/from_need`: share of the words that are in the need's text.
+    - `query/operators`: operators per query.
+    - `query/known`: share of the words that some item of the catalog holds, without stemming.
+    - `query/copied`: share of the queries with the id of an item, or the whole title of one that they found.
+    """
+    texts = [(text, rollout.need.text) for rollout in batch.rollouts if (text := text_of(rollout)) is not None]
+    pairs = [repeated_runs(text, 2) for text, _ in texts]
+    words = [(words_of(text), frozenset(words_of(need))) for text, need in texts]
+    count = sum(len(own) for own, _ in words)
+    metrics = {
+        "query/repeated_pairs": sum(again for again, _ in pairs) / max(sum(runs for _, runs in pairs), 1),
+        "query/from_need": sum(word in need for own, need in words for word in own) / max(count, 1),
+        "query/operators": sum(operators_in(text) for text, _ in texts) / max(len(texts), 1),
+    }
+    if batch.catalog is None:
+        return metrics
+    known = known_share([text for text, _ in texts], batch.catalog)
+    invalid = sum(isinstance(rollout.action, Invalid) for rollout in batch.rollouts)
+    copied = int(_COPIED.found(batch, batch.catalog).sum()) - invalid
+    return {**metrics, "query/known": known, "query/copied": copied / max(len(texts), 1)}
+
+
+TOP = 10
+"""Places that `unjudged_metrics` reads, or k where a search returns fewer: part of the names."""
+
+
+def unjudged_metrics(batch: Batch) -> dict[str, float]:
+    """How much of the first 10 places was judged; 0 where nothing was found.
+
+    - `hits/unjudged@10`: share of the items there that are unjudged. Measures count them as irrelevant, except those
+      made for incomplete answer keys.
+    - `hits/blind@10`: share of the rollouts with hits that have no judged item there: the answer key says nothing of
+      their queries.
+    """
+    top = min(TOP, batch.hits.rows_QK.shape[1])
+    grades_BK = batch.graded.grades_BK[:, :top]
+    found_B = np.count_nonzero(grades_BK != EMPTY, axis=1)
+    judged_B = np.count_nonzero(grades_BK > UNJUDGED, axis=1)
+    items, rankings = int(found_B.sum()), int(np.count_nonzero(found_B))
+    blind = int(np.count_nonzero((found_B > 0) & (judged_B == 0)))
+    return {
+        f"hits/unjudged@{top}": (items - int(judged_B.sum())) / max(items, 1),
+        f"hits/blind@{top}": blind / max(rankings, 1),
+    }
+
+
 def _mean(values_B: Floats) -> float:
-    """The mean of the numbers that are there; 0 of an empty batch, NaN of one in which all are absent."""
+    """The mean of the numbers that are not NaN; 0 of an empty batch, NaN of one in which all are NaN."""
     there = values_B[~np.isnan(values_B)]
     if len(there):
         return float(there.sum()) / len(there)

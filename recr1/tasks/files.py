@@ -11,10 +11,9 @@ from recr1.config.build import build
 from recr1.errors import DataError, UserError
 from recr1.formats import Format
 from recr1.tasks.base import SPLITS
-from recr1.tasks.gains import Scale, gains_problem
 from recr1.tasks.readers import ENDINGS, find
 from recr1.tasks.splits import DEFAULT_SHARES, hash_split, sample, share_problem, without_leaks
-from recr1.tasks.tables import COLUMNS, QrelsReader, read_catalog, read_needs
+from recr1.tasks.tables import COLUMNS, QrelsReader, Scale, gains_problem, read_catalog, read_needs
 from retrievers.options import did_you_mean
 from rewards.base import Need, Qrels
 

@@ -1,11 +1,13 @@
-"""What the rows of data files mean: a catalog's items, needs, and judgements of one by the other."""
+"""What the rows of data files mean: items of a catalog, needs, and judgements with their grades."""
 
 from __future__ import annotations
 
+import math
 import re
 import reprlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,7 +18,7 @@ from retrievers.options import did_you_mean
 from rewards.base import Need
 
 Names: TypeAlias = Mapping[str, tuple[str, ...]]
-"""Role -> the column names that may play it, the first one in a file wins."""
+"""Role -> its possible column names; the first that a file has is used."""
 
 COLUMNS: Names = {
     "item_id": ("_id", "id", "item_id", "doc_id"),
@@ -26,10 +28,10 @@ COLUMNS: Names = {
     "qrels_item": ("corpus-id", "doc_id", "item_id"),
     "grade": ("score", "grade", "relevance"),
 }
-"""The names by role where a task's `columns` says nothing."""
+"""The names by role, unless a task's `columns` has others."""
 
 TEXT_FIELDS = ("title", "text")
-"""The fields that make an item's text where a task's `text_fields` says nothing."""
+"""The fields of an item's text, unless a task's `text_fields` has others."""
 
 _GRADE = re.compile(r"[+-]?[0-9]{1,9}")
 _NESTED = object()
@@ -39,8 +41,8 @@ def read_catalog(path: Path, names: Names = COLUMNS, text_fields: Sequence[str] 
     """The catalog of a file. Every flat column but the id is a field, None where an item lacks it.
 
     A list of plain values is joined with commas; a column with anything nested deeper is left out. An item's text is
-    its text fields, joined with blanks. Raises `DataError`, for an item without any of the text fields too (an empty
-    one is an item that no text search finds, and no error).
+    its text fields, joined with blanks. Raises `DataError`, also for an item without any of the text fields (an empty
+    one is not an error: no text search finds that item).
     """
     lines: dict[str, int] = {}
     rows: list[Record] = []
@@ -96,8 +98,8 @@ class QrelsReader:
     """Reads files of judgements for one catalog and its needs.
 
     Rows of the same need and item are merged to their highest grade; a grade below `min_grade` counts as 0. `grade_of`
-    says which grade it is that a file writes as "E" or "2", where nothing else may stand. `counts` says what happened
-    to how many rows, of all files together.
+    maps what a file writes ("E", "2") to grades; then nothing else is allowed. `counts` says what happened to how many
+    rows, over all files.
     """
 
     def __init__(
@@ -116,7 +118,7 @@ class QrelsReader:
         self._min_grade, self._refuse_unknown_items, self._grade_of = min_grade, refuse_unknown_items, grade_of
 
     def read(self, path: Path) -> dict[str, dict[int, int]]:
-        """Need id -> catalog row -> grade. Raises `DataError`, for needs and items that do not exist too."""
+        """Need id -> catalog row -> grade. Raises `DataError`, also for needs and items that do not exist."""
         answers: dict[str, dict[int, int]] = {}
         unknown_needs: list[tuple[int, str]] = []
         unknown_items: list[tuple[int, str]] = []
@@ -146,7 +148,7 @@ class QrelsReader:
         value = str(record.get(column)).strip()
         if value not in self._grade_of:
             known = ", ".join(self._grade_of)
-            what = f"grade {reprlib.repr(record.get(column))} is none of those with a gain ({known})"
+            what = f"grade {reprlib.repr(record.get(column))} has no gain (known: {known})"
             raise DataError(path, line, f"{what}: add it to the task's gains, or correct this row")
         return self._grade_of[value]
 
@@ -168,7 +170,7 @@ def _refuse_unknown(path: Path, what: str, unknown: Sequence[tuple[int, str]], r
 
 
 def _column(path: Path, line: int, record: Record, role: str, names: Names) -> str:
-    """The column that plays a role in a file, by its first row."""
+    """The column of a role in a file, by its first row."""
     found = next((name for name in names[role] if name in record), None)
     if found is None:
         raise _missing(path, line, " or ".join(map(repr, names[role])), record, f"columns: {{{role}: ...}}")
@@ -176,20 +178,20 @@ def _column(path: Path, line: int, record: Record, role: str, names: Names) -> s
 
 
 def _missing(path: Path, line: int, what: str, record: Record, option: str) -> DataError:
-    return DataError(path, line, f"no field {what} here; there are: {', '.join(record)} (name it with {option})")
+    return DataError(path, line, f"no field {what}; the fields are: {', '.join(record)} (name it with {option})")
 
 
 def _text(path: Path, line: int, record: Record, column: str) -> str:
-    """A value that must be there: text that is not blank, or a whole number as text."""
+    """A required value: text that is not blank, or an integer as text."""
     value = record.get(column)
     if type(value) is str and value and not value.isspace():
         return value
     if type(value) is int:
         return str(value)
     if column not in record:
-        raise DataError(path, line, f"no field {column!r} here; there are: {', '.join(record)} (every row needs it)")
+        raise DataError(path, line, f"no field {column!r}; the fields are: {', '.join(record)} (every row needs it)")
     what = "is empty" if value is None or isinstance(value, str) else f"is {reprlib.repr(value)}"
-    raise DataError(path, line, f"field {column!r} {what}: it must be text or a whole number")
+    raise DataError(path, line, f"field {column!r} {what}: it must be text or an integer")
 
 
 def _grade(path: Path, line: int, record: Record, column: str) -> int:
@@ -198,8 +200,8 @@ def _grade(path: Path, line: int, record: Record, column: str) -> int:
         return value
     if type(value) is str and _GRADE.fullmatch(value):
         return int(value)
-    what = f"grade {reprlib.repr(value)} is not an integer" if column in record else f"no field {column!r} here"
-    raise DataError(path, line, f"{what}: write grades as whole numbers such as 0, 1, 2")
+    what = f"grade {reprlib.repr(value)} is not an integer" if column in record else f"no field {column!r}"
+    raise DataError(path, line, f"{what}: write grades as integers such as 0, 1, 2")
 
 
 def _flat(value: Any) -> Any:
@@ -210,3 +212,44 @@ def _flat(value: Any) -> Any:
         parts = [_flat(part) for part in value]
         return _NESTED if any(isinstance(v, list) for v in value) or _NESTED in parts else ", ".join(map(str, parts))
     return _NESTED if isinstance(value, dict) else str(value)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a file writes grades, and what they are worth: the `gains` of a task."""
+
+    grade_of: Mapping[str, int]
+    """What a file writes -> grade."""
+    worth: Mapping[int, float]
+    """Positive grade -> gain."""
+
+    @classmethod
+    def of(cls, gains: Mapping[str, float]) -> Scale:
+        """The scale of gains without a problem.
+
+        Numbers are grades. Letters become grades in the order of their gains: 0 for a gain of 0, 1 for the lowest gain
+        above 0, and so on.
+        """
+        by_name = {str(name): float(gain) for name, gain in gains.items()}
+        steps = sorted({gain for gain in by_name.values() if gain > 0})
+        numbered = all(map(_GRADE.fullmatch, by_name))
+        grade_of = {
+            name: int(name) if numbered else (steps.index(gain) + 1 if gain else 0) for name, gain in by_name.items()
+        }
+        return cls(grade_of, {grade: by_name[name] for name, grade in grade_of.items() if grade > 0})
+
+
+def gains_problem(gains: Mapping[str, float]) -> str | None:
+    """What is wrong with gains, or None."""
+    numbers = [name for name in map(str, gains) if _GRADE.fullmatch(name)]
+    if 0 < len(numbers) < len(gains):
+        other = next(name for name in map(str, gains) if name not in numbers)
+        return f"{numbers[0]!r} is a number and {other!r} is not: write all grades in one way"
+    for name, gain in gains.items():
+        if not (gain >= 0 and math.isfinite(gain)):
+            return f"the gain of {name} must be a finite number >= 0, got {gain}"
+        if numbers and int(name) <= 0 < gain:
+            return f"the gain of {name} must be 0, got {gain:g}: only a grade above 0 is relevant"
+    if len({int(name) for name in numbers}) < len(numbers):
+        return "a grade number is listed twice"
+    return None if any(gains.values()) else "all gains are 0: give at least one grade a gain above 0"

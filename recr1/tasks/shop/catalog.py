@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 
-from recr1.tasks.shop.dialects import dialect_words
-from recr1.tasks.shop.lexicon import Lexicon
+from recr1.tasks.shop.lexicon import Lexicon, dialect_words
 from retrievers.base import Catalog
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from random import Random
 from types import MappingProxyType
 
 HELD_PHRASES = 2
@@ -81,3 +82,34 @@ def load_lexicon() -> Lexicon:
         series=tuple(data["series"]),
         care=tuple(data["care"]),
     )
+
+
+DIALECTS = ("a", "b")
+"""Names of the dialects. No word is in two of them, and none is a word of the lexicon."""
+
+_FIRST, _VOWELS, _LAST = "bdfgklmnprtvz", "aeiou", "bdgklmnprstvx"
+
+
+@cache
+def dialect_words(dialect: str) -> Mapping[str, str]:
+    """Concept -> the dialect's word for it ("type/sofa" -> "borab"); raises `KeyError` for an unknown dialect.
+
+    They are two syllables drawn at random, always the same ones, and say nothing about what they name.
+    """
+    lexicon = load_lexicon()
+    rng = Random("recr1 private words")
+    said = (text for concept in lexicon.concepts.values() for text in (*concept.words, *concept.phrases))
+    taken = {word for text in said for word in text.split()}
+    words: dict[str, dict[str, str]] = {name: {} for name in DIALECTS}
+    for concept in lexicon.concepts:
+        for of_dialect in words.values():
+            of_dialect[concept] = _new_word(rng, taken)
+    return MappingProxyType(words[dialect])
+
+
+def _new_word(rng: Random, taken: set[str]) -> str:
+    while True:
+        word = "".join(rng.choice(letters) for letters in (_FIRST, _VOWELS, _FIRST, _VOWELS, _LAST))
+        if word not in taken:
+            taken.add(word)
+            return word

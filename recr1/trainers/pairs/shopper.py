@@ -8,8 +8,8 @@ from typing import Any
 
 from recr1.env import Environment
 from recr1.errors import UserError
+from recr1.tasks.shop.language import shopper_pairs
 from recr1.tasks.shop.lexicon import load_lexicon
-from recr1.tasks.shop.pairs import shopper_pairs
 from recr1.trainers.pairs.pairs import Pair, held_out_texts, writer_of
 from rewards.base import Need
 

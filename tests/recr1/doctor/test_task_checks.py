@@ -14,7 +14,7 @@ from recr1.doctor import CHECKS, Setup, open_setup, run_checks
 from recr1.env import Environment
 from recr1.formats import Plain
 from recr1.recipe import load_recipe
-from recr1.tasks.leaks import near_equal
+from recr1.tasks.splits import near_equal
 from rewards.base import Need
 from rewards.measures.reward import MeasureReward
 from tests.docs.pages import read

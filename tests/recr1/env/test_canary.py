@@ -64,5 +64,5 @@ def test_a_policy_may_write_what_it_likes():
 def test_a_canary_that_some_item_lacks_is_refused():
     task = shop()
     task.canary = "elsewhere"
-    with pytest.raises(UserError, match="the canary 'elsewhere' does not stand in the text of item"):
+    with pytest.raises(UserError, match="the canary 'elsewhere' is not in the text of item"):
         opened(task)

@@ -200,7 +200,7 @@ def test_k_must_not_exceed_what_the_retriever_can_find(world):
     retriever = Overlap(world.catalog)
     retriever.max_k = 3
     Environment(world, retriever, [], 3)
-    with pytest.raises(UserError, match="k is 4, and retriever Overlap finds at most 3 items"):
+    with pytest.raises(UserError, match="k is 4, and the retriever Overlap finds at most 3 items"):
         Environment(world, retriever, [], 4)
 
 
@@ -213,7 +213,7 @@ def test_needs_of_every_split_are_found_by_id(world):
 
 def test_a_need_in_two_splits_is_refused(world):
     world.splits["test"].append(Need("n1", "again"))
-    with pytest.raises(UserError, match="'n1' of split 'test' stands in another split"):
+    with pytest.raises(UserError, match="'n1' of split 'test' appears twice"):
         make(world).need("n2")
 
 
@@ -227,13 +227,13 @@ def test_a_broken_data_file_is_not_taken_for_a_missing_split(world):
 
 
 def test_a_repeated_reward_name_is_refused(world):
-    with pytest.raises(UserError, match=r"reward 'P@1' stands in the recipe 2 times"):
+    with pytest.raises(UserError, match=r"reward 'P@1' is listed 2 times"):
         make(world, rewards=[(First(), 1), (First(), 2)])
 
 
 @pytest.mark.parametrize("weight", [float("nan"), float("inf")])
 def test_a_weight_must_be_finite(world, weight):
-    with pytest.raises(UserError, match=r"weight of reward 'P@1' is (nan|inf)"):
+    with pytest.raises(UserError, match=r"weight of reward 'P@1' must be a finite number, got (nan|inf)"):
         make(world, rewards=[(First(), weight)])
 
 
@@ -245,7 +245,7 @@ def test_k_must_cover_every_cutoff(world):
 
 
 def test_k_must_be_positive(world):
-    with pytest.raises(UserError, match="k is 0"):
+    with pytest.raises(UserError, match="k must be an integer >= 1, got 0"):
         make(world, rewards=[], k=0)
 
 

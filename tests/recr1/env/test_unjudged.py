@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recr1.config.alarms import AlarmSpec
-from recr1.env.unjudged import hole_metrics
+from recr1.env import unjudged_metrics
 from recr1.trainers.watch.alarm import Alarm
 from rewards.testing import batch_of
 
@@ -15,17 +15,17 @@ def test_holes_are_counted_in_the_items_that_were_found():
     keys = [{1: 1, 2: 0}, {1: 1}, {1: 1}, {3: -1}]
     batch = batch_of(["a", "b", None, "d"], [[1, 2, 9], [8, 9, -1], [-1] * 3, [3, 9, -1]], keys)
     # 9 | 8 and 9 | nothing | 9: four of seven; of three rankings one holds nothing that is judged
-    assert hole_metrics(batch) == {"hits/unjudged@3": pytest.approx(4 / 7), "hits/blind@3": pytest.approx(1 / 3)}
+    assert unjudged_metrics(batch) == {"hits/unjudged@3": pytest.approx(4 / 7), "hits/blind@3": pytest.approx(1 / 3)}
 
 
 def test_only_the_first_ten_places_count():
     batch = batch_of(["a"], [[*range(20, 30), 1]], [{1: 1}])
-    assert hole_metrics(batch) == {"hits/unjudged@10": 1.0, "hits/blind@10": 1.0}
+    assert unjudged_metrics(batch) == {"hits/unjudged@10": 1.0, "hits/blind@10": 1.0}
 
 
 def test_where_nothing_was_found_there_are_no_holes():
     for batch in (batch_of([None], [[-1, -1]], [{1: 1}]), batch_of([], np.empty((0, 3)), [])):
-        assert set(hole_metrics(batch).values()) == {0.0}
+        assert set(unjudged_metrics(batch).values()) == {0.0}
 
 
 @pytest.mark.parametrize("name", ["train/hits/blind@10", "train/hits/blind@3"])

@@ -10,7 +10,7 @@ from recr1.env import Environment
 from recr1.errors import DataError, UserError
 from recr1.evaluate import Evaluator
 from recr1.tasks.files import FilesTask
-from recr1.tasks.gains import Scale, gains_problem
+from recr1.tasks.tables import Scale, gains_problem
 from rewards.measures import parse_measure
 from rewards.measures.reward import MeasureReward
 from tests.recr1.baselines.world import Overlap, World
@@ -65,21 +65,21 @@ def test_equal_gains_are_one_grade():
 
 
 def test_a_grade_without_a_gain_is_refused_with_its_line(letters):
-    with pytest.raises(DataError, match=r"qrels.tsv:4: grade 'E' is none of those with a gain \(S, C, I\): add it"):
+    with pytest.raises(DataError, match=r"qrels.tsv:4: grade 'E' has no gain \(known: S, C, I\): add it"):
         FilesTask(path=str(letters), gains={name: gain for name, gain in ESCI.items() if name != "E"})
 
 
 @pytest.mark.parametrize(
     ("gains", "problem"),
     [
-        ({"E": 1.0, "2": 0.1}, "'2' is a grade number and 'E' is none"),
-        ({"E": -1.0}, "E gains -1.0: a gain is 0 or more"),
-        ({"E": float("nan")}, "E gains nan"),
-        ({"E": float("inf")}, "E gains inf"),
-        ({"0": 0.5, "1": 1.0}, "0 gains 0.5, but only a grade above 0 is relevant"),
-        ({"1": 1.0, "+1": 0.5}, "a grade number stands there twice"),
-        ({"E": 0.0}, "nothing gains anything"),
-        ({}, "nothing gains anything"),
+        ({"E": 1.0, "2": 0.1}, "'2' is a number and 'E' is not"),
+        ({"E": -1.0}, "the gain of E must be a finite number >= 0, got -1.0"),
+        ({"E": float("nan")}, "the gain of E must be a finite number >= 0, got nan"),
+        ({"E": float("inf")}, "the gain of E must be a finite number >= 0, got inf"),
+        ({"0": 0.5, "1": 1.0}, "the gain of 0 must be 0, got 0.5: only a grade above 0"),
+        ({"1": 1.0, "+1": 0.5}, "a grade number is listed twice"),
+        ({"E": 0.0}, "all gains are 0"),
+        ({}, "all gains are 0"),
     ],
 )
 def test_gains_that_cannot_be_meant_are_refused_before_a_file_is_opened(gains, problem):
@@ -104,5 +104,5 @@ def test_a_task_without_gains_is_refused_by_what_reads_them_before_anything_is_s
         Environment(world, retriever, [(MeasureReward(measure=measure), 1.0)], 4)
     with pytest.raises(UserError, match="what a grade is worth"):
         Evaluator(Environment(world, retriever, [], 4), "train", [measure])
-    with pytest.raises(UserError, match=r"field 'category', which is not there \(fields: title\)"):
+    with pytest.raises(UserError, match=r"field 'category', which does not exist \(fields: title\)"):
         Evaluator(Environment(world, retriever, [], 4), "train", ["alpha_nDCG@3"])

@@ -1,4 +1,4 @@
-"""Splits that are not apart are refused, or accepted by name; answers in prompts are seen."""
+"""Splits that share needs are refused, or accepted by an option; answers in prompts are found."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from recr1.cli.main import run
 from recr1.errors import UserError
 from recr1.formats import Plain
-from recr1.tasks.leaks import copied, find_overlaps, refuse_leaks
+from recr1.tasks.splits import copied, find_overlaps, refuse_leaks
 from retrievers import Catalog
 from rewards.base import Need, Qrels
 from tests.recr1.cli.test_cli_train import TOY
@@ -52,7 +52,7 @@ def test_splits_that_are_apart_leak_nothing_and_shared_targets_are_counted():
 
 def test_a_need_of_training_in_validation_is_refused_whatever_its_case():
     task = Lamps(["Something BRIGHT to hang, in attic 3!", "another one"])
-    message = r"1 of 2 needs of validation are the same text in train and validation .*\n.*evaluate.accept_leaks=true"
+    message = r"1 of 2 needs of validation appear with the same text in train .*\n.*evaluate.accept_leaks=true"
     with pytest.raises(UserError, match=message):
         refuse_leaks(find_overlaps(task), accepted=False)
 
@@ -65,13 +65,13 @@ def test_near_equal_needs_are_refused_from_a_fifth_of_the_split_on_and_below_are
     )
     (overlap, *_), (leak, *_) = find_overlaps(few), find_overlaps(many)
     assert (overlap.leaks(), len(overlap.remarks())) == ([], 1)
-    assert "1 of 5 needs of validation have almost the same words" in leak.leaks()[0]
+    assert "1 of 5 needs of validation have nearly the same words" in leak.leaks()[0]
 
 
 def test_an_accepted_leak_is_recorded_in_words():
     task = Lamps(["something bright to hang in attic 3"])
     record = refuse_leaks(find_overlaps(task), accepted=True)
-    assert "1 of 1 needs of validation are the same text" in record["accepted"][0]
+    assert "1 of 1 needs of validation appear with the same text" in record["accepted"][0]
     assert record["pairs"]["train and validation"]["equal_needs"] == 1
 
 
@@ -94,7 +94,7 @@ def test_commands_refuse_a_leak_and_name_the_key_that_accepts_it(command, leaky,
     name, *flags = command
     assert run([name, str(leaky), f"policy.model={random_model}", *flags]) == 2
     said = capsys.readouterr().err
-    assert "the splits are not apart" in said
+    assert "the splits share needs" in said
     assert "evaluate.accept_leaks=true" in said
     assert not (tmp_path / "run" / "run.json").exists()
 
@@ -102,7 +102,10 @@ def test_commands_refuse_a_leak_and_name_the_key_that_accepts_it(command, leaky,
 def test_a_run_with_an_accepted_leak_says_so_at_its_start_and_in_its_card(leaky, capsys, random_model, tmp_path):
     options = ["evaluate.accept_leaks=true", "trainer.steps=1", f"policy.model={random_model}"]
     assert run(["train", str(leaky), *options, "--out", "run"]) == 0
-    assert "the splits are not quite disjoint: 1 of 1 needs of validation are the same text" in capsys.readouterr().out
+    assert (
+        "the splits are not quite disjoint: 1 of 1 needs of validation appear with the same text"
+        in capsys.readouterr().out
+    )
     card = json.loads((tmp_path / "run" / "run.json").read_text())
     assert "1 of 1 needs of validation" in card["splits"]["accepted"][0]
 

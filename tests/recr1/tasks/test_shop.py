@@ -10,10 +10,8 @@ import pytest
 
 from recr1.errors import UserError
 from recr1.tasks.shop.catalog import Item, draw_wording, grade, open_shop
-from recr1.tasks.shop.dialects import dialect_words
-from recr1.tasks.shop.language import LONGEST, Manner, write_need
-from recr1.tasks.shop.lexicon import load_lexicon
-from recr1.tasks.shop.pairs import shopper_pairs
+from recr1.tasks.shop.language import LONGEST, Manner, shopper_pairs, write_need
+from recr1.tasks.shop.lexicon import dialect_words, load_lexicon
 from recr1.tasks.shop.task import ShopTask, split_of, wanted
 from retrievers.analyzer import vocabulary
 from retrievers.bm25.bm25 import BM25

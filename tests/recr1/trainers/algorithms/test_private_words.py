@@ -13,7 +13,7 @@ from recr1.assets import shipped_model
 from recr1.assets.make_private_shopper import make
 from recr1.cli.main import run
 from recr1.recipe import load_recipe
-from recr1.tasks.shop.dialects import DIALECTS, dialect_words
+from recr1.tasks.shop.lexicon import DIALECTS, dialect_words
 from recr1.tasks.shop.task import ShopTask
 from tests.processes import begin
 

@@ -1,19 +1,23 @@
-"""What a retriever and a reward must hand back, checked at each step: no number can be silently wrong."""
+"""What is checked at each step: hits, rewards and prompts, so that no number is silently wrong."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from recr1.errors import LeakError, UserError
+from recr1.tasks.base import HasCanary, Task
 from retrievers.base import Floats, Hits, Retriever
-from rewards.base import Batch, Reward
+from rewards.base import Batch, Chat, Need, Reward
 
 
 class ContractError(RuntimeError):
-    """A retriever or a reward handed back something that its interface rules out: the run stops, nothing is guessed."""
+    """A retriever or a reward returned something that its interface forbids: the run stops."""
 
 
 def checked_hits(hits: Hits, retriever: Retriever, queries: int, k: int, items: int) -> Hits:
-    """The hits of so many queries; raises `ContractError` unless a measure can be read from them."""
+    """The hits of this many queries; raises `ContractError` unless a measure can be computed from them."""
     who = f"retriever {type(retriever).__name__}"
     expected = ((queries, k), np.int32), ((queries, k), np.float32)
     for name, array, (shape, dtype) in zip(Hits._fields, hits, expected, strict=True):
@@ -36,7 +40,7 @@ def checked_hits(hits: Hits, retriever: Retriever, queries: int, k: int, items: 
 
 
 def checked_reward(reward: Reward, batch: Batch) -> Floats:
-    """(B,) what the reward says of a batch; raises `ContractError` unless it is a finite number for each rollout."""
+    """(B,) the rewards of a batch; raises `ContractError` unless there is a finite number for each rollout."""
     values = reward(batch)
     if not isinstance(values, np.ndarray) or values.shape != (len(batch),) or values.dtype.kind not in "fiub":
         raise ContractError(
@@ -53,6 +57,34 @@ def checked_reward(reward: Reward, batch: Batch) -> Floats:
             f"(completion {batch.rollouts[row].completion[:80]!r}); rewards must be finite"
         )
     return values_B
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A text that is in every item, so a prompt with it shows the policy an item; empty if a task declares none."""
+
+    text: str
+
+    @classmethod
+    def of(cls, task: Task) -> Canary:
+        """The canary that a task declares; raises `UserError` where some item does not hold it."""
+        text = task.canary if isinstance(task, HasCanary) else ""
+        catalog = task.catalog
+        without = next((row for row, item in enumerate(catalog.texts) if text not in item), None) if text else None
+        if without is not None:
+            raise UserError(
+                f"the canary {text!r} is not in the text of item '{catalog.ids[without]}': add it to every item, or it "
+                "detects a leak of some items only"
+            )
+        return cls(text)
+
+    def check(self, need: Need, prompt: Chat) -> None:
+        """Raises `LeakError` where the prompt holds the canary."""
+        if self.text and any(self.text in message["content"] for message in prompt):
+            raise LeakError(
+                f"the prompt of need '{need.id}' holds the canary {self.text!r}: the policy is shown the text of an "
+                "item; check task.format, and whatever else writes into prompts"
+            )
 
 
 def _describe(value: object) -> str:

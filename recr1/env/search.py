@@ -1,4 +1,4 @@
-"""One search over the unique queries of a batch, spread back to its rows; queries without an answer apart."""
+"""One search over the unique queries of a batch, checked, and spread back to its rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from recr1.env.contract import checked_hits
+from recr1.env.checks import checked_hits
 from retrievers.base import Hits, Query, Retriever
 from retrievers.errors import EngineError, MissingAnswers
 
@@ -18,10 +18,10 @@ Faults: TypeAlias = Mapping[int, EngineError]
 def ask(
     retriever: Retriever, queries: Sequence[Query | None], *, k: int, items: int, again: int = 0
 ) -> tuple[Hits, Faults]:
-    """Hits (len(queries), k), empty in the places to whose query the retriever has no answer, and why it has none.
+    """Hits (len(queries), k), empty for a query without an answer, and the errors of these.
 
-    None stands for "no query" and finds nothing; with nothing to search the retriever is not called. Queries without an
-    answer are asked `again` times more. Raises `ContractError` for hits that no catalog of so many items has.
+    None means "no query" and finds nothing; if there is no query at all, the retriever is not called. Queries without
+    an answer are retried `again` times. Raises `ContractError` for hits that a catalog of `items` items cannot have.
     """
     places: dict[Query, int] = {}
     place_B = np.fromiter(
@@ -49,7 +49,7 @@ def _ask_each(retriever: Retriever, queries: Sequence[Query], k: int, items: int
     if not lost or not again:
         return hits, lost
     late, still = _ask_each(retriever, [queries[place] for place in lost], k, items, again - 1)
-    whole = hits.of(range(len(queries)))  # a copy: what the retriever handed over may not be ours to change
+    whole = hits.of(range(len(queries)))  # a copy: the retriever may own these arrays
     for part, other in zip(whole, late, strict=True):
         part[list(lost)] = other
     return whole, {place: still[order] for order, place in enumerate(lost) if order in still}
