@@ -55,10 +55,6 @@ class Estimate:
         """The phase of the peak."""
         return max(self.phases, key=lambda name: _total(self.phases[name]))
 
-    def size(self, name: str) -> float:
-        """The largest size of a term over all phases; 0 without it."""
-        return max(terms[name].size if name in terms else 0.0 for terms in (self.always, *self.phases.values()))
-
 
 def _total(terms: Mapping[str, Term]) -> float:
     return sum(term.size for term in terms.values())

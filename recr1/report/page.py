@@ -167,13 +167,13 @@ def _templates(*, autoescape: bool) -> Environment:
         lstrip_blocks=True,
     )
     templates.filters["indented"] = indented
-    templates.filters["sentence"] = sentence
+    templates.filters["capitalized"] = capitalized
     return templates
 
 
-def sentence(text: str) -> str:
-    """A clause as a sentence of its own."""
-    return f"{text[:1].upper()}{text[1:]}."
+def capitalized(text: str) -> str:
+    """A clause as the beginning of a sentence."""
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def indented(text: str) -> str:

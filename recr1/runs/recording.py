@@ -102,10 +102,6 @@ class Recording:
         """The lines of `rollouts.jsonl`, under the rules of `read_metrics`."""
         return read_lines(self.path / "rollouts.jsonl")
 
-    def read_queries(self) -> list[dict[str, Any]]:
-        """The lines of `queries.jsonl`, under the rules of `read_metrics`."""
-        return read_lines(self.path / "queries.jsonl")
-
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record as cells of a table."""

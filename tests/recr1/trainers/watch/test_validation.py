@@ -9,6 +9,7 @@ from recr1.config.build import EvaluationSpec
 from recr1.env import Environment
 from recr1.loggers.jsonl import JsonlLogger
 from recr1.runs import Run
+from recr1.runs.files import read_lines
 from recr1.trainers.layers.clock import Clock, TimedGeneration
 from recr1.trainers.stages import Stage
 from recr1.trainers.trl.reward import spread
@@ -119,7 +120,8 @@ def test_the_queries_of_a_run_are_in_its_folder_and_go_with_a_rewind(tmp_path, v
         run.log_queries(step, "validation", validation.queries)
     run.log(0, {"a": 1.0})
     run.rewind(1)
-    assert [(line["step"], line["need"]) for line in run.read_queries()] == [(0, "v1"), (0, "v2"), (0, "v3")]
+    lines = read_lines(run.path / "queries.jsonl")
+    assert [(line["step"], line["need"]) for line in lines] == [(0, "v1"), (0, "v2"), (0, "v3")]
 
 
 def test_the_queries_of_a_stage_stand_under_the_step_of_the_whole_run(tmp_path, validation):
@@ -127,7 +129,7 @@ def test_the_queries_of_a_stage_stand_under_the_step_of_the_whole_run(tmp_path, 
     stage = Stage(run, "2-grpo", first=5, start=5, last=True, resumed=False)
     stage.log_queries(2, "validation", validation.queries)
     stage.log_histograms(2, {"train/histogram/words": [1.0]})
-    assert {line["step"] for line in run.read_queries()} == {7}
+    assert {line["step"] for line in read_lines(run.path / "queries.jsonl")} == {7}
     shown = [json.loads(line) for line in (run.path / "log.jsonl").open()][1:]
     assert [(line["kind"], line["step"]) for line in shown] == [("table", 7), ("values", 7)]
 
