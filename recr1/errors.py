@@ -1,7 +1,7 @@
-"""The errors that a user can cause, each with a message that says where, what and what to do.
+"""Errors that a user can fix, each with a message that says where, what, and what to do.
 
-The rule of the house: model output is data (a bad completion is `Invalid`), a user's mistake is one of these, and
-everything else, a retriever that fails above all, propagates as it is. The CLI prints these without a traceback.
+A bad completion is not an error but data (`Invalid`); a user's mistake is one of these; everything else, such as a
+retriever that fails, passes through. The command line prints these without a traceback.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = [
 
 
 class RecipeError(UserError):
-    """A recipe with mistakes: all of them, one per line."""
+    """A recipe with mistakes, one per line."""
 
     def __init__(self, problems: Sequence[str], source: str | Path = "recipe") -> None:
         self.problems = list(problems)
@@ -46,15 +46,15 @@ class RunError(UserError):
 
 
 class DivergedError(UserError):
-    """A training whose weights grew until the policy says nothing any more; going on would end there again."""
+    """A training whose weights grew until the policy writes nothing useful; resumed, it would diverge again."""
 
 
 class LeakError(UserError):
-    """A policy that is shown what is hidden from it."""
+    """A policy that would see what must stay hidden from it."""
 
 
 class MissingLibrary(UserError):  # noqa: N818 - it says what is missing, like ModuleNotFoundError
-    """An optional library that is not installed, and the extra that brings it."""
+    """An optional library that is not installed, and the extra that installs it."""
 
     def __init__(self, library: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the library '{library}'. Install it with: pip install 'recr1[{extra}]'")

@@ -1,19 +1,19 @@
-"""Recipes: one YAML file that says what to train, on what, with which rewards; checked whole before anything loads."""
+"""Recipes: one YAML file that says what to train, on what, with which rewards; all checked before anything loads."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le
 
 from recr1.config import yaml12
 from recr1.config.build import EvaluationSpec, Part, build, check_part, find_class
-from recr1.config.places import Places
 from recr1.errors import MissingLibrary, RecipeError, UserError
 from recr1.tasks.base import SPLITS
-from retrievers.options import Problem, convert, did_you_mean, options_of, placed, value_problems
+from retrievers.options import Problem, convert, did_you_mean, in_words, options_of, placed, shown, value_problems
 from rewards.abilities import cutoff_of, cutoff_problem
 
 SECTIONS = ("seed", "task", "retriever", "k", "rewards", "policy", "trainer", "evaluate", "log")
@@ -33,14 +33,14 @@ class Recipe:
     """Each reward with its weight; weight 0 logs a reward without training on it."""
     policy: Part
     stages: tuple[Part, ...] = ()
-    """The trainers, one after the other: each goes on with the policy of the one before."""
+    """The trainers, one after the other: each starts from the policy of the one before."""
     evaluate: EvaluationSpec = field(default_factory=EvaluationSpec)
     log: tuple[Part, ...] = ()
-    """Services that get the numbers besides the run folder."""
+    """Services that get the numbers too, besides the run folder."""
 
     @property
     def trainer(self) -> Part | None:
-        """The trainer that the policy comes from in the end; None for a recipe that only evaluates."""
+        """The last trainer; None for a recipe that only evaluates."""
         return self.stages[-1] if self.stages else None
 
     def missing_libraries(self) -> list[MissingLibrary]:
@@ -80,7 +80,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = find_recipe(source)
     document = yaml12.read(_text(path))
-    places = Places(path, document.lines)
+    places = yaml12.Places(path, document.lines)
     lines = [f"{path}:{line}: {what}" for line, what in document.problems]
     if not isinstance(document.value, dict):
         raise RecipeError(lines or [f"{path}: a recipe is a mapping with the keys {', '.join(SECTIONS)}"], path)
@@ -114,7 +114,7 @@ def _shipped() -> dict[str, Path]:
 
 
 def find_recipe(name: str | Path) -> Path:
-    """The file of a path or of a shipped recipe's name; raises `UserError` when it is neither."""
+    """The file of a path or of a shipped recipe's name; raises `UserError` if it is neither."""
     path = Path(name)
     if path.is_file():
         return path
@@ -124,7 +124,7 @@ def find_recipe(name: str | Path) -> Path:
     if str(name) in shipped:
         return shipped[str(name)]
     bare = path.with_suffix("").as_posix().removeprefix("recipes/")
-    raise UserError(f"there is no recipe '{name}'{did_you_mean(bare, shipped)} ('recr1 ls' lists what is shipped)")
+    raise UserError(f"there is no recipe '{name}'{did_you_mean(bare, shipped)} ('recr1 ls' lists those that ship)")
 
 
 def _text(path: Path) -> str:
@@ -138,7 +138,7 @@ def _text(path: Path) -> str:
 
 
 class _Check:
-    """Reads the raw mapping into a `Recipe` and collects what is wrong."""
+    """Turns the raw mapping into a `Recipe`, and collects what is wrong with it."""
 
     def __init__(self, raw: Mapping[str, Any]) -> None:
         self.raw = {name: value for name, value in raw.items() if value is not None}
@@ -149,15 +149,15 @@ class _Check:
         ]
 
     def recipe(self) -> Recipe | None:
-        """The recipe, or None when there are problems."""
-        seed = self._integer("seed", 0, least=0, most=2**32 - 1)
+        """The recipe, or None if there are problems."""
+        seed = self._integer("seed", Annotated[int, Ge(0), Le(2**32 - 1)], 0)
         task = self._part("task")
         retriever = self._part("retriever")
-        k = self._integer("k", None, least=1, most=2**31 - 1)
+        k = self._integer("k", Annotated[int, Ge(1), Le(2**31 - 1)], 2**31 - 1)
         rewards = self._rewards(k)
         policy = self._part("policy")
         stages = self._stages()
-        self._can_be_trained(policy, stages)
+        self._check_trainable(policy, stages)
         evaluate = self._evaluate(k)
         log = [self._checked("logger", spec, path) for path, spec in self._items("log")]
         if self.problems or not (task and retriever and policy):
@@ -165,13 +165,13 @@ class _Check:
         loggers = tuple(part for part in log if part)
         return Recipe(seed, task, retriever, k, tuple(rewards), policy, stages, evaluate, loggers)
 
-    def _integer(self, name: str, default: int | None, *, least: int, most: int) -> int:
-        value = self.raw.get(name, default)
-        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
-            return value
-        what = "missing: a recipe needs" if value is None else f"got {value!r}, expected"
-        self.problems.append(Problem(name, f"{what} an integer from {least} to {most}"))
-        return most
+    def _integer(self, name: str, annotation: Any, otherwise: int) -> int:
+        if name == "k" and name not in self.raw:
+            self.problems.append(Problem(name, f"missing: a recipe needs {in_words(annotation)}"))
+        value: int = self.raw.get(name, otherwise)
+        problems = value_problems(annotation, value, name)
+        self.problems += problems
+        return otherwise if problems else value
 
     def _part(self, name: str) -> Part | None:
         if name not in self.raw:
@@ -180,7 +180,7 @@ class _Check:
         return self._checked(name, self.raw[name], name)
 
     def _stages(self) -> tuple[Part, ...]:
-        """The trainers: none, the one that is written, or those of a list."""
+        """The trainers: none, one, or those of a list."""
         written = self.raw.get("trainer")
         if not isinstance(written, list):
             part = self._part("trainer") if written is not None else None
@@ -189,20 +189,20 @@ class _Check:
             self.problems.append(Problem("trainer", "an empty list: name a trainer, or leave the key out to evaluate"))
         parts = [self._checked("trainer", spec, path) for path, spec in self._items("trainer")]
         if len(parts) > 1:
-            self._hands_on(self.raw.get("policy"))
+            self._check_start(self.raw.get("policy"))
         return tuple(part for part in parts if part)
 
-    def _hands_on(self, policy: object) -> None:
-        """A stage after the first starts from a folder, which the policy must be able to."""
+    def _check_start(self, policy: object) -> None:
+        """A stage after the first starts from a folder, so the policy must take one."""
         name = policy.get("type") if isinstance(policy, dict) else None
         if not isinstance(name, str) or check_part("policy", policy, "policy"):
-            return  # that is said of the policy already
+            return  # the policy has its own problem
         if "model" not in options_of(find_class("policy", name)):
             what = f"stages need a policy that starts from a folder, and {name!r} has no option 'model'"
             self.problems.append(Problem("trainer", f"{what}: use {{type: transformers, ...}}"))
 
-    def _can_be_trained(self, policy: Part | None, stages: Sequence[Part]) -> None:
-        """A policy may have options that are good for evaluation alone; its class knows."""
+    def _check_trainable(self, policy: Part | None, stages: Sequence[Part]) -> None:
+        """Options of the policy that only work in evaluation, as its class says."""
         if policy is None or not stages:
             return
         cls = find_class("policy", policy.type)
@@ -219,12 +219,12 @@ class _Check:
         value = self.raw.get(name, [])
         if isinstance(value, list):
             return [(f"{name}.{place}", spec) for place, spec in enumerate(value)]
-        self.problems.append(Problem(name, f"expected a list: begin each of the {name} with '- '"))
+        self.problems.append(Problem(name, f"must be a list: begin each item with '- ', got {shown(value)}"))
         return []
 
     def _rewards(self, k: int) -> list[tuple[Part, float]]:
         rewards: list[tuple[Part, float]] = []
-        said: dict[str, str] = {}
+        places: dict[str, str] = {}
         if self.raw.get("rewards", []) == []:
             self.problems.append(Problem("rewards", "missing: a recipe needs at least one reward"))
         for path, spec in self._items("rewards"):
@@ -233,23 +233,22 @@ class _Check:
             part = self._checked("reward", bare, path)
             if part:
                 rewards.append((part, weight))
-                self._fits(part, k, path, said)
+                self._fits(part, k, path, places)
         return rewards
 
     def _weight(self, spec: object, path: str) -> float:
         weight = spec.get("weight", 1.0) if isinstance(spec, dict) else 1.0
-        if isinstance(weight, int | float) and not isinstance(weight, bool) and math.isfinite(weight):
-            return float(weight)
-        self.problems.append(Problem(path, f"got {weight!r}, expected a finite number"))
-        return 1.0
+        problems = value_problems(float, weight, path)
+        self.problems += problems
+        return 1.0 if problems else float(weight)
 
-    def _fits(self, part: Part, k: int, path: str, said: dict[str, str]) -> None:
-        """Names stand once, and a reward looks at no more items than a search returns."""
+    def _fits(self, part: Part, k: int, path: str, places: dict[str, str]) -> None:
+        """No reward appears twice, or looks at more items than a search returns."""
         reward = build("reward", part, path=path)
-        if reward.name in said:
-            what = f"the reward '{reward.name}' is already {said[reward.name]}: add their weights into one"
+        if reward.name in places:
+            what = f"the reward '{reward.name}' is already {places[reward.name]}: add their weights into one"
             self.problems.append(Problem(path, what))
-        said.setdefault(reward.name, path)
+        places.setdefault(reward.name, path)
         self._fits_k(reward.name, cutoff_of(reward), k, path)
 
     def _evaluate(self, k: int) -> EvaluationSpec:
@@ -263,7 +262,7 @@ class _Check:
         return evaluate
 
     def _evaluation(self, spec: Any) -> EvaluationSpec:
-        """The section, with what is wrong left at its default."""
+        """The section, with wrong values left at their defaults."""
         problems = value_problems(EvaluationSpec, spec, "evaluate")
         self.problems += problems
         if not isinstance(spec, Mapping):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal, TypeAlias
 
-from annotated_types import MinLen
+from annotated_types import Gt, Lt, MinLen
 
 import rewards
-from recr1.config.alarms import AlarmSpec
-from retrievers.options import NonNegativeFloat, PositiveInt, checked
+from retrievers.options import NonNegativeFloat, PositiveFloat, PositiveInt, checked
 from retrievers.parts import Kind, Part, Parts
 
 __all__ = ["KINDS", "EvaluationSpec", "Part", "build", "builtin", "check_part", "find_class", "options_of_part"]
@@ -36,6 +35,62 @@ build, check_part, find_class, builtin, options_of_part = (
 )
 
 
+Sign: TypeAlias = Literal["entropy", "kl", "valid", "repeated", "growth", "floor", "drop", "blind"]
+"""What is watched, by the name of its threshold."""
+
+_Threshold: TypeAlias = Annotated[float, Gt(0), Lt(1)]
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class AlarmSpec:
+    """Thresholds of the collapse alarm; null turns one off.
+
+    A threshold counts only after the value was on its good side once: a policy that starts low has not collapsed. Only
+    `blind`, which is about the judgements, counts from the start.
+    """
+
+    action: Literal["stop", "warn", "off"] = "stop"
+    """stop: warn, and if it lasts stop and keep the best policy; warn: only warn; off: watch nothing."""
+    stop_on: tuple[Sign, ...] = ("valid", "floor", "drop")
+    """The thresholds that stop a run. The others only warn: a certain or wordy policy may still be good."""
+    warn_after: PositiveInt = 5
+    """Training steps in a row beyond a threshold before a warning."""
+    stop_after: PositiveInt = 20
+    """Training steps in a row beyond a threshold before the run stops."""
+    validations: PositiveInt = 2
+    """Validations in a row below a threshold before the run stops; the first one warns."""
+    entropy: PositiveFloat | None = 0.01
+    """Nats per token, `train/entropy`; below it the policy tries nothing new."""
+    kl: PositiveFloat | None = 10.0
+    """Nats per token from the reference policy, if there is one, `train/kl`; above it the policy has left it."""
+    valid: _Threshold | None = 0.5
+    """Share of completions that can be parsed; below it the policy is forgetting the format."""
+    repeated: _Threshold | None = 0.5
+    """Share of words that repeat a word of their query, `train/query/repeated`."""
+    growth: Annotated[float, Gt(1)] | None = 4.0
+    """Words per query, as a multiple of those of the best policy so far."""
+    floor: PositiveFloat | None = 1.0
+    """Share of the floor (the raw need as query) that the validated measure must reach."""
+    drop: _Threshold | None = 0.5
+    """Share of its own best that the validated measure must reach."""
+    blind: _Threshold | None = 0.95
+    """Share of the rollouts with hits whose first items are all unjudged, `train/hits/blind@10`; above it, rewards say
+    almost nothing. It counts from the start."""
+    certainty: NonNegativeFloat = 3.0
+    """Standard errors, over the needs, that the measure must fall: less may be chance."""
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]:
+        """What is wrong with options taken together."""
+        first, last = (int(options.get(name, getattr(AlarmSpec, name))) for name in ("warn_after", "stop_after"))
+        return [] if last >= first else [f"stop_after: must be an integer >= warn_after ({first}), got {last}"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The mapping that a recipe holds."""
+        return {**asdict(self), "stop_on": list(self.stop_on)}
+
+
 @checked
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSpec:
@@ -48,11 +103,11 @@ class EvaluationSpec:
     needs: PositiveInt | None = None
     """How many needs of the split are used, from its start; None for all."""
     keep: Literal["best", "last"] = "best"
-    """Which policy a run leaves: that with the highest first measure in a validation, or that of the last step."""
+    """Which policy a run keeps: the one with the highest first measure in validation, or that of the last step."""
     patience: PositiveInt | None = None
-    """Validations in a row without a gain after which training ends; None for never."""
+    """Validations in a row without a gain before training stops; None for never."""
     min_gain: NonNegativeFloat = 0.0
-    """How much the first measure must rise for it to be a gain."""
+    """How much the first measure must rise to count as a gain."""
     alarm: AlarmSpec = field(default_factory=AlarmSpec)
     """When training has collapsed."""
     accept_leaks: bool = False

@@ -1,21 +1,25 @@
-"""YAML as recipes use it: a line for every key, no key twice, and the plain values of YAML 1.2.
+"""YAML as recipes use it: a line for every key, no key twice, the plain values of YAML 1.2, and overrides.
 
-PyYAML reads YAML 1.1, where `1e-5` is a text, `no` is False, `1:30` is 90 and `010` is 8. Here only `true` and `false`
-are bools, `1e-5` is a float, and the rest are texts, for reading and for writing alike.
+PyYAML reads YAML 1.1, where `1e-5` is a string, `no` is False, `1:30` is 90 and `010` is 8. Here only `true` and
+`false` are bools, `1e-5` is a float, and the rest are strings, when reading and when writing.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from retrievers.options import Problem
+
 _PLAIN = (
     ("null", r"~|null|Null|NULL|", "~nN"),
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    # Twenty digits are no number that anybody means; as a float it is refused where an int is wanted.
+    # Nobody means an integer of twenty digits; as a float it is refused where an int is expected.
     ("int", r"[-+]?[0-9]{1,18}|0o[0-7]{1,18}|0x[0-9a-fA-F]{1,15}", "-+0123456789"),
     (
         "float",
@@ -39,7 +43,7 @@ def read(text: str) -> Document:
     """The value of a YAML text; never raises, and with a syntax error the value is None and one problem says why."""
     walk = _Walk()
     try:
-        node = _Loader(text).get_single_node()
+        node = _RecipeLoader(text).get_single_node()
         value = None if node is None else walk.value(node, "")
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -58,17 +62,71 @@ def write(value: Any) -> str:
     return text
 
 
-class _Refused(yaml.composer.ComposerError):
-    """Good YAML that a recipe must not use."""
+class Places:
+    """Where each path of a recipe was set, a line of the file or an override, so that a problem can name the place."""
+
+    def __init__(self, file: Path, lines: Mapping[str, int]) -> None:
+        self._file = file
+        self._places = {path: f"{file}:{line}" for path, line in lines.items()}
+
+    def of(self, path: str) -> str:
+        """The place of a path, or of the section around it."""
+        while path not in self._places and "." in path:
+            path = path.rpartition(".")[0]
+        return self._places.get(path, str(self._file))
+
+    def apply(self, raw: dict[str, Any], override: str) -> Problem | None:
+        """Put `section.key=value` into the recipe; returns what is wrong with it, or None."""
+        path, equals, text = override.partition("=")
+        document = read(text)
+        origin = f"override '{override}'"
+        self._places[path] = origin
+        if not equals or not all(path.split(".")):
+            return Problem(path, "must be section.key=value, such as retriever.k1=1.2")
+        if document.problems:
+            return Problem(path, f"the value is {document.problems[0][1]} (quote it?)")
+        *outer, last = path.split(".")
+        node: Any = raw
+        for depth, key in enumerate([*outer, last]):
+            here = ".".join(outer[:depth])
+            problem = _enter(node, key, here)
+            if problem:
+                return Problem(path, problem)
+            place = int(key) if isinstance(node, list) else key
+            if depth < len(outer):
+                if isinstance(node, dict) and node.get(key) is None:
+                    node[key] = {}
+                    self._places[f"{here}.{key}" if here else key] = origin
+                node = node[place]
+        node[place] = document.value
+        self._places = {p: s for p, s in self._places.items() if not p.startswith(f"{path}.")}
+        return None
 
 
-class _Loader(yaml.SafeLoader):
+def _enter(node: object, key: str, here: str) -> str:
+    """Why `key` cannot be set in the value of the path `here`, or an empty text."""
+    if isinstance(node, list):
+        if not key.isdecimal() or int(key) >= len(node):
+            items = ", ".join(f"{here}.{place}" for place in range(len(node))) or "none"
+            return f"'{here}' is a list with the items {items}"
+    elif not isinstance(node, dict):
+        return f"'{here}' is {node!r}, not a mapping or a list"
+    return ""
+
+
+class _UnwantedError(yaml.composer.ComposerError):
+    """Valid YAML that a recipe must not use."""
+
+
+class _RecipeLoader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if self.check_event(yaml.AliasEvent):
-            raise _Refused(None, None, "a recipe has no aliases (*name): write the value out", event.start_mark)
+            raise _UnwantedError(None, None, "a recipe has no aliases (*name): write the value out", event.start_mark)
         if getattr(event, "tag", None) is not None:
-            raise _Refused(None, None, f"a recipe has no tags ({event.tag}): write the value alone", event.start_mark)
+            raise _UnwantedError(
+                None, None, f"a recipe has no tags ({event.tag}): write the value alone", event.start_mark
+            )
         return super().compose_node(parent, index)
 
 
@@ -77,7 +135,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
-        # Where left to itself PyYAML writes the line ends of Unicode in a way that it reads as a space.
+        # By default PyYAML writes the line ends of Unicode in a way that it reads back as a space.
         style = None if data.replace("\n", "").isprintable() else '"'
         return self.represent_scalar(f"{_TAG}str", data, style)
 
@@ -85,7 +143,7 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper.represent_str)
 
 
-for _class in (_Loader, _Dumper):
+for _class in (_RecipeLoader, _Dumper):
     _class.yaml_implicit_resolvers = {}
     for _name, _pattern, _first in _PLAIN:
         _class.add_implicit_resolver(f"{_TAG}{_name}", re.compile(f"(?:{_pattern})\\Z"), [*_first, ""])
@@ -116,11 +174,11 @@ class _Walk:
             line = key_node.start_mark.line + 1
             key = self._scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
-                self.problems.append((line, "a key must be a name (a text): put quotes around it if you mean it"))
+                self.problems.append((line, "a key must be a string: put quotes around it if you mean it"))
                 continue
             inner = f"{path}.{key}" if path else key
             if key in found:
-                self.problems.append((line, f"{inner}: the key stands here twice, first in line {self.lines[inner]}"))
+                self.problems.append((line, f"{inner}: the key appears twice, first in line {self.lines[inner]}"))
                 continue
             found[key] = self._item(child, key_node, inner)
         return found
@@ -141,6 +199,6 @@ class _Walk:
 
 def _explained(error: yaml.MarkedYAMLError) -> str:
     what = ": ".join(part for part in (error.context, error.problem) if part) or "cannot be read"
-    if isinstance(error, _Refused):
+    if isinstance(error, _UnwantedError):
         return what
     return f"not YAML: {what}" + (" (indent with spaces, not with tabs)" if "'\\t'" in what else "")

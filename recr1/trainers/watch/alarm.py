@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from recr1.config.alarms import AlarmSpec, Sign
+from recr1.config.build import AlarmSpec, Sign
 
 EXPLORE = "lower trl.learning_rate, or raise trl.temperature or trl.beta where the trainer has them"
 NEAR = "lower trl.learning_rate, or raise trl.beta where the trainer has it"

@@ -149,7 +149,7 @@ def test_a_bad_recipe_is_refused_with_all_that_is_wrong(shop):
         "bad.yaml: 4 problems",
         "bad.yaml:7: polcy: a recipe has no 'polcy'; did you mean 'policy'?",
         "bad.yaml:3: retriever.type: the module 'my_parts' has no class 'Scam'",
-        "bad.yaml:4: k: got 'ten', expected an integer",
+        "bad.yaml:4: k: must be an integer between 1 and 2147483647, got 'ten'",
         "bad.yaml: policy: missing",
     )
 

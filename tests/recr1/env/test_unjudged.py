@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recr1.config.alarms import AlarmSpec
+from recr1.config.build import AlarmSpec
 from recr1.env import unjudged_metrics
 from recr1.trainers.watch.alarm import Alarm
 from rewards.testing import batch_of

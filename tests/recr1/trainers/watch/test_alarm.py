@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from recr1.config.alarms import AlarmSpec
-from recr1.config.build import EvaluationSpec
+from recr1.config.build import AlarmSpec, EvaluationSpec
 from recr1.trainers.watch.alarm import Alarm
 from recr1.trainers.watch.progress import Course
 

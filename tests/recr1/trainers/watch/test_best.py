@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from recr1.config.alarms import AlarmSpec
-from recr1.config.build import EvaluationSpec, Part
+from recr1.config.build import AlarmSpec, EvaluationSpec, Part
 from recr1.env import open_environment, repeated
 from recr1.errors import RecipeError, UserError
 from recr1.recipe import load_recipe
