@@ -10,8 +10,10 @@ import pytest
 from recr1.cli import main as cli
 from recr1.config.build import EvaluationSpec, Part
 from recr1.errors import UserError
-from recr1.memory import GB, Load, Shape, Sharding, estimate, load_of, shape_of, sharding_of
-from recr1.memory.estimate import saved
+from recr1.memory.estimate import GB, estimate, saved
+from recr1.memory.load import Load, load_of
+from recr1.memory.shape import Shape, shape_of
+from recr1.memory.sharding import Sharding, sharding_of
 from recr1.recipe import load_recipe, shipped_recipes
 
 # 1,000 weights: 400 of an embedding that is the output layer too, and two layers of 8 wide.
