@@ -34,10 +34,10 @@ def results(group: Group, split: str) -> Table:
     rows = [[RAW, *_levels(last, "floor")]]
     rows += [[policy.policy, *_levels(policy, "policy")] for policy in policies]
     rows.append(["ceiling", *_levels(last, "ceiling")])
-    pooled = f" Means of {len(group.runs)} runs." if len(group.runs) > 1 else ""
+    runs = f" and {len(group.runs)} runs" if len(group.runs) > 1 else ""
     note = (
-        f"Means over {len(last.first.needs)} needs, with {LEVEL:.0%} bootstrap intervals.{pooled} Ceiling: the best "
-        "query made of words of the best items."
+        f"Means over {len(last.first.needs)} needs{runs}, with {LEVEL:.0%} intervals. Ceiling: the best query made of "
+        "words of the best items."
     )
     return Table(f"Results on {split}", ["", *last.first.measures], rows, [note])
 

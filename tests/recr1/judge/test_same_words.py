@@ -7,9 +7,8 @@ import re
 import pytest
 
 from recr1.baselines.without_model import Echo, Scripted
-from recr1.compare import Comparison, measured
+from recr1.compare import Comparison, measured, verdict, verdicts
 from recr1.compare import tables as compare_tables
-from recr1.compare import verdicts as compare_verdicts
 from recr1.cross import cross, cross_tables
 from recr1.env import open_environment
 from recr1.evaluate import Evaluator, table, write
@@ -39,7 +38,7 @@ evaluate: {split: test, measures: [nDCG@10]}
 
 
 class Judged:
-    """The untrained policy writes half of each need, the trained one the text of a best item."""
+    """The untrained policy writes half of each need, the trained ones the text of a best item, but for a few needs."""
 
     def __init__(self, folder):
         path = folder / "recipe.yaml"
@@ -50,14 +49,23 @@ class Judged:
         needs = task.needs("test")
         best = {need.id: max(task.qrels[need.id], key=lambda row, key=task.qrels[need.id]: key[row]) for need in needs}
         halves = {need.text: need.text[: len(need.text) // 2] for need in needs}
-        texts = {need.text: task.catalog.texts[best[need.id]] for need in needs}
-        self.policies = {"untrained": lambda: Scripted(answers=halves), "trained": lambda: Scripted(answers=texts)}
+        texts = [
+            {n.text: task.catalog.texts[best[n.id]] if place % 9 != seed else n.text for place, n in enumerate(needs)}
+            for seed in range(2)
+        ]
+        self.seeds = [lambda answers=answers: Scripted(answers=answers) for answers in texts]
+        self.policies = {"untrained": lambda: Scripted(answers=halves), "trained": self.seeds[0]}
         self.evaluator = Evaluator(self.env, "test", ["nDCG@10"], seed=recipe.seed)
         self.done = [self.evaluator(make(), name=name) for name, make in self.policies.items()]
-        self.run = Run.create(folder / "run", recipe.to_dict(), {"seed": recipe.seed})
-        self.run.finish("finished")
-        for one in self.done:
-            write(one, self.run.path / "eval" / "test" / one.name)
+        self.runs = [self._run(folder / f"run{seed}", recipe, seed) for seed in range(2)]
+        self.run = self.runs[0]
+
+    def _run(self, path, recipe, seed):
+        run = Run.create(path, {**recipe.to_dict(), "seed": seed}, {"seed": seed})
+        run.finish("finished")
+        for one in [self.done[0], self.evaluator(self.seeds[seed](), name="trained")]:
+            write(one, run.path / "eval" / "test" / one.name)
+        return run
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +92,7 @@ def said(judged):
     )  # fmt: skip
     return {
         "eval": (eval_verdict(done), [table(done)]),
-        "compare": (compare_verdicts(compared).values(), compare_tables(compared)),
+        "compare": (verdicts(compared).values(), compare_tables(compared)),
         "rescore": (sentences(rescored), rescore_tables(rescored)),
         "report": ([report_verdict(group).sentence], [results(group, "test"), rivals(pooled, "nDCG@10")]),
         "swap": (swapped.verdict(), swap_tables(swapped.summary)),
@@ -118,8 +126,18 @@ def test_a_difference_is_said_in_the_same_words_and_digits_everywhere(all_said, 
 
 def test_compare_says_of_two_policies_what_eval_says(judged):
     policies = [measured(judged.evaluator, [make], name, name) for name, make in judged.policies.items()]
-    (sentence,) = compare_verdicts(Comparison(policies)).values()
+    (sentence,) = verdicts(Comparison(policies)).values()
     assert sentence == eval_verdict(judged.done)[1]
+
+
+def test_compare_and_report_say_the_same_of_several_seeds(judged):
+    group = grouped([read_run(run.path) for run in judged.runs])[0]
+    raw = measured(judged.evaluator, [Echo], "raw", "raw")
+    sentence = verdict(Comparison([raw, measured(judged.evaluator, judged.seeds, "trained", "trained")]))
+    found = re.findall(rf"trained against the raw need{PHRASE}", f"{sentence}\n{report_verdict(group).sentence}")
+    assert len(found) == 2 and all(one.endswith(", 80 needs): better") for one in found)
+    numbers = [re.findall(NUMBER, one) for one in found]
+    assert numbers[0] == numbers[1] != re.findall(NUMBER, eval_verdict(judged.done)[0])
 
 
 def cells(tables):
