@@ -9,19 +9,27 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
-from math import isfinite
 from pathlib import Path
 from runpy import run_path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
+from annotated_types import MinLen
+
 from retrievers.base import Catalog, Query
+from retrievers.options import NonNegativeFloat, PositiveFloat, checked
 
 # Scripts written without spaces: each sign is a term, as in Lucene's standard tokenizer.
 _SIGNS = "\u3041-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+K1: TypeAlias = Annotated[NonNegativeFloat, "0.9 to 1.5 is usual"]
+"""The option `k1` of BM25."""
+FieldWeights: TypeAlias = Annotated[dict[str, PositiveFloat], MinLen(1)]
+"""The option `fields`: fields of the catalog, and what each counts."""
+
 _ASCII_WORDS = re.compile(r"[a-zA-Z0-9_]+")
 
 
+@checked
 class Analyzer:
     r"""Cuts a text into terms: words -> lower case -> stop words out -> stems, in this order.
 
@@ -45,9 +53,6 @@ class Analyzer:
     def __init__(
         self, *, lowercase: bool = True, stopwords: str | list[str] | None = None, stemmer: str | None = None
     ) -> None:
-        problems = self.check_options({"stopwords": stopwords, "stemmer": stemmer})
-        if problems:
-            raise ValueError(problems[0])
         words = _stopword_lists()[stopwords] if isinstance(stopwords, str) else stopwords or []
         self.lowercase = lowercase
         self.stopwords = frozenset(word.lower() for word in words) if lowercase else frozenset(words)
@@ -60,9 +65,9 @@ class Analyzer:
         problems = []
         if isinstance(stopwords, str) and stopwords not in _stopword_lists():
             lists = ", ".join(sorted(_stopword_lists()))
-            problems.append(f"stopwords: no list is called {stopwords!r}, only {lists}; or give the words")
+            problems.append(f"stopwords: must be a list or its name, got {stopwords!r}; there are: {lists}")
         if stemmer is not None and stemmer not in _languages():
-            problems.append(f"stemmer: no language is called {stemmer!r}, only {', '.join(_languages())}")
+            problems.append(f"stemmer: must be a language, got {stemmer!r}; there are: {', '.join(_languages())}")
         return problems
 
     def terms(self, text: str) -> list[str]:
@@ -91,39 +96,11 @@ class Analyzer:
 def searched_fields(catalog: Catalog, fields: dict[str, float] | None) -> list[tuple[tuple[str, ...], float]]:
     """The columns of the catalog that are searched, each with its weight; None means its `texts` with weight 1.
 
-    Raises `ValueError` for a field that the catalog does not have or a weight that is not a positive number.
+    Raises `ValueError` for a field that the catalog does not have.
     """
     if fields is None:
         return [(catalog.texts, 1.0)]
-    problems = field_problems({"fields": fields})
-    if problems:
-        raise ValueError(problems[0])
     return [(catalog.column(name), float(weight)) for name, weight in fields.items()]
-
-
-def field_problems(options: Mapping[str, Any]) -> list[str]:
-    """What is wrong with `fields`, before it is known which the catalog has."""
-    fields: Mapping[str, float] | None = options.get("fields")
-    if fields is None:
-        return []
-    if not fields:
-        return ["fields: is empty; name a field and its weight, as in {title: 2, brand: 1}"]
-    return [
-        f"fields.{name}: a weight is a number above 0, got {weight}; leave out what is not to be searched"
-        for name, weight in fields.items()
-        if not (isfinite(weight) and weight > 0)
-    ]
-
-
-def bm25_problems(options: Mapping[str, Any]) -> list[str]:
-    """What is wrong with `k1` and `b`: values outside of what BM25 is defined for."""
-    k1, b = options.get("k1", 1.0), options.get("b", 0.75)
-    problems = []
-    if not (isfinite(k1) and k1 >= 0):
-        problems.append(f"k1: must be 0 or more (0.9 to 1.5 is usual), got {k1}")
-    if not 0 <= b <= 1:
-        problems.append(f"b: must be between 0 (length is ignored) and 1, got {b}")
-    return problems
 
 
 def _unicode_words(text: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -11,13 +11,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.analyzer import Analyzer, bm25_problems, field_problems, searched_fields
+from retrievers.analyzer import K1, Analyzer, FieldWeights, searched_fields
 from retrievers.base import Catalog, Floats, Hits, Query
 from retrievers.bm25.index import Bounds, Postings, bounds_of, index_fields
+from retrievers.options import Share, checked
 from retrievers.store.store import Entry, Store, save_array, save_lines
 from retrievers.topk import NO_KEY, Keys, best_keys, check_k, hits_from_keys
-
-BACKENDS = ("auto", "numba", "numpy")
 
 NUMBA_PAYS_FROM = 4_000
 """Items from which on `auto` takes numba. Below, numpy answers hundreds of queries in milliseconds; loading the
@@ -35,6 +34,7 @@ class Terms(NamedTuple):
     ends: NDArray[np.int64]
 
 
+@checked
 class BM25:
     """BM25 with Lucene's formula.
 
@@ -73,18 +73,15 @@ class BM25:
         self,
         catalog: Catalog,
         *,
-        k1: float = 1.2,
-        b: float = 0.75,
-        fields: dict[str, float] | None = None,
+        k1: K1 = 1.2,
+        b: Share = 0.75,
+        fields: FieldWeights | None = None,
         lowercase: bool = True,
         stopwords: str | list[str] | None = None,
         stemmer: str | None = None,
         backend: Literal["auto", "numba", "numpy"] = "auto",
         store: str | None = None,
     ) -> None:
-        problems = self.check_options(locals())
-        if problems:
-            raise ValueError(problems[0])
         self._items = len(catalog)
         self._compiled = _takes_numba(backend, self._items)
         self._analyzer = Analyzer(lowercase=lowercase, stopwords=stopwords, stemmer=stemmer)
@@ -100,13 +97,7 @@ class BM25:
         )
         self._columns_by_field, self._postings, self._bounds = _opened(self._entry)
 
-    @staticmethod
-    def check_options(options: Mapping[str, Any]) -> list[str]:
-        """What is wrong with the values of options, before anything is built."""
-        problems = bm25_problems(options) + field_problems(options) + Analyzer.check_options(options)
-        if options.get("backend", "auto") not in BACKENDS:
-            problems.append(f"backend: must be one of {', '.join(BACKENDS)}, got {options['backend']!r}")
-        return problems
+    check_options = staticmethod(Analyzer.check_options)
 
     def __getstate__(self) -> dict[str, Any]:
         """An index that is kept in a store is opened again where the retriever is unpickled, not sent there."""

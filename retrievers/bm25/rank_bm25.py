@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.analyzer import Analyzer, bm25_problems, field_problems, searched_fields
+from retrievers.analyzer import K1, Analyzer, FieldWeights, searched_fields
 from retrievers.base import Catalog, Hits, Query, Rows
+from retrievers.options import NonNegativeFloat, Share, checked
 from retrievers.topk import check_k, no_hits, topk
 
 
+@checked
 class RankBM25:
     """BM25 with the "Okapi" formula of the library rank-bm25.
 
@@ -49,17 +51,14 @@ class RankBM25:
         self,
         catalog: Catalog,
         *,
-        k1: float = 1.5,
-        b: float = 0.75,
-        epsilon: float = 0.25,
-        fields: dict[str, float] | None = None,
+        k1: K1 = 1.5,
+        b: Share = 0.75,
+        epsilon: NonNegativeFloat = 0.25,
+        fields: FieldWeights | None = None,
         lowercase: bool = True,
         stopwords: str | list[str] | None = None,
         stemmer: str | None = None,
     ) -> None:
-        problems = self.check_options(locals())
-        if problems:
-            raise ValueError(problems[0])
         self._items = len(catalog)
         self._analyzer = Analyzer(lowercase=lowercase, stopwords=stopwords, stemmer=stemmer)
         self._fields = [
@@ -67,14 +66,7 @@ class RankBM25:
             for texts, weight in searched_fields(catalog, fields)
         ]
 
-    @staticmethod
-    def check_options(options: Mapping[str, Any]) -> list[str]:
-        """What is wrong with the values of options, before anything is built."""
-        problems = bm25_problems(options) + field_problems(options) + Analyzer.check_options(options)
-        epsilon = options.get("epsilon", 0.25)
-        if not 0 <= epsilon < float("inf"):
-            problems.append(f"epsilon: must be 0 or more (0.25 is usual), got {epsilon}")
-        return problems
+    check_options = staticmethod(Analyzer.check_options)
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
         """Hits of shape (len(queries), k). Raises `ValueError` for a query that is not text or a k below 1."""

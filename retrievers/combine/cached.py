@@ -19,11 +19,13 @@ from retrievers.base import Catalog, Hits, Query, Retriever
 from retrievers.combine.disk import HitsFile, check_libraries, digests
 from retrievers.errors import EngineError, MissingAnswers
 from retrievers.fingerprint import retriever_fingerprint
+from retrievers.options import NonNegativeInt, PositiveInt, checked
 from retrievers.topk import check_k
 
 _log = logging.getLogger(__name__)
 
 
+@checked
 class Cached(Delegate):
     """Any retriever, with a memory of its hits.
 
@@ -56,13 +58,10 @@ class Cached(Delegate):
         catalog: Catalog,
         *,
         retriever: dict[str, Any],
-        memory: int = 100_000,
+        memory: NonNegativeInt = 100_000,
         disk: str | None = None,
-        disk_mb: int = 4096,
+        disk_mb: PositiveInt = 4096,
     ) -> None:
-        problems = self.check_options({"memory": memory, "disk": disk, "disk_mb": disk_mb})
-        if problems:
-            raise ValueError(problems[0])
         self._inner: Retriever = PARTS.build("retriever", retriever, catalog)
         self.fingerprint = retriever_fingerprint(retriever, catalog, self._inner)
         self._most, self._on_disk = memory, bool(disk)
@@ -74,13 +73,9 @@ class Cached(Delegate):
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is built."""
-        memory, disk = options.get("memory", 100_000), options.get("disk")
-        if memory < 0:
-            return [f"memory: must be 0 or more queries, got {memory}"]
-        if memory == 0 and not disk:
-            return ["memory: 0 without a folder as disk keeps nothing: name one, or leave `cached` out"]
-        if options.get("disk_mb", 1) < 1:
-            return [f"disk_mb: must be 1 megabyte or more, got {options['disk_mb']}; to keep none, leave `disk` out"]
+        disk = options.get("disk")
+        if options.get("memory") == 0 and not disk:
+            return ["memory: 0 keeps nothing without a folder in disk: name one, or leave `cached` out"]
         return check_libraries() if disk else []
 
     def _start(self) -> None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
+from annotated_types import MinLen
 from numpy.typing import NDArray
 
 from retrievers import PARTS
 from retrievers.abilities import matches_everything, max_k_of, shared_syntax
 from retrievers.base import Catalog, Floats, Hits, Query, Retriever
 from retrievers.errors import EngineError, MissingAnswers
+from retrievers.options import NonNegativeFloat, PositiveFloat, PositiveInt, checked
 from retrievers.topk import check_k, topk_of
 
 Doubles: TypeAlias = NDArray[np.float64]
 
 
+@checked
 class Hybrid:
     """Several retrievers fused, by the places or by the scores that they give an item.
 
@@ -55,19 +57,13 @@ class Hybrid:
         self,
         catalog: Catalog,
         *,
-        parts: list[dict[str, Any]],
+        parts: Annotated[list[dict[str, Any]], MinLen(2)],
         method: Literal["rrf", "sum"] = "rrf",
-        weights: list[float] | None = None,
-        rrf_k: float = 60.0,
+        weights: list[PositiveFloat] | None = None,
+        rrf_k: NonNegativeFloat = 60.0,
         normalise: Literal["minmax", "zscore"] = "minmax",
-        depth: int = 1000,
+        depth: PositiveInt = 1000,
     ) -> None:
-        problems = self.check_options(
-            {"parts": parts, "method": method, "weights": weights, "rrf_k": rrf_k, "normalise": normalise}
-            | {"depth": depth}
-        )
-        if problems:
-            raise ValueError(problems[0])
         self._parts: list[Retriever] = [
             PARTS.build("retriever", part, catalog, path=f"parts.{place}") for place, part in enumerate(parts)
         ]
@@ -81,21 +77,11 @@ class Hybrid:
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
-        """What is wrong with the options, before anything is built."""
+        """Whether each part has a weight."""
         parts, weights = options.get("parts", []), options.get("weights")
-        problems = [] if len(parts) > 1 else [f"parts: a fusion needs at least two retrievers, got {len(parts)}"]
-        for name, known in (("method", ("rrf", "sum")), ("normalise", ("minmax", "zscore"))):
-            if options.get(name, known[0]) not in known:
-                problems.append(f"{name}: must be one of {', '.join(known)}, got {options[name]!r}")
-        if weights is not None and len(weights) != len(parts):
-            problems.append(f"weights: one for each part, got {len(weights)} for {len(parts)} parts")
-        wrong = [weight for weight in weights or () if not 0 < weight < math.inf]
-        problems += [f"weights: must be above 0 and finite, got {weight}" for weight in wrong]
-        if not 0 <= options.get("rrf_k", 60) < math.inf:
-            problems.append(f"rrf_k: must be 0 or more and finite, got {options['rrf_k']}")
-        if options.get("depth", 1) < 1:
-            problems.append(f"depth: must be at least 1, got {options['depth']}")
-        return problems
+        if weights is None or len(weights) == len(parts):
+            return []
+        return [f"weights: must be one number per part, got {len(weights)} for {len(parts)} parts"]
 
     @property
     def max_k(self) -> int | None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 
 from retrievers import PARTS
 from retrievers.abilities import Delegate
 from retrievers.base import Catalog, Floats, Hits, Query, Retriever, Rows
 from retrievers.errors import MissingAnswers
+from retrievers.options import PositiveInt, checked
 from retrievers.topk import check_k, topk_of
 
 
+@checked
 class Rerank(Delegate):
     """The first `depth` items of another retriever, ordered anew by a scorer that reads query and item together.
 
@@ -43,12 +46,9 @@ class Rerank(Delegate):
         *,
         retriever: dict[str, Any],
         scorer: dict[str, Any],
-        depth: int = 100,
+        depth: PositiveInt = 100,
         field: str = "texts",
     ) -> None:
-        problems = self.check_options({"depth": depth})
-        if problems:
-            raise ValueError(problems[0])
         self._texts = catalog.column(field)
         self._depth = min(depth, len(catalog))
         self._inner: Retriever = PARTS.build("retriever", retriever, catalog)
@@ -57,12 +57,6 @@ class Rerank(Delegate):
                 f"depth: the retriever finds at most {self.max_k} items; set depth to {self.max_k} or less"
             )
         self._scorer: Scorer = PARTS.build("scorer", scorer)
-
-    @staticmethod
-    def check_options(options: Mapping[str, Any]) -> list[str]:
-        """What is wrong with the options, before anything is built."""
-        depth = options.get("depth", 1)
-        return [] if depth >= 1 else [f"depth: must be at least 1, got {depth}"]
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
         """Hits of shape (len(queries), k).
@@ -121,6 +115,7 @@ class Scorer(Protocol):
         ...
 
 
+@checked
 class CrossEncoder:
     """A cross-encoder of sentence-transformers: a model with one output for a pair of texts.
 
@@ -139,12 +134,14 @@ class CrossEncoder:
     """
 
     def __init__(
-        self, *, model: str, max_length: int | None = None, batch_size: int = 32, device: str | None = None
+        self,
+        *,
+        model: str,
+        max_length: Annotated[int, Ge(8)] | None = None,
+        batch_size: PositiveInt = 32,
+        device: str | None = None,
     ) -> None:
         self._options = {"model": model, "max_length": max_length, "batch_size": batch_size, "device": device}
-        problems = self.check_options(self._options)
-        if problems:
-            raise ValueError(problems[0])
         self._batch_size = batch_size
         self._model = _load(model, max_length, device)
         # A model without a limit of its own reports a huge number.
@@ -154,16 +151,11 @@ class CrossEncoder:
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the values of options, before a model is loaded."""
-        problems = []
-        for name, least in (("max_length", 8), ("batch_size", 1)):
-            value = options.get(name)
-            if value is not None and value < least:
-                problems.append(f"{name}: must be at least {least}, got {value}")
         model = str(options.get("model", ""))
         looks_local = model.startswith((".", "/", "~")) or model.count("/") > 1
         if looks_local and not Path(model).expanduser().is_dir():
-            problems.append(f"model: there is no folder {model!r}; give a folder or a name on the hub")
-        return problems
+            return [f"model: there is no folder {model!r}; give a folder or a name on the hub"]
+        return []
 
     def __getstate__(self) -> dict[str, Any]:
         return self._options

@@ -14,6 +14,7 @@ from retrievers.base import Catalog, Floats, Hits, Query, Rows
 from retrievers.dense.approximate import Approximate, library, resolved, write_index
 from retrievers.dense.encoders import Encoder
 from retrievers.dense.vectors import embed, on_grid, search_numpy, search_torch
+from retrievers.options import PositiveInt, checked
 from retrievers.store.store import Entry, Store
 from retrievers.topk import check_k, no_hits
 
@@ -34,6 +35,7 @@ READ_BY: Mapping[str, tuple[str, ...]] = {
 """Which indexes read an option; an option that the index of a recipe would not read is refused."""
 
 
+@checked
 class Dense:
     """Nearest vectors: an encoder gives texts a place, and the dot product says how near two are.
 
@@ -81,21 +83,18 @@ class Dense:
         encoder: dict[str, Any],
         index: Literal["exact", "flat", "ivf", "hnsw", "pq"] = "exact",
         field: str = "texts",
-        candidates: int | None = None,
-        nlist: int | None = None,
-        nprobe: int | None = None,
-        hnsw_m: int | None = None,
-        ef_construction: int | None = None,
-        ef_search: int | None = None,
-        pq_m: int | None = None,
+        candidates: PositiveInt | None = None,
+        nlist: PositiveInt | None = None,
+        nprobe: PositiveInt | None = None,
+        hnsw_m: PositiveInt | None = None,
+        ef_construction: PositiveInt | None = None,
+        ef_search: PositiveInt | None = None,
+        pq_m: PositiveInt | None = None,
         device: Literal["cpu", "cuda"] | None = None,
         store: str | None = "auto",
     ) -> None:
         sizes = {"candidates": candidates, "nlist": nlist, "nprobe": nprobe, "hnsw_m": hnsw_m, "ef_search": ef_search}
         sizes |= {"ef_construction": ef_construction, "pq_m": pq_m}
-        problems = self.check_options(locals())
-        if problems:
-            raise ValueError(problems[0])
         texts = catalog.column(field)
         self._device = _device(device) if index == "exact" else "cpu"
         self._encoder: Encoder = PARTS.build("encoder", encoder)
@@ -115,16 +114,13 @@ class Dense:
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
-        """Options that the index does not read, and values that no index can use."""
+        """Options that the index does not read."""
         index = options.get("index", "exact")
-        problems = []
-        for name, indexes in READ_BY.items():
-            value = options.get(name)
-            if value is not None and index not in indexes:
-                problems.append(f"{name}: index {index} does not read it, only {', '.join(indexes)}; leave it out")
-            elif isinstance(value, int) and value < 1:
-                problems.append(f"{name}: must be at least 1, got {value}")
-        return problems
+        return [
+            f"{name}: index {index} does not read it, only {', '.join(indexes)}; leave it out"
+            for name, indexes in READ_BY.items()
+            if options.get(name) is not None and index not in indexes
+        ]
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
         """Hits of shape (len(queries), k). Raises `ValueError` for a query that is not text or a k below 1."""

@@ -12,12 +12,14 @@ import threading
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol, TypeAlias
 
 import numpy as np
+from annotated_types import Ge, MultipleOf
 
 from retrievers.analyzer import Analyzer
 from retrievers.base import Floats
+from retrievers.options import PositiveInt, checked
 
 BUILTIN = {
     "hashing": "retrievers.dense.encoders:Hashing",
@@ -45,6 +47,10 @@ class Encoder(Protocol):
         ...
 
 
+Dim: TypeAlias = Annotated[int, Ge(8), MultipleOf(8)]
+
+
+@checked
 class Hashing:
     """Bags of hashed words: no model, no download, the same vectors on every machine. For tests and first runs.
 
@@ -63,24 +69,10 @@ class Hashing:
         ValueError: For an option that cannot be used.
     """
 
-    def __init__(self, *, dim: int = 256, ngrams: int | None = None, seed: int = 0) -> None:
-        problems = self.check_options(locals())
-        if problems:
-            raise ValueError(problems[0])
+    def __init__(self, *, dim: Dim = 256, ngrams: Annotated[int, Ge(2)] | None = None, seed: int = 0) -> None:
         self.dim = dim
         self._ngrams, self._seed = ngrams, seed
         self._analyzer = Analyzer()
-
-    @staticmethod
-    def check_options(options: Mapping[str, Any]) -> list[str]:
-        """What is wrong with the values of options."""
-        dim, ngrams = options.get("dim", 256), options.get("ngrams")
-        problems = []
-        if dim < 8 or dim % 8:
-            problems.append(f"dim: must be a multiple of 8, got {dim}")
-        if ngrams is not None and ngrams < 2:
-            problems.append(f"ngrams: must be 2 or more characters, or null for whole words, got {ngrams}")
-        return problems
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -130,6 +122,7 @@ class Hashing:
 _READABLE = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
+@checked
 class SentenceTransformers:
     """A model of the library sentence-transformers: a folder, or a name on the Hugging Face hub.
 
@@ -158,13 +151,10 @@ class SentenceTransformers:
         revision: str | None = None,
         query_prefix: str | None = None,
         document_prefix: str | None = None,
-        batch_size: int = 64,
+        batch_size: PositiveInt = 64,
         device: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        problems = self.check_options(locals())
-        if problems:
-            raise ValueError(problems[0])
         self._load_options: dict[str, Any] = {
             "model_name_or_path": str(Path(model).expanduser()) if _is_folder(model) else model,
             "revision": revision,
@@ -177,14 +167,11 @@ class SentenceTransformers:
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the values of options, found without loading anything."""
-        model, batch_size = str(options.get("model", "")), options.get("batch_size", 64)
-        problems = []
+        model = str(options.get("model", ""))
         looks_local = model.startswith((".", "/", "~")) or model.count("/") > 1
         if looks_local and not _is_folder(model):
-            problems.append(f"model: there is no folder {model!r}; give a folder or a hub name")
-        if batch_size < 1:
-            problems.append(f"batch_size: must be at least 1, got {batch_size}")
-        return problems
+            return [f"model: there is no folder {model!r}; give a folder or a hub name"]
+        return []
 
     def _load(self) -> None:
         try:

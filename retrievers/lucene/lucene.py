@@ -8,15 +8,18 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from tempfile import mkdtemp
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le
 
 from retrievers.abilities import CAPABILITIES
-from retrievers.analyzer import Analyzer, bm25_problems, field_problems, searched_fields
+from retrievers.analyzer import K1, Analyzer, FieldWeights, searched_fields
 from retrievers.base import Catalog, Hits, Query
 from retrievers.lucene import jvm
 from retrievers.lucene.index import Analysis, java_text, lucene_name, open_searcher, stemmers, write_index
 from retrievers.lucene.jvm import java
 from retrievers.lucene.search import Feedback, Parser, Ranker
+from retrievers.options import NonNegativeInt, PositiveFloat, PositiveInt, Share, checked
 from retrievers.store.store import Store
 from retrievers.topk import check_k, no_hits
 
@@ -24,6 +27,7 @@ MOST_NAMED = 8
 """Fields that a prompt lists, at most."""
 
 
+@checked
 class Lucene:
     """Lucene's own analysis, index and ranking.
 
@@ -78,24 +82,21 @@ class Lucene:
         catalog: Catalog,
         *,
         similarity: Literal["bm25", "query_likelihood"] = "bm25",
-        k1: float = 1.2,
-        b: float = 0.75,
-        mu: float = 1000.0,
-        fields: dict[str, float] | None = None,
+        k1: K1 = 1.2,
+        b: Share = 0.75,
+        mu: Annotated[PositiveFloat, "1000 is usual"] = 1000.0,
+        fields: FieldWeights | None = None,
         syntax: Literal["bag", "lucene"] = "bag",
         lowercase: bool = True,
         stopwords: str | list[str] | None = None,
         stemmer: str | None = None,
-        rm3_items: int = 0,
-        rm3_terms: int = 10,
-        rm3_weight: float = 0.5,
-        threads: int = 4,
+        rm3_items: NonNegativeInt = 0,
+        rm3_terms: PositiveInt = 10,
+        rm3_weight: Share = 0.5,
+        threads: Annotated[int, Ge(1), Le(jvm.MOST_WORKERS)] = 4,
         store: str | None = "auto",
     ) -> None:
         options = {name: value for name, value in locals().items() if name not in ("self", "catalog")}
-        problems = self.check_options(options)
-        if problems:
-            raise ValueError(problems[0])
         searched_fields(catalog, fields)
         names = _indexed_fields(catalog, fields, syntax)
         stops = tuple(sorted(Analyzer(lowercase=lowercase, stopwords=stopwords).stopwords))
@@ -123,9 +124,9 @@ class Lucene:
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the values of options, and what is missing here to run it: pyserini, or Java."""
-        stopwords = {"stopwords": options.get("stopwords")}
-        problems = bm25_problems(options) + field_problems(options) + _value_problems(options)
-        problems += Analyzer.check_options(stopwords)
+        problems = Analyzer.check_options({"stopwords": options.get("stopwords")})
+        if options.get("rm3_items") and (options.get("fields") is not None or options.get("syntax") == "lucene"):
+            problems.append("rm3_items: RM3 searches words of texts only; leave out fields and syntax, or RM3")
         try:
             jvm.find_jar()
             jvm.find_java()
@@ -133,7 +134,7 @@ class Lucene:
             return [*problems, str(error)]
         stemmer = options.get("stemmer")
         if stemmer is not None and stemmer not in stemmers():
-            problems.append(f"stemmer: no language is called {stemmer!r}, only {', '.join(stemmers())}")
+            problems.append(f"stemmer: must be a language, got {stemmer!r}; there are: {', '.join(stemmers())}")
         return problems
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
@@ -180,27 +181,6 @@ class Lucene:
         folder = mkdtemp(prefix="recr1-lucene-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return folder
-
-
-def _value_problems(options: Mapping[str, Any]) -> list[str]:
-    """What Lucene cannot do."""
-    limits: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-        "mu": (lambda mu: 0 < mu < float("inf"), "above 0 (1000 is usual)"),
-        "rm3_items": (lambda items: items >= 0, "0 (no RM3) or more (10 is usual)"),
-        "rm3_terms": (lambda terms: terms >= 1, "1 or more (10 is usual)"),
-        "rm3_weight": (lambda weight: 0 <= weight <= 1, "between 0 and 1, the query's own terms alone"),
-        "threads": (lambda threads: 1 <= threads <= jvm.MOST_WORKERS, f"between 1 and {jvm.MOST_WORKERS}"),
-        "similarity": (("bm25", "query_likelihood").__contains__, "bm25 or query_likelihood"),
-        "syntax": (("bag", "lucene").__contains__, "bag or lucene"),
-    }
-    problems = [
-        f"{name}: must be {rule}, got {options[name]!r}"
-        for name, (fits, rule) in limits.items()
-        if name in options and not fits(options[name])
-    ]
-    if options.get("rm3_items") and (options.get("fields") is not None or options.get("syntax") == "lucene"):
-        problems.append("rm3_items: RM3 searches texts in words alone; leave out fields and syntax, or RM3")
-    return problems
 
 
 def _indexed_fields(catalog: Catalog, fields: Mapping[str, float] | None, syntax: str) -> list[str]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,6 +13,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from retrievers.errors import EngineError, PermanentError, TransientError
+from retrievers.options import PositiveFloat, PositiveInt, checked
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -49,6 +49,7 @@ class Pace:
             self._free_at = max(self._free_at, monotonic() + seconds)
 
 
+@checked
 class EngineClient:
     """Asks one engine. Safe to use from several threads; a pickled copy starts with a closed circuit breaker.
 
@@ -62,13 +63,17 @@ class EngineClient:
     """
 
     def __init__(
-        self, engine: str, address: str, *, attempts: int, rate: float | None, threads: int, cooldown: float
+        self,
+        engine: str,
+        address: str,
+        *,
+        attempts: PositiveInt,
+        rate: PositiveFloat | None,
+        threads: PositiveInt,
+        cooldown: PositiveFloat,
     ) -> None:
         for library in ("pybreaker", "tenacity"):
             require(library, engine, "remote")
-        problems = client_problems({"attempts": attempts, "rate": rate, "threads": threads, "cooldown": cooldown})
-        if problems:
-            raise ValueError(problems[0])
         self.engine, self.address = engine, address
         self._options: dict[str, Any] = {"attempts": attempts, "rate": rate, "threads": threads, "cooldown": cooldown}
         self._attempts, self._threads, self._cooldown = attempts, threads, cooldown
@@ -174,20 +179,6 @@ class EngineClient:
 
 def _worth_another(fault: BaseException) -> bool:
     return isinstance(fault, TransientError) and fault.retry_after <= LONGEST_RETRY_AFTER
-
-
-def client_problems(options: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the options that every remote retriever has."""
-    problems = [
-        f"{name}: must be at least 1, got {options[name]}"
-        for name in ("attempts", "threads", "max_chars")
-        if options.get(name, 1) < 1
-    ]
-    for name in ("timeout", "rate", "cooldown"):
-        value = options.get(name)
-        if value is not None and not 0 < value < math.inf:
-            problems.append(f"{name}: must be above 0 and finite, got {value}")
-    return problems
 
 
 def fault_of_status(status: int, what: str, retry_after: str | None) -> TransientError | PermanentError:

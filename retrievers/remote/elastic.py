@@ -10,11 +10,12 @@ from contextlib import AbstractContextManager
 from time import monotonic, sleep
 from typing import Any, ClassVar
 
-from retrievers.analyzer import bm25_problems, field_problems, searched_fields
+from retrievers.analyzer import K1, FieldWeights, searched_fields
 from retrievers.base import Catalog, Hits, Query
 from retrievers.errors import PermanentError, TransientError
+from retrievers.options import PositiveFloat, PositiveInt, Share, checked
 from retrievers.remote.answers import Answer, RemoteRetriever, well_formed
-from retrievers.remote.client import EngineClient, client_problems, require
+from retrievers.remote.client import EngineClient, require
 from retrievers.remote.http import Headers, address_problems, filled, has_query
 
 ROW = "recr1_row"
@@ -30,6 +31,7 @@ STALLED = 60.0
 POLL = 0.2
 
 
+@checked
 class ElasticRetriever(RemoteRetriever):
     """The common part of `opensearch` and `elasticsearch`, whose official clients have the same methods.
 
@@ -53,26 +55,23 @@ class ElasticRetriever(RemoteRetriever):
         *,
         url: str = "http://localhost:9200",
         index: str | None = None,
-        fields: dict[str, float] | None = None,
+        fields: FieldWeights | None = None,
         id_field: str | None = None,
         query: dict[str, Any] | None = None,
         tiebreak: str | None = None,
-        k1: float = 1.2,
-        b: float = 0.75,
+        k1: K1 = 1.2,
+        b: Share = 0.75,
         analyzer: str = "standard",
         headers: dict[str, str] | None = None,
         ca_certs: str | None = None,
-        timeout: float = 10.0,
-        attempts: int = 6,
-        rate: float | None = None,
-        threads: int = 8,
-        cooldown: float = 30.0,
-        max_chars: int | None = None,
+        timeout: PositiveFloat = 10.0,
+        attempts: PositiveInt = 6,
+        rate: PositiveFloat | None = None,
+        threads: PositiveInt = 8,
+        cooldown: PositiveFloat = 30.0,
+        max_chars: PositiveInt | None = None,
     ) -> None:
         require(self.library, self.engine, self.engine)
-        problems = self.check_options(locals())
-        if problems:
-            raise ValueError(problems[0])
         self._catalog, self._made_here, self._id_field = catalog, index is None, id_field
         if self._made_here:
             fields, tiebreak = fields or {"texts": 1.0}, ROW
@@ -90,10 +89,7 @@ class ElasticRetriever(RemoteRetriever):
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is asked."""
-        problems = address_problems("url", options.get("url", "http://host")) + client_problems(
-            {name: value for name, value in options.items() if name != "max_chars" or value is not None}
-        )
-        problems += bm25_problems(options) + field_problems(options)
+        problems = address_problems("url", options.get("url", "http://host"))
         exists, query = options.get("index") is not None, options.get("query")
         if exists and not (options.get("fields") or query):
             problems.append("fields: name the fields of the index, as in {title: 2, brand: 1}; or give a query")

@@ -13,13 +13,15 @@ from urllib.parse import urlsplit
 
 from retrievers.base import Catalog
 from retrievers.errors import PermanentError, TransientError
+from retrievers.options import PositiveFloat, PositiveInt, checked
 from retrievers.remote.answers import Answer, RemoteRetriever
-from retrievers.remote.client import EngineClient, client_problems, fault_of_status, require
+from retrievers.remote.client import EngineClient, fault_of_status, require
 
 SHOWN = 300
 """Characters of a faulty answer that a message shows."""
 
 
+@checked
 class HTTP(RemoteRetriever):
     """Any JSON endpoint, described by its request and its answer.
 
@@ -67,17 +69,14 @@ class HTTP(RemoteRetriever):
         items: str = "hits",
         id: str = "id",
         score: str | None = "score",
-        timeout: float = 10.0,
-        attempts: int = 6,
-        rate: float | None = None,
-        threads: int = 8,
-        cooldown: float = 30.0,
-        max_chars: int = 1024,
+        timeout: PositiveFloat = 10.0,
+        attempts: PositiveInt = 6,
+        rate: PositiveFloat | None = None,
+        threads: PositiveInt = 8,
+        cooldown: PositiveFloat = 30.0,
+        max_chars: PositiveInt = 1024,
     ) -> None:
         require("httpx", "http", "remote")
-        problems = self.check_options(locals())
-        if problems:
-            raise ValueError(problems[0])
         parts = urlsplit(url)
         self._catalog, self._url, self._method = catalog, url, method
         self._headers, self._params, self._body = Headers(headers), params or {}, body
@@ -97,7 +96,7 @@ class HTTP(RemoteRetriever):
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is asked."""
         templates = [options.get("params") or {}, options.get("body") or {}]
-        problems = address_problems("url", options.get("url", "http://host")) + client_problems(options)
+        problems = address_problems("url", options.get("url", "http://host"))
         if not any(map(has_query, templates)):
             problems.append("body: must contain {query} in one of its texts, or params; else all queries are the same")
         if options.get("method") == "GET" and options.get("body"):

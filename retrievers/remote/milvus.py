@@ -12,8 +12,9 @@ from retrievers.base import Catalog, Floats, Hits, Query
 from retrievers.dense.encoders import Encoder
 from retrievers.dense.vectors import embed, on_grid
 from retrievers.errors import PermanentError, TransientError
+from retrievers.options import PositiveFloat, PositiveInt, checked
 from retrievers.remote.answers import Answer, search_in_batches, sendable
-from retrievers.remote.client import EngineClient, client_problems, require
+from retrievers.remote.client import EngineClient, require
 from retrievers.remote.collections import (
     Connection,
     Index,
@@ -34,7 +35,6 @@ TOGETHER = 64
 """Queries in a request; at 100,000 items a request costs as much as searching some tens of them."""
 HITS_A_REQUEST = 2**16
 """As many at most, so that an answer stays far below what gRPC lets through."""
-METRICS = ("IP", "COSINE", "L2")
 BOUNDS = ("ef", "search_list", "reorder_k")
 """Those of Milvus' search params that no search may go deeper than."""
 
@@ -42,6 +42,7 @@ Found: TypeAlias = list[tuple[Any, float]]
 """Values of the field that holds ids, each with its score, best first."""
 
 
+@checked
 class Milvus:
     """Nearest vectors in Milvus: as `dense`, for catalogs that are on a cluster, or too large for one machine.
 
@@ -106,18 +107,15 @@ class Milvus:
         index_params: dict[str, Any] | None = None,
         search_params: dict[str, Any] | None = None,
         store: str | None = "auto",
-        timeout: float = 10.0,
-        attempts: int = 6,
-        rate: float | None = None,
-        threads: int = 8,
-        cooldown: float = 30.0,
-        max_chars: int = 8192,
+        timeout: PositiveFloat = 10.0,
+        attempts: PositiveInt = 6,
+        rate: PositiveFloat | None = None,
+        threads: PositiveInt = 8,
+        cooldown: PositiveFloat = 30.0,
+        max_chars: PositiveInt = 8192,
     ) -> None:
         for library in ("pymilvus", "milvus_lite") if is_embedded(uri) else ("pymilvus",):
             require(library, "milvus", "milvus")
-        problems = self.check_options(locals())
-        if problems:
-            raise ValueError(problems[0])
         texts = catalog.column(field)
         self._catalog, self._max_chars = catalog, max_chars
         self._repeats = repeats(texts) if collection is None else None
@@ -141,12 +139,10 @@ class Milvus:
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is asked."""
-        problems = connection_problems(options) + client_problems(options)
-        if options.get("metric_type", "IP") not in METRICS:
-            problems.append(f"metric_type: must be one of {', '.join(METRICS)}, got {options['metric_type']!r}")
+        problems = connection_problems(options)
         if options.get("collection") is None:
             problems += [
-                f"{name}: is for a collection that exists; name it with collection"
+                f"{name}: is for an existing collection; name that collection with collection"
                 for name in ("id_field", "vector_field")
                 if options.get(name) is not None
             ]

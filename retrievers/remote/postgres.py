@@ -11,13 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import ceil
 from queue import Empty, LifoQueue
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from retrievers.analyzer import field_problems, searched_fields
+from annotated_types import Ge, Le
+
+from retrievers.analyzer import FieldWeights, searched_fields
 from retrievers.base import Catalog
 from retrievers.errors import PermanentError, TransientError
+from retrievers.options import PositiveFloat, PositiveInt, checked
 from retrievers.remote.answers import Answer, RemoteRetriever, well_formed
-from retrievers.remote.client import EngineClient, client_problems, require
+from retrievers.remote.client import EngineClient, require
 
 LABELS = "ABCD"
 """PostgreSQL's labels of words, each with a weight."""
@@ -35,6 +38,7 @@ QUERIES = {
 }
 
 
+@checked
 class Postgres(RemoteRetriever):
     """Full-text search in PostgreSQL, ranked by `ts_rank_cd`.
 
@@ -81,21 +85,18 @@ class Postgres(RemoteRetriever):
         table: str | None = None,
         id_column: str | None = None,
         vector: str | None = None,
-        fields: dict[str, float] | None = None,
+        fields: FieldWeights | None = None,
         match: Literal["any", "all", "web"] = "any",
         config: str = "simple",
-        normalization: int = 0,
-        timeout: float = 10.0,
-        attempts: int = 6,
-        rate: float | None = None,
-        threads: int = 8,
-        cooldown: float = 30.0,
-        max_chars: int = 1024,
+        normalization: Annotated[int, Ge(0), Le(63), "a sum of 1, 2, 4, 8, 16 and 32"] = 0,
+        timeout: PositiveFloat = 10.0,
+        attempts: PositiveInt = 6,
+        rate: PositiveFloat | None = None,
+        threads: PositiveInt = 8,
+        cooldown: PositiveFloat = 30.0,
+        max_chars: PositiveInt = 1024,
     ) -> None:
         require("psycopg", "postgres", "postgres")
-        problems = self.check_options(locals())
-        if problems:
-            raise ValueError(problems[0])
         self._catalog, self._dsn, self._timeout, self._max_chars = catalog, dsn, timeout, max_chars
         self._match, self._config, self._normalization = match, config, normalization
         self._engine = EngineClient(
@@ -114,14 +115,9 @@ class Postgres(RemoteRetriever):
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is asked."""
-        problems = client_problems(options) + _table_problems(options) + _dsn_problems(options.get("dsn", ""))
-        problems += field_problems(options)
-        if options.get("match", "any") not in QUERIES:
-            problems.append(f"match: must be one of {', '.join(QUERIES)}, got {options['match']!r}")
+        problems = _table_problems(options) + _dsn_problems(options.get("dsn", ""))
         if len(options.get("fields") or ()) > len(LABELS):
             problems.append(f"fields: PostgreSQL takes 1 to {len(LABELS)} fields, got {len(options['fields'])}")
-        if not 0 <= options.get("normalization", 0) < 64:
-            problems.append(f"normalization: must be a sum of 1, 2, 4, 8, 16 and 32, got {options['normalization']}")
         return problems
 
     @property

@@ -14,7 +14,8 @@ import numpy as np
 
 from retrievers.base import Catalog, Hits, Query
 from retrievers.errors import MissingAnswers, PermanentError, TransientError
-from retrievers.remote.client import EngineClient, client_problems, fault_of_status, require
+from retrievers.options import PositiveFloat, PositiveInt, checked
+from retrievers.remote.client import EngineClient, fault_of_status, require
 from retrievers.topk import check_k, no_hits
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ IDLE = 30.0
 """Seconds that an idle connection is kept."""
 
 
+@checked
 class Service:
     """Searches a catalog through a service that holds the index: `recr1 serve-retriever`.
 
@@ -57,11 +59,14 @@ class Service:
     """
 
     def __init__(
-        self, catalog: Catalog, *, url: str, token_env: str | None = None, timeout: float = 60.0, attempts: int = 10
+        self,
+        catalog: Catalog,
+        *,
+        url: str,
+        token_env: str | None = None,
+        timeout: PositiveFloat = 60.0,
+        attempts: PositiveInt = 10,
     ) -> None:
-        problems = self.check_options({"url": url, "timeout": timeout, "attempts": attempts})
-        if problems:
-            raise ValueError(problems[0])
         require("httpx", "service", "remote")
         if token_env is not None and not os.environ.get(token_env):
             raise ValueError(f"token_env: the variable {token_env} is not set: put the service's token in it")
@@ -79,7 +84,7 @@ class Service:
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is asked."""
-        problems = client_problems(options)
+        problems = []
         url = str(options.get("url", "http://h"))
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:

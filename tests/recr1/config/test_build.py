@@ -173,7 +173,7 @@ def test_parts_of_a_fusion_and_of_a_reranker_are_checked_where_they_stand():
 
 def test_what_a_fusion_says_of_its_options_is_told_under_them():
     spec = {"type": "hybrid", "parts": [{"type": "bm25"}, {"type": "rank_bm25"}], "weights": [1]}
-    assert only("retriever", spec) == "retriever.weights: one for each part, got 1 for 2 parts"
+    assert only("retriever", spec) == "retriever.weights: must be one number per part, got 1 for 2 parts"
 
 
 def test_a_value_that_only_the_constructor_refuses_is_told_under_the_option():

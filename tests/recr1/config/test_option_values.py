@@ -259,10 +259,13 @@ def test_what_is_wrong_outside_and_inside_is_told_at_once():
 
 
 def test_the_command_lists_all_of_them_before_anything_loads(capsys):
-    assert run(["check", "toy/echo", "retriever.k1=-1", "retriever.b=2", "retriever.stemmer=klingon"]) == 2
+    assert run(["check", "toy/echo", "retriever.k1=-1", "retriever.b=2"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(": ")[-2:] for line in lines[1:3]] == [
-        ["retriever.k1", "must be 0 or more (0.9 to 1.5 is usual), got -1"],
-        ["retriever.b", "must be between 0 (length is ignored) and 1, got 2"],
+        ["retriever.k1", "must be a number >= 0 (0.9 to 1.5 is usual), got -1"],
+        ["retriever.b", "must be a number between 0 and 1, got 2"],
     ]
-    assert "retriever.stemmer: no language is called 'klingon'" in lines[3]
+    assert run(["check", "toy/echo", "retriever.stemmer=klingon", "retriever.stopwords=klingon"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert "retriever.stopwords: must be a list or its name, got 'klingon'" in lines[1]
+    assert "retriever.stemmer: must be a language, got 'klingon'" in lines[2]

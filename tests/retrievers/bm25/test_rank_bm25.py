@@ -87,12 +87,12 @@ def test_it_takes_the_analyzer_options():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"k1": -1}, "k1: must be 0 or more .*, got -1"),
-        ({"b": -0.5}, "b: must be between 0 .*, got -0.5"),
-        ({"epsilon": -0.1}, "epsilon: must be 0 or more .*, got -0.1"),
-        ({"epsilon": float("nan")}, "epsilon: must be 0 or more .*, got nan"),
-        ({"stopwords": "klingon"}, "stopwords: no list is called 'klingon'"),
-        ({"fields": {}}, "fields: is empty"),
+        ({"k1": -1}, "k1: must be a number >= 0 .*, got -1"),
+        ({"b": -0.5}, "b: must be a number between 0 and 1, got -0.5"),
+        ({"epsilon": -0.1}, "epsilon: must be a number >= 0, got -0.1"),
+        ({"epsilon": float("nan")}, "epsilon: must be a number >= 0, got nan"),
+        ({"stopwords": "klingon"}, "stopwords: must be a list or its name, got 'klingon'"),
+        ({"fields": {}}, "fields: must be a mapping from strings to numbers > 0 with at least 1 item"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_refused(options, message):

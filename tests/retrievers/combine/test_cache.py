@@ -465,14 +465,14 @@ def test_a_pickled_one_takes_its_file_along_and_not_its_memory(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"memory": -1}, "memory: must be 0 or more queries, got -1"),
-        ({"memory": 0}, "memory: 0 without a folder as disk keeps nothing"),
+        ({"memory": -1}, "memory: must be an integer >= 0, got -1"),
+        ({"memory": 0}, "memory: 0 keeps nothing without a folder in disk"),
         (
             {"disk": "somewhere", "disk_mb": 0},
-            "disk_mb: must be 1 megabyte or more, got 0; to keep none, leave `disk` out",
+            "disk_mb: must be an integer >= 1, got 0",
         ),
         ({"retriever": {"type": "bm52"}}, r"retriever\.type: no 'bm52' here; did you mean 'bm25'\?"),
-        ({"retriever": {"type": "bm25", "k1": -1}}, r"retriever\.k1: must be 0 or more"),
+        ({"retriever": {"type": "bm25", "k1": -1}}, r"retriever\.k1: must be a number >= 0"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused(options, message):

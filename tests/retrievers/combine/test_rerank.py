@@ -111,7 +111,7 @@ def test_a_query_that_is_not_text_is_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"depth": 0}, "depth: must be at least 1, got 0"),
+        ({"depth": 0}, "depth: must be an integer >= 1, got 0"),
         ({"field": "name"}, "the catalog has no field 'name'; it has: texts, size"),
         ({"retriever": {"type": "bm52"}}, r"retriever\.type: no 'bm52' here"),
         ({"scorer": {"type": "cross"}}, r"scorer\.type: no 'cross' here; did you mean 'cross_encoder'\?"),
@@ -217,8 +217,8 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
     ("options", "message"),
     [
         ({"model": "./nowhere"}, r"model: there is no folder '\./nowhere'; give a folder or a name on the hub"),
-        ({"model": "x", "max_length": 2}, "max_length: must be at least 8, got 2"),
-        ({"model": "x", "batch_size": 0}, "batch_size: must be at least 1, got 0"),
+        ({"model": "x", "max_length": 2}, "max_length: must be an integer >= 8, or null, got 2"),
+        ({"model": "x", "batch_size": 0}, "batch_size: must be an integer >= 1, got 0"),
     ],
 )
 def test_options_of_a_cross_encoder_are_refused_before_a_model_is_loaded(options, message):

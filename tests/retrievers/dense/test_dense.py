@@ -234,12 +234,12 @@ def test_a_query_that_is_no_text_is_refused():
     [
         ({"nprobe": 4}, "nprobe: index exact does not read it, only ivf; leave it out"),
         ({"index": "ivf", "device": "cpu"}, "device: index ivf does not read it, only exact; leave it out"),
-        ({"index": "hnsw", "ef_search": 0}, "ef_search: must be at least 1, got 0"),
+        ({"index": "hnsw", "ef_search": 0}, "ef_search: must be an integer >= 1, or null, got 0"),
         ({"index": "ivf", "nlist": 9}, "nlist: there cannot be 9 groups of 5 items; leave it out, or name fewer"),
         ({"index": "pq", "pq_m": 7}, "pq_m: 256 dimensions cannot be cut into 7 equal parts; name a divisor"),
         ({"field": "colour"}, "the catalog has no field 'colour'; it has: texts, title"),
         ({"encoder": {"type": "hashin"}}, "encoder.type: no 'hashin' here; did you mean 'hashing'?"),
-        ({"encoder": {"type": "hashing", "dim": 9}}, "encoder.dim: must be a multiple of 8, got 9"),
+        ({"encoder": {"type": "hashing", "dim": 9}}, "encoder.dim: must be an integer >= 8 divisible by 8, got 9"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_refused(options, message):

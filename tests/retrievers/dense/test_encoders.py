@@ -66,9 +66,9 @@ def test_the_identity_holds_every_option():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dim": 0}, "dim: must be a multiple of 8, got 0"),
-        ({"dim": 100}, "dim: must be a multiple of 8, got 100"),
-        ({"ngrams": 1}, "ngrams: must be 2 or more characters, or null for whole words, got 1"),
+        ({"dim": 0}, "dim: must be an integer >= 8 divisible by 8, got 0"),
+        ({"dim": 100}, "dim: must be an integer >= 8 divisible by 8, got 100"),
+        ({"ngrams": 1}, "ngrams: must be an integer >= 2, or null, got 1"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused(options, message):

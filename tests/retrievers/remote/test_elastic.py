@@ -282,12 +282,12 @@ def test_a_search_deeper_than_an_existing_index_allows_is_refused(build):
         ({"tiebreak": "rank"}, "tiebreak: is for an existing index"),
         ({"fields": {"no.dots": 1}}, "fields: 'no.dots' cannot be a field of an index made here"),
         ({"fields": {"brand": 1}}, "the catalog has no field 'brand'"),
-        ({"fields": {"title": 0}}, "fields.title: a weight is a number above 0, got 0"),
-        ({"k1": -1}, "k1: must be 0 or more"),
+        ({"fields": {"title": 0}}, "fields.title: must be a number > 0, got 0"),
+        ({"k1": -1}, "k1: must be a number >= 0"),
         ({"url": "localhost"}, "url: must be a whole address"),
         ({"headers": {"Authorization": "Basic abc"}}, "headers: 'Authorization' would stand in the run folder"),
-        ({"threads": 0}, "threads: must be at least 1, got 0"),
-        ({"max_chars": 0}, "max_chars: must be at least 1, got 0"),
+        ({"threads": 0}, "threads: must be an integer >= 1, got 0"),
+        ({"max_chars": 0}, "max_chars: must be an integer >= 1, or null, got 0"),
     ],
 )
 def test_wrong_options_are_named(build, options, message):

@@ -239,9 +239,9 @@ def test_a_pickled_retriever_reads_the_token_again(engine, monkeypatch):
         ({"method": "GET"}, "body: a GET request has no body"),
         ({"headers": {"Authorization": "Bearer abc"}}, "headers: 'Authorization' would stand in the run folder"),
         ({"headers": {"X-Api-Key": "${NO_SUCH_KEY}"}}, "headers: 'X-Api-Key' needs the environment variable NO_SUCH_K"),
-        ({"timeout": 0}, "timeout: must be above 0 and finite, got 0"),
-        ({"max_chars": 0}, "max_chars: must be at least 1, got 0"),
-        ({"threads": 0}, "threads: must be at least 1, got 0"),
+        ({"timeout": 0}, "timeout: must be a number > 0, got 0"),
+        ({"max_chars": 0}, "max_chars: must be an integer >= 1, got 0"),
+        ({"threads": 0}, "threads: must be an integer >= 1, got 0"),
     ],
 )
 def test_wrong_options_are_named_before_anything_is_asked(options, message):

@@ -211,13 +211,13 @@ def test_a_row_that_is_not_the_catalogs_is_refused(build, client):
         ({"uri": "nosuch/shop.db"}, f"uri: there is no folder {os.getcwd()}/nosuch: make it first"),
         ({"uri": "http://me:pw@host"}, "uri: holds a user or password, which would stand in the run folder"),
         ({"token_env": "NOT_SET"}, "token_env: the variable NOT_SET is not set"),
-        ({"metric_type": "DOT"}, "metric_type: must be one of IP, COSINE, L2, got 'DOT'"),
-        ({"id_field": "sku"}, "id_field: is for a collection that exists"),
-        ({"vector_field": "v"}, "vector_field: is for a collection that exists"),
+        ({"metric_type": "DOT"}, "metric_type: must be one of 'IP', 'COSINE', 'L2', got 'DOT'"),
+        ({"id_field": "sku"}, "id_field: is for an existing collection"),
+        ({"vector_field": "v"}, "vector_field: is for an existing collection"),
         ({"field": "brand"}, "the catalog has no field 'brand'"),
         ({"encoder": {"type": "nosuch"}}, "encoder.type: no 'nosuch' here"),
-        ({"timeout": -1}, "timeout: must be above 0"),
-        ({"threads": 0}, "threads: must be at least 1"),
+        ({"timeout": -1}, "timeout: must be a number > 0"),
+        ({"threads": 0}, "threads: must be an integer >= 1"),
     ],
 )
 def test_wrong_options_are_named_before_an_engine_is_asked(options, message):

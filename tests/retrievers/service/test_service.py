@@ -266,8 +266,8 @@ def test_a_variable_without_a_token_is_named(monkeypatch):
         ({"url": "http://"}, "url: must be like"),
         ({"url": "http://h/?a=b"}, "url: must be like"),
         ({"url": "http://me:secret@h"}, "url: holds a user or password"),
-        ({"timeout": 0}, "timeout: must be above 0"),
-        ({"attempts": 0}, "attempts: must be at least 1"),
+        ({"timeout": 0}, "timeout: must be a number > 0"),
+        ({"attempts": 0}, "attempts: must be an integer >= 1"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused(options, message):
@@ -398,7 +398,7 @@ def test_what_is_wrong_with_an_option_of_the_retriever_ends_the_service_with_one
     service = start("retriever.k1=-1", wait=False)
     _, errors = service.process.communicate(timeout=30)
     assert (service.process.returncode, "Traceback" in errors) == (2, False)
-    assert "retriever.k1: must be 0 or more" in errors
+    assert "retriever.k1: must be a number >= 0" in errors
 
 
 def test_a_port_that_is_taken_is_said_before_anything_is_opened(start):
