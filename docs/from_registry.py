@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
-from recr1.config.build import KINDS, builtin
+from recr1.config.build import builtin, options_of_part
 from recr1.recipe import shipped_recipes
+from retrievers.options import Option
 
 PARTS = re.compile(r"<!-- parts: (\w+) -->")
 RECIPES = "<!-- recipes -->"
@@ -27,12 +29,26 @@ def parts(kind: str) -> str:
 
 
 def described(kind: str, name: str, target: str) -> str:
-    """One type as mkdocstrings describes its class: docstring, options, errors."""
-    assert kind in KINDS
+    """One type as mkdocstrings describes its class, and a table of the values that its options take."""
     path = target.replace(":", ".")
     options = {"show_root_toc_entry": "false", "show_root_heading": "false", "members": "false"}
     lines = [f"### `{name}`", "", f"::: {path}", "    options:"]
-    return "\n".join([*lines, *(f"      {option}: {value}" for option, value in options.items())])
+    lines += [f"      {option}: {value}" for option, value in options.items()]
+    known = options_of_part(kind, name)
+    if known:
+        lines += ["", "| option | default | value |", "|---|---|---|"]
+        lines += [f"| `{key}` | {shown_default(option)} | {cell(option.expects)} |" for key, option in known.items()]
+    return "\n".join(lines)
+
+
+def shown_default(option: Option) -> str:
+    """The default as a recipe would write it."""
+    return "required" if option.required else cell(f"`{json.dumps(option.default, default=str)}`")
+
+
+def cell(text: str) -> str:
+    """A text inside of a table."""
+    return text.replace("|", "\\|")
 
 
 def recipes() -> str:

@@ -74,7 +74,7 @@ def checked(cls: type[Checked]) -> type[Checked]:
     That is the bounds of the annotations, then the lines of the class's own `check_options`, if it has one. It goes
     above `@dataclass`.
     """
-    original: Any = vars(cls)["__init__"]
+    original: Any = cls.__init__
     options: dict[str, Option] = {}
 
     @functools.wraps(original)
@@ -84,7 +84,8 @@ def checked(cls: type[Checked]) -> type[Checked]:
         known = {name: value for name, value in given.items() if name in options or name in _renamed(cls)}
         problems = option_problems(options, known, renamed=_renamed(cls), complete=False)
         if not problems:
-            problems = list(getattr(cls, "check_options", lambda _: [])(given))
+            owner = type(self) if type(self).__init__ is cls.__init__ else cls
+            problems = list(getattr(owner, "check_options", lambda _: [])(given))
         if problems:
             raise OptionError(problems)
         original(self, *args, **given)

@@ -166,6 +166,17 @@ def test_a_constructor_takes_objects_that_no_recipe_holds():
     assert Engine([], scorer=object(), weights=np.ones(2), folder=Path("here")).folder == Path("here")
 
 
+def test_a_class_that_inherits_a_checked_constructor_adds_its_own_rules():
+    class Stricter(Engine):
+        @staticmethod
+        def check_options(options: Mapping[str, Any]) -> list[str]:
+            return [*Engine.check_options(options), *(["k1: must be set"] if "k1" not in options else [])]
+
+    with pytest.raises(OptionError, match=r"^k1: must be set$"):
+        Stricter([])
+    assert Stricter([], k1=1).k1 == 1
+
+
 def test_an_argument_that_does_not_exist_is_pythons_to_refuse():
     with pytest.raises(TypeError, match="depht"):
         Engine([], depht=3)
