@@ -1,8 +1,8 @@
-"""Formats: how a need becomes a prompt, and what a completion means. The two change together, so they are one object.
+"""Formats: how a need becomes a prompt, and what a completion means. Both change together, so they are one object.
 
-A format is catalog-free by type: `render` is handed a `Need`, and a `Need` holds nothing that the policy may not see.
-`parse` reads the completion alone. Model output is data: whatever it is, `parse` answers with a `Search` or with an
-`Invalid` whose reason is one of `REASONS`, in time linear in the length, and never raises.
+A format cannot see the catalog: `render` gets a `Need`, which holds nothing that the policy may not see, and `parse`
+gets only the completion. Model output is data: `parse` returns a `Search`, or an `Invalid` with one of `REASONS`, in
+time linear in the length, and never raises.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Self, runtime_checkable
 
 from recr1.errors import UserError
+from retrievers.options import PositiveInt, checked
 from rewards.base import Action, Chat, Invalid, Message, Need, Search
 
 BUILTIN = {
@@ -43,13 +44,13 @@ REASONS = frozenset(
         *(f"{count} {tag} tag" for tag in (*QUERY_TAGS, *ANSWER_TAGS) for count in ("no", "more than one")),
     ]
 )
-"""Every reason that a format of this module gives, so that a log can count them."""
+"""Every reason of the formats here, so that a log can count them."""
 
 _SITUATION = "A shopper tells you what they need. Write the query for a product search engine that finds it."
-# Said only where a retriever declares more than words: an operator that the engine ignores must not be asked for.
+# Only for a retriever that declares more than words: an operator that the engine ignores must not be offered.
 _SYNTAX = "Beside plain words, the engine understands:"
 
-# What no query holds: control characters are white space, and a surrogate without its partner cannot be encoded.
+# Not in any query: control characters count as white space, and half of a surrogate pair cannot be encoded.
 _STRAY = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 _MOST_BRACKETS = 1000
@@ -87,17 +88,16 @@ class WritesQueries(Protocol):
         ...
 
 
-class _Prompted:
+@checked
+class _Templated:
     """A format whose prompt is a template; a subclass says what to answer and reads the answer."""
 
     instruction = ""
     """How to answer: the last part of the default prompt."""
 
-    def __init__(self, *, prompt: str | None = None, system: str | None = None, max_chars: int = 1000) -> None:
+    def __init__(self, *, prompt: str | None = None, system: str | None = None, max_chars: PositiveInt = 1000) -> None:
         if prompt is not None and SLOT not in prompt:
-            raise UserError(f"prompt: no {SLOT} in {prompt!r}; put {SLOT} where the text of the need belongs")
-        if max_chars < 1:
-            raise UserError(f"max_chars: must be at least 1 character, got {max_chars}")
+            raise UserError(f"prompt: must contain {SLOT}, where the text of the need goes, got {prompt!r}")
         self._own_prompt, self.system, self.max_chars = prompt, system, max_chars
         self.prompt = self._default_prompt({}) if prompt is None else prompt
 
@@ -106,7 +106,7 @@ class _Prompted:
         return f"{_SITUATION}{offered}\n\nShopper: {SLOT}\n\n{self.instruction}"
 
     def with_syntax(self, syntax: Mapping[str, str]) -> Self:
-        """The format with a default prompt for an engine that understands this; a prompt of your own stays as it is."""
+        """The format with a default prompt for an engine that understands this; your own prompt is not changed."""
         if self._own_prompt is not None:
             return self
         fitted = copy.copy(self)
@@ -114,8 +114,8 @@ class _Prompted:
         return fitted
 
     def render(self, need: Need) -> list[Message]:
-        """The system message, if there is one, and the prompt with the need's text in the place of `{need}`."""
-        # Replaced, not formatted: braces in a shopper's words or in a JSON example of the prompt are only braces.
+        """The system message, if there is one, and the prompt with the need's text instead of `{need}`."""
+        # Replaced, not formatted: braces in a shopper's words or in a JSON example are ordinary characters.
         user = Message(role="user", content=self.prompt.replace(SLOT, need.text))
         return [user] if self.system is None else [Message(role="system", content=self.system), user]
 
@@ -124,8 +124,8 @@ class _Prompted:
         return self._read(completion) if isinstance(completion, str) else Invalid("completion is not text")
 
     def write(self, query: str) -> str:
-        """The completion that asks for a query, in its one spelling; raises `ValueError` where none does."""
-        completion = self._written(_spelled(query))
+        """The completion that asks for the normalized query; raises `ValueError` where none does."""
+        completion = self._written(_normalized(query))
         action = self.parse(completion)
         if isinstance(action, Invalid):
             raise ValueError(f"no answer in this format asks for {query!r}: {action.reason}")
@@ -138,21 +138,21 @@ class _Prompted:
         raise NotImplementedError
 
     def _search(self, query: str) -> Action:
-        """A query in its one spelling, if there is one left."""
-        query = _spelled(query)
+        """A search for the normalized query, if anything is left of it."""
+        query = _normalized(query)
         if not query:
             return Invalid("empty query")
         return Search(query) if len(query) <= self.max_chars else Invalid("query too long")
 
 
-class Plain(_Prompted):
+class Plain(_Templated):
     """The whole completion is the query.
 
-    White space is collapsed and nothing else is changed: quotation marks stay (a retriever may know phrases), and a
-    second line belongs to the query, so that nothing which the policy writes goes unread.
+    White space is collapsed and nothing else is changed: quotation marks stay (a retriever may have phrases), and a
+    second line is part of the query.
 
     Args:
-        prompt: the user message, with `{need}` in the place of the need's text; the default is for product search.
+        prompt: the user message, with `{need}` for the need's text; the default is for product search.
         system: the system message; none by default.
         max_chars: a longer query is invalid. The default stays below the 1,024 terms that Lucene accepts.
     """
@@ -166,11 +166,11 @@ class Plain(_Prompted):
         return query
 
 
-class Tag(_Prompted):
-    """The query stands in `<query>...</query>`, exactly once; any text before and after is free (to reason in).
+class Tag(_Templated):
+    """The query is in `<query>...</query>`, exactly once; any text is allowed before and after, for reasoning.
 
     Args:
-        prompt: the user message, with `{need}` in the place of the need's text; the default is for product search.
+        prompt: the user message, with `{need}` for the need's text; the default is for product search.
         system: the system message; none by default.
         max_chars: a longer query is invalid. The default stays below the 1,024 terms that Lucene accepts.
     """
@@ -185,17 +185,18 @@ class Tag(_Prompted):
         return query.join(QUERY_TAGS)
 
 
-class JsonAnswer(_Prompted):
+@checked
+class JsonAnswer(_Templated):
     """Reasoning in `<think>`, then `<answer>{"query": "..."}</answer>`: the answer format of Rec-R1 (arXiv:2503.24289).
 
-    Each of the four tags must be there once, in order. The answer is strict JSON: one object with the key `query` once
-    and a string as its value; other keys are free. More than 1,000 opening brackets are no answer.
+    Each of the four tags must appear once, in order. The answer is strict JSON: one object with one key `query` and
+    a string as its value; other keys are allowed. An answer with more than 1,000 opening brackets is invalid.
 
     Args:
-        prompt: the user message, with `{need}` in the place of the need's text; the default is for product search.
+        prompt: the user message, with `{need}` for the need's text; the default is for product search.
         system: the system message; none by default.
         max_chars: a longer query is invalid. The default stays below the 1,024 terms that Lucene accepts.
-        think_opened: the chat template ends with `<think>` already, so that completions begin inside it.
+        think_opened: the chat template ends with `<think>`, so that completions begin inside it.
     """
 
     instruction = (
@@ -208,7 +209,7 @@ class JsonAnswer(_Prompted):
         *,
         prompt: str | None = None,
         system: str | None = None,
-        max_chars: int = 1000,
+        max_chars: PositiveInt = 1000,
         think_opened: bool = False,
     ) -> None:
         super().__init__(prompt=prompt, system=system, max_chars=max_chars)
@@ -220,18 +221,18 @@ class JsonAnswer(_Prompted):
         return query if isinstance(query, Invalid) else self._search(query)
 
     def _written(self, query: str) -> str:
-        # No reasoning: a pair has none to show.
+        # No reasoning: pairs have none.
         answer = json.dumps({"query": query}, ensure_ascii=False)
         return f"{'' if self.think_opened else '<think>'}</think>\n<answer>{answer}</answer>"
 
 
-def _spelled(query: str) -> str:
-    """The one spelling of a query: single blanks, nothing that cannot be encoded."""
+def _normalized(query: str) -> str:
+    """The normalized query: single blanks, and nothing that cannot be encoded."""
     return " ".join(_STRAY.sub(" ", query).split())
 
 
 def _between(text: str, tags: Sequence[str]) -> str | Invalid:
-    """What stands between the last two tags, if each tag is there exactly once and in this order."""
+    """The text between the last two tags, if each tag appears exactly once and in this order."""
     for tag in tags:
         count = text.count(tag)
         if count != 1:
@@ -243,16 +244,16 @@ def _between(text: str, tags: Sequence[str]) -> str | Invalid:
 
 
 class _Members(list[tuple[str, Any]]):
-    """A JSON object as it was written, repeated keys included (a `dict` would keep the last one silently)."""
+    """A JSON object with its repeated keys (a `dict` would silently keep the last one)."""
 
 
 def _query_of(answer: str) -> str | Invalid:
     """The value of the key `query`."""
-    # Where a program has raised Python's recursion limit, deep nesting overflows the C stack and ends the process.
+    # If a program has raised Python's recursion limit, deep nesting overflows the C stack and ends the process.
     if answer.count("[") + answer.count("{") > _MOST_BRACKETS:
         return Invalid("answer is not JSON")
     try:
-        # Numbers are never used, and Python refuses to make an int of more than 4,300 digits: a float takes any.
+        # Numbers are never used, and Python makes no int of more than 4,300 digits: a float takes any.
         found = json.loads(answer, object_pairs_hook=_Members, parse_int=float, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return Invalid("answer is not JSON")
@@ -265,5 +266,5 @@ def _query_of(answer: str) -> str | Invalid:
 
 
 def _refuse(constant: str) -> None:
-    """NaN and Infinity are Python's own; JSON has no such numbers."""
+    """Python reads NaN and Infinity, but JSON does not have them."""
     raise ValueError(f"{constant} is not JSON")

@@ -14,7 +14,7 @@ from recr1.tasks.base import SPLITS
 from recr1.tasks.readers import ENDINGS, find
 from recr1.tasks.splits import DEFAULT_SHARES, hash_split, sample, share_problem, without_leaks
 from recr1.tasks.tables import COLUMNS, QrelsReader, Scale, gains_problem, read_catalog, read_needs
-from retrievers.options import did_you_mean
+from retrievers.options import NonNegativeFloat, PositiveInt, checked, did_you_mean
 from rewards.base import Need, Qrels
 
 SPLIT_FILES: Mapping[str, tuple[str, ...]] = {
@@ -25,42 +25,43 @@ SPLIT_FILES: Mapping[str, tuple[str, ...]] = {
 """The names of split files, without endings."""
 
 ALL = "all"
-"""The place of needs that no split file has put into a split."""
+"""The key of needs from a single qrels file, before they are split."""
 
-Judged: TypeAlias = Mapping[str, Mapping[str, Mapping[int, int]]]
+Judgements: TypeAlias = Mapping[str, Mapping[str, Mapping[int, int]]]
 """Split, or `ALL` -> need id -> catalog row -> grade."""
 
 
+@checked
 class FilesTask:
     """Needs, catalog and answer key from files.
 
     The folder holds a catalog, needs, and judgements in one file or in one file per split. Each file may be `.jsonl`,
-    `.tsv`, `.csv` (each also `.gz`) or `.parquet`, whatever ending its option names. Of the catalog, every flat column
-    but the id becomes a field (a list of plain values is joined with commas; nested ones are left out).
+    `.tsv`, `.csv` (each also `.gz`) or `.parquet`, whatever the ending in its option. Every flat column of the catalog
+    except the id becomes a field (a list of plain values is joined with commas; nested ones are left out).
 
-    With one qrels file, needs are split by a hash of their text. With split files, those are the splits, except that
-    validation is taken from train by hash where it has no file (never from test; its share is what `splits` gives
-    validation against train: 1/9 by default), and a need whose text is also in a later split is left out.
+    With one qrels file, needs are split by a hash of their text. With split files, those are the splits; without a
+    validation file, validation is taken from train by hash (never from test; its share is that of `splits`, validation
+    to train: 1/9 by default). A need whose text is also in a later split is left out.
 
-    Rows of qrels that repeat a pair of need and item are merged to their highest grade. A grade below `min_grade`, and
-    so every negative one, counts as 0.
+    Rows of qrels with the same need and item are merged to their highest grade. A grade below `min_grade`, so every
+    negative one, counts as 0.
 
     Args:
         path: the folder.
         corpus: the file of the catalog.
         queries: the file of the needs.
         qrels: a file, a folder of split files (train, dev or validation, test), or {split: file}. The default is
-            `qrels/` or `qrels.tsv`, whichever is there.
-        columns: the column of a role (a key of `COLUMNS`) where it is none of the usual names: {item_id: sku}.
-        text_fields: the fields that together are an item's text; by default those of `title` and `text` that are there.
-        splits: shares of the needs by split where no split files say; by default 0.8, 0.1 and 0.1.
+            `qrels/` or `qrels.tsv`, whichever exists.
+        columns: the column of a role (a key of `COLUMNS`) that has another name than the usual ones: {item_id: sku}.
+        text_fields: the fields that together are an item's text; by default `title` and `text`, if they exist.
+        splits: shares of the needs by split, if there are no split files; by default 0.8, 0.1 and 0.1.
         split_seed: another seed gives another split by hash.
-        without_positive: what to do where a judged need has no positive grade: refuse the data, or leave the need out.
-        unknown_items: what to do where a judged item is not in the catalog: refuse the data, or leave the row out.
+        without_positive: if a judged need has no positive grade, refuse the data, or exclude the need.
+        unknown_items: if a judged item is not in the catalog, refuse the data, or exclude the row.
         min_grade: the lowest grade that counts as relevant.
-        gains: what a grade is worth to nDCG(gain=task)@k, by number {3: 1.0, 2: 0.1} or by what the files write in its
-            place {E: 1.0, S: 0.1, C: 0.01, I: 0}; such letters become the grades 0, 1, 2 ... in the order of gains.
-        max_needs: keep so many needs of each split, chosen by hash; None for all.
+        gains: what a grade is worth to nDCG(gain=task)@k, by number {3: 1.0, 2: 0.1} or by what the files write
+            instead {E: 1.0, S: 0.1, C: 0.01, I: 0}; such letters become the grades 0, 1, 2 ... in the order of gains.
+        max_needs: keep at most this many needs of each split, chosen by hash; None for all.
         format: prompt and parser, `{type: plain}` by default.
 
     Attributes:
@@ -85,25 +86,20 @@ class FilesTask:
         split_seed: int = 0,
         without_positive: Literal["refuse", "exclude"] = "refuse",
         unknown_items: Literal["refuse", "exclude"] = "refuse",
-        min_grade: int = 1,
-        gains: dict[str, float] | None = None,
-        max_needs: int | None = None,
+        min_grade: PositiveInt = 1,
+        gains: dict[str, NonNegativeFloat] | None = None,
+        max_needs: PositiveInt | None = None,
         format: dict[str, Any] | None = None,
     ) -> None:
-        given = {"columns": columns, "splits": splits, "qrels": qrels, "min_grade": min_grade, "max_needs": max_needs}
-        given["gains"] = gains
-        problems = self.check_options({name: value for name, value in given.items() if value is not None})
-        if problems:
-            raise UserError("; ".join(problems))
         self.format: Format = build("format", format or {"type": "plain"}, path="task.format")
         folder = Path(path).expanduser()
         if not folder.is_dir():
-            raise DataError(path, None, f"no such folder (seen from {Path.cwd()}): set the task's path to your data")
-        # Every file is looked for before the first is read: a catalog may take a while.
+            raise DataError(path, None, f"no such folder (relative to {Path.cwd()}): set the task's path to your data")
+        # Every file is found before the first is read: a catalog may take a while.
         corpus_path, queries_path = find(folder, corpus, "catalog (corpus)"), find(folder, queries, "needs (queries)")
         qrels_paths = _qrels_files(folder, qrels)
         if splits is not None and set(SPLITS) <= set(qrels_paths):
-            raise UserError("splits: leave it out; the data has a qrels file for each split already")
+            raise UserError("splits: leave it out, because the data has a qrels file for each split")
 
         names = {role: (columns[role],) if columns and role in columns else usual for role, usual in COLUMNS.items()}
         self.catalog = read_catalog(corpus_path, names, text_fields)
@@ -141,19 +137,13 @@ class FilesTask:
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """What is wrong with options of the right types, found without opening a file."""
         problems = [*_column_problems(options.get("columns")), *_qrels_problems(options.get("qrels"))]
-        wrong_shares = share_problem(options["splits"]) if options.get("splits") is not None else None
-        if wrong_shares:
-            problems.append(f"splits: {wrong_shares}")
-        wrong_gains = gains_problem(options["gains"]) if options.get("gains") is not None else None
-        if wrong_gains:
-            problems.append(f"gains: {wrong_gains}")
-        for name in ("min_grade", "max_needs"):
-            if options.get(name) is not None and options[name] < 1:
-                problems.append(f"{name}: must be at least 1, got {options[name]}")
+        for name, check in (("splits", share_problem), ("gains", gains_problem)):
+            if options.get(name) is not None and (problem := check(options[name])):
+                problems.append(f"{name}: {problem}")
         return problems
 
     def needs(self, split: str) -> Sequence[Need]:
-        """The needs of a split, in the order of their file; raises `UserError` for a split that is not there."""
+        """The needs of a split, in the order of their file; raises `UserError` for a split that does not exist."""
         if split not in self._needs:
             known = ", ".join(self._needs)
             raise UserError(f"no split {split!r} in this data{did_you_mean(split, self._needs)}; it has: {known}")
@@ -186,13 +176,13 @@ def _qrels_files(folder: Path, qrels: str | Mapping[str, str]) -> dict[str, Path
         return {ALL: find(folder, qrels, "judgements (qrels)")}
     beside = [f"{qrels}{ending}" for ending in ENDINGS if (folder / f"{qrels}{ending}").is_file()]
     if beside:
-        raise DataError(folder, None, f"{qrels}/ and {beside[0]} could each be the judgements: name one by qrels: ...")
+        raise DataError(folder, None, f"{qrels}/ and {beside[0]} could both be the judgements: choose one with qrels")
     found = {}
     for split, stems in SPLIT_FILES.items():
         files = [file for stem in stems for ending in ENDINGS if (file := folder / qrels / f"{stem}{ending}").is_file()]
         if len(files) > 1:
             both = " and ".join(file.name for file in files)
-            raise DataError(folder / qrels, None, f"{both} could each be the {split} split: name one by qrels: ...")
+            raise DataError(folder / qrels, None, f"{both} could both be the {split} split: choose one with qrels")
         if files:
             found[split] = files[0]
     if not found:
@@ -201,7 +191,7 @@ def _qrels_files(folder: Path, qrels: str | Mapping[str, str]) -> dict[str, Path
     return found
 
 
-def _refuse_overlap(judged: Judged, paths: Mapping[str, Path]) -> None:
+def _refuse_overlap(judged: Judgements, paths: Mapping[str, Path]) -> None:
     seen: dict[str, str] = {}
     for split, answers in judged.items():
         shared = [need for need in answers if need in seen]
@@ -212,8 +202,8 @@ def _refuse_overlap(judged: Judged, paths: Mapping[str, Path]) -> None:
         seen.update(dict.fromkeys(answers, split))
 
 
-def _with_positive(judged: Judged, needs: Mapping[str, Need], left_out: Counter[str]) -> dict[str, list[Need]]:
-    """The needs that have something to find, by split, in the order of their file; the others are counted."""
+def _with_positive(judged: Judgements, needs: Mapping[str, Need], left_out: Counter[str]) -> dict[str, list[Need]]:
+    """The needs with a positive grade, by split, in the order of their file; the others are counted."""
     found = {}
     for split, answers in judged.items():
         good = {need for need, key in answers.items() if max(key.values()) > 0}
@@ -224,23 +214,23 @@ def _with_positive(judged: Judged, needs: Mapping[str, Need], left_out: Counter[
 
 
 def _refuse_without_positive(
-    judged: Judged, positive: Mapping[str, Sequence[Need]], needs: Mapping[str, Need], paths: Mapping[str, Path]
+    judged: Judgements, positive: Mapping[str, Sequence[Need]], needs: Mapping[str, Need], paths: Mapping[str, Path]
 ) -> None:
     for split, answers in judged.items():
         good = {need.id for need in positive[split]}
-        # A need that is in none of several split files is in no split; one that is not in the only file was forgotten.
+        # A need in none of several split files is in no split on purpose; one missing from the only file is an error.
         asked = list(needs if split == ALL else answers)
         lacking = [need for need in asked if need not in good]
         if lacking:
             first = ", ".join(map(repr, lacking[:3])) + (", ..." if len(lacking) > 3 else "")
             what = f"{len(lacking):,} of {len(asked):,} needs have no positive grade ({first})"
-            raise DataError(paths[split], None, f"{what}: judge them, or leave them out by without_positive: exclude")
+            raise DataError(paths[split], None, f"{what}: judge them, or leave them out with without_positive: exclude")
 
 
 def _assign(
     positive: Mapping[str, Sequence[Need]], shares: Mapping[str, float], seed: int
 ) -> Mapping[str, Sequence[Need]]:
-    """The needs by split: by hash from one file, as several files say, validation cut from train if need be."""
+    """The needs by split: by hash from one file, or by several files, then validation from train if it has no file."""
     if ALL in positive:
         return hash_split(positive[ALL], shares, seed)
     splits: dict[str, list[Need]] = without_leaks(positive)
@@ -256,11 +246,11 @@ def _refuse_empty(by_split: Mapping[str, Sequence[Need]], paths: Mapping[str, Pa
         if members:
             continue
         if split in paths:
-            what = f"the split {split!r} is empty: no need here has a positive grade and a text of its own"
-            raise DataError(paths[split], None, f"{what} (judge more needs, or take the file away)")
+            what = f"the split {split!r} is empty: no need has a positive grade and a text that no later split has"
+            raise DataError(paths[split], None, f"{what} (judge more needs, or remove the file)")
         file = paths.get(ALL) or paths["train"]
         what = f"the split {split!r} is empty: none of {_count(by_split):,} needs fell into its share"
-        raise DataError(file, None, f"{what} (give it a larger one in splits, or leave it out)")
+        raise DataError(file, None, f"{what} (give it a larger share in splits, or leave it out)")
 
 
 def _count(splits: Mapping[str, Sequence[Need]]) -> int:

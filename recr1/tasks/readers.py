@@ -1,4 +1,4 @@
-"""Rows of data files, one at a time, each with its line: whatever is wrong with a row is said with its place."""
+"""Rows of data files, one at a time, each with its line number for error messages."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Record: TypeAlias = dict[str, Any]
 
 TEXT_ENDINGS = (".jsonl", ".tsv", ".csv")
 ENDINGS = (*TEXT_ENDINGS, *(f"{ending}.gz" for ending in TEXT_ENDINGS), ".parquet")
-"""What `records` reads, told apart by the end of the name."""
+"""The kinds of files that `records` reads, by the end of the name."""
 
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def find(folder: Path, name: str, what: str) -> Path:
-    """The file of that name in the folder or, where there is none, the one that differs only in its ending.
+    """The file with this name in the folder, or if there is none, the one that differs only in its ending.
 
-    Raises `DataError` where there is no such file, or where two could be meant; `what` is how the message calls it.
+    Raises `DataError` where there is no such file, or two; `what` is its name in messages.
     """
     if (folder / name).is_file():
         return folder / name
@@ -35,7 +35,7 @@ def find(folder: Path, name: str, what: str) -> Path:
     candidates = [folder / f"{stem}{ending}" for ending in ENDINGS]
     found = [candidate.name for candidate in candidates if candidate.is_file()]
     if len(found) > 1:
-        raise DataError(folder, None, f"{' and '.join(found)} could each be the {what}: name one in the task's options")
+        raise DataError(folder, None, f"{' and '.join(found)} could both be the {what}: name one in the task's options")
     if not found:
         looked = ", ".join(dict.fromkeys([name, *(candidate.name for candidate in candidates)]))
         raise DataError(folder, None, f"no file with the {what}: looked for {looked}")
@@ -43,19 +43,19 @@ def find(folder: Path, name: str, what: str) -> Path:
 
 
 def ending_of(name: str) -> str:
-    """The ending by which a file is read (".tsv.gz"), or "" for one that cannot be read."""
+    """The ending that says how a file is read (".tsv.gz"), or "" for an unknown one."""
     return next((ending for ending in ENDINGS if name.endswith(ending)), "")
 
 
 def records(path: Path, what: str) -> Iterator[tuple[int, Record]]:
     """(line, record) of each row; for Parquet, the row's number, from 1.
 
-    Tables need a header. TSV knows no quotes (as in BEIR), CSV knows double quotes. Empty lines are skipped.
-    Raises `DataError` for what cannot be read, and for a file without rows; `what` is how the message calls them.
+    Tables need a header. TSV has no quotes (as in BEIR), CSV has double quotes. Empty lines are skipped.
+    Raises `DataError` for what cannot be read, and for a file without rows; `what` is their name in messages.
     """
     ending = ending_of(path.name).removesuffix(".gz")
     if not ending:
-        raise DataError(path, None, f"unknown kind of file: its name must end in {', '.join(ENDINGS)}")
+        raise DataError(path, None, f"unknown kind of file: the name must end in {', '.join(ENDINGS)}")
     line = 0
     if ending == ".parquet":
         rows = _parquet(path)
@@ -66,11 +66,11 @@ def records(path: Path, what: str) -> Iterator[tuple[int, Record]]:
     for line, record in rows:
         yield line, record
     if not line:
-        raise DataError(path, None, f"no {what} here: the file has no rows")
+        raise DataError(path, None, f"no {what}: the file has no rows")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines with their ends. Only a line feed ends one: other breaks may stand inside a JSON string."""
+    """Numbered lines with their ends. Only a line feed ends one: other line breaks may be inside a JSON string."""
     number = 0
     try:
         with _open(path) as stream:
@@ -80,15 +80,15 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         byte, place = error.object[error.start], error.start + 1
         raise DataError(path, number, f"not UTF-8: byte 0x{byte:02x} at place {place} (save it as UTF-8)") from error
     except EOFError as error:
-        raise DataError(path, number + 1, "the gzip file is cut off here: copy or download it again") from error
+        raise DataError(path, number + 1, "the gzip file ends here unexpectedly: copy or download it again") from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(path, number + 1, f"not a sound gzip file: {error} (copy or download it again)") from error
+        raise DataError(path, number + 1, f"not a valid gzip file: {error} (copy or download it again)") from error
     except OSError as error:
         raise DataError(path, None, f"cannot be read: {error.strerror or error}") from error
 
 
 def _open(path: Path) -> IO[bytes]:
-    # No larger buffer around gzip: it would swallow the lines before the place where a file is cut off.
+    # No larger buffer around gzip: it would lose the lines before the place where a file is cut off.
     return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
@@ -104,7 +104,7 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Record]]:
             what = f"not JSON: {error.msg} at place {error.colno} (write one JSON object per line)"
             raise DataError(path, line, what) from error
         except UnicodeEncodeError as error:
-            raise DataError(path, line, "half of a surrogate pair (\\ud8..) is no character: remove it") from error
+            raise DataError(path, line, "half of a surrogate pair (\\ud8..) is not a character: remove it") from error
         except (ValueError, RecursionError) as error:
             raise DataError(path, line, f"JSON that cannot be read: {error}") from error
         if not isinstance(record, dict):
@@ -136,7 +136,7 @@ def _table(path: Path, rows: Iterable[tuple[int, list[str]]]) -> Iterator[tuple[
     first, header = next(numbered, (0, []))
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)
-        raise DataError(path, first, f"two columns are called {twice!r}: rename one")
+        raise DataError(path, first, f"two columns have the name {twice!r}: rename one")
     width = len(header)
     for line, values in numbered:
         if len(values) != width:
@@ -158,4 +158,4 @@ def _parquet(path: Path) -> Iterator[tuple[int, Record]]:
                     row += 1
                     yield row, record
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(path, row + 1, f"not a sound Parquet file: {error}") from error
+        raise DataError(path, row + 1, f"not a valid Parquet file: {error}") from error

@@ -1,4 +1,4 @@
-"""A toy for documentation and tests: a shop of 30 items and 24 needs, judged by hand, small enough to read."""
+"""A small task for documentation and tests: 30 items and 24 needs, judged by hand."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from recr1.tasks.files import FilesTask
 
 TOY_DATA = Path(__file__).with_name("toy_data")
-"""The toy's files, in the layout of BEIR: an example of a folder that `files` reads."""
+"""Its files, in the layout of BEIR: an example of a folder that `files` reads."""
 
 
 class ToyTask(FilesTask):
     """12 needs to train on, 6 to validate with and 6 to test on.
 
-    The needs are written as people speak ("music at the pool"), so the raw need finds some items and misses others.
-    Grades: 3 is what the shopper means, 2 would do, 1 is better than nothing, 0 shares only words. Only items with some
-    bearing on a need are judged.
+    The needs are in everyday words ("music at the pool"), so the raw need finds some items and misses others. Grades: 3
+    is what the shopper means, 2 would do, 1 is better than nothing, 0 shares only words. Only items related to a need
+    are judged.
 
     Args:
         format: prompt and parser, `{type: plain}` by default.

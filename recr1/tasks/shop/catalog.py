@@ -1,4 +1,4 @@
-"""A generated shop: its own wording, its items, and how well each item meets a list of wishes."""
+"""A generated shop: its own words, its items, and how well each item meets a list of wishes."""
 
 from __future__ import annotations
 
@@ -65,22 +65,22 @@ def grade(item: Item, product: str, wishes: Sequence[str]) -> int:
 
 
 def open_shop(lexicon: Lexicon, size: int, seed: int, *, dialect: str | None = None, canary: str = "") -> Shop:
-    """A shop of `size` items; the first ones are the same whatever the size, and whatever they are called.
+    """A shop of `size` items; a larger shop begins with the same items, in any wording.
 
-    Its wording is that of a dialect, or else drawn by the seed. A `canary` is planted at the end of each item's text.
+    Its words are those of a dialect, or drawn by the seed. A `canary` is added at the end of each item's text.
     """
     own_words = dialect_words(dialect) if dialect else draw_wording(lexicon, seed)
-    items, columns = [], _Columns()
+    items, texts = [], _Texts()
     for row in range(size):
         rng = Random(f"recr1 shop item {seed} {row}")
         product = rng.choice(lexicon.types)
         item = Item(product, {family: rng.choice(lexicon.values[family]) for family in lexicon.families[product]})
         items.append(item)
-        columns.add(row, item, lexicon, own_words, rng)
-    return Shop(columns.catalog(canary), tuple(items), own_words)
+        texts.add(row, item, lexicon, own_words, rng)
+    return Shop(texts.catalog(canary), tuple(items), own_words)
 
 
-class _Columns:
+class _Texts:
     """Puts items into words, one column of the catalog each."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""How shoppers write: indirect, wordy, with other words than the shop's, typos and chit-chat.
+"""How shoppers write: indirect, wordy, with other words than the shop's, typos and small talk.
 
 Nothing here knows a catalog. `ShopTask` hands in the shop's own words so that needs avoid most of them; the warm
 start of the tiny policy (recr1/assets) hands in none, and so writes with every word of the lexicon alike.
@@ -17,7 +17,7 @@ _PLURALS = frozenset({"headphones", "earphones", "earbuds", "shoes", "sneakers",
 
 
 LONGEST = 24
-"""Words in the longest need: nobody reads on, and every word of a prompt costs time in each training step."""
+"""Words in the longest need: every word of a prompt costs time in each training step."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _mistype(text: str, rng: Random) -> str:
 
 
 def shopper_pairs(lexicon: Lexicon, seed: int, private: float = 0.0) -> Iterator[tuple[str, str]]:
-    """Endless (need, query) pairs of people and a general thesaurus; no shop has a say in them.
+    """Endless (need, query) pairs from language and a thesaurus, without a catalog, an answer key or a retriever.
 
     Every phrase of the lexicon is used, as any pretrained language model knows them all, but only the sentence frames
     of training needs: those of held-out needs are new to the policy.
@@ -118,8 +118,8 @@ def shopper_pairs(lexicon: Lexicon, seed: int, private: float = 0.0) -> Iterator
     Args:
         lexicon: The words.
         seed: Draws the pairs.
-        private: The share of a query's words that are private ones, of each dialect alike; the others are words that
-            people use, all alike.
+        private: The share of a query's words that are invented, from each dialect equally; the others are words that
+            people use, each equally often.
     """
     rng = Random(f"tiny shopper {seed}")
     while True:

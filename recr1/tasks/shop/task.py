@@ -6,13 +6,16 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from random import Random
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
+
+from annotated_types import Ge
 
 from recr1.config.build import build
 from recr1.errors import UserError
 from recr1.tasks.shop.catalog import Shop, grade, open_shop
 from recr1.tasks.shop.language import Manner, write_need
 from recr1.tasks.shop.lexicon import Lexicon, load_lexicon
+from retrievers.options import NonNegativeInt, Share, checked
 from rewards.base import Need, Qrels
 
 _SHARES = (("train", 0.70), ("validation", 0.85), ("test", 1.0))
@@ -27,13 +30,13 @@ class Want(NamedTuple):
     text: str
 
 
+@checked
 class ShopTask:
     """Needs of shoppers in a generated shop that has its own word for everything.
 
-    The shop prints one word for each concept, drawn by `seed`; shoppers use another word most of the time, or
-    describe what the thing is for. Qrels come from how items were made (see `grade`). A combination of product and
-    wishes belongs to one split by hash; sentence frames and indirect phrasings of validation and test needs are never
-    used in training needs.
+    The shop uses one word for each concept, drawn by `seed`; shoppers mostly use another word, or describe what the
+    thing is for. Qrels follow from how items were made (see `grade`). A combination of product and wishes belongs to
+    one split by hash; sentence frames and indirect phrasings of validation and test needs never appear in training.
 
     Args:
         items: size of the catalog.
@@ -44,32 +47,27 @@ class ShopTask:
         shared: share of named wishes for which the shopper uses the shop's own word; it sets the floor.
         indirect: share of wishes that are described instead of named.
         typos: share of needs with a mistyped word.
-        dialect: the shop has invented words for everything, those of this dialect, in place of words that people use.
-            Items are the same in both dialects; needs are too where `shared` is 0.
-        canary: a text that stands at the end of every item's text. A prompt that holds it ends the run.
+        dialect: the shop has invented words for everything, those of this dialect, instead of words that people use.
+            Items are the same in both dialects, and so are needs if `shared` is 0.
+        canary: a text at the end of every item's text. A prompt that holds it ends the run.
         format: the answer format, a part of kind "format"; default: the completion is the query.
     """
 
     def __init__(
         self,
         *,
-        items: int = 5000,
-        train: int = 4000,
-        validation: int = 200,
-        test: int = 400,
+        items: Annotated[int, Ge(100)] = 5000,
+        train: NonNegativeInt = 4000,
+        validation: NonNegativeInt = 200,
+        test: NonNegativeInt = 400,
         seed: int = 0,
-        shared: float = 0.45,
-        indirect: float = 0.3,
-        typos: float = 0.15,
+        shared: Share = 0.45,
+        indirect: Share = 0.3,
+        typos: Share = 0.15,
         dialect: Literal["a", "b"] | None = None,
         canary: str = "",
         format: dict[str, Any] | None = None,
     ) -> None:
-        if items < 100:
-            raise UserError(f"items: a shop needs at least 100 items, got {items}")
-        for name, share in (("shared", shared), ("indirect", indirect), ("typos", typos)):
-            if not 0 <= share <= 1:
-                raise UserError(f"{name}: a share lies between 0 and 1, got {share}")
         lexicon = load_lexicon()
         shop = open_shop(lexicon, items, seed, dialect=dialect, canary=canary)
         self.catalog = shop.catalog
@@ -100,7 +98,7 @@ class ShopTask:
                 break
         if len(by_text) < count:
             raise UserError(
-                f"{split}: this shop has only {len(by_text)} different needs for it, {count} were asked for"
+                f"{split}: must be at most {len(by_text)}, the different needs that this shop has, got {count}"
             )
         self._needs[split] = tuple(Need(f"{split}-{number:05d}", text) for number, text in enumerate(by_text))
         for need, want in zip(self._needs[split], by_text.values(), strict=True):

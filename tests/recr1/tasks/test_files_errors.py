@@ -23,7 +23,7 @@ def beir(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("corpus.jsonl", "", r"corpus\.jsonl: no catalog items here: the file has no rows"),
+        ("corpus.jsonl", "", r"corpus\.jsonl: no catalog items: the file has no rows"),
         ("corpus.jsonl", '{"_id": "a"}\n', r"corpus\.jsonl:1: no field 'title' or 'text'; the fields are: _id"),
         ("corpus.jsonl", '{"sku": "a", "text": "b"}\n', r"1: no field '_id' or .* \(name it with columns: \{it"),
         ("corpus.jsonl", jsonl([*CORPUS, {"text": "b"}]), r"corpus\.jsonl:4: no field '_id'; the fields are: text"),
@@ -43,7 +43,7 @@ def beir(tmp_path):
         ("qrels.tsv", tsv([("q0", "mug", "")]), r"qrels\.tsv:2: grade '' is not an integer"),
         ("qrels.tsv", "query-id\tcorpus-id\nq0\tmug\n", r"qrels\.tsv:2: no field 'score' or 'grade' or 'relev"),
         ("qrels.tsv", HEADER + "q0\tmug\n", r"qrels\.tsv:2: 2 columns, but the header \(line 1\) has 3"),
-        ("qrels.tsv", HEADER, r"qrels\.tsv: no judgements here: the file has no rows"),
+        ("qrels.tsv", HEADER, r"qrels\.tsv: no judgements: the file has no rows"),
         ("qrels.tsv", tsv([*QRELS, ("q0", "mgu", 1)]), r"qrels\.tsv:62: unknown item 'mgu': add them to the"),
         ("qrels.tsv", tsv([*QRELS, ("q99", "mug", 1)]), r"qrels\.tsv:62: unknown need 'q99': add them to the file of"),
         ("qrels.tsv", tsv([("q0", "mug", 0), *QRELS[5:]]), r"5 of 60 needs .* \('q0', 'q1', 'q2', \.\.\.\)"),
@@ -68,13 +68,15 @@ def test_truncated_gzip_is_named(folder):
     (folder / "qrels.tsv").unlink()
     (folder / "qrels.tsv.gz").write_bytes(whole[:-20])
     with pytest.raises(
-        DataError, match=r"qrels\.tsv\.gz:\d+: the gzip file is cut off here: copy or download it again"
+        DataError, match=r"qrels\.tsv\.gz:\d+: the gzip file ends here unexpectedly: copy or download it again"
     ):
         FilesTask(path=str(folder))
 
 
 def test_a_missing_folder_is_named_with_where_it_was_looked_for(tmp_path):
-    with pytest.raises(DataError, match=r"nowhere: no such folder \(seen from .*\): set the task's path to your data"):
+    with pytest.raises(
+        DataError, match=r"nowhere: no such folder \(relative to .*\): set the task's path to your data"
+    ):
         FilesTask(path=str(tmp_path / "nowhere"))
 
 
@@ -102,9 +104,7 @@ def test_a_split_file_without_a_positive_is_refused_whatever_is_excluded(beir):
     (beir / "qrels/dev.tsv").write_text(tsv([("q40", "mug", 0)]))
     with pytest.raises(DataError, match=r"dev\.tsv: 1 of 1 needs have no positive grade \('q40'\): judge them, or"):
         FilesTask(path=str(beir))
-    with pytest.raises(
-        DataError, match=r"dev\.tsv: the split 'validation' is empty: no need here has a positive grade"
-    ):
+    with pytest.raises(DataError, match=r"dev\.tsv: the split 'validation' is empty: no need has a positive grade"):
         FilesTask(path=str(beir), without_positive="exclude")
 
 
@@ -117,10 +117,10 @@ def test_a_share_that_no_need_falls_into_is_refused(folder):
 
 def test_two_files_for_one_thing_are_refused(beir):
     (beir / "qrels.csv").write_text("")
-    with pytest.raises(DataError, match=r"qrels/ and qrels\.csv could each be the judgements: name one by qrels"):
+    with pytest.raises(DataError, match=r"qrels/ and qrels\.csv could both be the judgements: choose one with qrels"):
         FilesTask(path=str(beir))
     (beir / "qrels/validation.tsv").write_text("")
-    with pytest.raises(DataError, match=r"dev\.tsv and validation\.tsv could each be the validation split"):
+    with pytest.raises(DataError, match=r"dev\.tsv and validation\.tsv could both be the validation split"):
         FilesTask(path=str(beir), qrels="qrels/")
 
 
@@ -143,7 +143,7 @@ def test_an_unknown_text_field_is_refused_with_those_there(folder):
 
 
 def test_splits_beside_a_file_for_each_split_is_refused(beir):
-    with pytest.raises(UserError, match="splits: leave it out; the data has a qrels file for each split already"):
+    with pytest.raises(UserError, match="splits: leave it out, because the data has a qrels file for each split"):
         FilesTask(path=str(beir), splits={"train": 1.0})
 
 
@@ -155,8 +155,8 @@ def test_splits_beside_a_file_for_each_split_is_refused(beir):
         ({"splits": {}}, r"task.splits: the shares must sum to 1, got 0"),
         ({"qrels": {"dev": "a.tsv"}}, r"task.qrels: no split 'dev'.* \(splits: train, validation, test\)"),
         ({"qrels": {}}, r"task.qrels: no split here: name a file for at least one of train, validation, test"),
-        ({"min_grade": 0}, r"task.min_grade: must be at least 1, got 0"),
-        ({"max_needs": 0}, r"task.max_needs: must be at least 1, got 0"),
+        ({"min_grade": 0}, r"task.min_grade: must be an integer >= 1, got 0"),
+        ({"max_needs": 0}, r"task.max_needs: must be an integer >= 1, or null, got 0"),
         ({"without_positive": "drop"}, r"task.without_positive: must be one of 'refuse', 'exclude', got 'drop'"),
     ],
 )

@@ -47,7 +47,7 @@ def test_parquet_reads_alike_and_counts_rows(tmp_path):
 def test_broken_parquet_is_named(tmp_path):
     pytest.importorskip("pyarrow", reason="the extra 'parquet' is not installed")
     path = write(tmp_path / "items.parquet", b"PAR1 nothing more")
-    with pytest.raises(DataError, match=r"items.parquet:1: not a sound Parquet file: "):
+    with pytest.raises(DataError, match=r"items.parquet:1: not a valid Parquet file: "):
         read(path)
 
 
@@ -91,12 +91,12 @@ def test_what_a_file_may_look_like(tmp_path, name, content, expected):
         ("a.tsv", "id\tn\n1\t2\n3\n", r"a.tsv:3: 1 columns, but the header \(line 1\) has 2"),
         ("a.csv", "id,n\n1,2,3\n", r"a.csv:2: 3 columns, but the header \(line 1\) has 2"),
         ("a.csv", 'id,n\n1,2\n3,"4\n5,6\n', r"a.csv:3: not CSV: unexpected end of data \(the row begins"),
-        ("a.tsv", "id\tn\tid\n1\t2\t3\n", "a.tsv:1: two columns are called 'id': rename one"),
-        ("a.jsonl", "", "a.jsonl: no items here: the file has no rows"),
-        ("a.jsonl.gz", "", "a.jsonl.gz: no items here: the file has no rows"),
-        ("a.tsv", "id\tn\n", "a.tsv: no items here: the file has no rows"),
-        ("a.csv", "", "a.csv: no items here: the file has no rows"),
-        ("a.xml", "<a/>", r"a.xml: unknown kind of file: its name must end in \.jsonl, \.tsv"),
+        ("a.tsv", "id\tn\tid\n1\t2\t3\n", "a.tsv:1: two columns have the name 'id': rename one"),
+        ("a.jsonl", "", "a.jsonl: no items: the file has no rows"),
+        ("a.jsonl.gz", "", "a.jsonl.gz: no items: the file has no rows"),
+        ("a.tsv", "id\tn\n", "a.tsv: no items: the file has no rows"),
+        ("a.csv", "", "a.csv: no items: the file has no rows"),
+        ("a.xml", "<a/>", r"a.xml: unknown kind of file: the name must end in \.jsonl, \.tsv"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_file_is_said_with_its_line(tmp_path, name, content, message):
@@ -109,7 +109,7 @@ def test_truncated_gzip_names_the_line_it_ends_on(tmp_path):
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(
-        DataError, match=r"a\.jsonl\.gz:\d{3,}: the gzip file is cut off here: copy or download it again"
+        DataError, match=r"a\.jsonl\.gz:\d{3,}: the gzip file ends here unexpectedly: copy or download it again"
     ):
         read(path)
 
@@ -117,7 +117,7 @@ def test_truncated_gzip_names_the_line_it_ends_on(tmp_path):
 def test_damaged_gzip_is_named(tmp_path):
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(b'{"id": 1}\n')
-    with pytest.raises(DataError, match=r"a.jsonl.gz:1: not a sound gzip file: .*\(copy or download it again\)"):
+    with pytest.raises(DataError, match=r"a.jsonl.gz:1: not a valid gzip file: .*\(copy or download it again\)"):
         read(path)
 
 
@@ -145,7 +145,7 @@ def test_find_refuses_to_choose(tmp_path):
     write(tmp_path / "corpus.tsv", "")
     write(tmp_path / "corpus.csv.gz", "")
     with pytest.raises(
-        DataError, match=r"corpus.tsv and corpus.csv.gz could each be the catalog: name one in the task's"
+        DataError, match=r"corpus.tsv and corpus.csv.gz could both be the catalog: name one in the task's"
     ):
         find(tmp_path, "corpus.jsonl", "catalog")
 

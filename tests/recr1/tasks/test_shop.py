@@ -143,8 +143,8 @@ def test_without_a_shop_every_word_of_a_concept_is_used_alike():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"items": 10}, "items: a shop needs at least 100 items, got 10"),
-        ({"typos": 1.5}, "typos: a share lies between 0 and 1, got 1.5"),
+        ({"items": 10}, "items: must be an integer >= 100, got 10"),
+        ({"typos": 1.5}, "typos: must be a number between 0 and 1, got 1.5"),
     ],
 )
 def test_wrong_options_are_refused(options, message):
