@@ -7,7 +7,6 @@ evaluated on the same needs, so that every test is paired.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,9 +17,8 @@ from recr1.evaluate.evaluation import Evaluation, Evaluator
 from recr1.formats import Format
 from recr1.judge.difference import ALPHA, Difference, mean_cell, paired_test, statement
 from recr1.judge.stats import LEVEL, Doubles, holm
-from recr1.judge.table import Table
+from recr1.judge.table import Table, write_result
 from recr1.policies.base import Policy
-from recr1.runs import write_text, writing
 from rewards.base import Chat
 
 START = "start"
@@ -182,11 +180,7 @@ def cross(
 
 def write_cross(result: Cross, home: Path) -> None:
     """`cross.json`, every number; `cross.md`, the tables and the verdict."""
-    verdict = "\n".join(f"- {line}" for line in result.verdict())
-    with writing(home):
-        home.mkdir(parents=True, exist_ok=True)
-        write_text(home / "cross.json", json.dumps(result.summary, indent=2) + "\n")
-        write_text(home / "cross.md", "\n".join([*(t.markdown() for t in cross_tables(result)), f"{verdict}\n"]))
+    write_result(home, "cross", result.summary, cross_tables(result), result.verdict())
 
 
 def cross_tables(result: Cross) -> list[Table]:

@@ -6,7 +6,6 @@ ceiling and tests are those of the column: retrievers are compared by the gain o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,8 +19,7 @@ from recr1.evaluate.evaluation import Evaluation, Evaluator
 from recr1.evaluate.report import check_same_needs
 from recr1.judge.difference import RAW_NEED, Difference, difference_cell, mean_cell, paired_test, statement
 from recr1.judge.stats import LEVEL, Doubles
-from recr1.judge.table import Table
-from recr1.runs import write_text, writing
+from recr1.judge.table import Table, write_result
 from retrievers.abilities import capabilities_of
 from retrievers.base import Retriever
 from rewards.base import Action, Chat, Need
@@ -163,13 +161,8 @@ def open_retrievers(parts: Mapping[str, Part], env: Environment) -> dict[str, Re
 
 def write_swap(result: Swap, home: Path, origin: Mapping[str, Any] | None = None) -> None:
     """`swap.json`, every number and from which run the policy is; `swap.md`, the tables and the verdict."""
-    verdict = "\n".join(f"- {line}" for line in result.verdict())
-    with writing(home):
-        home.mkdir(parents=True, exist_ok=True)
-        held = {**result.summary, "origin": dict(origin) if origin else None}
-        write_text(home / "swap.json", json.dumps(held, indent=2) + "\n")
-        tables = [table.markdown() for table in swap_tables(result.summary)]
-        write_text(home / "swap.md", "\n".join([*tables, f"{verdict}\n"]))
+    content = {**result.summary, "origin": dict(origin) if origin else None}
+    write_result(home, "swap", content, swap_tables(content), result.verdict())
 
 
 def swap_tables(held: Mapping[str, Any]) -> list[Table]:

@@ -183,7 +183,11 @@ class Evaluator:
             UserError: For a split without needs, or a measure that is unknown, deeper than k or without its data.
         """
         self.env, self.split, self.seed, self._progress = env, split, seed, progress
-        self.measures = _parse(measures, env)
+        self.measures = read_measures(measures, env.k)
+        try:
+            check_data(self.measures, env.task.catalog, env.task.qrels)
+        except ValueError as error:
+            raise UserError(str(error)) from error
         self.needs = env.task.needs(split)[:limit]
         if not self.needs:
             raise UserError(f"split '{split}' (limit {limit}) has no needs to evaluate on")
@@ -263,14 +267,14 @@ def _complete(step: Step) -> Step:
     return step
 
 
-def _parse(names: Sequence[str], env: Environment) -> list[Measure]:
+def read_measures(names: Sequence[str], k: int) -> list[Measure]:
+    """The measures by their names, each once; raises `UserError` for none, an unknown one or a cutoff above k."""
     if not names:
         raise UserError("an evaluation needs at least one measure, such as nDCG@10")
     try:
         measures = [parse_measure(name) for name in dict.fromkeys(names)]
         for measure in measures:
-            measure.check_depth(env.k)
-        check_data(measures, env.task.catalog, env.task.qrels)
+            measure.check_depth(k)
     except ValueError as error:
         raise UserError(str(error)) from error
     return measures

@@ -9,7 +9,7 @@ from typing import Any
 
 from recr1.headroom.headroom import REACH, Headroom
 from recr1.judge.difference import mean_cell
-from recr1.judge.table import Table
+from recr1.judge.table import Table, write_result
 from recr1.runs import write_text, writing
 
 MANY = 0.5
@@ -169,10 +169,7 @@ def write(headroom: Headroom, folder: str | Path) -> Path:
     Raises `RunError` when it cannot be written.
     """
     out = Path(folder)
-    said = "\n".join(f"- {line}" for line in verdicts(headroom))
+    write_result(out, "headroom", headroom.summary, tables(headroom), verdicts(headroom))
     with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "headroom.json", json.dumps(headroom.summary, indent=2) + "\n")
-        write_text(out / "headroom.md", "\n".join([*(table.markdown() for table in tables(headroom)), f"{said}\n"]))
         write_text(out / "per_need.jsonl", "".join(json.dumps(line) + "\n" for line in headroom.per_need()))
     return out

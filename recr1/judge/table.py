@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from recr1.runs import write_text, writing
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -110,6 +114,21 @@ def print_tables(tables: Iterable[Table], lines: Iterable[str] = (), *, end: str
         console.print(line, soft_wrap=True, markup=False)
     if end:
         console.print(f"\n{end}", soft_wrap=True, markup=False, style="bold")
+
+
+def page(tables: Iterable[Table], lines: Iterable[str] = ()) -> str:
+    """Tables in Markdown, then a list of lines."""
+    return "\n".join([*(table.markdown() for table in tables), *(f"- {line}" for line in lines), ""])
+
+
+def write_result(
+    folder: Path, name: str, content: Mapping[str, Any], tables: Iterable[Table], lines: Iterable[str] = ()
+) -> None:
+    """Write `<name>.json` and `<name>.md` into a folder, which is made; raises `RunError` if it cannot be written."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / f"{name}.json", json.dumps(content, indent=2) + "\n")
+        write_text(folder / f"{name}.md", page(tables, lines))
 
 
 def _total(widths: Sequence[int], gap: int = _GAPS[-1]) -> int:

@@ -1,4 +1,4 @@
-"""Rescoring a run folder: with which recipe, against what, and where the results are written."""
+"""Rescoring a run folder: recipes before and after, and the files of the results."""
 
 from __future__ import annotations
 
@@ -11,37 +11,38 @@ from typing import Any
 
 from recr1.env import Environment, open_environment
 from recr1.errors import MissingLibrary, UserError
+from recr1.evaluate.evaluation import read_measures
+from recr1.judge.table import write_result
 from recr1.recipe import Recipe, load_recipe
 from recr1.rescore.result import Rescored, Rescorer, draw_curve, sentences, tables
 from recr1.rescore.written import TRAINING, read_written
 from recr1.runs import Run, policy_of, write_text, writing
 from recr1.runs.provenance import fingerprints, surroundings
 from retrievers.progress import ProgressBar
-from rewards.measures import Measure, parse_measure
 
 
 def rescore(
     run: Run, overrides: Sequence[str], measures: Sequence[str] | None, name: str | None, bar: ProgressBar
 ) -> tuple[dict[str, Any], Path]:
-    """Score again what a run wrote, and write the results into `RUN/rescored/<name>/`.
+    """Score the completions of a run again, and write the results into `RUN/rescored/<name>/`.
 
     Args:
         run: The run.
-        overrides: Values in place of the recipe's: another retriever, task or k.
+        overrides: Changes to the recipe: another retriever, task or k.
         measures: Names; None for those of the recipe's evaluation.
-        name: What the results are called; None for what was overridden.
-        bar: Shows how far it is.
+        name: The name of the results; None makes one from the overrides.
+        bar: Shows the progress.
 
     Returns:
         The content of `rescore.json`, and the folder.
 
     Raises:
-        UserError: For a run that kept no completions, a measure deeper than k, or nothing to change.
+        UserError: For a run without completions, a measure with a cutoff above k, or nothing to change.
     """
     recipe, own = (load_recipe(run.path / "recipe.yaml", given) for given in (overrides, ()))
     if not overrides and measures is None:
         raise UserError("nothing to rescore with: say what changes, such as retriever.type=rank_bm25 --measures R@10")
-    parsed = _parsed(measures or recipe.evaluate.measures, recipe.k)
+    parsed = read_measures(measures or recipe.evaluate.measures, recipe.k)
     label = name or _label(overrides, measures)
     if not re.fullmatch(r"[\w.,@=+-]+", label) or label.startswith("."):
         raise UserError(f"--name {label!r}: it names a folder: use letters, digits and . , @ = + - _")
@@ -72,16 +73,6 @@ def rescore(
     return summary, home
 
 
-def _parsed(names: Sequence[str], k: int) -> list[Measure]:
-    try:
-        parsed = [parse_measure(name) for name in dict.fromkeys(names)]
-        for measure in parsed:
-            measure.check_depth(k)
-    except ValueError as error:
-        raise UserError(f"{error} (k=N on the command line looks deeper)") from error
-    return parsed
-
-
 def _label(overrides: Sequence[str], measures: Sequence[str] | None) -> str:
     """The name of a folder that says what was changed."""
     said = [*overrides, *(measures or ())]
@@ -91,13 +82,13 @@ def _label(overrides: Sequence[str], measures: Sequence[str] | None) -> str:
 def _original(run: Run, own: Recipe, recipe: Recipe, env: Environment) -> tuple[Environment | None, list[str]]:
     """The run's own environment if the new one differs, and notes on it.
 
-    The completions are read as they were then, unless the format is what changed.
+    The completions are parsed with the run's format, unless the format is changed.
     """
     facts, notes = run.facts(), []
     if (own.task, own.retriever) == (recipe.task, recipe.retriever):
         changed = _changed(facts, fingerprints(env, recipe.retriever.to_dict()))
         if changed:
-            notes.append(f"The {changed} of this recipe is not what it was in the run: before is what the run kept.")
+            notes.append(f"The {changed} of this recipe has changed since the run: 'before' is what the run saved.")
         return None, notes
     deep = max(own.k, recipe.k)
     then = open_environment(own.task, own.retriever, (), deep)
@@ -105,7 +96,7 @@ def _original(run: Run, own: Recipe, recipe: Recipe, env: Environment) -> tuple[
         env.format = then.format
     changed = _changed(facts, fingerprints(then, own.retriever.to_dict()))
     if changed:
-        notes.append(f"The {changed} of the run is not here any more: before is what the run kept.")
+        notes.append(f"The {changed} of the run has changed since: 'before' is what the run saved.")
         return None, notes
     return then, notes
 
@@ -121,20 +112,18 @@ def _changed(facts: dict[str, Any], now: dict[str, Any]) -> str:
 
 def _drifted(results: Sequence[Rescored]) -> list[str]:
     return [
-        f"{one.differ} of {len(one.written)} completions of '{one.written.name}' do not get the values that were kept: "
-        "the engine or the data is not what it was."
+        f"{one.differ} of {len(one.written)} completions of '{one.written.name}' now get other values than those "
+        "saved: the engine or the data has changed."
         for one in results
         if one.original and one.differ
     ]
 
 
 def _write(home: Path, recipe: Recipe, results: Sequence[Rescored], summary: dict[str, Any]) -> None:
+    said = [*sentences(summary["results"]), *summary["notes"]]
+    write_result(home, "rescore", summary, tables(summary["results"]), said)
     with writing(home):
-        home.mkdir(parents=True, exist_ok=True)
         recipe.dump(home / "recipe.yaml")
-        write_text(home / "rescore.json", json.dumps(summary, indent=2) + "\n")
-        notes = "".join(f"\n{note}\n" for note in (*sentences(summary["results"]), *summary["notes"]))
-        write_text(home / "rescore.md", "\n".join(one.markdown() for one in tables(summary["results"])) + notes)
         lines = [{"of": one.written.name, **line} for one in results for line in one.lines()]
         write_text(home / "completions.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
         for one in results:

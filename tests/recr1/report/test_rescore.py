@@ -136,7 +136,7 @@ def test_a_retriever_that_is_not_what_it_was_is_told(copied):
     (copied / "run.json").write_text(json.dumps(facts | {"retriever": "another"}))
     assert recr1(["rescore", str(copied), "retriever.b=0.9", "--name", "b"]) == 0
     told = json.loads((copied / "rescored/b/rescore.json").read_text())
-    assert told["notes"] == ["The retriever of the run is not here any more: before is what the run kept."]
+    assert told["notes"] == ["The retriever of the run has changed since: 'before' is what the run saved."]
     assert "floor_before" not in told["results"]["training"]["measures"]["nDCG@10"]
 
 
@@ -144,7 +144,7 @@ def test_a_retriever_that_is_not_what_it_was_is_told(copied):
     ("given", "message"),
     [
         ([], "nothing to rescore with"),
-        (["--measures", "nDCG@50"], "k=N on the command line looks deeper"),
+        (["--measures", "nDCG@50"], "nDCG@50 needs k >= 50, got k=10: set k to 50 or more"),
         (["--measures", "RR@5", "--name", "../there"], "it names a folder"),
         (["retriever.depht=3"], "depht"),
     ],
