@@ -8,8 +8,8 @@ import sys
 
 def main() -> int:
     """Run the command line; returns the exit status."""
-    # Threads that wait for work by spinning take the core from whatever else runs: two runs on two cores were measured
-    # three times slower each. Read once, when torch is loaded; what the user says wins.
+    # Threads that spin while they wait take the core from other programs: of two runs on two cores, each was measured
+    # three times slower. torch reads this once, when it loads; a value of the user's is kept.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from recr1.cli.main import run
 

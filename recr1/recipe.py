@@ -119,7 +119,9 @@ def find_recipe(name: str | Path) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        raise UserError(f"{path} is a folder: name the recipe file in it")
+        example = path / "recipe.yaml"
+        file = f", such as {example}" if example.is_file() else ""
+        raise UserError(f"{path} is a folder: name a recipe file{file}")
     shipped = shipped_recipes()
     if str(name) in shipped:
         return shipped[str(name)]

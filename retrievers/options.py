@@ -24,6 +24,7 @@ import reprlib
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 import annotated_types as at
@@ -81,8 +82,9 @@ def checked(cls: type[Checked]) -> type[Checked]:
     def __init__(self: Any, *args: Any, **given: Any) -> None:  # noqa: N807
         if not options:
             options.update(_options(cls))
-        known = {name: value for name, value in given.items() if name in options or name in _renamed(cls)}
-        problems = option_problems(options, known, renamed=_renamed(cls), complete=False)
+        renamed = getattr(cls, "renamed", {})
+        known = {name: value for name, value in given.items() if name in options or name in renamed}
+        problems = option_problems(options, known, renamed=renamed, complete=False)
         if not problems:
             owner = type(self) if type(self).__init__ is cls.__init__ else cls
             problems = list(getattr(owner, "check_options", lambda _: [])(given))
@@ -117,7 +119,7 @@ def option_problems(
     path: str = "",
     owner: str = "",
     *,
-    renamed: Mapping[str, str] | None = None,
+    renamed: Mapping[str, str] = MappingProxyType({}),
     complete: bool = True,
 ) -> list[Problem]:
     """Unknown, renamed and missing options, and values that do not fit; `owner` is what messages call the class.
@@ -129,8 +131,8 @@ def option_problems(
         place = f"{path}.{name}" if path else name
         if name in known:
             problems += value_problems(known[name].annotation, value, place)
-        elif name in (renamed or {}):
-            problems.append(Problem(place, f"is now called {(renamed or {})[name]}"))
+        elif name in renamed:
+            problems.append(Problem(place, f"is now called {renamed[name]}"))
         else:
             listed = f"options: {', '.join(known)}" if known else "it has none"
             what = f"{owner} has no option {name!r}{did_you_mean(name, known)} ({listed})"
@@ -239,7 +241,7 @@ def _bounds_in_words(bounds: Sequence[Any], bare: Any) -> str:
     return words
 
 
-# --- annotations taken apart
+# --- the pieces of annotations
 
 _LISTS = (list, tuple, collections.abc.Sequence)
 _MAPPINGS = (dict, collections.abc.Mapping)
@@ -281,7 +283,7 @@ def _section_problems(cls: Any, value: Any, path: str) -> list[Problem]:
         return []
     if not isinstance(value, Mapping):
         return [Problem(path, f"must be a mapping with the keys {', '.join(known)}, got {shown(value)}")]
-    problems = option_problems(known, value, path, path, renamed=_renamed(cls))
+    problems = option_problems(known, value, path, path, renamed=getattr(cls, "renamed", {}))
     checker = getattr(cls, "check_options", None)
     if checker and not problems:
         problems = [placed(remark, known, path) for remark in checker(value)]
@@ -297,7 +299,7 @@ def _fits(annotation: Any, value: Any) -> bool:
         _adapter(annotation).validate_json(_json(value), strict=True)
     except ValidationError:
         return False
-    except TypeError:  # an object that no recipe can hold, handed over in Python: for the class to judge
+    except TypeError:  # an object that no recipe can hold, given in Python: the class must check it
         return True
     return True
 
@@ -326,35 +328,27 @@ def _adapter(annotation: Any) -> Any:
 # --- constructors
 
 
-def _constructor(cls: type[Any]) -> type[Any] | None:
-    """The class that brings the `__init__`, or None: a protocol's and object's take whatever they are given."""
-    for base in cls.__mro__[:-1]:
-        if "__init__" in vars(base) and not getattr(base, "_is_protocol", False):
-            return base
-    return None
-
-
 def _options(cls: type[Any]) -> dict[str, Option]:
     """The keyword-only arguments of a class."""
     base = _constructor(cls)
     if base is None:
         return {}
-    init = vars(base)["__init__"]
-    generated = "__dataclass_params__" in vars(base) and vars(base)["__dataclass_params__"].init
+    init, generated = vars(base)["__init__"], dataclasses.is_dataclass(base) and "__dataclass_params__" in vars(base)
     try:  # the hints of a class are resolved in the module of each of its bases, those of a function in its own
         hints = typing.get_type_hints(base if generated else init, include_extras=True)
     except (NameError, TypeError) as error:
         raise UserError(f"the annotations of {cls.__name__} cannot be read ({error}): import their names") from error
     factories = {f.name: f.default_factory for f in dataclasses.fields(base)} if generated else {}
     found = {}
-    for parameter in inspect.signature(init).parameters.values():
+    for name, parameter in inspect.signature(init).parameters.items():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-            factory = factories.get(parameter.name, dataclasses.MISSING)
+            factory = factories.get(name, dataclasses.MISSING)
             default = parameter.default if factory is dataclasses.MISSING else factory()
-            found[parameter.name] = Option(hints.get(parameter.name, Any), default)
+            found[name] = Option(hints.get(name, Any), default)
     return found
 
 
-def _renamed(cls: type[Any]) -> Mapping[str, str]:
-    names: Mapping[str, str] = getattr(cls, "renamed", {})
-    return names
+def _constructor(cls: type[Any]) -> type[Any] | None:
+    """The class that brings the `__init__`, or None: a protocol's and object's take whatever they are given."""
+    bases = (base for base in cls.__mro__[:-1] if not getattr(base, "_is_protocol", False))
+    return next((base for base in bases if "__init__" in vars(base)), None)

@@ -149,7 +149,7 @@ def _extra_with(library: str | None) -> str | None:
     from importlib.metadata import PackageNotFoundError, requires
 
     top = (library or "").partition(".")[0].replace("_", "-").lower()
-    held: dict[str, set[str]] = {}
+    extras: dict[str, set[str]] = {}
     try:
         requirements = requires("recr1") or []
     except PackageNotFoundError:
@@ -157,6 +157,6 @@ def _extra_with(library: str | None) -> str | None:
     for requirement in requirements:
         match = re.fullmatch(r"([\w.-]+?)(?:\[.*?\])?\s*[<>=!~(].*extra\s*==\s*['\"](\w+)['\"].*", requirement)
         if match:
-            held.setdefault(match[2], set()).add(match[1].replace("_", "-").lower())
-    # An extra that names another one holds all that is in it.
-    return min((extra for extra in held if top in held[extra]), key=lambda extra: len(held[extra]), default=None)
+            extras.setdefault(match[2], set()).add(match[1].replace("_", "-").lower())
+    # An extra that includes another one lists all of its libraries.
+    return min((extra for extra in extras if top in extras[extra]), key=lambda extra: len(extras[extra]), default=None)

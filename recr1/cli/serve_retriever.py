@@ -96,7 +96,7 @@ def _is_loopback(host: str) -> bool:
         return True
     try:
         return ip_address(host).is_loopback
-    except ValueError:  # a name; where it leads is not ours to know
+    except ValueError:  # a name, which may lead anywhere
         return False
 
 
@@ -114,7 +114,7 @@ def _listener(host: str, port: int) -> socket.socket:
 
 
 def _why(error: OSError) -> str:
-    """Without the address, which Python's message repeats; a name that leads nowhere has numbers of its own."""
+    """The reason without the address, which Python's message repeats; unknown host names have their own numbers."""
     if isinstance(error, socket.gaierror) or error.errno is None:
         return str(error)
     return os.strerror(error.errno)

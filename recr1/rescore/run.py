@@ -75,8 +75,8 @@ def rescore(
 
 def _label(overrides: Sequence[str], measures: Sequence[str] | None) -> str:
     """The name of a folder that says what was changed."""
-    said = [*overrides, *(measures or ())]
-    return re.sub(r"[^\w.,@=+-]+", "_", ",".join(said)).strip("_.")[:100]
+    changes = [*overrides, *(measures or ())]
+    return re.sub(r"[^\w.,@=+-]+", "_", ",".join(changes)).strip("_.")[:100]
 
 
 def _original(run: Run, own: Recipe, recipe: Recipe, env: Environment) -> tuple[Environment | None, list[str]]:

@@ -302,5 +302,5 @@ def test_an_unknown_recipe_is_refused_with_the_nearest(name, tmp_path, monkeypat
 
 
 def test_a_folder_is_no_recipe(tmp_path):
-    with pytest.raises(UserError, match="is a folder: name the recipe file in it"):
+    with pytest.raises(UserError, match="is a folder: name a recipe file"):
         find_recipe(tmp_path)

@@ -1,4 +1,4 @@
-"""Whether as many processes run as the launcher was asked for: accelerate can start one and say nothing."""
+"""Checks that as many processes run as were asked for: accelerate can silently start only one."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def check_processes() -> None:
     asked = asked_processes(_command_of_parent()) if runs == 1 else None
     if asked is not None and asked != runs:
         raise UserError(
-            f"accelerate was asked for {asked} processes and started {runs}: it takes --cpu, or a configuration for "
-            f"CPUs, for one. On a CPU this line starts them: {TWO_ON_A_CPU.format(processes=asked)}"
+            f"accelerate was asked for {asked} processes and started {runs}: with --cpu, or a configuration for "
+            f"CPUs, it starts only one. On a CPU, this command starts them: {TWO_ON_A_CPU.format(processes=asked)}"
         )
 
 
@@ -33,9 +33,9 @@ def asked_processes(command: Sequence[str]) -> int | None:
         return None
     if not any("accelerate" in Path(part).name for part in command):
         return None
-    said = _value_of("num_processes", command)
-    if said is not None:
-        return int(said) if said.isdecimal() else None
+    number = _value_of("num_processes", command)
+    if number is not None:
+        return int(number) if number.isdecimal() else None
     config = _value_of("config_file", command)
     return _configured(Path(config)) if config else _configured(_default_config())
 
