@@ -13,7 +13,7 @@ import numpy as np
 from recr1.compare.policy import ComparedPolicy
 from recr1.evaluate.report import check_same_needs
 from recr1.evaluate.slices import Slice, slices_of
-from recr1.judge.difference import ALPHA, Difference, paired_test
+from recr1.judge.difference import ALPHA, Difference, paired_test, tally
 from recr1.judge.stats import (
     LEVEL,
     PERMUTATIONS,
@@ -148,8 +148,11 @@ class Comparison:
 
     def _pair(self, measure: str, policy: ComparedPolicy, against: ComparedPolicy) -> PolicyPair:
         differences = _per_need(measure, policy, against)
-        test = paired_test(policy.by_seed(measure), against.by_seed(measure), seed=self.seed)
         several = max(len(policy.evaluations), len(against.evaluations)) > 1
+        if several:
+            test = paired_test(policy.by_seed(measure), against.by_seed(measure), seed=self.seed)
+        else:  # p comes from one randomisation test of all pairs, see `pairs`
+            test = Difference(*bootstrap_interval(differences, seed=self.seed), 1.0, *tally(differences))
         return PolicyPair(
             measure,
             policy.label,
