@@ -10,7 +10,7 @@ from pkgutil import resolve_name
 from recr1.baselines.without_model import Echo
 from recr1.cli import COMMANDS
 from recr1.cli.main import command_parser
-from recr1.config.build import KINDS, EvaluationSpec
+from recr1.config.build import KINDS, EvaluationSpec, builtin
 from recr1.env import Environment, chat_with, metrics
 from recr1.evaluate import evaluate
 from recr1.recipe import SECTIONS
@@ -25,6 +25,34 @@ def test_links_within_the_project_lead_to_a_file():
     links = [(page, link) for page in PAGES for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", prose(page))]
     assert len(links) > 100
     assert [(name_of(page), link) for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_links_to_a_section_lead_to_its_heading():
+    links = [
+        (page, file, anchor)
+        for page in PAGES
+        for file, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)", prose(page))
+    ]
+    assert len(links) > 50
+    lost = [
+        f"{name_of(page)}: {file}#{anchor}"
+        for page, file, anchor in links
+        if anchor not in anchors((page.parent / file).resolve() if file else page)
+    ]
+    assert lost == []
+
+
+def anchors(page):
+    """The anchors that mkdocs makes of the headings of a page; a page that includes a file has those of the file."""
+    text = page.read_text(encoding="utf-8")
+    if included := re.search(r'include-markdown "(.+?)"', text):
+        text = (page.parent / included[1]).read_text(encoding="utf-8")
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"^( *)```.*?^\1```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+    )
+    names = [f"`{name}`" for kind in re.findall(r"<!-- parts: (\w+) -->", text) for name in builtin(kind)]
+    plain = [re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading in headings + names]
+    return {re.sub(r"[-\s]+", "-", heading) for heading in plain}
 
 
 CODE = [(name_of(page), name) for page in PAGES for name in re.findall(r"`([^`\s]+)`", prose(page))]
