@@ -91,6 +91,7 @@ def _policies(recipe: Recipe, trained: Run | None, named: str | None) -> Mapping
 def _write(done: Sequence[Evaluation], swapped: Swap | None, home: Path, origin: Mapping[str, Any] | None) -> None:
     """The files of an evaluation; of several, each in its own folder, and one common table."""
     from recr1.evaluate import table, verdict, write
+    from recr1.judge.table import page
     from recr1.runs import write_text, writing
     from recr1.swap import write_swap
 
@@ -103,8 +104,7 @@ def _write(done: Sequence[Evaluation], swapped: Swap | None, home: Path, origin:
         write(evaluation, home / evaluation.name, origin=origin)
     examples = f"## Before and after\n\n```text\n{_examples(done)}\n```\n"
     with writing(home):
-        lines = [table(done).markdown(), *(f"- {line}" for line in verdict(done)), "", examples]
-        write_text(home / "eval.md", "\n".join(lines))
+        write_text(home / "eval.md", f"{page([table(done)], verdict(done))}\n{examples}")
 
 
 def _examples(done: Sequence[Evaluation]) -> str:

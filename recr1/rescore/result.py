@@ -16,7 +16,7 @@ from recr1.evaluate.references import Progress
 from recr1.judge.difference import RAW_NEED, Difference, difference_cell, paired_test, statement
 from recr1.judge.stats import LEVEL, Doubles, bootstrap_interval
 from recr1.judge.table import Table
-from recr1.rescore.written import REWARD, TRAINING, Scored, Scorer, Written
+from recr1.rescore.written import REWARD, TRAINING, CompletionScorer, Scored, Written
 from recr1.runs.plots import series
 from rewards.measures import Measure
 
@@ -151,12 +151,12 @@ class Rescorer:
             seed: Of intervals and tests.
         """
         self._envs, self._measures, self._seed = [env, *([original] if original else [])], measures, seed
-        self._scorers: list[Scorer] = []
+        self._scorers: list[CompletionScorer] = []
 
     def prepare(self, written: Sequence[Written], progress: Progress | None = None) -> None:
         """Find floor and ceiling of all needs; `RunError` if the task has none of them."""
         needs = [need for one in written for need in one.needs]
-        self._scorers = [Scorer(env, self._measures, needs, progress) for env in self._envs]
+        self._scorers = [CompletionScorer(env, self._measures, needs, progress) for env in self._envs]
 
     def __call__(self, written: Written, progress: Progress | None = None) -> Rescored | None:
         """Score the completions whose needs the task has, and count the others; None if it has none of the needs."""

@@ -124,7 +124,7 @@ class Scored:
     """(B,) the rank of the first relevant item."""
 
 
-class Scorer:
+class CompletionScorer:
     """Scores completions in one environment."""
 
     def __init__(
