@@ -27,8 +27,8 @@ from recr1.config.build import EvaluationSpec, build
 from recr1.env import open_environment
 from recr1.recipe import load_recipe
 from recr1.runs import Run
+from recr1.trainers.base import SAVES
 from recr1.trainers.trl.additions import Extended
-from recr1.trainers.trl.on_trl import SAVES
 
 GOAL_SHARE, GOAL_RESUME = 0.05, 10.0
 

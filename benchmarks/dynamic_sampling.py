@@ -65,7 +65,7 @@ class Clocked(Run):
         else:
             self.seconds += now - (self.last or now)
             self.steps = step
-            self.shares.append(metrics.get("train/resampled", 0.0))
+            self.shares.append(metrics.get("train/dynamic_sampling/replaced", 0.0))
             self.flat.append(metrics["train/frac_reward_zero_std"])
         self.last = time.process_time()
 
@@ -83,8 +83,8 @@ def main() -> None:
     print("seed  rounds  steps  flat at first  flat  replaced  nDCG@10 start   end  last third")
     for seed in args.seeds:
         for rounds in args.rounds:
-            options = [f"seed={seed}", f"task.seed={seed}", f"trainer.resample={rounds}"]
-            options += [f"trainer.resample_tolerance={args.tolerance}"]
+            options = [f"seed={seed}", f"task.seed={seed}", f"trainer.dynamic_sampling={rounds}"]
+            options += [f"trainer.dynamic_sampling_tolerance={args.tolerance}"]
             print(_row(seed, rounds, load_recipe("quickstart", [*HARD, *options, *args.set]), args.every), flush=True)
 
 

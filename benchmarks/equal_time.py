@@ -49,7 +49,7 @@ SHOPS: Mapping[str, Mapping[str, tuple[str, Sequence[str]]]] = {
     },
     "hard": {
         "plain": ("quickstart", HARD),
-        "resample": ("quickstart", [*HARD, "trainer.resample=2"]),
+        "resample": ("quickstart", [*HARD, "trainer.dynamic_sampling=2"]),
         "curriculum": ("quickstart", [*HARD, "trainer.curriculum=learnability"]),
     },
 }
@@ -84,7 +84,7 @@ class Clocked(Run):
             self.steps = step
             flat = metrics.get("train/frac_reward_zero_std")
             if flat is not None:
-                self.flat.append(flat + metrics.get("train/resampled", 0.0))
+                self.flat.append(flat + metrics.get("train/dynamic_sampling/replaced", 0.0))
             if self.seconds >= self.budget:
                 raise Spent
         self._last = time.process_time()

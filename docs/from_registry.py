@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+import inspect
+import itertools
 import json
 import re
 from typing import Any
 
-from recr1.config.build import builtin, options_of_part
+from recr1.config.build import builtin, find_class, options_of_part
 from recr1.recipe import shipped_recipes
 from retrievers.options import Option
 
@@ -35,10 +39,26 @@ def described(kind: str, name: str, target: str) -> str:
     lines = [f"### `{name}`", "", f"::: {path}", "    options:"]
     lines += [f"      {option}: {value}" for option, value in options.items()]
     known = options_of_part(kind, name)
-    if known:
+    texts = field_texts(find_class(kind, name))
+    if texts:
+        lines += ["", "| option | default | value | is |", "|---|---|---|---|"]
+        for key, option in known.items():
+            lines.append(f"| `{key}` | {shown_default(option)} | {cell(option.expects)} | {cell(texts[key])} |")
+    elif known:
         lines += ["", "| option | default | value |", "|---|---|---|"]
         lines += [f"| `{key}` | {shown_default(option)} | {cell(option.expects)} |" for key, option in known.items()]
     return "\n".join(lines)
+
+
+def field_texts(cls: type[Any]) -> dict[str, str]:
+    """The texts below the fields of a dataclass, inherited ones included; none of another class."""
+    texts: dict[str, str] = {}
+    for base in filter(dataclasses.is_dataclass, reversed(cls.__mro__)):
+        [body] = [node.body for node in ast.parse(inspect.getsource(base)).body if isinstance(node, ast.ClassDef)]
+        for node, below in itertools.pairwise(body):
+            if isinstance(node, ast.AnnAssign) and isinstance(below, ast.Expr):
+                texts[getattr(node.target, "id", "")] = " ".join(getattr(below.value, "value", "").split())
+    return texts
 
 
 def shown_default(option: Option) -> str:

@@ -85,6 +85,6 @@ def _options(recipe: Recipe, solved: float, depth: int) -> HeadroomOptions:
     from recr1.headroom import HeadroomOptions
 
     group = _trl(recipe).get("num_generations")
-    tolerance = recipe.trainer.options.get("resample_tolerance") if recipe.trainer else None
+    tolerance = recipe.trainer.options.get("dynamic_sampling_tolerance") if recipe.trainer else None
     stated = {} if tolerance is None else {"tolerance": float(tolerance)}
     return HeadroomOptions(solved=solved, depth=depth, group=group if isinstance(group, int) else None, **stated)

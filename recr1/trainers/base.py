@@ -1,13 +1,64 @@
-"""What a trainer is: something that makes a policy better in an environment."""
+"""What a trainer is, and what all of ours share: a policy is trained with a trainer of TRL, into a run folder.
+
+A subclass names TRL's config and our class of TRL's trainer, and gives it data and additions. Loss, clipping and
+scaling are keys of TRL's own config.
+"""
 
 from __future__ import annotations
 
+import logging
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from recr1.config.build import EvaluationSpec, Part
+from recr1.config.build import EvaluationSpec, Part, build
 from recr1.env import Environment
+from recr1.errors import MissingLibrary, UserError
 from recr1.runs import Run
+from recr1.trainers.launch.interrupts import Interrupts
+from recr1.trainers.launch.ranks import Ranks
+from recr1.trainers.layers.checkpoints import Checkpoints
+from recr1.trainers.layers.resume import ExactResume
+from recr1.trainers.trl.additions import Addition
+from recr1.trainers.trl.loop import Loop, check_batch, check_groups
+from recr1.trainers.trl.options import trl_options
+from recr1.trainers.watch.best import FOLDER as BEST
+from recr1.trainers.watch.best import sharded
+from retrievers.options import PositiveInt, ShareBelowOne, did_you_mean, option_problems
+
+if TYPE_CHECKING:
+    from recr1.trainers.watch.monitor import Monitor
+
+LIBRARIES = ("torch", "transformers", "datasets", "accelerate", "trl")
+"""What every trainer needs."""
+SAVES = 10
+"""Checkpoints of a run, unless `trl.save_steps` is set."""
+KEPT = 2
+"""How many of them are kept at a time, unless `trl.save_total_limit` is set."""
+
+ELSEWHERE = {
+    "output_dir": "say `--out DIR` on the command line",
+    "max_steps": "set trainer.steps",
+    "num_train_epochs": "set trainer.steps",
+    "seed": "set seed at the top of the recipe",
+    "max_completion_length": "set policy.max_new_tokens, which evaluation uses too",
+    "report_to": "add a part to `log:` at the top of the recipe, such as {type: wandb}",
+    "reward_weights": "give each reward of the recipe its weight",
+    "eval_strategy": "set evaluate.every",
+    "eval_steps": "set evaluate.every",
+    "eval_on_start": "validation before the first step is always made",
+    "trust_remote_code": "set policy.trust_remote_code",
+    "model_init_kwargs": "set the options of policy",
+    "logging_steps": "every step is logged",
+    "logging_strategy": "every step is logged",
+    "remove_unused_columns": "the needs of a batch are found by a column",
+    "disable_tqdm": "the progress view is recr1's own",
+}
+"""Keys of TRL's configs that a recipe may not set, and what to set instead."""
 
 
 @runtime_checkable
@@ -25,3 +76,201 @@ class Trainer(Protocol):
             evaluation: what to measure on which needs, and how often.
         """
         ...
+
+
+@dataclass(kw_only=True)
+class TRLTrainer(ABC):
+    """Trains a policy with a trainer of TRL, and keeps the run folder."""
+
+    name: ClassVar[str]
+    config: ClassVar[str]
+    """The name of TRL's config class."""
+    trainer: ClassVar[str]
+    """The name of our class of TRL's trainer, in `recr1.trainers.trl.classes`."""
+    meaningless: ClassVar[Mapping[str, str]] = {}
+    """Keys of that config that mean nothing to this trainer, and why."""
+
+    steps: PositiveInt
+    """Optimizer steps."""
+    trl: dict[str, Any] = field(default_factory=dict)
+    """Keys of TRL's config, as they are: learning_rate, per_device_train_batch_size, ..."""
+    failure_budget: ShareBelowOne = 0.0
+    """Share of the last 1,000 rollouts that may be without a reward because the retriever gave no answer to their query
+    after all its attempts. Past it, or when a whole batch has no reward, the run saves its state and stops. Above 0, a
+    validation without an answer is left out."""
+
+    def __post_init__(self) -> None:
+        for missing in self.missing_libraries({"trl": self.trl}):
+            raise missing
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> list[str]:
+        """Problems that show before anything is loaded; `trl` keys are looked up in the source of the installed TRL."""
+        keys, elsewhere = options.get("trl") or {}, {**ELSEWHERE, **cls.meaningless}
+        problems = [f"trl.{key}: not here: {elsewhere[key]}" for key in keys if key in elsewhere]
+        known = {name: option for name, option in trl_options(cls.config).items() if name not in elsewhere}
+        for key in keys if known else ():
+            if key not in known and key not in elsewhere:
+                problems.append(f"trl.{key}: {cls.config} has no such field{did_you_mean(key, known)}")
+        typed = {key: value for key, value in keys.items() if key in known}
+        optional = {key: option for key, option in known.items() if key in typed}
+        return problems + [str(problem) for problem in option_problems(optional, typed, "trl", cls.config)]
+
+    @classmethod
+    def missing_libraries(cls, options: Mapping[str, Any]) -> list[MissingLibrary]:
+        """What is not installed, before data or a model is opened; nothing is imported."""
+        needed = dict.fromkeys(LIBRARIES, ("train", f"trainer.type: {cls.name}"))
+        if (options.get("trl") or {}).get("use_vllm"):
+            needed["vllm"] = ("vllm", "trainer.trl.use_vllm")
+        return [MissingLibrary(name, *why) for name, why in needed.items() if find_spec(name) is None]
+
+    def train(self, policy: Part, env: Environment, run: Run, *, seed: int, evaluation: EvaluationSpec) -> Path:
+        """Train the policy and save it; returns the folder of the trained policy.
+
+        A resumed run continues from its newest checkpoint. Ctrl-C or SIGTERM ends it after the step, with a checkpoint,
+        and raises `KeyboardInterrupt`. An error of the retriever or of a reward saves a checkpoint of the state before
+        that step, and passes through. Either way the policy so far is saved too.
+        """
+        from recr1.policies.adapters import learn_in_full_precision
+        from recr1.policies.transformers import save
+
+        transformers = _libraries()
+        transformers.set_seed(seed)
+        learner = build("policy", policy)
+        if not hasattr(learner, "model"):
+            raise UserError(
+                f"policy.type: {policy.type!r} cannot be trained by {self.name}: it has no weights; use transformers"
+            )
+        checkpoints = self._checkpoints(run)
+        start = checkpoints.newest()
+        if run.resumed:
+            run.rewind(start[0] if start else -1)
+        if run.writer:
+            checkpoints.bring_back(start[1] if start else None)
+        loop = self._loop(learner, env, run, checkpoints, seed, evaluation)
+        learn_in_full_precision(learner.model)
+        loop.trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
+        in_pieces = sharded(loop.trainer)
+        try:
+            loop.run(start)
+            if in_pieces:  # every rank has a part to give, which ranks that were interrupted cannot do
+                _save_sharded(loop.monitor, learner, run)
+        finally:
+            if run.writer and not in_pieces:
+                whole = loop.trainer.accelerator.unwrap_model(loop.trainer.model)
+                save(whole, learner.tokenizer, run.policy_path, _adapter_path(run))
+        if run.writer and not {"save_steps", "save_total_limit"} & set(self.trl):
+            checkpoints.remove()  # they were there to resume from
+        loop.monitor.best.remove()
+        return run.policy_path
+
+    def _checkpoints(self, run: Run) -> Checkpoints:
+        limit = self.trl.get("save_total_limit", KEPT)
+        checkpoints = Checkpoints(run.path / "checkpoints", limit, beside=run.path / BEST)
+        if run.writer:
+            checkpoints.clean()
+        return checkpoints
+
+    def _loop(
+        self, learner: Any, env: Environment, run: Run, checkpoints: Checkpoints, seed: int, evaluation: EvaluationSpec
+    ) -> Loop:
+        from recr1.trainers.trl import classes
+        from recr1.trainers.watch.monitor import Monitor
+        from recr1.trainers.watch.validation import Validator
+
+        ranks, interrupts = Ranks(), Interrupts(quiet=not run.writer)
+        args = self._arguments(run, seed, learner)  # from here on the ranks know each other
+        material = self._material(learner, env, run, ranks)
+        validator = Validator(learner, env, evaluation, seed)
+        monitor = Monitor(run, self.steps, validator, ranks, interrupts, lenient=self.failure_budget > 0)
+        resume = ExactResume()
+        trainer = getattr(classes, self.trainer)(
+            additions=[*self._additions(learner, monitor), resume],
+            checkpoints=checkpoints,
+            model=learner.model,
+            args=args,
+            processing_class=learner.tokenizer,
+            callbacks=[classes.MonitorCallback(monitor), *self._callbacks(learner, monitor)],
+            **material,
+        )
+        check_batch(trainer)
+        check_groups(trainer, env.rewards)
+        monitor.attach(trainer)
+        return Loop(trainer, resume, ranks, monitor, interrupts, self.steps)
+
+    @abstractmethod
+    def _material(self, learner: Any, env: Environment, run: Run, ranks: Ranks) -> dict[str, Any]:
+        """What TRL's trainer is given to learn from, by the names of its constructor: `train_dataset` and the like."""
+
+    def _additions(self, learner: Any, monitor: Monitor) -> list[Addition]:
+        """What is added to TRL's trainer, the outermost first."""
+        return []
+
+    def _callbacks(self, learner: Any, monitor: Monitor) -> list[Any]:
+        """Callbacks of transformers beside the monitor's."""
+        return []
+
+    @abstractmethod
+    def _lengths(self, learner: Any) -> dict[str, Any]:
+        """The keys of TRL's config that follow from the policy."""
+
+    def _arguments(self, run: Run, seed: int, learner: Any) -> Any:
+        import torch
+        import trl
+
+        defaults: dict[str, Any] = {"save_strategy": "steps", "save_steps": max(1, self.steps // SAVES)}
+        if not torch.cuda.is_available():
+            # TRL's defaults are made for GPUs: half precision and recomputation cost time on a CPU and give nothing.
+            defaults |= {
+                "use_cpu": True,
+                "bf16": False,
+                "gradient_checkpointing": False,
+                "dataloader_pin_memory": False,
+            }
+        own = {
+            "output_dir": str(run.path / "checkpoints"),
+            "max_steps": self.steps,
+            "seed": seed,
+            **self._lengths(learner),
+            "report_to": "none",
+            "logging_steps": 1,
+            "disable_tqdm": True,
+        }
+        try:
+            return getattr(trl, self.config)(**{**defaults, **self.trl, **own})
+        except ValueError as error:
+            raise UserError(f"trainer.trl: {error}") from error
+
+
+def _adapter_path(run: Run) -> Path:
+    return run.policy_path.with_name("adapter")
+
+
+def _save_sharded(monitor: Monitor, learner: Any, run: Run) -> None:
+    """Save weights that are in pieces; of a policy with an adapter, TRL saves the adapter, and one rank merges it."""
+    from recr1.policies.adapters import is_adapted
+    from recr1.policies.transformers import save_merged
+
+    if not is_adapted(learner.model):
+        monitor.save_pieces(run.policy_path)
+        return
+    monitor.save_pieces(_adapter_path(run))
+    if run.writer:
+        save_merged(_adapter_path(run), learner.tokenizer, run.policy_path, dtype=learner.model.dtype)
+
+
+def _libraries() -> Any:
+    # Where bitsandbytes is installed, trl loads it; that a kernel of its own cannot be downloaded costs speed alone.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    import transformers
+
+    # TRL still says "gradient_checkpointing" where transformers has a new word: nothing that a user could change.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    # A reward that is absent is no mistake here, and outcome/retriever_error counts it.
+    for module in ("grpo_trainer", "rloo_trainer"):
+        logging.getLogger(f"trl.trainer.{module}").addFilter(_is_wanted)
+    return transformers
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    return "All reward functions returned None" not in record.getMessage()

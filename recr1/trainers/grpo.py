@@ -1,23 +1,76 @@
-"""GRPO on TRL's `GRPOTrainer`.
+"""GRPO: the advantage of a completion is how far its reward is from the mean of its group.
 
-Group Relative Policy Optimization (Shao et al. 2024, arXiv 2402.03300): G completions of a need are searched and
-rewarded, and each is made more or less likely by how its reward differs from its group's mean. Which loss, clipping
-and scaling, TRL's own keys say.
+Group Relative Policy Optimization (Shao et al. 2024, arXiv 2402.03300), on TRL's `GRPOTrainer`: G completions of a need
+are searched and rewarded, and each is made more or less likely by its advantage (`group_advantages`). Loss, clipping
+and scaling are TRL's own keys.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from recr1.trainers.groups import Groups
+from recr1.trainers.layers.curriculum import DrawnNeeds
+from recr1.trainers.trl.additions import Addition
+from recr1.trainers.trl.online import GroupTrainer
+from retrievers.options import checked
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EPSILON = 1e-4
+"""Added to a standard deviation before advantages are divided by it: where all rewards are equal they are 0."""
 
 
-class GRPO(Groups):
+def group_advantages(rewards_B: Tensor, size: int, scale: Literal["group", "batch", "none"]) -> Tensor:
+    """Advantages (B,): each reward less the mean of its group, divided by a standard deviation.
+
+        A_i = (r_i - mean(group)) / (std(group) + 0.0001)
+
+    Args:
+        rewards_B: Rewards, group after group; NaN where there is none: that completion counts in no mean, and its
+            advantage is 0.
+        size: Completions of a group, G.
+        scale: The standard deviation of each "group", of the whole "batch", or "none".
+    """
+    groups = rewards_B.view(-1, size)
+    advantages = groups - groups.nanmean(1, keepdim=True)
+    if scale == "group":
+        advantages = advantages / (deviation(groups, 1) + EPSILON)
+    elif scale == "batch":
+        advantages = advantages / (deviation(rewards_B) + EPSILON)
+    return advantages.view(-1).nan_to_num(nan=0.0)
+
+
+def deviation(numbers: Tensor, dim: int | None = None) -> Tensor:
+    """The standard deviation (with n - 1) of the numbers that are there; NaN where there are fewer than two."""
+    count = (~numbers.isnan()).sum(dim, keepdim=True)
+    variance = ((numbers - numbers.nanmean(dim, keepdim=True)) ** 2).nanmean(dim, keepdim=True)
+    variance *= (count / (count - 1)).where(count > 1, float("nan"))
+    return variance.sqrt()
+
+
+class GroupAdvantages(Addition):
+    """Gives a batch the advantages of groups."""
+
+    def after_scoring(self, batch: dict[str, Any], rewards_B: Any) -> None:
+        """Compute them over all processes, and take this process's part.
+
+        TRL's "normalize_then_sum" normalizes twice where there is one reward function, as here: it is left to TRL.
+        """
+        trainer = self.trainer
+        if trainer.multi_objective_aggregation == "sum_then_normalize":
+            advantages_B = group_advantages(rewards_B, trainer.num_generations, trainer.scale_rewards)
+            batch["advantages"] = trainer.own(advantages_B)
+
+
+@checked
+@dataclass(kw_only=True)
+class GRPO(GroupTrainer):
     """Group relative policy optimization.
 
-    The options are those of `Groups`; `trl` takes the keys of TRL's `GRPOConfig`, such as num_generations,
-    learning_rate, beta, loss_type and use_vllm.
+    `trl` takes the keys of TRL's `GRPOConfig`, such as num_generations, learning_rate, beta, loss_type and use_vllm.
     """
 
     name: ClassVar[str] = "grpo"
@@ -35,3 +88,6 @@ class GRPO(Groups):
         if keys.get("loss_type") == "luspo" and keys.get("importance_sampling_level") != "sequence":
             problems.append("trl.importance_sampling_level: the loss luspo is one of whole completions; say sequence")
         return problems
+
+    def _algorithm(self, learner: Any, curriculum: DrawnNeeds | None) -> list[Addition]:
+        return [*super()._algorithm(learner, curriculum), GroupAdvantages()]

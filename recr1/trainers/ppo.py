@@ -1,20 +1,32 @@
-"""PPO with a critic on TRL's `GRPOTrainer`: its generation, its clipped loss, and advantages for each token.
+"""PPO: a critic foresees the reward at each token, and tokens after which more came are made more likely.
 
-Proximal Policy Optimization (Schulman et al. 2017, arXiv 1707.06347): a critic learns what reward is to be expected at
-each token, and the policy makes tokens after which more came than that more likely. The formulas are in `gae.py`.
+Proximal Policy Optimization (Schulman et al. 2017, arXiv 1707.06347), on TRL's `GRPOTrainer`: its generation, and its
+clipped loss of the policy with an advantage for each token. The formulas are here: what each token is paid
+(`token_rewards`), generalized advantage estimation (`gae`), and the clipped loss of values (`value_losses`).
+
+Tensors of shape (B, T) hold a number for each token of each completion. A mask is 1 on the tokens of a completion,
+which begin at the left without a gap, and 0 behind its end and on all of a rollout that is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from recr1.runs import Run
-from recr1.trainers.layers.actor_critic import ActorCritic, Settings
+from recr1.trainers.grpo import EPSILON
 from recr1.trainers.layers.critic import Kind
-from recr1.trainers.layers.curriculum import RATE, UNIFORM, Curriculum, DrawnNeeds
-from recr1.trainers.online import Online
+from recr1.trainers.layers.curriculum import DrawnNeeds
 from recr1.trainers.trl.additions import Addition
+from recr1.trainers.trl.online import OnlineTrainer
+from retrievers.options import NonNegativeFloat, PositiveFloat, Share, checked
+
+if TYPE_CHECKING:
+    import torch
+
+    Total: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+    """Sums a tensor over the processes of a launch."""
 
 GROUPS = "PPO compares with its critic, not with a group"
 OBJECTIVES = ("grpo", "bnpo", "dr_grpo", "dapo")
@@ -28,33 +40,94 @@ MEANINGLESS = {
 """Keys of `GRPOConfig` that mean nothing to PPO, and why."""
 
 
-class PPO(Online):
-    """Proximal policy optimization with a critic.
+def token_rewards(rewards_B: torch.Tensor, mask_BT: torch.Tensor, penalties_BT: torch.Tensor | None) -> torch.Tensor:
+    """What each token is paid (B, T): the rollout's reward at its last token, less a penalty at each.
 
     Args:
-        steps: optimizer steps.
-        trl: keys of TRL's `GRPOConfig`, as they are: learning_rate, epsilon, num_iterations, beta, use_vllm, ... One
-            more value is good: `num_generations: 1`.
-        rollouts_every: steps between two records of all rollouts in `rollouts.jsonl`; 0 for none.
-        failure_budget: share of the last 1,000 rollouts that may be without a reward because the retriever had no
-            answer to their query, after all its attempts. Past it, or when a whole batch is without, the run saves its
-            state and stops.
-        curriculum: "learnability" draws those needs more often whose completions differ most in what they earn, by what
-            their last ones earned; "none" draws all alike. It needs `trl.num_generations` of 2 or more.
-        curriculum_uniform: share of the draws in which all needs are alike, so that each is seen again.
-        curriculum_rate: how far the last completions of a need move what is known of it; 1 forgets all before.
-        curriculum_start: the folder that `recr1 headroom --out` wrote, to know needs before training.
-        critic: "head", a linear map of the policy's own hidden states, which costs no memory; or "model", a second one
-            that begins as a copy of the policy.
-        critic_learning_rate: of the critic's weights; it moves over the run as the policy's does.
-        gamma: what a reward is worth one token earlier.
-        gae_lambda: 1 pays tokens for what really came after them, 0 for what the critic expects after them.
-        value_clip: how far a value may move, at its own profit, from what it was when the batch was generated; null for
-            any.
-        value_weight: of the critic's loss in what moves the policy's own hidden states; for "head" only.
-        whiten: give the advantages of a batch of completions mean 0 and standard deviation 1.
-        kl: where the distance to the starting policy counts, `trl.beta` times: in the "loss", as in GRPO, or in the
-            "reward" of each token, as in the first PPO of language models.
+        rewards_B: Rewards of rollouts; NaN where one has none, whose mask is 0 everywhere.
+        mask_BT: The tokens of completions.
+        penalties_BT: What each token costs, such as its share of the distance to a reference; None for nothing.
+    """
+    after_BT = mask_BT.roll(-1, dims=1)
+    after_BT[:, -1] = 0
+    last_BT = mask_BT * (1 - after_BT)
+    paid_BT = last_BT * rewards_B.nan_to_num(nan=0.0).unsqueeze(1)
+    return paid_BT if penalties_BT is None else paid_BT - penalties_BT * mask_BT
+
+
+def gae(
+    rewards_BT: torch.Tensor, values_BT: torch.Tensor, mask_BT: torch.Tensor, gamma: float, lam: float
+) -> torch.Tensor:
+    """Advantages (B, T) by generalized advantage estimation (Schulman et al. 2016, arXiv 1506.02438, equation 16).
+
+    The value behind the last token is 0, whether the policy ended there or was cut off: what was written so far is
+    searched and paid, and nothing follows.
+
+    Args:
+        rewards_BT: What each token is paid.
+        values_BT: What was expected before each token was written.
+        mask_BT: The tokens of completions.
+        gamma: What a reward is worth one token earlier.
+        lam: 0 trusts the next value, 1 what was really paid.
+    """
+    advantages_BT = values_BT.new_zeros(values_BT.shape)
+    advantage_B = next_value_B = values_BT.new_zeros(len(values_BT))
+    for token in reversed(range(values_BT.shape[1])):
+        surprise_B = rewards_BT[:, token] + gamma * next_value_B - values_BT[:, token]
+        advantage_B = (surprise_B + gamma * lam * advantage_B) * mask_BT[:, token]
+        next_value_B = values_BT[:, token] * mask_BT[:, token]
+        advantages_BT[:, token] = advantage_B
+    return advantages_BT
+
+
+def whitened(numbers_BT: torch.Tensor, mask_BT: torch.Tensor, total: Total) -> torch.Tensor:
+    """The numbers with mean 0 and standard deviation 1 over the tokens of all processes; 0 outside of the mask."""
+    mean, variance = moments(numbers_BT, mask_BT, total)
+    return (numbers_BT - mean) * mask_BT / (variance.sqrt() + EPSILON)
+
+
+def moments(numbers_BT: torch.Tensor, mask_BT: torch.Tensor, total: Total) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and variance over the tokens of all processes; 0 and 0 where there is none."""
+    count = total(mask_BT.sum().float()).clamp(min=1)
+    mean = total((numbers_BT * mask_BT).sum()) / count
+    return mean, total(((numbers_BT - mean).square() * mask_BT).sum()) / count
+
+
+def explained_variance(
+    returns_BT: torch.Tensor, values_BT: torch.Tensor, mask_BT: torch.Tensor, total: Total
+) -> torch.Tensor:
+    """The share of what returns differ that the values foretold: 1 all, 0 no more than a constant, below 0 worse.
+
+    NaN where all returns are the same.
+    """
+    _, unexplained = moments(returns_BT - values_BT, mask_BT, total)
+    _, variance = moments(returns_BT, mask_BT, total)
+    return (1 - unexplained / variance).where(variance > 0, variance.new_tensor(float("nan")))
+
+
+def value_losses(
+    values_BT: torch.Tensor, old_values_BT: torch.Tensor, returns_BT: torch.Tensor, clip: float | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Half the squared error of each token's value, and where clipping holds it (both (B, T)).
+
+    As in the PPO of Dhariwal et al. 2017 (openai/baselines): the larger error of the value and of the value clipped to
+    `clip` around what it was when the batch was generated.
+    """
+    errors_BT = (values_BT - returns_BT).square()
+    if clip is None:
+        return errors_BT / 2, errors_BT.new_zeros(errors_BT.shape)
+    near_BT = old_values_BT + (values_BT - old_values_BT).clamp(-clip, clip)
+    clipped_BT = (near_BT - returns_BT).square()
+    return errors_BT.maximum(clipped_BT) / 2, (clipped_BT > errors_BT).float()
+
+
+@checked
+@dataclass(kw_only=True)
+class PPO(OnlineTrainer):
+    """Proximal policy optimization with a critic.
+
+    `trl` takes the keys of TRL's `GRPOConfig`, such as learning_rate, epsilon, num_iterations, beta and use_vllm. One
+    more value is allowed: `num_generations: 1`.
     """
 
     name: ClassVar[str] = "ppo"
@@ -62,38 +135,24 @@ class PPO(Online):
     trainer: ClassVar[str] = "PPOTrainer"
     meaningless: ClassVar[Mapping[str, str]] = MEANINGLESS
 
-    def __init__(
-        self,
-        *,
-        steps: int,
-        trl: dict[str, Any] | None = None,
-        rollouts_every: int = 10,
-        failure_budget: float = 0.0,
-        curriculum: Curriculum = "none",
-        curriculum_uniform: float = UNIFORM,
-        curriculum_rate: float = RATE,
-        curriculum_start: str | None = None,
-        critic: Kind = "head",
-        critic_learning_rate: float = 1e-5,
-        gamma: float = 1.0,
-        gae_lambda: float = 0.95,
-        value_clip: float | None = 0.2,
-        value_weight: float = 0.1,
-        whiten: bool = True,
-        kl: Literal["loss", "reward"] = "loss",
-    ) -> None:
-        super().__init__(
-            steps=steps,
-            trl=trl,
-            rollouts_every=rollouts_every,
-            failure_budget=failure_budget,
-            curriculum=curriculum,
-            curriculum_uniform=curriculum_uniform,
-            curriculum_rate=curriculum_rate,
-            curriculum_start=curriculum_start,
-        )
-        self.settings = Settings(critic, critic_learning_rate, gamma, gae_lambda, value_clip, value_weight, whiten, kl)
-        self._check(vars(self.settings))
+    critic: Kind = "head"
+    """"head", a linear map of the policy's own hidden states, which costs no memory; or "model", a second model that
+    begins as a copy of the policy."""
+    critic_learning_rate: PositiveFloat = 1e-5
+    """Learning rate of the critic's weights; it follows the schedule of the policy's."""
+    gamma: Share = 1.0
+    """What a reward is worth one token earlier."""
+    gae_lambda: Share = 0.95
+    """1 pays tokens for what really came after them, 0 for what the critic expects after them."""
+    value_clip: PositiveFloat | None = 0.2
+    """How far a value may move towards a lower loss from what it was when the batch was generated; null for any."""
+    value_weight: NonNegativeFloat = 0.1
+    """Share of the critic's gradient that moves the policy's own hidden states, 0 for none; for "head" only."""
+    whiten: bool = True
+    """Give the advantages of a batch of completions mean 0 and standard deviation 1."""
+    kl: Literal["loss", "reward"] = "loss"
+    """Where the distance to the starting policy counts, `trl.beta` times: in the "loss", as in GRPO, or in the "reward"
+    of each token, as in the first PPO of language models."""
 
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> list[str]:
@@ -105,19 +164,12 @@ class PPO(Online):
             problems.append(f"trl.loss_type: {keys['loss_type']!r} does not clip as PPO does; use one of {known}")
         if keys.get("importance_sampling_level", "token") != "token":
             problems.append("trl.importance_sampling_level: PPO has an advantage for each token; use token")
-        problems += [f"{name}: must be from 0 to 1, got {options[name]}" for name in _outside_one(options)]
-        if options.get("critic_learning_rate", 1) <= 0:
-            problems.append(f"critic_learning_rate: must be above 0, got {options['critic_learning_rate']}")
-        if (options.get("value_clip") or 1) < 0 or options.get("value_clip") == 0:
-            problems.append(f"value_clip: must be above 0, or null for none, got {options['value_clip']}")
-        if options.get("value_weight", 0) < 0:
-            problems.append(
-                f"value_weight: must be 0 (values move their head alone) or more, got {options['value_weight']}"
-            )
         return problems
 
     def _algorithm(self, learner: Any, curriculum: DrawnNeeds | None) -> list[Addition]:
-        return [ActorCritic(learner.model, self.settings)]
+        from recr1.trainers.layers.actor_critic import ActorCritic
+
+        return [ActorCritic(learner.model, self)]
 
     def _arguments(self, run: Run, seed: int, learner: Any) -> Any:
         if self.trl.get("num_generations") != 1:
@@ -127,7 +179,3 @@ class PPO(Online):
         args = super()._arguments(run, seed, learner)
         self.trl, args.num_generations = given, 1
         return args
-
-
-def _outside_one(options: Mapping[str, Any]) -> list[str]:
-    return [name for name in ("gamma", "gae_lambda") if not 0 <= options.get(name, 1) <= 1]

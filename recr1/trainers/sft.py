@@ -8,6 +8,7 @@ what is learned is what is asked for later.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,12 +16,12 @@ from recr1.config.build import EvaluationSpec, Part, build, find_class
 from recr1.env import Environment
 from recr1.errors import UserError
 from recr1.runs import Run
+from recr1.trainers.base import TRLTrainer
 from recr1.trainers.launch.failures import FailureBudget
 from recr1.trainers.launch.ranks import Ranks
 from recr1.trainers.pairs.pairs import Pair, Pairs
 from recr1.trainers.pairs.tokens import IGNORED, example
-from recr1.trainers.trl.on_trl import OnTRL
-from retrievers.options import options_of
+from retrievers.options import checked, options_of
 
 AS_GENERATED = "prompt and answer are put together as generation does it"
 MEANINGLESS = {
@@ -34,15 +35,12 @@ MEANINGLESS = {
 """Keys of `SFTConfig` that mean nothing here, and why."""
 
 
-class SFT(OnTRL):
+@checked
+@dataclass(kw_only=True)
+class SFT(TRLTrainer):
     """Supervised fine-tuning, on pairs of a file or on the best of what the policy writes itself.
 
-    Args:
-        steps: optimizer steps.
-        pairs: where the pairs come from: {type: file, path: pairs.tsv}, {type: sampled, per_need: 8}, or your own.
-        trl: keys of TRL's `SFTConfig`, as they are: learning_rate, per_device_train_batch_size, loss_type, ...
-        failure_budget: share of the last 1,000 rollouts that may be without a reward because the retriever had no
-            answer to their query, where pairs are sampled. Above 0, a validation without an answer is left out.
+    `trl` takes the keys of TRL's `SFTConfig`, such as learning_rate, per_device_train_batch_size and loss_type.
     """
 
     name: ClassVar[str] = "sft"
@@ -50,11 +48,12 @@ class SFT(OnTRL):
     trainer: ClassVar[str] = "SFTTrainer"
     meaningless: ClassVar[Mapping[str, str]] = MEANINGLESS
 
-    def __init__(
-        self, *, steps: int, pairs: dict[str, Any], trl: dict[str, Any] | None = None, failure_budget: float = 0.0
-    ) -> None:
-        super().__init__(steps=steps, trl=trl, failure_budget=failure_budget)
-        self.pairs: Pairs = build("pairs", pairs, path="trainer.pairs")
+    pairs: dict[str, Any]
+    """Where the pairs come from: {type: file, path: pairs.tsv}, {type: sampled, per_need: 8}, or your own."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._source: Pairs = build("pairs", self.pairs, path="trainer.pairs")
 
     def train(self, policy: Part, env: Environment, run: Run, *, seed: int, evaluation: EvaluationSpec) -> Path:
         """Train the policy and save it, as every trainer does; returns the folder of the trained policy."""
@@ -65,7 +64,7 @@ class SFT(OnTRL):
     def _material(self, learner: Any, env: Environment, run: Run, ranks: Ranks) -> dict[str, Any]:
         from datasets import Dataset
 
-        pairs = self.pairs.pairs(env, learner, run, ranks, FailureBudget(self.failure_budget))
+        pairs = self._source.pairs(env, learner, run, ranks, FailureBudget(self.failure_budget))
         return {"train_dataset": Dataset.from_list(examples(learner, env, pairs))}
 
     def _lengths(self, learner: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from docs import from_registry
 from recr1.config.build import builtin, find_class
 from recr1.trainers.trl.options import trl_options
 from retrievers.options import options_of
@@ -89,3 +90,11 @@ def test_every_page_has_a_formula_a_command_or_recipe_and_what_to_watch(page):
     assert {"The formula", "Details, and where they are", "Options that matter", "What to watch"} <= set(headings)
     assert re.search(r"^    loss|^    policy", text, re.MULTILINE)
     assert "trouble.md" in text
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_of_trainers_lists_each_option_with_its_text(name):
+    listed = from_registry.described("trainer", name, builtin("trainer")[name])
+    for option in options_of(find_class("trainer", name)):
+        [(value, text)] = re.findall(rf"^\| `{option}` \| .+? \| (.+?) \| (.+?) \|$", listed, re.MULTILINE)
+        assert value and len(text) > 10

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from recr1.trainers.gae import explained_variance, gae, moments, token_rewards, value_losses, whitened
-from recr1.trainers.layers.critic import Critic, CriticOptimizer, Kind
+from recr1.trainers.layers.critic import Critic, CriticOptimizer
+from recr1.trainers.ppo import explained_variance, gae, moments, token_rewards, value_losses, whitened
 from recr1.trainers.trl.additions import Addition
+
+if TYPE_CHECKING:
+    from recr1.trainers.ppo import PPO
 
 FILE = "critic.pt"
 """The critic and its optimizer, in a checkpoint."""
@@ -22,32 +24,18 @@ READ = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
 """What a model reads of a batch."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The options of PPO that its trainer reads; see `PPO`."""
-
-    critic: Kind
-    critic_learning_rate: float
-    gamma: float
-    gae_lambda: float
-    value_clip: float | None
-    value_weight: float
-    whiten: bool
-    kl: Literal["loss", "reward"]
-
-
 class ActorCritic(Addition):
     """A critic beside the policy, and advantages of shape (B, T) in place of those of groups, (B,)."""
 
-    def __init__(self, policy: Any, settings: Settings) -> None:
-        self.settings = settings
-        self.critic = Critic(policy, settings.critic, settings.value_weight)
+    def __init__(self, policy: Any, options: PPO) -> None:
+        self.options = options
+        self.critic = Critic(policy, options.critic, options.value_weight)
 
     def set_up(self) -> None:
         """Move the critic to its device, with an optimizer of its own."""
         args = self.trainer.args
         self.critic.place(self.trainer.accelerator.device, recompute=args.gradient_checkpointing)
-        self.optimizer = CriticOptimizer(self.critic, args, self.settings.critic_learning_rate)
+        self.optimizer = CriticOptimizer(self.critic, args, self.options.critic_learning_rate)
 
     def after_backward(self) -> None:
         """Step where the policy is about to."""
@@ -57,16 +45,15 @@ class ActorCritic(Addition):
 
     def after_scoring(self, batch: dict[str, Any], rewards_B: Any) -> None:
         """Put the advantages of tokens into the batch, with the values and returns that the critic learns from."""
-        size = len(batch["completion_ids"])
-        rewards_B = rewards_B[self.trainer.accelerator.process_index * size :][:size]
+        rewards_B = self.trainer.own(rewards_B)
         _leave_out(batch, rewards_B.isnan(), self._total)
         values_BT, logps_BT = self._read(batch)
         mask_BT = batch["completion_mask"].float()
         rewards_BT = token_rewards(rewards_B, mask_BT, self._penalties(batch, logps_BT))
-        advantages_BT = gae(rewards_BT, values_BT, mask_BT, self.settings.gamma, self.settings.gae_lambda)
+        advantages_BT = gae(rewards_BT, values_BT, mask_BT, self.options.gamma, self.options.gae_lambda)
         batch["old_values"], batch["returns"] = values_BT, advantages_BT + values_BT
         batch["advantages"] = advantages_BT
-        if self.settings.whiten:
+        if self.options.whiten:
             batch["advantages"] = whitened(advantages_BT, mask_BT, self._total)
         self._log_batch(batch, rewards_BT, advantages_BT)
 
@@ -75,7 +62,7 @@ class ActorCritic(Addition):
         import torch
 
         rows, size = len(batch["completion_ids"]), self.trainer.args.per_device_train_batch_size
-        in_reward = self.trainer.beta != 0 and self.settings.kl == "reward"
+        in_reward = self.trainer.beta != 0 and self.options.kl == "reward"
         needed = self.critic.kind == "head" or (in_reward and "old_per_token_logps" not in batch)
         values, logps = [], []
         with torch.no_grad():
@@ -97,7 +84,7 @@ class ActorCritic(Addition):
         return compute(self.trainer.model, ids, mask, part["completion_ids"].shape[1])[0]
 
     def _penalties(self, batch: dict[str, Any], logps_BT: Any) -> Any:
-        if self.trainer.beta == 0 or self.settings.kl == "loss":
+        if self.trainer.beta == 0 or self.options.kl == "loss":
             return None
         kl_BT = logps_BT - batch["ref_per_token_logps"]
         mean, _ = moments(kl_BT, batch["completion_mask"], self._total)
@@ -119,7 +106,7 @@ class ActorCritic(Addition):
 
         trainer = self.trainer
         old_BT, returns_BT, mask_BT = batch["old_values"], batch["returns"], batch["completion_mask"]
-        losses_BT, clipped_BT = value_losses(values_BT, old_BT, returns_BT, self.settings.value_clip)
+        losses_BT, clipped_BT = value_losses(values_BT, old_BT, returns_BT, self.options.value_clip)
         sums = torch.stack([(losses_BT * mask_BT).sum(), (clipped_BT * mask_BT).sum()])
         window = trainer.current_gradient_accumulation_steps
         tokens = batch["num_items_in_batch"].clamp(min=1) * window / trainer.args.steps_per_generation
@@ -133,7 +120,7 @@ class ActorCritic(Addition):
     def _beta_of_loss(self) -> Iterator[None]:
         """TRL adds `beta` times the distance to its loss; where it is in the reward, that would count it twice."""
         beta = self.trainer.beta
-        self.trainer.beta = beta if self.settings.kl == "loss" else 0.0
+        self.trainer.beta = beta if self.options.kl == "loss" else 0.0
         try:
             yield
         finally:
@@ -142,7 +129,7 @@ class ActorCritic(Addition):
     def _log_batch(self, batch: dict[str, Any], rewards_BT: Any, advantages_BT: Any) -> None:
         """Numbers of a batch that was just generated; TRL's number of groups is taken back."""
         mask_BT, values_BT = batch["completion_mask"].float(), batch["old_values"]
-        paid_BT = gae(rewards_BT, values_BT.new_zeros(values_BT.shape), mask_BT, self.settings.gamma, 1.0)
+        paid_BT = gae(rewards_BT, values_BT.new_zeros(values_BT.shape), mask_BT, self.options.gamma, 1.0)
         self._log("value/mean", moments(values_BT, mask_BT, self._total)[0].item())
         self._log("value/return", moments(paid_BT, mask_BT, self._total)[0].item())
         explained = explained_variance(paid_BT, values_BT, mask_BT, self._total)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -24,34 +23,21 @@ from recr1.judge.stats import Doubles
 from recr1.trainers.trl.additions import Addition
 
 Curriculum: TypeAlias = Literal["none", "learnability"]
-UNIFORM, RATE = 0.25, 0.5
-"""What a recipe that does not say gets."""
 FILE = "curriculum.json"
 """What is known of the needs, in a checkpoint."""
 KNOWN = "per_need.jsonl"
 """What was found of the needs before training, in the folder of `recr1 headroom --out`."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The options of a curriculum; see `Online`."""
-
-    uniform: float
-    """Share of the draws in which all needs are alike."""
-    rate: float
-    """How far the last group of a need moves what is known of it; 1 forgets all before."""
-    start: Mapping[str, float]
-    """Need -> variance that is known before training."""
-
-
 class Learnability:
     """The running variance of the rewards of each need, and the chance to be drawn that follows from it."""
 
-    def __init__(self, needs: Sequence[str], settings: Settings) -> None:
+    def __init__(self, needs: Sequence[str], *, uniform: float, rate: float, start: Mapping[str, float]) -> None:
+        """Begin with the variances of `start`, by need; see `OnlineTrainer` for the others."""
         self._place = {name: place for place, name in enumerate(needs)}
-        self._settings = settings
+        self._uniform, self._rate = uniform, rate
         self.variance: Doubles = np.full(len(needs), np.nan)
-        for name, value in settings.start.items():
+        for name, value in start.items():
             if name in self._place:
                 self.variance[self._place[name]] = value
 
@@ -66,7 +52,7 @@ class Learnability:
                 self._move(self._place[name], float(np.var(values, ddof=1)))
 
     def _move(self, place: int, variance: float) -> None:
-        known, rate = self.variance[place], self._settings.rate
+        known, rate = self.variance[place], self._rate
         self.variance[place] = variance if np.isnan(known) else (1 - rate) * known + rate * variance
 
     @property
@@ -81,8 +67,7 @@ class Learnability:
         even = np.full(len(filled), 1 / len(filled))
         if not filled.sum():
             return even
-        share = self._settings.uniform
-        chances: Doubles = share * even + (1 - share) * filled / filled.sum()
+        chances: Doubles = self._uniform * even + (1 - self._uniform) * filled / filled.sum()
         return chances
 
     def draw(self, count: int, seed: Sequence[int]) -> list[int]:
@@ -107,8 +92,8 @@ class Learnability:
 class DrawnNeeds(Addition):
     """Draws the needs of each batch by what can be learned from them."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, uniform: float, rate: float, start: Mapping[str, float]) -> None:
+        self._options: dict[str, Any] = {"uniform": uniform, "rate": rate, "start": start}
         self._known: Learnability | None = None
         self._before: tuple[int, list[float | None]] = (-1, [])  # steps before this one, and what was known before it
 
@@ -116,7 +101,7 @@ class DrawnNeeds(Addition):
     def known(self) -> Learnability:
         """What is known of the training needs."""
         if self._known is None:
-            self._known = Learnability(self.trainer.train_dataset["need_id"], self.settings)
+            self._known = Learnability(self.trainer.train_dataset["need_id"], **self._options)
         return self._known
 
     def choose(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -165,9 +150,6 @@ def curriculum_problems(options: Mapping[str, Any]) -> list[str]:
     problems = []
     if options.get("curriculum", "none") != "none" and (options.get("trl") or {}).get("num_generations") == 1:
         problems.append("curriculum: one completion of a need does not differ: set trl.num_generations to 2 or more")
-    for name in ("curriculum_uniform", "curriculum_rate"):
-        if not 0 < options.get(name, 1) <= 1:
-            problems.append(f"{name}: must be above 0 and up to 1, got {options[name]}")
     start = options.get("curriculum_start")
     if start is not None and not (Path(start) / KNOWN).is_file():
         problems.append(
@@ -176,12 +158,11 @@ def curriculum_problems(options: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def settings_of(curriculum: Curriculum, uniform: float, rate: float, start: str | None) -> Settings | None:
-    """The settings of a curriculum, None without one; raises `UserError` where its start cannot be read."""
-    return None if curriculum == "none" else Settings(uniform, rate, _variances(Path(start) / KNOWN) if start else {})
-
-
-def _variances(path: Path) -> dict[str, float]:
+def known_variances(folder: str | None) -> dict[str, float]:
+    """Need -> variance of its rewards, as `recr1 headroom --out` found them; raises `UserError` for another file."""
+    if folder is None:
+        return {}
+    path = Path(folder) / KNOWN
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         return {line["need"]: float(np.var(line["rewards"], ddof=1)) for line in lines}

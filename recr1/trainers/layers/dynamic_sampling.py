@@ -19,9 +19,6 @@ from typing import Any
 from recr1.trainers.layers.curriculum import DrawnNeeds
 from recr1.trainers.trl.additions import Addition
 
-TOLERANCE = 1e-6
-"""Spread of the rewards of a group up to which they are the same, where a recipe does not say."""
-
 
 @dataclass
 class Rollouts:
@@ -104,8 +101,8 @@ class DynamicSampling(Addition):
             rounds += 1
             replaced += self._replace(batch, flat, self._rollouts(fresh))
         logged.keep(self.trainer)
-        self.trainer._metrics["train"]["resampled"].append(replaced / groups)
-        self.trainer._metrics["train"]["resampled/rounds"].append(rounds)
+        self.trainer._metrics["train"]["dynamic_sampling/replaced"].append(replaced / groups)
+        self.trainer._metrics["train"]["dynamic_sampling/rounds"].append(rounds)
         return batch
 
     def _rollouts(self, rows: list[dict[str, Any]]) -> Rollouts:

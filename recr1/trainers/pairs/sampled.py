@@ -20,6 +20,7 @@ from recr1.runs.files import read_lines
 from recr1.trainers.launch.failures import FailureBudget
 from recr1.trainers.launch.ranks import Ranks
 from recr1.trainers.pairs.pairs import Pair
+from retrievers.options import PositiveInt, checked
 from retrievers.progress import ProgressBar
 from rewards.base import Need, Search
 
@@ -29,6 +30,7 @@ CHUNK = 256
 """Needs that are sampled between two moves of the progress bar."""
 
 
+@checked
 class SampledPairs:
     """The best of several completions of each training need, by the rewards of the recipe.
 
@@ -43,26 +45,21 @@ class SampledPairs:
         needs: at most so many training needs, the first ones; null for all.
     """
 
-    def __init__(self, *, per_need: int = 8, keep: int = 1, at_least: float = 0.01, needs: int | None = None) -> None:
-        problems = self.check_options({"per_need": per_need, "keep": keep, "at_least": at_least, "needs": needs})
-        if problems:
-            raise UserError(problems[0])
+    def __init__(
+        self,
+        *,
+        per_need: PositiveInt = 8,
+        keep: PositiveInt = 1,
+        at_least: float = 0.01,
+        needs: PositiveInt | None = None,
+    ) -> None:
         self.per_need, self.keep, self.at_least, self.needs = per_need, keep, at_least, needs
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """Problems that show before anything is loaded."""
-        problems = [
-            f"{name}: must be at least 1, got {options[name]}"
-            for name in ("per_need", "keep", "needs")
-            if options.get(name) is not None and options[name] < 1
-        ]
         keep, per_need = options.get("keep", 1), options.get("per_need", 8)
-        if not problems and keep > per_need:
-            problems.append(f"keep: {keep} of {per_need} completions: raise per_need")
-        if not math.isfinite(options.get("at_least", 0.0)):
-            problems.append(f"at_least: must be a finite number, got {options['at_least']}")
-        return problems
+        return [f"keep: {keep} of {per_need} completions: raise per_need"] if keep > per_need else []
 
     def pairs(self, env: Environment, policy: Policy, run: Run, ranks: Ranks, budget: FailureBudget) -> list[Pair]:
         """The kept pairs, in the order of the needs; from the run's folder where they are there already."""

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import islice
-from typing import Any
 
 from recr1.env import Environment
-from recr1.errors import UserError
 from recr1.tasks.shop.language import shopper_pairs
 from recr1.tasks.shop.lexicon import load_lexicon
 from recr1.trainers.pairs.pairs import Pair, held_out_texts, writer_of
+from retrievers.options import PositiveInt, Share, checked
 from rewards.base import Need
 
 
+@checked
 class ShopperPairs:
     """Needs of the generated shop's shoppers, each with a query in words that people, and dialects, have for it.
 
     They know language alone: no catalog, no answer key and no retriever has a say in them, so a warm start on them
-    favours no shop. A need that stands in the validation or test split is left out.
+    favours no shop. A need that is in the validation or test split is left out.
 
     Args:
         count: how many pairs.
@@ -26,18 +25,8 @@ class ShopperPairs:
         seed: draws the pairs.
     """
 
-    def __init__(self, *, count: int, private: float = 0.0, seed: int = 0) -> None:
-        problems = self.check_options({"count": count, "private": private})
-        if problems:
-            raise UserError(problems[0])
+    def __init__(self, *, count: PositiveInt, private: Share = 0.0, seed: int = 0) -> None:
         self.count, self.private, self.seed = count, private, seed
-
-    @staticmethod
-    def check_options(options: Mapping[str, Any]) -> list[str]:
-        """Problems that show before anything is loaded."""
-        count, private = options.get("count", 1), options.get("private", 0.0)
-        problems = [] if count >= 1 else [f"count: must be at least 1, got {count}"]
-        return problems + ([] if 0 <= private <= 1 else [f"private: a share lies between 0 and 1, got {private}"])
 
     def pairs(self, env: Environment, *_: object) -> list[Pair]:
         """The pairs, in their order; raises `UserError` where the task's format cannot be taught."""

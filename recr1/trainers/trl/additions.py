@@ -176,6 +176,11 @@ class ExtendedOnline(Extended):
     """Where prompts are shared: the rows (B, 1) and the places in them (B, T) where the last pass of the model has what
     it says of each token of the completions."""
 
+    def own(self, numbers_B: Any) -> Any:
+        """This process's part of the numbers of all completions of a batch."""
+        size = len(numbers_B) // self.accelerator.num_processes
+        return numbers_B[self.accelerator.process_index * size :][:size]
+
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         generates = self._step % (self.args.steps_per_generation * self.num_iterations) == 0
         if generates or self._buffered_inputs is None:

@@ -51,8 +51,8 @@ def test_a_need_of_a_held_out_split_is_left_out_of_what_it_learns_from():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"count": 0}, "count: must be at least 1, got 0"),
-        ({"count": 1, "private": 1.5}, "private: a share lies between 0 and 1, got 1.5"),
+        ({"count": 0}, "count: must be an integer >= 1, got 0"),
+        ({"count": 1, "private": 1.5}, "private: must be a number between 0 and 1, got 1.5"),
     ],
 )
 def test_pairs_that_cannot_be_drawn_are_refused(options, message):

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="pip install 'recr1[train]'")
 
-from recr1.trainers.gae import (  # noqa: E402
+from recr1.trainers.ppo import (  # noqa: E402
     explained_variance,
     gae,
     moments,

@@ -320,10 +320,10 @@ def test_pairs_are_sampled_once(tmp_path):
     [
         ({}, "trainer.pairs: missing: sft needs it"),
         ({"pairs": {"type": "fil", "path": "x"}}, "trainer.pairs.type: no 'fil' here; did you mean 'file'?"),
-        ({"pairs": {"type": "sampled", "per_need": 0}}, "trainer.pairs.per_need: must be at least 1, got 0"),
+        ({"pairs": {"type": "sampled", "per_need": 0}}, "trainer.pairs.per_need: must be an integer >= 1, got 0"),
         ({"pairs": {"type": "sampled", "keep": 9}}, "trainer.pairs.keep: 9 of 8 completions: raise per_need"),
         ({"pairs": {"type": "sampled", "at_least": math.inf}}, "trainer.pairs.at_least: must be a finite number"),
-        ({"pairs": {"type": "sampled", "needs": 0}}, "trainer.pairs.needs: must be at least 1, got 0"),
+        ({"pairs": {"type": "sampled", "needs": 0}}, "trainer.pairs.needs: must be an integer >= 1, or null, got 0"),
         ({"pairs": {"type": "sampled"}, "trl": {"packing": True}}, "trainer.trl.packing: not here: each pair is a row"),
         (
             {"pairs": {"type": "sampled"}, "trl": {"num_generations": 8}},

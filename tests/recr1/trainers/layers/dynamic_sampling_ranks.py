@@ -48,7 +48,7 @@ def main(model: str, folder: Path) -> None:
     run = Run.create(folder / "run", {}, {}) if rank == "0" else Run(folder / "run", writer=False)
     trl = {"num_generations": 4, "per_device_train_batch_size": 6, "learning_rate": 1e-2}
     part = Part("transformers", {"model": model, "max_new_tokens": 12})
-    Recorded(steps=3, trl=trl, resample=3).train(part, env, run, seed=3, evaluation=VALIDATION)
+    Recorded(steps=3, trl=trl, dynamic_sampling=3).train(part, env, run, seed=3, evaluation=VALIDATION)
     (folder / f"{rank}.json").write_text(json.dumps({"sampled": sampled, "kept": KEPT}))
     run.finish("finished")
 

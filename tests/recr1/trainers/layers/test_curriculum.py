@@ -15,7 +15,7 @@ from recr1.env import open_environment
 from recr1.errors import UserError
 from recr1.runs import Run
 from recr1.trainers.grpo import GRPO
-from recr1.trainers.layers.curriculum import Learnability, Settings, settings_of
+from recr1.trainers.layers.curriculum import Learnability, known_variances
 from recr1.trainers.ppo import PPO
 from recr1.trainers.rloo import RLOO
 from retrievers.errors import EngineError
@@ -28,7 +28,7 @@ VALIDATION = EvaluationSpec(split="validation", measures=("nDCG@10",), every=100
 
 
 def known(*, uniform=0.2, rate=0.5, start=None):
-    return Learnability(NEEDS, Settings(uniform, rate, start or {}))
+    return Learnability(NEEDS, uniform=uniform, rate=rate, start=start or {})
 
 
 def test_a_reward_of_0_and_1_gives_the_variance_of_a_coin():
@@ -167,7 +167,7 @@ def test_fresh_needs_of_a_round_are_drawn_by_the_curriculum_too(tmp_path, random
     (tmp_path / "per_need.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     run = Run.create(tmp_path / "run", {"seed": 3}, {})
     start = {"curriculum_start": str(tmp_path), "curriculum_uniform": 0.01}
-    go(run, env, random_model, steps=1, resample=1, **start)
+    go(run, env, random_model, steps=1, dynamic_sampling=1, **start)
     first, fresh = drawn(run, 1)[:16:4], drawn(run, 1)[16::4]
     assert len(fresh) == 4 and not set(first) & set(fresh)
     assert len(set(first + fresh) & set(hard)) >= 7
@@ -175,26 +175,25 @@ def test_fresh_needs_of_a_round_are_drawn_by_the_curriculum_too(tmp_path, random
 
 @pytest.mark.slow
 def test_with_resampling_the_rounds_teach_too_and_are_exact(tmp_path, random_model):
-    whole = go(Run.create(tmp_path / "whole", {"seed": 3}, {}), environment(), random_model, resample=2)
+    whole = go(Run.create(tmp_path / "whole", {"seed": 3}, {}), environment(), random_model, dynamic_sampling=2)
     run = Run.create(tmp_path / "run", {"seed": 3}, {})
     with pytest.raises(EngineError, match="no connection"):
-        go(run, environment(raised=[9]), random_model, resample=2)
+        go(run, environment(raised=[9]), random_model, dynamic_sampling=2)
     run.finish("failed")
-    same(whole, go(Run.resume(tmp_path / "run", {}), environment(), random_model, resample=2))
+    same(whole, go(Run.resume(tmp_path / "run", {}), environment(), random_model, dynamic_sampling=2))
 
 
 def test_what_headroom_found_is_known_before_training(tmp_path):
     lines = [{"need": "n0", "rewards": [1, 0, 1, 0]}, {"need": "n1", "rewards": [0, 0, 0, 0]}]
     (tmp_path / "per_need.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    settings = settings_of("learnability", 0.2, 0.5, str(tmp_path))
-    assert Learnability(NEEDS, settings).state() == [pytest.approx(1 / 3), 0, None, None]
+    assert known(start=known_variances(str(tmp_path))).state() == [pytest.approx(1 / 3), 0, None, None]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"curriculum_uniform": 0}, "curriculum_uniform: must be above 0 and up to 1, got 0"),
-        ({"curriculum_rate": 1.5}, "curriculum_rate: must be above 0 and up to 1, got 1.5"),
+        ({"curriculum_uniform": 0}, "curriculum_uniform: must be a number > 0 and <= 1, got 0"),
+        ({"curriculum_rate": 1.5}, "curriculum_rate: must be a number > 0 and <= 1, got 1.5"),
         ({"curriculum_start": "nowhere"}, "curriculum_start: there is no nowhere/per_need.jsonl"),
         (
             {"curriculum": "learnability", "trl": {"num_generations": 1}},

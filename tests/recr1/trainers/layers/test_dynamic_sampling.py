@@ -105,7 +105,7 @@ def test_a_row_takes_its_input_and_all_that_was_generated_for_it_along():
 @pytest.mark.parametrize("kind", [GRPO, RLOO])
 def test_the_share_of_flat_groups_falls_as_the_rollouts_say(tmp_path, random_model, kind):
     run = fresh_run(tmp_path / "run")
-    go(run, random_model, kind=kind, resample=3)
+    go(run, random_model, kind=kind, dynamic_sampling=3)
     for step, line in enumerate((line for line in run.read_metrics() if "train/reward" in line), start=1):
         names, rewards = groups([rollout for rollout in run.read_rollouts() if rollout["step"] == step])
         assert len(names) == len(set(names))  # no need comes twice in a step
@@ -117,14 +117,14 @@ def test_the_share_of_flat_groups_falls_as_the_rollouts_say(tmp_path, random_mod
             place, missing, rounds = place + missing, missing - (~fresh).sum(), rounds + 1
         assert place == len(names)  # each round drew as many as were flat, and no more
         assert line["train/frac_reward_zero_std"] == pytest.approx(missing / 4)
-        assert line["train/resampled"] == pytest.approx((flat[:4].sum() - missing) / 4)
-        assert line["train/resampled/rounds"] == rounds
+        assert line["train/dynamic_sampling/replaced"] == pytest.approx((flat[:4].sum() - missing) / 4)
+        assert line["train/dynamic_sampling/rounds"] == rounds
         assert missing < flat[:4].sum()
 
 
 def test_advantages_are_those_of_the_groups_that_came_in(tmp_path, random_model):
     run = fresh_run(tmp_path / "run")
-    trainer = go(run, random_model, kind=WatchedGRPO, steps=1, resample=2)
+    trainer = go(run, random_model, kind=WatchedGRPO, steps=1, dynamic_sampling=2)
     names, rewards = groups(run.read_rollouts())
     flat = flat_of(rewards)
     useful = iter([place for place in range(4, len(names)) if not flat[place]])
@@ -140,7 +140,7 @@ def test_advantages_are_those_of_the_groups_that_came_in(tmp_path, random_model)
 
 def test_the_numbers_of_a_step_are_those_of_its_first_round(tmp_path, random_model):
     run = fresh_run(tmp_path / "run")
-    go(run, random_model, steps=1, resample=2)
+    go(run, random_model, steps=1, dynamic_sampling=2)
     _, rewards = groups(run.read_rollouts())
     assert len(rewards) > 4
     line = next(line for line in run.read_metrics() if "train/reward" in line)
@@ -152,35 +152,42 @@ def test_the_numbers_of_a_step_are_those_of_its_first_round(tmp_path, random_mod
 def test_without_flat_groups_nothing_changes(tmp_path, random_model):
     whole, other = fresh_run(tmp_path / "whole"), fresh_run(tmp_path / "other")
     go(whole, random_model, env=environment(every=1), steps=3)
-    go(other, random_model, env=environment(every=1), steps=3, resample=2)
-    assert curve(other, "train/resampled") == [0, 0, 0]
-    assert curve(other, "train/resampled/rounds") == [0, 0, 0]
+    go(other, random_model, env=environment(every=1), steps=3, dynamic_sampling=2)
+    assert curve(other, "train/dynamic_sampling/replaced") == [0, 0, 0]
+    assert curve(other, "train/dynamic_sampling/rounds") == [0, 0, 0]
     assert curve(whole, "train/loss") == curve(other, "train/loss")
     assert curve(whole, "train/grad_norm") == curve(other, "train/grad_norm")
 
 
 def test_what_is_left_after_the_last_round_stays(tmp_path, random_model):
     run = fresh_run(tmp_path / "run")
-    go(run, random_model, env=environment(gain=0.0), steps=1, resample=2)
+    go(run, random_model, env=environment(gain=0.0), steps=1, dynamic_sampling=2)
     assert len(run.read_rollouts()) == 3 * 16
-    assert curve(run, "train/resampled") == [0]
-    assert curve(run, "train/resampled/rounds") == [2]
+    assert curve(run, "train/dynamic_sampling/replaced") == [0]
+    assert curve(run, "train/dynamic_sampling/rounds") == [2]
     assert curve(run, "train/frac_reward_zero_std") == [1]
 
 
 def test_a_small_spread_is_noise_where_the_tolerance_says_so(tmp_path, random_model):
     run = fresh_run(tmp_path / "run")
-    go(run, random_model, env=environment(every=1, gain=0.01), steps=1, resample=1, resample_tolerance=0.011)
+    go(
+        run,
+        random_model,
+        env=environment(every=1, gain=0.01),
+        steps=1,
+        dynamic_sampling=1,
+        dynamic_sampling_tolerance=0.011,
+    )
     assert len(run.read_rollouts()) == 2 * 16
-    assert curve(run, "train/resampled/rounds") == [1]
-    assert curve(run, "train/resampled") == [0]
+    assert curve(run, "train/dynamic_sampling/rounds") == [1]
+    assert curve(run, "train/dynamic_sampling/replaced") == [0]
 
 
 def test_rounds_end_when_no_need_is_left(tmp_path, random_model):
     task = Part("toy", {"format": {"type": "plain", "prompt": "{need}"}})
     env = open_environment(task, Part("bm25"), [(Part(f"{__name__}:Scripted", {"gain": 0.0}), 1.0)], 10)
     run = fresh_run(tmp_path / "run")
-    go(run, random_model, env=env, steps=1, resample=100)
+    go(run, random_model, env=env, steps=1, dynamic_sampling=100)
     names, _ = groups(run.read_rollouts())
     assert sorted(names) == sorted(need.id for need in env.task.needs("train"))
 
@@ -207,12 +214,12 @@ BATCH, ROUND = 3, 4
 def test_a_round_without_any_answer_is_for_the_budget_and_stops_nothing(tmp_path, random_model):
     run, env = fresh_run(tmp_path / "run"), environment()
     env.retriever = Missing(env.retriever, ROUND)
-    go(run, random_model, env=env, steps=1, resample=1, failure_budget=0.1)
+    go(run, random_model, env=env, steps=1, dynamic_sampling=1, failure_budget=0.1)
     _, rewards = groups(run.read_rollouts()[:16])
     missing = flat_of(rewards).sum()
     lost = [line["reward"] for line in run.read_rollouts()[16:]]
     assert lost == [None] * GROUP * missing and missing > 0
-    assert curve(run, "train/resampled") == [0] and curve(run, "train/resampled/rounds") == [1]
+    assert curve(run, "train/dynamic_sampling/replaced") == [0] and curve(run, "train/dynamic_sampling/rounds") == [1]
 
 
 @pytest.mark.parametrize(
@@ -224,15 +231,23 @@ def test_a_batch_without_any_answer_stops_a_run_and_so_does_a_round_past_the_bud
     env = environment()
     env.retriever = Missing(env.retriever, search)
     with pytest.raises(EngineError, match=r"\d+ of the last \d+ rollouts have no reward"):
-        go(fresh_run(tmp_path / "run"), random_model, env=env, steps=1, resample=1, failure_budget=budget)
+        go(fresh_run(tmp_path / "run"), random_model, env=env, steps=1, dynamic_sampling=1, failure_budget=budget)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"resample": -1}, r"resample: must be 0 \(never\) or a number of rounds, got -1"),
-        ({"resample": 1, "resample_tolerance": -0.1}, "resample_tolerance: must be 0 or more, got -0.1"),
-        ({"resample": 1, "resample_tolerance": math.nan}, "resample_tolerance: must be 0 or more, got nan"),
+        ({"resample": 2}, "resample: is now called dynamic_sampling"),
+        ({"resample_tolerance": 0.1}, "resample_tolerance: is now called dynamic_sampling_tolerance"),
+        ({"dynamic_sampling": -1}, "dynamic_sampling: must be an integer >= 0, got -1"),
+        (
+            {"dynamic_sampling": 1, "dynamic_sampling_tolerance": -0.1},
+            "dynamic_sampling_tolerance: must be a number >= 0, got -0.1",
+        ),
+        (
+            {"dynamic_sampling": 1, "dynamic_sampling_tolerance": math.nan},
+            "dynamic_sampling_tolerance: must be a number >= 0, got nan",
+        ),
     ],
 )
 def test_a_bad_option_is_named(options, message):
@@ -250,7 +265,7 @@ def test_a_bad_option_is_named(options, message):
 )
 def test_a_run_that_stops_between_two_rounds_goes_on_as_if_it_had_not(tmp_path, random_model, kind, search):
     trl = {**TRL, "save_strategy": "no"}
-    options = {"kind": kind, "trl": trl, "steps": 4, "resample": 2}
+    options = {"kind": kind, "trl": trl, "steps": 4, "dynamic_sampling": 2}
     whole = fresh_run(tmp_path / "whole")
     go(whole, random_model, env=environment(every=2), **options)
     run, env = fresh_run(tmp_path / "run"), environment(every=2)

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from recr1.errors import UserError
+from recr1.trainers.base import ELSEWHERE
 from recr1.trainers.grpo import GRPO
-from recr1.trainers.trl.on_trl import OURS
 from recr1.trainers.trl.options import trl_options
 
 
@@ -19,7 +20,7 @@ def test_the_fields_read_from_source_are_those_of_the_class():
 
 
 def test_every_key_that_a_recipe_says_elsewhere_is_a_field_of_trl():
-    assert set(OURS) <= set(trl_options("GRPOConfig"))
+    assert set(ELSEWHERE) <= set(trl_options("GRPOConfig"))
 
 
 def test_reading_the_fields_imports_neither_trl_nor_torch():
@@ -35,7 +36,6 @@ def test_reading_the_fields_imports_neither_trl_nor_torch():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, "steps: must be at least 1, got 0"),
         (
             {"trl": {"lerning_rate": 1e-5}},
             "trl.lerning_rate: GRPOConfig has no such field; did you mean 'learning_rate'?",
@@ -53,3 +53,16 @@ def test_a_wrong_key_is_named_with_its_remedy(options, message):
 def test_right_keys_pass():
     keys = {"num_generations": 8, "learning_rate": 1e-5, "beta": 0, "loss_type": "dr_grpo", "use_vllm": True}
     assert GRPO.check_options({"steps": 1, "trl": keys}) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "steps: must be an integer >= 1, got 0"),
+        ({"failure_budget": 1.0}, "failure_budget: must be a number >= 0 and < 1, got 1.0"),
+        ({"rollouts_every": -1}, "rollouts_every: must be an integer >= 0, got -1"),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        GRPO(**{"steps": 1, **options})
