@@ -31,7 +31,7 @@ from recr1.env import open_environment
 from recr1.loggers.base import Logger
 from recr1.recipe import load_recipe
 from recr1.runs import Run
-from recr1.trainers.layers.clock import Clock
+from recr1.trainers.layers.generation import Clock
 from recr1.trainers.watch import monitor
 from recr1.trainers.watch import view as views
 from recr1.trainers.watch.view import View

@@ -19,10 +19,8 @@ from recr1.config.build import EvaluationSpec, Part, build
 from recr1.env import Environment
 from recr1.errors import MissingLibrary, UserError
 from recr1.runs import Run
-from recr1.trainers.launch.interrupts import Interrupts
-from recr1.trainers.launch.ranks import Ranks
-from recr1.trainers.layers.checkpoints import Checkpoints
-from recr1.trainers.layers.resume import ExactResume
+from recr1.trainers.launch.ranks import Interrupts, Ranks
+from recr1.trainers.layers.checkpoints import Checkpoints, ExactResume
 from recr1.trainers.trl.additions import Addition
 from recr1.trainers.trl.loop import Loop, check_batch, check_groups
 from recr1.trainers.trl.options import trl_options
@@ -41,7 +39,7 @@ KEPT = 2
 """How many of them are kept at a time, unless `trl.save_total_limit` is set."""
 
 ELSEWHERE = {
-    "output_dir": "say `--out DIR` on the command line",
+    "output_dir": "use `--out DIR` on the command line",
     "max_steps": "set trainer.steps",
     "num_train_epochs": "set trainer.steps",
     "seed": "set seed at the top of the recipe",
@@ -264,9 +262,9 @@ def _libraries() -> Any:
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     import transformers
 
-    # TRL still says "gradient_checkpointing" where transformers has a new word: nothing that a user could change.
+    # TRL still writes "gradient_checkpointing" where transformers has a new word, which a user cannot change.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    # A reward that is absent is no mistake here, and outcome/retriever_error counts it.
+    # A reward may be missing, and outcome/retriever_error counts it.
     for module in ("grpo_trainer", "rloo_trainer"):
         logging.getLogger(f"trl.trainer.{module}").addFilter(_is_wanted)
     return transformers

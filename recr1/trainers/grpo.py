@@ -86,7 +86,7 @@ class GRPO(GroupTrainer):
             # TRL falls back on epsilon, and 0.2 is a bound of the ratio itself here: every weight would be 0.2.
             problems.append("trl.epsilon_high: the loss cispo needs it, as the bound of a token's weight; try 5.0")
         if keys.get("loss_type") == "luspo" and keys.get("importance_sampling_level") != "sequence":
-            problems.append("trl.importance_sampling_level: the loss luspo is one of whole completions; say sequence")
+            problems.append("trl.importance_sampling_level: the loss luspo is one of whole completions; use sequence")
         return problems
 
     def _algorithm(self, learner: Any, curriculum: DrawnNeeds | None) -> list[Addition]:

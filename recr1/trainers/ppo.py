@@ -96,7 +96,7 @@ def moments(numbers_BT: torch.Tensor, mask_BT: torch.Tensor, total: Total) -> tu
 def explained_variance(
     returns_BT: torch.Tensor, values_BT: torch.Tensor, mask_BT: torch.Tensor, total: Total
 ) -> torch.Tensor:
-    """The share of what returns differ that the values foretold: 1 all, 0 no more than a constant, below 0 worse.
+    """The share of the variance of returns that the values predict: 1 all, 0 no more than a constant, below 0 worse.
 
     NaN where all returns are the same.
     """
@@ -174,7 +174,7 @@ class PPO(OnlineTrainer):
     def _arguments(self, run: Run, seed: int, learner: Any) -> Any:
         if self.trl.get("num_generations") != 1:
             return super()._arguments(run, seed, learner)
-        # TRL's trainer can sample each need once; its config does not know that this is no GRPO.
+        # TRL's trainer can sample each need once; its config, made for GRPO, refuses that.
         given, self.trl = self.trl, {**self.trl, "num_generations": 2}
         args = super()._arguments(run, seed, learner)
         self.trl, args.num_generations = given, 1

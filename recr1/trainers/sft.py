@@ -17,10 +17,8 @@ from recr1.env import Environment
 from recr1.errors import UserError
 from recr1.runs import Run
 from recr1.trainers.base import TRLTrainer
-from recr1.trainers.launch.failures import FailureBudget
-from recr1.trainers.launch.ranks import Ranks
-from recr1.trainers.pairs.pairs import Pair, Pairs
-from recr1.trainers.pairs.tokens import IGNORED, example
+from recr1.trainers.launch.ranks import FailureBudget, Ranks
+from recr1.trainers.pairs.pairs import IGNORED, Pair, Pairs, example
 from retrievers.options import checked, options_of
 
 AS_GENERATED = "prompt and answer are put together as generation does it"

@@ -1,4 +1,4 @@
-"""Training in stages: each goes on with the policy that the one before it left."""
+"""Training in stages: each starts from the policy that the stage before it left."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ FOLDER = "stages"
 class Stage(Run):
     """A stage of a run, as its trainer sees it: a run whose steps begin at 0.
 
-    Numbers and rollouts go into the files of the whole run, with steps that go on from the stage before. Checkpoints,
-    and what else a trainer keeps, are in a folder of the stage; and so is its policy, but for that of the last one.
+    Numbers and rollouts go into the files of the whole run, whose steps continue those of the stage before.
+    Checkpoints, and what else a trainer keeps, are in a folder of the stage; so is its policy, except in the last one.
     """
 
     def __init__(self, whole: Run, name: str, *, first: int, start: int, last: bool, resumed: bool) -> None:
@@ -89,7 +89,7 @@ class Stage(Run):
 
     def rewind(self, step: int) -> None:
         """Forget what was logged after a step of this stage; what was logged before the stage stays."""
-        # A stage that has no checkpoint begins anew: where another came before it, that one's last validation stays.
+        # A stage without a checkpoint starts again; the last validation of a stage before it stays.
         self._whole.rewind(self._first + max(step, 0) if self._first else step)
 
     def _own(self, lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -144,7 +144,7 @@ def finished_stages(run: Run) -> list[dict[str, Any]]:
 
 
 def last_saved_step(run: Run) -> int | None:
-    """The last step that a run can go on from, in the numbers of the whole run; None where there is none."""
+    """The last step from which a run can be resumed, in the numbers of the whole run; None where there is none."""
     done = finished_stages(run)
     first = int(done[-1]["last_step"]) if done else None
     homes = [run.path, *sorted((run.path / FOLDER).glob(f"{len(done) + 1}-*"))]
@@ -164,14 +164,14 @@ def _from(policy: Part, folder: Path) -> Part:
 
 
 def _last_step(run: Run, first: int) -> int:
-    """The step that the next stage goes on from; only the process that writes has the numbers."""
+    """The last step of this stage; only the process that writes has the numbers."""
     return max((int(line["step"]) for line in run.read_metrics()), default=first) if run.writer else first
 
 
 def _policy_step(run: Run) -> dict[str, Any]:
-    """The step whose policy a stage left, where its trainer says so."""
-    held = run.facts().get("policy") if run.writer else None
-    return {"policy_step": held["step"]} if held else {}
+    """The step whose policy a stage left, where its trainer recorded it."""
+    policy = run.facts().get("policy") if run.writer else None
+    return {"policy_step": policy["step"]} if policy else {}
 
 
 def _wait() -> None:

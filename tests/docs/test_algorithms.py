@@ -89,7 +89,7 @@ def test_every_page_has_a_formula_a_command_or_recipe_and_what_to_watch(page):
     headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert {"The formula", "Details, and where they are", "Options that matter", "What to watch"} <= set(headings)
     assert re.search(r"^    loss|^    policy", text, re.MULTILINE)
-    assert "trouble.md" in text
+    assert "troubleshooting.md" in text
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -68,11 +68,11 @@ class ActorCritic(Addition):
         with torch.no_grad():
             for start in range(0, rows, size):
                 part = {name: batch[name][start : start + size] for name in READ}
-                with self.critic.listening() as heard:
+                with self.critic.listening() as states:
                     if needed:
                         logps.append(self._logps(part))
                 with self.trainer.accelerator.autocast():
-                    values.append(self.critic.values(part, heard, self.trainer.places))
+                    values.append(self.critic.values(part, states, self.trainer.places))
         return torch.cat(values), batch.get("old_per_token_logps", torch.cat(logps) if logps else None)
 
     def _logps(self, part: dict[str, Any]) -> Any:
@@ -93,10 +93,10 @@ class ActorCritic(Addition):
 
     def around_loss(self, compute: Callable[..., Any], model: Any, batch: dict[str, Any]) -> Any:
         """The policy's loss, with the gradient of the critic's: "loss" in the log is the policy's alone."""
-        with self.critic.listening() as heard, self._beta_of_loss():
+        with self.critic.listening() as states, self._beta_of_loss():
             loss = compute(model, batch)
         with self.trainer.accelerator.autocast():
-            values_BT = self.critic.values(batch, heard, self.trainer.places)
+            values_BT = self.critic.values(batch, states, self.trainer.places)
         value_loss = self._value_loss(values_BT, batch)
         return loss + value_loss - value_loss.detach()
 

@@ -1,6 +1,6 @@
 """The critic of PPO: what reward is to be expected of a completion, from what is written so far.
 
-It is no part of the policy: it has its own weights, its own optimizer and its own file in a checkpoint. Every process
+It is not part of the policy: it has its own weights, its own optimizer and its own file in a checkpoint. Every process
 holds all of it, and gradients are averaged by hand, whatever shards the policy.
 """
 
@@ -29,7 +29,7 @@ class Critic:
         Args:
             policy: A causal language model of Hugging Face, or one with adapters; as it was loaded.
             kind: "head" or "model".
-            value_weight: The share of the gradient of values that moves the policy's trunk; "model" has no use for it.
+            value_weight: The share of the gradient of values that moves the policy's trunk; "model" ignores it.
         """
         import torch
 
@@ -52,33 +52,35 @@ class Critic:
     @contextmanager
     def listening(self) -> Iterator[list[Any]]:
         """Collects the hidden states that the policy's trunk puts out meanwhile, where the critic reads them."""
-        heard: list[Any] = []
+        states: list[Any] = []
         if self.kind == "model":
-            yield heard
+            yield states
             return
-        hook = self.trunk.register_forward_hook(lambda _module, _inputs, output: heard.append(output.last_hidden_state))
+        hook = self.trunk.register_forward_hook(
+            lambda _module, _inputs, output: states.append(output.last_hidden_state)
+        )
         try:
-            yield heard
+            yield states
         finally:
             hook.remove()
 
-    def values(self, batch: dict[str, Any], heard: list[Any], places: Any = None) -> Any:
+    def values(self, batch: dict[str, Any], states: list[Any], places: Any = None) -> Any:
         """What is expected before each token of the completions (B, T), in float32.
 
         Args:
             batch: `prompt_ids`, `prompt_mask`, `completion_ids` and `completion_mask`, as TRL has them.
-            heard: What `listening` collected while the policy read the same batch.
-            places: The rows and places of what was heard where each token was foreseen (both to (B, T)); None where the
+            states: What `listening` collected while the policy read the same batch.
+            places: The rows and places of the states where each token is predicted (both to (B, T)); None where the
                 policy read the batch as TRL lays it out.
         """
         import torch
 
         if self.kind == "head":
-            hidden = _foreseeing(heard[-1], batch) if places is None else heard[-1][places]
-            held = hidden.detach()
-            hidden = held + self.value_weight * (hidden - held) if self.value_weight else held
+            hidden = _before_tokens(states[-1], batch) if places is None else states[-1][places]
+            detached = hidden.detach()
+            hidden = detached + self.value_weight * (hidden - detached) if self.value_weight else detached
         else:
-            hidden = _foreseeing(self._own_hidden(batch), batch)
+            hidden = _before_tokens(self._own_hidden(batch), batch)
         with torch.autocast(hidden.device.type, enabled=False):  # errors of values are small numbers
             return self.head(hidden.float()).squeeze(-1)
 
@@ -139,7 +141,7 @@ class CriticOptimizer:
         return self._adamw.state_dict()
 
     def load_state_dict(self, state: Any) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         self._adamw.load_state_dict(state)
 
 
@@ -149,8 +151,8 @@ def trunk_of(policy: Any) -> Any:
     return causal.base_model
 
 
-def _foreseeing(hidden: Any, batch: dict[str, Any]) -> Any:
-    """The hidden states (B, T, H) in the places before the tokens of completions, which say what comes."""
+def _before_tokens(hidden: Any, batch: dict[str, Any]) -> Any:
+    """The hidden states (B, T, H) in the places before the tokens of completions, which predict them."""
     length = batch["completion_ids"].shape[1]
     return hidden[:, -length - 1 : -1]
 
@@ -162,7 +164,7 @@ def _copied_trunk(policy: Any) -> Any:
     if is_adapted(whole):
         whole = whole.unload()
     if is_quantized(whole):
-        whole = whole.dequantize()  # four bits are no weights to learn
+        whole = whole.dequantize()  # weights of four bits cannot be learned
     trunk = whole.base_model.float().requires_grad_(requires_grad=True)
     for module in trunk.modules():
         if isinstance(module, torch.nn.Dropout):

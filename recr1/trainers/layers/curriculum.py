@@ -2,11 +2,11 @@
 
 A group whose rewards are all the same moves no weight. Where a reward is 0 or 1 and a completion earns it with
 probability p, the rewards of a group have the variance p(1 - p): most at one half, none where a need is always or never
-solved. That is the learnability of Rutherford et al. 2024 (arXiv 2408.15099), and the variance says it of any reward.
+solved. That is the learnability of Rutherford et al. 2024 (arXiv 2408.15099); the variance is it for any reward.
 
-Needs are drawn where a batch is generated, in the place of those that TRL's sampler chose: each of them G times in a
-row, the same on all processes. The draw hangs on the seed, the place in training and the variances seen, which a
-checkpoint keeps, so that a run that goes on draws what it would have drawn.
+Needs are drawn where a batch is generated, in place of those that TRL's sampler chose: each of them G times in a
+row, the same on all processes. The draw depends on the seed, the place in training and the variances seen, which a
+checkpoint keeps, so that a resumed run draws what it would have drawn.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ class Learnability:
         return chances
 
     def draw(self, count: int, seed: Sequence[int]) -> list[int]:
-        """The places of so many different needs, one after the other by their chances (Efraimidis and Spirakis 2006).
+        """The places of `count` different needs, drawn in turn by their chances (Efraimidis and Spirakis 2006).
 
-        Where there are fewer needs, they come round again.
+        Where there are fewer needs, they repeat.
         """
         chances = self.chances
         ages = np.random.default_rng(seed).exponential(size=len(chances)) / chances
@@ -85,7 +85,7 @@ class Learnability:
         return [None if np.isnan(value) else float(value) for value in self.variance]
 
     def restore(self, state: Sequence[float | None]) -> None:
-        """Go on from what `state` gave."""
+        """Continue from what `state` gave."""
         self.variance = np.array([np.nan if value is None else value for value in state], np.float64)
 
 

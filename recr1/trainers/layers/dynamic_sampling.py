@@ -1,11 +1,11 @@
-"""Groups that teach nothing make room for others before the update: DAPO's dynamic sampling (arXiv 2503.14476).
+"""Groups that teach nothing are replaced by others before the update: DAPO's dynamic sampling (arXiv 2503.14476).
 
 Where all completions of a need earn the same, no advantage is left, and the group only dilutes the batch. Such groups
 are replaced by those of fresh needs, generated and rewarded in the same step, for a bounded number of rounds. Fresh
 needs are drawn as those of the batch are: by the curriculum where there is one, all alike otherwise.
 
 TRL generates, rewards and computes advantages in one method, `_generate_and_score_completions`. The rounds run before
-it; it then finds the completions and rewards of the batch that they left ready, and goes on as with any other.
+it; it then finds the completions and rewards of the batch that they left ready, and continues as with any other.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Rollouts:
 
 
 def flat_groups(rewards_N: Sequence[float], size: int, tolerance: float) -> list[int]:
-    """The numbers of the groups, `size` rewards each, from which nothing can be learned.
+    """The numbers of the groups, `size` rewards each, from which nothing can be learned: flat ones.
 
-    Those whose rewards lie no further apart than the tolerance, and those with fewer than two rewards (NaN is none).
+    Their highest and lowest rewards differ by the tolerance or less, or fewer than two have a reward (NaN is none).
     """
     flat = []
     for group, start in enumerate(range(0, len(rewards_N), size)):

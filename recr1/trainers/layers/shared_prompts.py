@@ -4,7 +4,7 @@ Log-probabilities come from rows that hold a prompt and, behind it, the completi
 
     prompt without its last token | last token, completion 1 | last token, completion 2 | ...
 
-Each completion sees the prompt and itself alone, and its positions go on from the prompt's, so that every token has the
+Each completion sees the prompt and itself alone, and its positions continue the prompt's, so that every token has the
 log-probability that it has in a row of its own, up to rounding. With prompts of P tokens and G completions of T, a
 group costs about P + G * T tokens in place of G * (P + T). Generation reads each prompt once too, and copies its keys
 and values for each completion.

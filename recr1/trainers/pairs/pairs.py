@@ -1,26 +1,30 @@
-"""Pairs of a need and an answer to it: what `sft` teaches a policy."""
+"""Pairs of a need and an answer to it, which `sft` teaches a policy: their sources, and what they are in tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from recr1.env import Environment
 from recr1.errors import DataError, UserError
 from recr1.formats import Format, WritesQueries
 from recr1.policies import Policy
+from recr1.policies.prompts import prompt_ids
 from recr1.runs import Run
 from recr1.tasks.base import splits_of
 from recr1.tasks.readers import Record, records
-from recr1.trainers.launch.failures import FailureBudget
-from recr1.trainers.launch.ranks import Ranks
-from rewards.base import Need
+from recr1.tasks.shop.language import shopper_pairs
+from recr1.tasks.shop.lexicon import load_lexicon
+from recr1.trainers.launch.ranks import FailureBudget, Ranks
+from retrievers.options import PositiveInt, Share, checked
+from rewards.base import Chat, Need
 
 BUILTIN = {
     "file": "recr1.trainers.pairs.pairs:FilePairs",
     "sampled": "recr1.trainers.pairs.sampled:SampledPairs",
-    "shopper": "recr1.trainers.pairs.shopper:ShopperPairs",
+    "shopper": "recr1.trainers.pairs.pairs:ShopperPairs",
 }
 """Sources of pairs by the name that a recipe uses; the classes are imported when they are asked for."""
 
@@ -107,3 +111,49 @@ def writer_of(answer_format: Format) -> Callable[[str], str]:
 def held_out_texts(env: Environment) -> dict[str, str]:
     """The texts of needs that only evaluation may use, each with its split."""
     return {need.text: split for split, needs in splits_of(env.task).items() if split != "train" for need in needs}
+
+
+IGNORED = -100
+"""The label of a token that no loss is computed for."""
+
+
+def answer_ids(tokenizer: Any, completion: str) -> list[int]:
+    """The tokens of a completion and its end: what a policy that writes it generates."""
+    ids: list[int] = tokenizer(completion, add_special_tokens=False)["input_ids"]
+    return [*ids, tokenizer.eos_token_id]
+
+
+def example(tokenizer: Any, prompt: Chat, completion: str) -> dict[str, list[int]]:
+    """Token ids of prompt and answer, and labels that leave the prompt out."""
+    (read,) = prompt_ids(tokenizer, [prompt])
+    answer = answer_ids(tokenizer, completion)
+    return {"input_ids": [*read, *answer], "labels": [*[IGNORED] * len(read), *answer]}
+
+
+@checked
+class ShopperPairs:
+    """Needs of the generated shop's shoppers, each with a query in words that people, and dialects, have for it.
+
+    They know language alone: they depend on no catalog, answer key or retriever, so a warm start on them
+    favours no shop. A need that is in the validation or test split is left out.
+
+    Args:
+        count: how many pairs.
+        private: the share of a query's words that are private words, of both dialects alike.
+        seed: draws the pairs.
+    """
+
+    def __init__(self, *, count: PositiveInt, private: Share = 0.0, seed: int = 0) -> None:
+        self.count, self.private, self.seed = count, private, seed
+
+    def pairs(self, env: Environment, *_: object) -> list[Pair]:
+        """The pairs, in their order; raises `UserError` where the task's format cannot be taught."""
+        write = writer_of(env.format)
+        held_out = held_out_texts(env)
+        found = []
+        drawn = enumerate(shopper_pairs(load_lexicon(), self.seed, self.private))
+        for number, (text, query) in islice(drawn, self.count):
+            if text not in held_out:
+                place = f"shopper pair {number}"
+                found.append(Pair(Need(place, text), write(query), place))
+        return found

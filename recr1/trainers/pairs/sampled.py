@@ -17,8 +17,7 @@ from recr1.errors import UserError
 from recr1.policies import Policy
 from recr1.runs import Run, write_text, writing
 from recr1.runs.files import read_lines
-from recr1.trainers.launch.failures import FailureBudget
-from recr1.trainers.launch.ranks import Ranks
+from recr1.trainers.launch.ranks import FailureBudget, Ranks
 from recr1.trainers.pairs.pairs import Pair
 from retrievers.options import PositiveInt, checked
 from retrievers.progress import ProgressBar
@@ -40,9 +39,9 @@ class SampledPairs:
 
     Args:
         per_need: completions sampled for each need.
-        keep: at most so many different ones of a need are kept, those with the highest reward.
+        keep: the most different completions that are kept of a need, those with the highest reward.
         at_least: what a completion must earn to be kept: the weighted reward of the recipe.
-        needs: at most so many training needs, the first ones; null for all.
+        needs: how many training needs, from the first on; null for all.
     """
 
     def __init__(
@@ -128,8 +127,8 @@ class SampledPairs:
 
 
 def _ends(completion: str, policy: Any) -> bool:
-    """Whether a completion, with its end, is no longer than the policy may write."""
-    from recr1.trainers.pairs.tokens import answer_ids
+    """Whether a completion, with its end, is within the tokens that the policy may write."""
+    from recr1.trainers.pairs.pairs import answer_ids
 
     return len(answer_ids(policy.tokenizer, completion)) <= int(policy.max_new_tokens)
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recr1.trainers.launch.ranks import Ranks
-from recr1.trainers.layers.checkpoints import Checkpoints
+
+if TYPE_CHECKING:
+    from recr1.trainers.layers.checkpoints import Checkpoints
 
 OVERRIDDEN: Mapping[str, str] = {
     "__init__": "gives the additions their trainer, and lets them set up what they need",
@@ -40,7 +42,7 @@ _Trainer: Any = object
 
 
 class Addition:
-    """Something added to a trainer of TRL. Each method is a hook, called as it says; here none does anything."""
+    """An addition to a trainer of TRL. Each method is a hook, with when it is called; here it does nothing."""
 
     trainer: Any
     """Set before TRL's own constructor runs."""
@@ -173,8 +175,8 @@ class ExtendedOnline(Extended):
     rewards_B: Any = None
     """The rewards of the last completions, of all processes; NaN where there is none."""
     places: tuple[Any, Any] | None = None
-    """Where prompts are shared: the rows (B, 1) and the places in them (B, T) where the last pass of the model has what
-    it says of each token of the completions."""
+    """Where prompts are shared: the rows (B, 1) and the places in them (B, T) where the last pass of the model predicts
+    each token of the completions."""
 
     def own(self, numbers_B: Any) -> Any:
         """This process's part of the numbers of all completions of a batch."""

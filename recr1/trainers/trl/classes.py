@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from recr1.trainers.watch.monitor import Monitor
 
 CLIPPED = 0.5
-"""Share of truncated completions in a step from which on `TruncationWatch` says so."""
+"""Share of truncated completions in a step from which on `TruncationWatch` warns."""
 
 
 class GRPOTrainer(ExtendedOnline, trl.GRPOTrainer):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""A trainer of TRL, run to its last step, or stopped so that it can go on."""
+"""Runs a trainer of TRL to its last step, or stops it so that it can be resumed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recr1.errors import UserError
-from recr1.trainers.launch.interrupts import Interrupts
-from recr1.trainers.launch.ranks import Ranks
-from recr1.trainers.layers.resume import ExactResume
-from recr1.trainers.layers.sampling import NotFiniteError
+from recr1.trainers.launch.ranks import Interrupts, Ranks
+from recr1.trainers.layers.checkpoints import ExactResume
+from recr1.trainers.layers.generation import NotFiniteError
 from rewards.abilities import needs_groups
 from rewards.base import Reward
 

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from recr1.env import Environment
 from recr1.runs import Run
 from recr1.trainers.base import TRLTrainer
-from recr1.trainers.launch.failures import FailureBudget
-from recr1.trainers.launch.ranks import Ranks
-from recr1.trainers.layers.clock import TimedGeneration
+from recr1.trainers.launch.ranks import FailureBudget, Ranks
 from recr1.trainers.layers.curriculum import Curriculum, DrawnNeeds, curriculum_problems, known_variances
 from recr1.trainers.layers.dynamic_sampling import DynamicSampling
-from recr1.trainers.layers.sampling import FiniteCheck
+from recr1.trainers.layers.generation import FiniteCheck, TimedGeneration
 from recr1.trainers.layers.shared_prompts import SharedPrompts, pays
 from recr1.trainers.trl.additions import Addition
 from recr1.trainers.trl.reward import RewardFunction, training_data

@@ -10,8 +10,7 @@ import numpy as np
 
 from recr1.env import Environment, Step, chat_with, metrics, words
 from recr1.runs import Run
-from recr1.trainers.launch.failures import FailureBudget
-from recr1.trainers.launch.ranks import Ranks
+from recr1.trainers.launch.ranks import FailureBudget, Ranks
 from rewards.base import Chat, Search
 
 

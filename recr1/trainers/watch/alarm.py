@@ -1,7 +1,6 @@
 """The collapse alarm: from the numbers of a run to what is wrong with it, and which key of the recipe helps.
 
-It is a fold over what was logged, and keeps nothing that is not in there: a run that goes on reads its own log again
-and is where it was.
+It depends on what was logged and on nothing else: a resumed run reads its own log again, and continues where it was.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ EXPLORE = "lower trl.learning_rate, or raise trl.temperature or trl.beta where t
 NEAR = "lower trl.learning_rate, or raise trl.beta where the trainer has it"
 SHORT = "add {type: length, budget: 6} to rewards, or raise its weight"
 
-TOLD: Mapping[Sign, tuple[str, str]] = {
+SIGNS: Mapping[Sign, tuple[str, str]] = {
     "entropy": ("entropy in nats a token", f"the policy tries hardly anything new; {EXPLORE}"),
     "kl": ("distance to the reference policy in nats a token", f"little of that policy is left; {NEAR}"),
     "valid": ("share of valid completions", f"the answer's format is being forgotten; {NEAR}, or add a format reward"),
-    "repeated": ("share of repeated words in queries", f"queries say the same again and again; {SHORT}"),
+    "repeated": ("share of repeated words in queries", f"queries repeat themselves; {SHORT}"),
     "growth": ("words of a query", f"queries grow and find no more for it; {SHORT}"),
     "floor": ("", f"worse than searching the raw need; {NEAR}, and see whether the rewards pay for something else"),
     "blind": (
@@ -62,7 +61,7 @@ class Watch:
     """One sign: counts how long it lasts, once it was seen on its good side."""
 
     def __init__(self, warn_after: int, stop_after: int | None, *, armed: bool = False) -> None:
-        """Warn and stop after so many readings in a row; None never stops. Armed: it was on its good side already."""
+        """Warn and stop after this many readings in a row, None for never; `armed`: it was on its good side already."""
         self.warn_after, self.stop_after = warn_after, stop_after
         self.first: float | None = None
         self.bad = self.good = 0
@@ -93,7 +92,7 @@ class Alarm:
         """Watch for the signs of `spec`; `main` is the name of the measure that counts, `eval/<split>/<measure>`."""
         self.spec, self.main = spec, main
         self.best: Mapping[str, float] | None = None
-        self._watches = {sign: self._watch(sign) for sign in TOLD}
+        self._watches = {sign: self._watch(sign) for sign in SIGNS}
         self._readers: Mapping[Sign, Callable[[Mapping[str, float], float], Reading | None]] = {
             "entropy": lambda numbers, bound: _below(numbers.get("train/entropy"), bound),
             "kl": lambda numbers, bound: _above(numbers.get("train/kl"), bound),
@@ -114,7 +113,7 @@ class Alarm:
         return Watch(1 if measured else self.spec.warn_after, lasts if stops else None, armed=armed)
 
     def take(self, numbers: Mapping[str, float]) -> list[Alert]:
-        """What a line of the log says: that of a training step, or of a validation."""
+        """The alerts of a line of the log, of a training step or of a validation."""
         return list(self._alerts(numbers)) if self.spec.action != "off" else []
 
     def _alerts(self, numbers: Mapping[str, float]) -> Iterator[Alert]:
@@ -126,7 +125,7 @@ class Alarm:
                 yield self._alert(level, sign, reading, watch)
 
     def _alert(self, level: Literal["warning", "stop"], sign: Sign, reading: Reading, watch: Watch) -> Alert:
-        name, meaning = TOLD[sign]
+        name, meaning = SIGNS[sign]
         name, unit = (name, "steps") if name else (self.main.removeprefix("eval/").replace("/", " "), "validations")
         bound = f"evaluate.alarm.{sign} {getattr(self.spec, sign):g}"
         if sign in ("growth", "floor", "drop"):
@@ -181,5 +180,5 @@ def _above(value: float | None, bound: float) -> Reading | None:
 
 
 def _number(value: float | None) -> float | None:
-    """A log read again holds null where a number was not finite: both are no number."""
+    """None for a number that is not finite; a log that is read again has null there."""
     return value if value is not None and math.isfinite(value) else None

@@ -1,14 +1,103 @@
-"""The weights of the best policy so far, on disk beside the checkpoints.
+"""The best policy so far: which validation was best, whether training should end, and the best weights on disk.
 
+The progress of a run is computed from its log, line by line, so that a resumed run decides what it would have decided.
 Only weights that are trained are kept: those of the frozen model under an adapter are where they were. Each checkpoint
-holds them too, as links that cost nothing, so that a run goes on with the best of that moment, whenever it was killed.
+holds them too, as links that cost nothing, so that a run resumes with the best of that checkpoint.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
+
+from recr1.config.build import EvaluationSpec
+from recr1.trainers.watch.alarm import Alarm, Alert
+
+
+@dataclass(frozen=True)
+class Point:
+    """A validated policy."""
+
+    step: int
+    value: float
+    """The first measure's mean."""
+
+
+class Stop(NamedTuple):
+    """Why training ended before its last step."""
+
+    why: Literal["patience", "collapse"]
+    step: int
+    text: str
+
+
+@dataclass
+class Change:
+    """What a line of the log changes."""
+
+    better: bool = False
+    """Whether its policy is the best so far."""
+    alerts: list[Alert] = field(default_factory=list)
+
+
+class Progress:
+    """What was best so far, and whether training should end."""
+
+    def __init__(self, spec: EvaluationSpec, measure: str) -> None:
+        """Begin; `measure` is the name of the one that decides."""
+        self.spec, self.measure = spec, measure
+        self.main = f"eval/{spec.split}/{measure}"
+        self.best: Point | None = None
+        self.last: Point | None = None
+        self.validations = self.waited = 0
+        self.stop: Stop | None = None
+        self._bar = -math.inf
+        self._alarm = Alarm(spec.alarm, self.main)
+
+    def take(self, step: int, numbers: Mapping[str, Any]) -> Change:
+        """Take a line of the log: the numbers of a training step, or of a validation."""
+        change = Change(alerts=self._alarm.take(numbers))
+        for alert in change.alerts:
+            if alert.level == "stop" and self.stop is None:
+                self.stop = Stop("collapse", step, alert.text)
+        value = numbers.get(self.main)
+        if value is not None and math.isfinite(value):
+            change.better = self._validated(Point(step, float(value)), numbers)
+        return change
+
+    def broken(self, step: int) -> Alert:
+        """The weights are not finite: nothing can be sampled from them."""
+        level: Literal["warning", "stop"] = "stop" if self.spec.alarm.action == "stop" else "warning"
+        text = "weights are not finite: lower trl.learning_rate or trl.max_grad_norm"
+        if level == "stop":
+            self.stop = self.stop or Stop("collapse", step, text)
+        return Alert(level, "weights", text, {})
+
+    def _validated(self, point: Point, numbers: Mapping[str, Any]) -> bool:
+        self.last, self.validations = point, self.validations + 1
+        better = self.best is None or point.value > self.best.value
+        if better:
+            self.best = point
+            named = {"value": self.main, "error": f"{self.main}/stderr", "words": f"eval/{self.spec.split}/query/words"}
+            self._alarm.best = {key: numbers[name] for key, name in named.items() if numbers.get(name) is not None}
+        gained = point.value > self._bar + (self.spec.min_gain if self.validations > 1 else 0.0)
+        self._bar, self.waited = (point.value, 0) if gained else (self._bar, self.waited + 1)
+        if self.spec.patience is not None and self.waited >= self.spec.patience and self.stop is None:
+            self.stop = Stop("patience", point.step, self._waited_for())
+        return better
+
+    def _waited_for(self) -> str:
+        gain = f" by more than {self.spec.min_gain:g}" if self.spec.min_gain else ""
+        plural = "s" if self.waited > 1 else ""
+        return (
+            f"{self.measure} has not passed {self._bar:.3f}{gain} in {self.waited} validation{plural} "
+            f"(evaluate.patience {self.spec.patience})"
+        )
+
 
 FOLDER, WEIGHTS = "best", "weights.safetensors"
 

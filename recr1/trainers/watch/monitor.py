@@ -10,12 +10,10 @@ from typing import Any
 
 from recr1.errors import DivergedError
 from recr1.runs import Run
-from recr1.trainers.launch.interrupts import Interrupts
-from recr1.trainers.launch.ranks import Ranks
-from recr1.trainers.layers.clock import Clock
+from recr1.trainers.launch.ranks import Interrupts, Ranks
+from recr1.trainers.layers.generation import Clock
 from recr1.trainers.watch.alarm import Alert
-from recr1.trainers.watch.best import FOLDER, Best, sharded
-from recr1.trainers.watch.progress import Course
+from recr1.trainers.watch.best import FOLDER, Best, Progress, sharded
 from recr1.trainers.watch.validation import Validation, Validator
 from recr1.trainers.watch.view import View
 from retrievers.errors import EngineError
@@ -45,7 +43,7 @@ class Monitor:
         self.run, self.steps, self.validator = run, steps, validator
         self.view = View(steps, quiet=not run.writer)
         self.stopped, self.clock = False, Clock()
-        self.course = Course(validator.spec, validator.measure)
+        self.progress = Progress(validator.spec, validator.measure)
         self.best = Best(run.path / FOLDER, writer=run.writer)
         self._ranks, self._interrupts, self._lenient = ranks, interrupts, lenient
         self._trainer: Any = None
@@ -55,7 +53,7 @@ class Monitor:
     @property
     def ended(self) -> bool:
         """Whether training is to end here; every rank must ask at the same point."""
-        return self._ranks.first(self.course.stop is not None)
+        return self._ranks.first(self.progress.stop is not None)
 
     def attach(self, trainer: Any) -> None:
         """The trainer whose model is validated."""
@@ -92,17 +90,17 @@ class Monitor:
             self.view.step(step, numbers)
         if self._ended is not None:
             self._ended, self._at = None, step
-            for alert in self.course.take(step, numbers).alerts:
+            for alert in self.progress.take(step, numbers).alerts:
                 self._tell(step, alert)
             self._look_at_weights(step)
             if self.validator.due(step, self.steps) and not self.ended:
                 self.validate(step)
 
     def recall(self, step: int) -> bool:
-        """Take what is logged up to the step that a run goes on from; whether training had ended there."""
+        """Read the log up to the step from which a run is resumed; returns whether training had ended there."""
         for line in self.run.read_metrics() if self.run.writer else []:
             if line["step"] <= step:
-                self.course.take(line["step"], line)
+                self.progress.take(line["step"], line)
                 self.view.recall(line["step"], line)
         return step >= self.steps or self.ended
 
@@ -113,7 +111,7 @@ class Monitor:
         """
         self._at = step
         self.view.begin(step)
-        done = self.course.last is not None and self.course.last.step == step
+        done = self.progress.last is not None and self.progress.last.step == step
         if not self._ranks.first(done) and self.validator.due(step, self.steps):
             self.validate(step)
         elif step == 0:
@@ -131,27 +129,27 @@ class Monitor:
             self.run.log_queries(step, self.validator.split, found.queries)
             self.run.log_histograms(step, found.histograms)
             self.view.validated(step, numbers, found.queries)
-        news = self.course.take(step, numbers)
-        for alert in news.alerts:
+        change = self.progress.take(step, numbers)
+        for alert in change.alerts:
             self._tell(step, alert)
-        if self._ranks.first(news.better):
+        if self._ranks.first(change.better):
             self._keep()
 
     def settle(self) -> None:
-        """End: the weights are those that the recipe keeps, and `run.json` says which, and why there was an end."""
-        course, spec = self.course, self.validator.spec
-        stop = course.stop
-        kept = self._ranks.first(course.best is not None and self._restores)
+        """End: the weights are those that the recipe keeps, and `run.json` records which, and why training ended."""
+        progress, spec = self.progress, self.validator.spec
+        stop = progress.stop
+        kept = self._ranks.first(progress.best is not None and self._restores)
         if kept and not sharded(self._trainer):
             with self._ranks.together():
                 self.best.restore(self._trainer)
         self._kept = kept
         if stop and stop.why == "patience" and self._at < self.steps:
             self.view.say(f"training ends after step {stop.step}: {stop.text}")
-        if kept and course.best and course.best.step != self._at:
+        if kept and progress.best and progress.best.step != self._at:
             self.view.say(
-                f"the policy that is kept is that after {course.best.step} steps, with the best {spec.split} "
-                f"{course.measure}: {course.best.value:.3f}"
+                f"keeping the policy of step {progress.best.step} "
+                f"(best {spec.split} {progress.measure} {progress.best.value:.3f})"
             )
         self.run.update(policy=self._card(kept=kept), stopped=self._stopped())
 
@@ -160,7 +158,7 @@ class Monitor:
 
         No rank waits for another here, for it may be that one alone drew what made this happen.
         """
-        args, best = self._trainer.args, self.course.best if self._restores else None
+        args, best = self._trainer.args, self.progress.best if self._restores else None
         kept = ""
         if best and not sharded(self._trainer):
             self.best.restore(self._trainer)
@@ -169,7 +167,7 @@ class Monitor:
         norm = f"{args.max_grad_norm:g}" if args.max_grad_norm else "off"
         return DivergedError(
             f"after step {self.run.global_step(self._at)} nothing can be sampled from the policy: its weights "
-            f"grew until what it says of the next token is inf or nan. Lower trainer.trl.learning_rate "
+            f"grew until its scores of the next token are inf or nan. Lower trainer.trl.learning_rate "
             f"({args.learning_rate:g}), or set a lower trainer.trl.max_grad_norm ({norm}), and train anew{kept}"
         )
 
@@ -183,37 +181,37 @@ class Monitor:
 
     @property
     def _restores(self) -> bool:
-        stop = self.course.stop
+        stop = self.progress.stop
         return self.validator.spec.keep == "best" or (stop is not None and stop.why == "collapse")
 
     def _card(self, *, kept: bool) -> dict[str, Any]:
         """Which policy the run leaves, by which number it was chosen, and on which needs."""
-        course, split = self.course, self.validator.split
-        point = course.best if kept else course.last if course.last and course.last.step == self._at else None
+        progress, split = self.progress, self.validator.split
+        point = progress.best if kept else progress.last if progress.last and progress.last.step == self._at else None
         return {
             "keep": "best" if kept else "last",
             "step": self.run.global_step(point.step if point else self._at),
-            "measure": course.measure,
+            "measure": progress.measure,
             "value": point.value if point else None,
             "split": split,
             "chosen_on": split if kept else None,
-            "validations": course.validations,
+            "validations": progress.validations,
         }
 
     def _stopped(self) -> dict[str, Any] | None:
-        stop = self.course.stop
+        stop = self.progress.stop
         return {**stop._asdict(), "step": self.run.global_step(stop.step)} if stop else None
 
     def _keep(self) -> None:
         """Keep the weights as they are now, where they may be wanted again."""
-        spec, point = self.validator.spec, self.course.best
+        spec, point = self.validator.spec, self.progress.best
         if spec.keep == "best" or spec.alarm.action == "stop":
             with self._ranks.together():
                 self.best.save(self._trainer)
         if point:
             step = self.run.global_step(point.step)
             self.run.update(
-                best={"step": step, "measure": self.course.measure, "value": point.value, "split": spec.split}
+                best={"step": step, "measure": self.progress.measure, "value": point.value, "split": spec.split}
             )
 
     def _tell(self, step: int, alert: Alert) -> None:
@@ -228,7 +226,7 @@ class Monitor:
             return
         weights = self._trainer.accelerator.unwrap_model(self._trainer.model).parameters()
         if self._ranks.any(not all(bool(part.isfinite().all()) for part in weights)):
-            self._tell(step, self.course.broken(step))
+            self._tell(step, self.progress.broken(step))
 
     def _validation(self, step: int) -> Validation:
         try:

@@ -99,7 +99,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_end(recipe, whole, tmp_path, 
     process.kill()
     process.communicate()
     assert json.loads((out / "run.json").read_text())["status"] == "running"
-    assert ("going on after step" in finish(out)) == (step > 3)  # every third step is saved
+    assert ("resuming after step" in finish(out)) == (step > 3)  # every third step is saved
     same(whole, out)
     assert json.loads((out / "run.json").read_text())["status"] == "finished"
 
@@ -112,7 +112,7 @@ def test_ctrl_c_saves_the_step_and_says_how_to_go_on(recipe, whole, tmp_path):
     said, errors = process.communicate(timeout=120)
     assert process.returncode == 130 and "stopping after this step" in errors and "Traceback" not in errors
     step = int(re.search(r"the state after step (\d+) is saved; resume with: recr1 train ", said)[1])
-    assert f"going on after step {step}\n" in finish(recipe, "--out", out)  # the recipe and its folder name it as well
+    assert f"resuming after step {step}\n" in finish(recipe, "--out", out)  # the recipe and its folder name it as well
     same(whole, out)
 
 

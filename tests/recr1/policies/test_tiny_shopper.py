@@ -12,7 +12,7 @@ from recr1.assets.make_tiny_shopper import start
 from recr1.config.build import Part
 from recr1.env import open_environment
 from recr1.errors import UserError
-from recr1.trainers.pairs.shopper import ShopperPairs
+from recr1.trainers.pairs.pairs import ShopperPairs
 from tests.processes import ROOT, begin
 
 RECIPE = ROOT / "recipes/tiny_shopper.yaml"

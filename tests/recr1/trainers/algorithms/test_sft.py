@@ -16,9 +16,8 @@ from recr1.errors import DataError, OptionError, UserError
 from recr1.formats import Plain, Tag
 from recr1.runs import Run
 from recr1.trainers.layers.checkpoints import Checkpoints
-from recr1.trainers.pairs.pairs import FilePairs
+from recr1.trainers.pairs.pairs import FilePairs, example
 from recr1.trainers.pairs.sampled import SampledPairs
-from recr1.trainers.pairs.tokens import example
 from recr1.trainers.sft import SFT
 from retrievers.errors import EngineError
 from tests.recr1.trainers.layers.test_resume import Failing, Vowels
@@ -232,8 +231,7 @@ class Scripted:
 
 def test_what_is_no_query_or_too_long_or_earns_too_little_is_not_kept(tmp_path, random_model):
     from recr1.config.build import build
-    from recr1.trainers.launch.failures import FailureBudget
-    from recr1.trainers.launch.ranks import Ranks
+    from recr1.trainers.launch.ranks import FailureBudget, Ranks
 
     env = open_environment(Part("toy"), Part("bm25"), [(Part(f"{Vowels.__module__}:Vowels"), 1.0)], 10)
     texts = ["<query>eea</query>", "aeiou", "<query>" + "a" * 90 + "</query>", "<query>xyz</query>"]

@@ -170,4 +170,4 @@ def test_a_run_whose_checkpoints_not_all_processes_see_does_not_go_on(tmp_path, 
     codes, errors = nodes(tmp_path, recipe)
     assert codes == [2, 2]
     for said in errors:
-        assert "rank 0 goes on after step 3 and rank 1 after step 0: they do not see the same checkpoints" in said
+        assert "rank 0 resumes after step 3 and rank 1 after step 0: they do not see the same checkpoints" in said

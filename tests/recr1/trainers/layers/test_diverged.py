@@ -15,7 +15,7 @@ from recr1.config.build import EvaluationSpec, Part
 from recr1.errors import DivergedError
 from recr1.runs import Run
 from recr1.trainers.grpo import GRPO
-from recr1.trainers.layers.sampling import NotFiniteError, finite
+from recr1.trainers.layers.generation import NotFiniteError, finite
 from recr1.trainers.ppo import PPO
 from recr1.trainers.rloo import RLOO
 from tests.recr1.trainers.layers.test_resume import TRL, environment

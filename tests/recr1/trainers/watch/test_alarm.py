@@ -8,7 +8,7 @@ import pytest
 
 from recr1.config.build import AlarmSpec, EvaluationSpec
 from recr1.trainers.watch.alarm import Alarm
-from recr1.trainers.watch.progress import Course
+from recr1.trainers.watch.best import Progress
 
 MAIN = "eval/validation/nDCG@10"
 SHORT = {"warn_after": 2, "stop_after": 4, "validations": 2}
@@ -38,7 +38,7 @@ def test_a_sign_is_told_when_it_lasts_and_stops_the_run_when_it_goes_on():
 def test_a_step_on_the_good_side_begins_the_count_anew_and_does_not_repeat_the_warning():
     spec = AlarmSpec(**SHORT, stop_on=("entropy",), entropy=0.1)
     told = levels(spec, steps("train/entropy", 1.0, 0.05, 0.05, 0.05, 0.2, 0.05, 0.05, 0.05, 0.2, 0.2, 0.05, 0.05))
-    assert [place for place, said in enumerate(told) if said] == [2, 11]  # two good steps make it news again
+    assert [place for place, said in enumerate(told) if said] == [2, 11]  # two good steps make it change again
 
 
 def test_what_was_bad_from_the_start_is_no_collapse_until_it_was_good_for_some_steps():
@@ -119,35 +119,35 @@ def test_the_line_names_values_bound_key_and_remedy():
     assert alert.record()["values"] == {"value": 0.004, "bound": 0.01, "for": 1}
 
 
-# --- the course of a training
+# --- the progress of a training
 
 
-def course(values, **options):
+def progress(values, **options):
     spec = EvaluationSpec(alarm=AlarmSpec(action="off"), **options)
-    taken = Course(spec, "nDCG@10")
-    news = [taken.take(10 * place, {MAIN: value}).better for place, value in enumerate(values)]
-    return taken, news
+    taken = Progress(spec, "nDCG@10")
+    change = [taken.take(10 * place, {MAIN: value}).better for place, value in enumerate(values)]
+    return taken, change
 
 
 def test_the_best_is_the_highest_and_of_equals_the_earlier():
-    taken, better = course([0.2, 0.5, 0.5, 0.4, 0.6, 0.6])
+    taken, better = progress([0.2, 0.5, 0.5, 0.4, 0.6, 0.6])
     assert better == [True, True, False, False, True, False]
     assert (taken.best.step, taken.best.value, taken.validations) == (40, 0.6, 6)
     assert taken.stop is None
 
 
 def test_patience_counts_validations_without_a_gain():
-    assert course([0.2, 0.5, 0.4, 0.5], patience=3)[0].stop is None
-    stop = course([0.2, 0.5, 0.4, 0.5, 0.3], patience=3)[0].stop
+    assert progress([0.2, 0.5, 0.4, 0.5], patience=3)[0].stop is None
+    stop = progress([0.2, 0.5, 0.4, 0.5, 0.3], patience=3)[0].stop
     assert (stop.why, stop.step) == ("patience", 40)
     assert stop.text == "nDCG@10 has not passed 0.500 in 3 validations (evaluate.patience 3)"
 
 
 def test_small_rises_are_no_gain_but_may_be_the_best():
-    taken, better = course([0.50, 0.51, 0.52], patience=2, min_gain=0.05)
+    taken, better = progress([0.50, 0.51, 0.52], patience=2, min_gain=0.05)
     assert better == [True, True, True] and taken.stop.step == 20
     assert "has not passed 0.500 by more than 0.05 in 2 validations" in taken.stop.text
-    assert course([0.50, 0.53, 0.56], patience=2, min_gain=0.05)[0].stop is None  # 0.06 above the last gain
+    assert progress([0.50, 0.53, 0.56], patience=2, min_gain=0.05)[0].stop is None  # 0.06 above the last gain
 
 
 def test_a_course_taken_from_the_log_again_is_the_same_course():
@@ -157,15 +157,15 @@ def test_a_course_taken_from_the_log_again_is_the_same_course():
         for value in values
     ]
     spec = EvaluationSpec(alarm=AlarmSpec(warn_after=1, stop_after=3, validations=3, entropy=0.02), patience=9)
-    whole = Course(spec, "nDCG@10")
+    whole = Progress(spec, "nDCG@10")
     told = [whole.take(step, line) for step, line in enumerate(lines)]
-    assert [alert.sign for news in told for alert in news.alerts] == [
+    assert [alert.sign for change in told for alert in change.alerts] == [
         *("entropy", "floor", "drop"),
         *("floor", "drop"),
     ]
     for cut in range(len(lines)):
         read = json.loads(json.dumps(lines[:cut]))
-        again = Course(spec, "nDCG@10")
+        again = Progress(spec, "nDCG@10")
         for step, line in enumerate(read):
             again.take(step, line)
         assert [again.take(step, lines[step]) for step in range(cut, len(lines))] == told[cut:]

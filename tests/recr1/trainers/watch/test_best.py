@@ -120,7 +120,7 @@ def test_patience_ends_a_run_that_gains_nothing_as_finished(tmp_path, random_mod
     assert facts["stopped"]["why"] == "patience" and facts["stopped"]["step"] == 3
     said = capsys.readouterr().out
     assert "training ends after step 3: nDCG@10 has not passed 0.105 in 2 validations (evaluate.patience 2)" in said
-    assert "the policy that is kept is that after 1 steps, with the best validation nDCG@10: 0.105" in said
+    assert "keeping the policy of step 1 (best validation nDCG@10 0.105)" in said
 
 
 @pytest.mark.slow

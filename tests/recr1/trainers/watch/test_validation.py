@@ -10,7 +10,7 @@ from recr1.env import Environment
 from recr1.loggers.jsonl import JsonlLogger
 from recr1.runs import Run
 from recr1.runs.files import read_lines
-from recr1.trainers.layers.clock import Clock, TimedGeneration
+from recr1.trainers.layers.generation import Clock, TimedGeneration
 from recr1.trainers.stages import Stage
 from recr1.trainers.trl.reward import spread
 from recr1.trainers.watch.validation import Validator
@@ -136,7 +136,7 @@ def test_the_queries_of_a_stage_stand_under_the_step_of_the_whole_run(tmp_path, 
 
 def test_the_shares_of_a_step_add_up_to_one(monkeypatch):
     now = iter((0.0, 10.0, 30.0))
-    monkeypatch.setattr("recr1.trainers.layers.clock.perf_counter", lambda: next(now))
+    monkeypatch.setattr("recr1.trainers.layers.generation.perf_counter", lambda: next(now))
     clock = Clock()
     clock.begin()
     clock.generated(5.0)

@@ -5,8 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from recr1.trainers.watch.panel import BARS, PLAIN_BARS, Panel, clock, spark
-from recr1.trainers.watch.view import View
+from recr1.trainers.watch.view import BARS, PLAIN_BARS, Panel, View, clock, spark
 
 NUMBERS = {"train/reward": 0.5, "train/reward/length(6)": -0.1, "train/reward/nDCG@10": 0.6, "train/query/words": 3.25}
 VALIDATED = {

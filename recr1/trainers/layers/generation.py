@@ -1,12 +1,16 @@
-"""Where the time of a training step goes."""
+"""Around generation: where the time of a step goes, and a check that there are probabilities to draw tokens from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recr1.trainers.trl.additions import Addition
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Clock:
@@ -58,3 +62,26 @@ class TimedGeneration(Addition):
         generated = generate(prompts)
         self.clock.generated(perf_counter() - start)
         return generated
+
+
+class NotFiniteError(ArithmeticError):
+    """The policy's scores of the next token are not finite."""
+
+
+class FiniteCheck(Addition):
+    """Raises `NotFiniteError` where there are no probabilities to draw a token from."""
+
+    def token_generator(self, model: Any, generate: Callable[..., Any]) -> Callable[..., Any]:
+        """The same, with a look at the scores of each token."""
+        return partial(generate, logits_processor=[finite])
+
+
+def finite(input_ids: Tensor, scores_BV: Tensor) -> Tensor:
+    """The scores of the next token as they are.
+
+    Raises `NotFiniteError` where a row has no finite largest one: nan and inf come through a maximum, and a row of
+    -inf alone has no token to draw.
+    """
+    if not bool(scores_BV.amax(-1).isfinite().all()):
+        raise NotFiniteError("no probabilities to draw the next token from")
+    return scores_BV

@@ -11,7 +11,7 @@ import pytest
 from recr1.trainers.trl.options import trl_options
 from tests.docs.pages import ROOT, prose, read
 
-PAGE = ROOT / "docs" / "trouble.md"
+PAGE = ROOT / "docs" / "troubleshooting.md"
 SECTIONS = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
 
 
