@@ -20,6 +20,9 @@ from recr1.runs import Run, policy_of, write_text, writing
 from recr1.runs.provenance import fingerprints, surroundings
 from retrievers.progress import ProgressBar
 
+FINGERPRINTS = ("catalog", "retriever", "other_retrievers")
+"""What `run.json` holds of the data and engines of a run."""
+
 
 def rescore(
     run: Run, overrides: Sequence[str], measures: Sequence[str] | None, name: str | None, bar: ProgressBar
@@ -61,7 +64,7 @@ def rescore(
             notes.append(f"'{one.name}' is left out: the task has none of its needs.")
     home = run.path / "rescored" / label
     summary = {
-        "run": _prints(run.facts()),
+        "run": {name: value for name, value in run.facts().items() if name in FINGERPRINTS},
         "fingerprints": fingerprints(env, recipe.retriever.to_dict()),
         "notes": [*notes, *_drifted(results)],
         "origin": policy_of(run),
@@ -101,10 +104,6 @@ def _original(run: Run, own: Recipe, recipe: Recipe, env: Environment) -> tuple[
     return then, notes
 
 
-def _prints(facts: dict[str, Any]) -> dict[str, Any]:
-    return {name: facts.get(name) for name in ("catalog", "retriever", "other_retrievers") if name in facts}
-
-
 def _changed(facts: dict[str, Any], now: dict[str, Any]) -> str:
     changed = [name for name, value in now.items() if facts.get(name) not in (None, value)]
     return " and the ".join(name.replace("_", " ") for name in changed)
@@ -130,11 +129,7 @@ def _write(home: Path, recipe: Recipe, results: Sequence[Rescored], summary: dic
             if one.written.name == TRAINING:
                 curve = list(one.curve())
                 write_text(home / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in curve))
-                _draw(curve, one.measures[0], home / "curve.png")
-
-
-def _draw(curve: Sequence[dict[str, float]], measure: str, out: Path) -> None:
-    try:
-        draw_curve(curve, measure, out)
-    except MissingLibrary as error:
-        sys.stderr.write(f"no picture: {error}\n")
+                try:
+                    draw_curve(curve, one.measures[0], home / "curve.png")
+                except MissingLibrary as error:
+                    sys.stderr.write(f"no picture: {error}\n")
