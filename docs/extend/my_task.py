@@ -1,4 +1,4 @@
-"""Clicks as judgements: a task from a search log, in a file of your own."""
+"""A task in a file of your own: clicks of a search log as judgements."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ClickLog:
 
     Args:
         path: The file; CSV, TSV, JSON lines or Parquet.
-        often: Clicks from which on an item has grade 2; fewer are grade 1.
+        often: Clicks from which an item has grade 2; fewer are grade 1.
         format: Prompt and parser, `{type: plain}` by default.
     """
 
@@ -32,7 +32,7 @@ class ClickLog:
             if missing:
                 raise DataError(path, line, f"no column {min(missing)!r}; there are: {', '.join(row)}")
             if not str(row["clicks"]).isdecimal():
-                raise DataError(path, line, f"clicks is {row['clicks']!r}: write a whole number")
+                raise DataError(path, line, f"clicks is {row['clicks']!r}: write an integer")
             titles[row["item"]] = row["title"]
             grades.setdefault(row["query"], {})[row["item"]] = 2 if int(row["clicks"]) >= often else 1
         self.catalog = Catalog(list(titles), list(titles.values()), {"title": list(titles.values())})

@@ -1,4 +1,4 @@
-"""Measures for answer keys with holes: worked out by hand, and equal to those of other tools."""
+"""Measures for incomplete answer keys: computed by hand, and equal to those of other tools."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GRADED = {1: 3, 2: 2, 3: 1, 4: 0, 5: -2}
     ("name", "ranking", "grades", "expected"),
     [
         ("Judged@4", [1, 10, 4, 5], GRADED, 3 / 4),
-        ("Judged@4", [1, 10], GRADED, 1 / 2),  # of two items; the places without one are no holes
+        ("Judged@4", [1, 10], GRADED, 1 / 2),  # of two items; places without an item do not count
         ("Judged@2", [10, 11, 1], GRADED, 0.0),
         ("Judged@2", [1, 10], {}, 0.0),
         # two relevant (rel=2), two judged irrelevant that count (3 and 4; 5 is negative): one stands above 2

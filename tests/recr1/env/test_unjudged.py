@@ -11,7 +11,7 @@ from recr1.trainers.watch.alarm import Alarm
 from rewards.testing import batch_of
 
 
-def test_holes_are_counted_in_the_items_that_were_found():
+def test_unjudged_items_are_counted_among_those_found():
     keys = [{1: 1, 2: 0}, {1: 1}, {1: 1}, {3: -1}]
     batch = batch_of(["a", "b", None, "d"], [[1, 2, 9], [8, 9, -1], [-1] * 3, [3, 9, -1]], keys)
     # 9 | 8 and 9 | nothing | 9: four of seven; of three rankings one holds nothing that is judged
@@ -23,7 +23,7 @@ def test_only_the_first_ten_places_count():
     assert unjudged_metrics(batch) == {"hits/unjudged@10": 1.0, "hits/blind@10": 1.0}
 
 
-def test_where_nothing_was_found_there_are_no_holes():
+def test_where_nothing_was_found_nothing_is_unjudged():
     for batch in (batch_of([None], [[-1, -1]], [{1: 1}]), batch_of([], np.empty((0, 3)), [])):
         assert set(unjudged_metrics(batch).values()) == {0.0}
 

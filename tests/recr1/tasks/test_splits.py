@@ -92,11 +92,11 @@ def test_whole_share_takes_everything():
 @pytest.mark.parametrize(
     ("shares", "problem"),
     [
-        ({"train": 0.8, "dev": 0.2}, "no split is called 'dev': give shares of train, validation, test"),
+        ({"train": 0.8, "dev": 0.2}, "no split 'dev'; the splits are train, validation, test"),
         ({"train": 0.8, "test": 0.1}, "the shares must sum to 1, got 0.9 from"),
-        ({"train": 1.5, "test": -0.5}, "every share must be above 0 and at most 1"),
+        ({"train": 1.5, "test": -0.5}, "every share must be > 0 and <= 1"),
         ({"train": 1.0, "test": 0.0}, "leave out a split that you do not want"),
-        ({"train": float("nan"), "test": 0.5}, "every share must be above 0"),
+        ({"train": float("nan"), "test": 0.5}, "every share must be > 0"),
         ({}, "the shares must sum to 1, got 0"),
     ],
 )
