@@ -18,6 +18,7 @@ from recr1.policies.base import spent_by
 from recr1.policies.model_cache import ModelCache, models_of
 from recr1.recipe import Recipe, load_recipe
 from recr1.runs import Run, policy_of
+from recr1.runs.files import runs_here
 from recr1.runs.find import trained_part
 from retrievers.progress import ProgressBar
 
@@ -99,6 +100,9 @@ def _of_type(text: str, recipe: Recipe, measure: str) -> Part:
         return Part("echo")
     if text == "untrained":
         return recipe.policy
+    if "/" in text and "(" not in text:
+        listed = ", ".join(runs_here(Path(text).parent)) or "none"
+        raise UserError(f"--policies: there is no run folder {text!r} (runs here: {listed})")
     numbered = re.fullmatch(r"(best_of|few_shot)_([0-9]{1,4})", text)
     part = Part(numbered[1], {_NUMBERED[numbered[1]]: int(numbered[2])}) if numbered else read_part(text)
     try:

@@ -283,6 +283,7 @@ def test_a_run_of_another_task_is_noted(tmp_path):
     ("texts", "message"),
     [
         (["raw", "no_such_run"], "there is no policy or run folder 'no_such_run'"),
+        (["raw", "runs/none"], r"there is no run folder 'runs/none' \(runs here: none\)"),
         (["raw", "raw"], "raw: is listed twice; call one of them LABEL="),
         (["prf(items=0)"], r"prf\(items=0\).items: must be an integer >= 1, got 0"),
         (["raw(", "x"], "must be a type, with options in brackets"),

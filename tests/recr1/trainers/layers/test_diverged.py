@@ -87,7 +87,7 @@ def test_the_command_says_it_in_one_line_and_does_not_advise_to_go_on(tmp_path, 
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stderr.count("after step 1 nothing can be sampled") == 1
-    assert "go on with" not in done.stdout
+    assert "resume with" not in done.stdout
     facts = Run.open(tmp_path / "run").facts()
     assert facts["status"] == "failed" and facts["error"].startswith("DivergedError: after step 1 nothing")
 
