@@ -182,7 +182,7 @@ def test_a_value_that_only_the_constructor_refuses_is_told_under_the_option():
 
 def test_a_nested_format_that_its_constructor_refuses_is_told_under_its_path():
     (found,) = problems("task", "Store", format={"type": "plain", "prompt": "no slot"})
-    assert found.startswith("task.format.prompt: no {need} in 'no slot'")
+    assert found.startswith("task.format.prompt: must contain {need}")
 
 
 def test_what_a_class_says_about_its_options_is_told_under_them():
