@@ -1,10 +1,10 @@
-"""Makes the policy that the recipe `private_words` starts from: the tiny one that ships, with more words to learn.
+"""Makes the policy that the recipe `private_words` starts from: the tiny one that ships, with more tokens.
 
     python -m recr1.assets.make_private_shopper FOLDER     a model in Hugging Face format
     recr1 train private_words                              where FOLDER is ./private_shopper
 
-Every word of both dialects gets a token of its own, with random weights: the policy can write it, and does not know
-what it means. This script reads the dialects and the policy that ships, and no catalog. Seeded.
+Every word of both dialects gets its own token, with random weights: the policy can write the word, but does not know
+what it means. The script reads the dialects and the policy that ships, no catalog. It is seeded.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from recr1.tasks.shop.lexicon import DIALECTS, dialect_words
 
 
 def with_words(tokenizer: Any, words: Iterable[str]) -> Any:
-    """A byte-level BPE tokenizer with a token for each word, as it stands after a space; it cuts other texts as before.
+    """A byte-level BPE tokenizer with a token for each word after a space; it splits other texts as before.
 
-    A word's pieces are joined from the left by merges after all that there are, so none of those changes.
+    Merges that join a word's pieces from the left come after all existing merges, so none of those changes.
     """
     from tokenizers import Tokenizer
 
-    held = json.loads(tokenizer.backend_tokenizer.to_str())
-    vocabulary, merges = held["model"]["vocab"], held["model"]["merges"]
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    vocabulary, merges = state["model"]["vocab"], state["model"]["merges"]
     known = {tuple(merge) for merge in merges}
     for word in words:
         joined, *pieces = tokenizer.tokenize(f" {word}")
@@ -37,7 +37,7 @@ def with_words(tokenizer: Any, words: Iterable[str]) -> Any:
                 merges.append([joined, piece])
                 vocabulary.setdefault(joined + piece, len(vocabulary))
             joined += piece
-    return type(tokenizer)(tokenizer_object=Tokenizer.from_str(json.dumps(held)), **_kept(tokenizer))
+    return type(tokenizer)(tokenizer_object=Tokenizer.from_str(json.dumps(state)), **_kept(tokenizer))
 
 
 def _kept(tokenizer: Any) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def make(folder: Path, *, seed: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Do what the command line says."""
+    """The command line."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()

@@ -1,13 +1,13 @@
-"""Makes what the recipe `tiny_shopper` starts from, and ships what it ends with: the policy of the quickstart.
+"""Makes the random policy that the recipe `tiny_shopper` trains, and ships the result: the policy of the quickstart.
 
     python -m recr1.assets.make_tiny_shopper start FOLDER     a random policy
     recr1 train tiny_shopper --out RUN                        where FOLDER is ./shopper_start
     python -m recr1.assets.make_tiny_shopper ship RUN OUT     the trained policy, its weights in bfloat16
 
-A Llama-shaped model of about a million parameters learns shopper language and a thesaurus from pairs: it reads a need
-and writes, for each thing that is asked for, one of the words that people use for it, all alike. It knows what people
-may mean; it cannot know which of the words a shop prints, because this script imports the language of shoppers alone:
-no catalog, no qrels, no retriever. Seeded; the same machine, versions and threads give the same bytes.
+A Llama of about a million parameters learns shopper language and a thesaurus from pairs: it reads a need and writes,
+for each thing that is asked for, one of the words that people use for it, each equally often. It cannot know which of
+these words the shop prints, because this script imports the language of shoppers alone: no catalog, no qrels, no
+retriever. It is seeded; the same machine, versions and threads give the same bytes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from recr1.tasks.shop.lexicon import Lexicon, load_lexicon
 VOCABULARY = 2048
 """Tokens of the policy that ships."""
 PAD, ASK, END = "<|pad|>", "<|query|>", "<|end|>"
-# The whole prompt is the need and one token that asks for a query: every token of a prompt costs time in each
-# training step.
+# The prompt is the need and one token that asks for a query: each token of a prompt costs time in every step.
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message.role == 'assistant' %}{{ message.content }}<|end|>{% else %}{{ message.content }}{% endif %}"
@@ -34,7 +33,7 @@ CHAT_TEMPLATE = (
 
 
 def make_tokenizer(lexicon: Lexicon, vocabulary: int) -> Any:
-    """A byte-level BPE tokenizer: one token for a word of the lexicon, pieces for typos, bytes for everything else."""
+    """A byte-level BPE tokenizer: a token for each word of the lexicon, pieces for typos, bytes for everything else."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -65,8 +64,8 @@ def make_tokenizer(lexicon: Lexicon, vocabulary: int) -> Any:
 def make_model(tokenizer: Any, *, width: int, layers: int, heads: int, inner: int) -> Any:
     """A random Llama of the given shape.
 
-    The embeddings are not tied: half of the parameters are then look-ups, which cost nothing, and what a shop calls
-    things can be learned at the output without forgetting what shoppers mean at the input.
+    The embeddings are not tied: half of the parameters are look-ups, which cost little, and the output can learn the
+    shop's words while the input keeps the meaning of the shopper's.
     """
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
@@ -100,18 +99,18 @@ def start(folder: Path, *, seed: int) -> None:
 
 
 def ship(run: Path, out: Path) -> None:
-    """Write the trained policy of a run with its weights in bfloat16, which is half of the bytes."""
+    """Write the trained policy of a run with its weights in bfloat16, half the bytes."""
     import torch
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(run / "policy", dtype=torch.bfloat16)
-    model.config.use_cache = True  # training has no use for it
+    model.config.use_cache = True  # training switches it off
     model.save_pretrained(out)
-    make_tokenizer(load_lexicon(), VOCABULARY).save_pretrained(out)  # as it was, without what training noted in it
+    make_tokenizer(load_lexicon(), VOCABULARY).save_pretrained(out)  # without the changes that training made
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Do what the command line says."""
+    """The command line."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()

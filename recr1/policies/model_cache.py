@@ -14,7 +14,7 @@ Loaded = TypeVar("Loaded")
 
 
 class ModelKey(NamedTuple):
-    """Equal for models that are loaded alike from one place."""
+    """Equal for models that are loaded from one place with the same options."""
 
     path: str
     """As `path_of` returns it."""

