@@ -74,10 +74,14 @@ def estimate(shape: Shape, load: Load, sharding: Sharding | None = None, *, avai
     vllm = Term(load.vllm_share * available, f"{load.vllm_share:.0%} of the GPU, with its own weights")
     kept, layer = _activations(shape, load, launch)
     waits = {"gradients": gradients} if load.accumulates or launch.deepspeed else {}
+    whole = Term(2 * shape.parameters, "all of them, for generation")
+    gathered = {"weights, gathered": whole} if launch.shard == "zero3" else {}
+    in_trainer = load.rows and not load.vllm_share
+    generation = gathered | _completing(shape, load, load.rows, load.group, load.sampled) if in_trainer else {}
     phases = {
         "loading": _loading(shape, load, launch),
-        "generation": _generating(shape, load, launch) | ({"vLLM": vllm} if load.vllm_sleeps else {}),
-        "validation": _validating(shape, load, launch),
+        "generation": generation | ({"vLLM": vllm} if load.vllm_sleeps else {}),
+        "validation": gathered | _completing(shape, load, load.validated, 1, 2),
         "update, output layer": {**waits, "activations": kept, **_output(shape, load)},
         "update, layers": {
             "gradients": gradients,
@@ -174,22 +178,6 @@ def _loading(shape: Shape, load: Load, launch: Sharding) -> dict[str, Term]:
         return {}
     rest = shape.parameters * load.weight_bytes * (1 - 1 / launch.of_weights)
     return {"weights, whole": Term(rest, "before they are sharded")}
-
-
-def _gathered(shape: Shape, launch: Sharding) -> dict[str, Term]:
-    if launch.shard != "zero3":
-        return {}
-    return {"weights, gathered": Term(2 * shape.parameters, "all of them, for generation")}
-
-
-def _generating(shape: Shape, load: Load, launch: Sharding) -> dict[str, Term]:
-    if not load.rows or load.vllm_share:
-        return {}
-    return _gathered(shape, launch) | _completing(shape, load, load.rows, load.group, load.sampled)
-
-
-def _validating(shape: Shape, load: Load, launch: Sharding) -> dict[str, Term]:
-    return _gathered(shape, launch) | _completing(shape, load, load.validated, 1, 2)
 
 
 def _completing(shape: Shape, load: Load, rows: int, group: int, copies: int) -> dict[str, Term]:

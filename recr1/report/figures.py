@@ -23,20 +23,14 @@ from recr1.report.run_data import first_rank
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_NAMES = ("ink", "faint", "grid", "good", "bad", "floor", "ceiling")
 INK, FAINT, GRID, GOOD, BAD, FLOOR, CEILING = (f"#0f0e0{place}" for place in range(7))
 SERIES = tuple(f"#0f0e1{place}" for place in range(6))
 """Colours of series; the first is the policy's."""
-
-_VARIABLES = {
-    **dict(
-        zip(
-            (INK, FAINT, GRID, GOOD, BAD, FLOOR, CEILING),
-            ("ink", "faint", "grid", "good", "bad", "floor", "ceiling"),
-            strict=True,
-        )
-    ),
-    **{colour: f"series-{place + 1}" for place, colour in enumerate(SERIES)},
+_VARIABLES = dict(zip((INK, FAINT, GRID, GOOD, BAD, FLOOR, CEILING), _NAMES, strict=True)) | {
+    colour: f"series-{place}" for place, colour in enumerate(SERIES, start=1)
 }
+"""Placeholder colour -> variable of the style sheet."""
 _STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -79,7 +73,6 @@ class Figure:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     """Its numbers as a table."""
-    wide: bool = False
 
 
 @contextmanager
@@ -93,19 +86,18 @@ def style() -> Iterator[None]:
         yield
 
 
-def draw(name: str, paint: Callable[[Axes], Any], *, width: float = WIDTH, height: float = HEIGHT) -> str:
+def draw(name: str, paint: Callable[[Axes], Any], *, height: float = HEIGHT) -> str:
     """An SVG element, drawn by `paint`; within `style()`.
 
     Args:
         name: Unique on its page; it makes the ids of the picture unique and reproducible.
         paint: Draws on the axes.
-        width: In inches.
         height: In inches.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure as Drawing
 
-    drawing = Drawing(figsize=(width, height), layout="constrained")
+    drawing = Drawing(figsize=(WIDTH, height), layout="constrained")
     paint(drawing.subplots())
     out = StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):

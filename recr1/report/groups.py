@@ -172,27 +172,16 @@ def _unevaluated(group: Group) -> Verdict:
     todo = [f"Not evaluated yet. For the verdict: recr1 eval {one.path} --split test" for one in group.runs]
     if len(group.runs) > 1 and all(one.evaluated for one in group.runs):
         todo = ["The runs were not evaluated with the same policies on the same needs, so they are not pooled."]
-    seen = last_validation(run)
-    if seen is None:
-        return Verdict("open", f"There is no result yet: {run.name} has no evaluation and no validation.", todo)
-    sentence = (
-        f"During training, {seen['measure']} was {seen['value']:.3f} on the {seen['split']} needs after step "
-        f"{seen['step']} (raw need {seen['floor']:.3f}, ceiling {seen['ceiling']:.3f}): an indication, not a result."
-    )
-    return Verdict("open", sentence, todo)
-
-
-def last_validation(run: RunData) -> dict[str, Any] | None:
-    """The last validation of a run: split, measure, step, value, floor and ceiling; None without one."""
     for line in reversed(run.metrics):
         for name, value in line.items():
-            parts = name.split("/")
-            bounds = [line.get(f"{name}/{bound}") for bound in ("floor", "ceiling")]
+            parts, bounds = name.split("/"), [line.get(f"{name}/{bound}") for bound in ("floor", "ceiling")]
             if parts[0] == "eval" and len(parts) == 3 and None not in (value, *bounds):
-                _, split, measure = parts
-                whole = {"split": split, "measure": measure, "step": line["step"], "value": value}
-                return whole | dict(zip(("floor", "ceiling"), bounds, strict=True))
-    return None
+                sentence = (
+                    f"During training, {parts[2]} was {value:.3f} on the {parts[1]} needs after step {line['step']} "
+                    f"(raw need {bounds[0]:.3f}, ceiling {bounds[1]:.3f}): an indication, not a result."
+                )
+                return Verdict("open", sentence, todo)
+    return Verdict("open", f"There is no result yet: {run.name} has no evaluation and no validation.", todo)
 
 
 @dataclass(frozen=True)
@@ -215,7 +204,6 @@ class ChangedNeed:
     """A need with its queries."""
 
     need: str
-    id: str
     change: float
     """Of the measure, against the raw need."""
     attempts: Sequence[Attempt]
@@ -234,16 +222,8 @@ def changes(policies: Sequence[PooledPolicy], measure: str) -> tuple[list[Change
 def _changed(policies: Sequence[PooledPolicy], measure: str, place: int, change: float) -> ChangedNeed:
     line = policies[-1].first.lines[place]
     raw = line.get("floor", {})
-    attempts = [
-        Attempt(
-            "raw need",
-            line["text"],
-            valid=True,
-            value=line["measures"][measure]["floor"],
-            rank=first_rank(raw),
-            found=raw.get("found"),
-        )
-    ]
+    floor = line["measures"][measure]["floor"]
+    attempts = [Attempt("raw need", line["text"], True, floor, first_rank(raw), raw.get("found"))]  # noqa: FBT003
     for policy in policies:
         own = policy.first.lines[place]
         if own["need"] != line["need"]:
@@ -251,4 +231,4 @@ def _changed(policies: Sequence[PooledPolicy], measure: str, place: int, change:
         text = own.get("query", f"({own.get('invalid')})")
         value = own["measures"][measure]["policy"]
         attempts.append(Attempt(policy.policy, str(text), "query" in own, value, first_rank(own), own.get("found")))
-    return ChangedNeed(line["text"], line["need"], float(change), attempts)
+    return ChangedNeed(line["text"], float(change), attempts)
