@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -136,7 +136,11 @@ class FilesTask:
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """What is wrong with options of the right types, found without opening a file."""
-        problems = [*_column_problems(options.get("columns")), *_qrels_problems(options.get("qrels"))]
+        qrels = options.get("qrels")
+        problems = _unknown_keys("columns", "role", options.get("columns"), COLUMNS)
+        problems += _unknown_keys("qrels", "split", qrels if isinstance(qrels, Mapping) else None, SPLITS)
+        if qrels == {}:
+            problems.append(f"qrels: must have a file for at least one of {', '.join(SPLITS)}, got {{}}")
         for name, check in (("splits", share_problem), ("gains", gains_problem)):
             if options.get(name) is not None and (problem := check(options[name])):
                 problems.append(f"{name}: {problem}")
@@ -150,21 +154,11 @@ class FilesTask:
         return self._needs[split]
 
 
-def _column_problems(columns: Mapping[str, str] | None) -> list[str]:
+def _unknown_keys(option: str, kind: str, given: Mapping[str, str] | None, known: Collection[str]) -> list[str]:
     return [
-        f"columns: no role {role!r}{did_you_mean(role, COLUMNS)} (roles: {', '.join(COLUMNS)})"
-        for role in columns or {}
-        if role not in COLUMNS
-    ]
-
-
-def _qrels_problems(qrels: str | Mapping[str, str] | None) -> list[str]:
-    if qrels == {}:
-        return [f"qrels: no split here: name a file for at least one of {', '.join(SPLITS)}"]
-    return [
-        f"qrels: no split {split!r}{did_you_mean(split, SPLITS)} (splits: {', '.join(SPLITS)})"
-        for split in (qrels if isinstance(qrels, Mapping) else ())
-        if split not in SPLITS
+        f"{option}: no {kind} {key!r}{did_you_mean(key, known)} ({kind}s: {', '.join(known)})"
+        for key in given or {}
+        if key not in known
     ]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
+from typing import Any
 
 from recr1.tasks.shop.lexicon import Lexicon, dialect_words
 from retrievers.base import Catalog
@@ -70,69 +71,48 @@ def open_shop(lexicon: Lexicon, size: int, seed: int, *, dialect: str | None = N
     Its words are those of a dialect, or drawn by the seed. A `canary` is added at the end of each item's text.
     """
     own_words = dialect_words(dialect) if dialect else draw_wording(lexicon, seed)
-    items, texts = [], _Texts()
+    items, columns = list[Item](), dict[str, list[Any]]()
     for row in range(size):
         rng = Random(f"recr1 shop item {seed} {row}")
         product = rng.choice(lexicon.types)
         item = Item(product, {family: rng.choice(lexicon.values[family]) for family in lexicon.families[product]})
         items.append(item)
-        texts.add(row, item, lexicon, own_words, rng)
-    return Shop(texts.catalog(canary), tuple(items), own_words)
+        for name, value in _fields(item, lexicon, own_words, rng).items():
+            columns.setdefault(name, []).append(value)
+    end = f" {canary}" if canary else ""
+    described = zip(columns["title"], columns["description"], strict=True)
+    texts = [f"{title}. {description}{end}" for title, description in described]
+    ids = [f"{item.product}-{row:06d}" for row, item in enumerate(items)]
+    return Shop(Catalog(ids, texts, columns), tuple(items), own_words)
 
 
-class _Texts:
-    """Puts items into words, one column of the catalog each."""
-
-    def __init__(self) -> None:
-        self.ids: list[str] = []
-        self.titles: list[str] = []
-        self.descriptions: list[str] = []
-        self.brands: list[str] = []
-        self.categories: list[str] = []
-        self.prices: list[float] = []
-
-    def add(self, row: int, item: Item, lexicon: Lexicon, own_words: Mapping[str, str], rng: Random) -> None:
-        noun = own_words[f"type/{item.product}"]
-        words = [own_words[f"{family}/{value}"] for family, value in item.attributes.items()]
-        rng.shuffle(words)
-        brand, series = rng.choice(lexicon.brands), rng.choice(lexicon.series)
-        in_title = words if rng.random() < 0.6 else words[:-1]
-        title = rng.choice(
-            [
-                f"{brand} {series} {' '.join(in_title)} {noun}",
-                f"{brand} {noun} {series}, {', '.join(in_title)}",
-                f"{' '.join(in_title)} {noun} {brand} {series} {rng.randrange(100, 999)}",
-            ]
-        )
-        sentences = [
-            rng.choice(
-                [
-                    f"The {series} {noun} is {words[0]}, {words[1]} and {words[2]}.",
-                    f"A {words[-1]} {noun} from {brand}.",
-                    f"{brand} makes this {noun} {words[-1]} and {words[0]}.",
-                    f"Our {noun}, now {words[-1]}.",
-                ]
-            ),
-            *rng.sample(list(lexicon.care), rng.randrange(1, 4)),
+def _fields(item: Item, lexicon: Lexicon, own_words: Mapping[str, str], rng: Random) -> dict[str, str | float]:
+    """An item in words: the fields of the catalog."""
+    noun = own_words[f"type/{item.product}"]
+    words = [own_words[f"{family}/{value}"] for family, value in item.attributes.items()]
+    rng.shuffle(words)
+    brand, series = rng.choice(lexicon.brands), rng.choice(lexicon.series)
+    in_title = words if rng.random() < 0.6 else words[:-1]
+    title = rng.choice(
+        [
+            f"{brand} {series} {' '.join(in_title)} {noun}",
+            f"{brand} {noun} {series}, {', '.join(in_title)}",
+            f"{' '.join(in_title)} {noun} {brand} {series} {rng.randrange(100, 999)}",
         ]
-        if rng.random() < 0.12:
-            other = own_words[f"type/{rng.choice(lexicon.types)}"]
-            sentences.append(f"Goes well with our {series} {other}.")
-        self.ids.append(f"{item.product}-{row:06d}")
-        self.titles.append(title)
-        self.descriptions.append(" ".join(sentences))
-        self.brands.append(brand)
-        self.categories.append(noun)
-        self.prices.append(round(rng.lognormvariate(3.8, 0.7), 2))
-
-    def catalog(self, canary: str) -> Catalog:
-        end = f" {canary}" if canary else ""
-        texts = [f"{title}. {text}{end}" for title, text in zip(self.titles, self.descriptions, strict=True)]
-        fields: dict[str, Sequence[object]] = {
-            "title": self.titles,
-            "description": self.descriptions,
-            "brand": self.brands,
-            "category": self.categories,
-            "price": self.prices,
-        }
-        return Catalog(self.ids, texts, fields)
+    )
+    sentences = [
+        rng.choice(
+            [
+                f"The {series} {noun} is {words[0]}, {words[1]} and {words[2]}.",
+                f"A {words[-1]} {noun} from {brand}.",
+                f"{brand} makes this {noun} {words[-1]} and {words[0]}.",
+                f"Our {noun}, now {words[-1]}.",
+            ]
+        ),
+        *rng.sample(list(lexicon.care), rng.randrange(1, 4)),
+    ]
+    if rng.random() < 0.12:
+        other = own_words[f"type/{rng.choice(lexicon.types)}"]
+        sentences.append(f"Goes well with our {series} {other}.")
+    price = round(rng.lognormvariate(3.8, 0.7), 2)
+    return {"title": title, "description": " ".join(sentences), "brand": brand, "category": noun, "price": price}

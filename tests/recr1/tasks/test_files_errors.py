@@ -154,7 +154,7 @@ def test_splits_beside_a_file_for_each_split_is_refused(beir):
         ({"splits": {"train": 0.5}}, r"task.splits: the shares must sum to 1, got 0.5"),
         ({"splits": {}}, r"task.splits: the shares must sum to 1, got 0"),
         ({"qrels": {"dev": "a.tsv"}}, r"task.qrels: no split 'dev'.* \(splits: train, validation, test\)"),
-        ({"qrels": {}}, r"task.qrels: no split here: name a file for at least one of train, validation, test"),
+        ({"qrels": {}}, r"task.qrels: must have a file for at least one of train, validation, test"),
         ({"min_grade": 0}, r"task.min_grade: must be an integer >= 1, got 0"),
         ({"max_needs": 0}, r"task.max_needs: must be an integer >= 1, or null, got 0"),
         ({"without_positive": "drop"}, r"task.without_positive: must be one of 'refuse', 'exclude', got 'drop'"),
