@@ -167,8 +167,7 @@ _known: WeakKeyDictionary[Catalog, dict[str | None, frozenset[str]]] = WeakKeyDi
 def vocabulary(catalog: Catalog, stemmer: str | None = None) -> frozenset[str]:
     """Every word of the items' texts and of the fields that are text, lower case, as `Analyzer` cuts them.
 
-    With a `stemmer`, their stems. Read once for a catalog, and forgotten with it. Raises `ValueError` for a stemmer
-    that does not exist.
+    With a `stemmer`, their stems. Read once per catalog. Raises `ValueError` for a stemmer that does not exist.
     """
     words_by_stemmer = _known.setdefault(catalog, {})
     if stemmer not in words_by_stemmer:

@@ -1,4 +1,4 @@
-"""The nouns of retrieval: a catalog, a query, and the hits that a retriever hands back."""
+"""The nouns of retrieval: a catalog, a query, and the hits that a retriever returns."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Hits(NamedTuple):
     """Ranked items of Q queries, best first.
 
     `rows_QK` holds -1 and `scores_QK` holds -inf from the first place on where fewer than K items matched. Scores never
-    increase along a row, and equal scores stand in the order of their rows.
+    increase along a row, and equal scores are in the order of their rows.
     """
 
     rows_QK: Rows
@@ -69,7 +69,7 @@ class Catalog:
         self._row_of = {item: row for row, item in enumerate(self.ids)}
         if len(self._row_of) != len(self.ids):
             repeated = next(item for row, item in enumerate(self.ids) if self._row_of[item] != row)
-            raise ValueError(f"item id {repeated!r} stands in the catalog more than once: ids must be unique")
+            raise ValueError(f"item id {repeated!r} appears in the catalog more than once: ids must be unique")
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -26,8 +26,8 @@ def retriever_fingerprint(spec: Mapping[str, Any], catalog: Catalog, retriever: 
     """16 hex digits that change with all that a ranking depends on.
 
     That is a retriever's type and options, the catalog, the versions of search libraries, and the file of each class
-    from outside of this project. What these do not tell, the content of an engine elsewhere, a retriever tells itself
-    in an attribute `fingerprint`, which is then the answer.
+    from outside of this project. A retriever whose engine is elsewhere has an attribute
+    `fingerprint`, which is then the answer.
 
     Args:
         spec: The recipe's section: `type` and the options.

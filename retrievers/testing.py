@@ -127,7 +127,7 @@ class RetrieverContract:
             self._assert_same(retriever.search(queries, k), Hits(longest.rows_QK[:, :k], longest.scores_QK[:, :k]))
 
     def test_queries_do_not_see_each_other(self) -> None:
-        """A batch finds what its queries find one by one, in any company and order."""
+        """A batch finds what its queries find one by one, in any batch and order."""
         catalog = self.random_catalog(default_rng(5), 60)
         retriever, queries = self.build(catalog), self._queries(catalog, 40)
         batch = retriever.search(queries, 10)
@@ -229,20 +229,20 @@ class RetrieverContract:
 
 
 def check_hits(hits: Hits, queries: int, k: int, items: int) -> None:
-    """Asserts all that `Hits` promises of its two arrays, for a catalog of so many items."""
+    """Asserts all that `Hits` promises of its two arrays, for a catalog of that many items."""
     rows_QK, scores_QK = hits
     assert rows_QK.shape == scores_QK.shape == (queries, k), f"{rows_QK.shape} and {scores_QK.shape}: not {queries, k}"
     types = f"{rows_QK.dtype} rows and {scores_QK.dtype} scores"
     assert types == "int32 rows and float32 scores", types
     assert ((rows_QK >= -1) & (rows_QK < items)).all(), "a row is not in the catalog"
     assert not np.isnan(scores_QK).any(), "a score is NaN"
-    assert ((rows_QK == -1) == (scores_QK == -np.inf)).all(), "-1 and -inf do not stand in the same places"
+    assert ((rows_QK == -1) == (scores_QK == -np.inf)).all(), "-1 and -inf are not in the same places"
     empty = rows_QK == -1
-    assert not (empty[:, :-1] & ~empty[:, 1:]).any(), "an item stands after an empty place"
+    assert not (empty[:, :-1] & ~empty[:, 1:]).any(), "an item comes after an empty place"
     higher, lower = scores_QK[:, :-1], scores_QK[:, 1:]
     assert (higher >= lower).all(), "scores increase along a row"
     tied = (higher == lower) & ~empty[:, 1:]
-    assert (rows_QK[:, :-1] < rows_QK[:, 1:])[tied].all(), "equal scores do not stand in the order of their rows"
+    assert (rows_QK[:, :-1] < rows_QK[:, 1:])[tied].all(), "equal scores are not in the order of their rows"
     for rows_K in rows_QK:
         found = rows_K[rows_K >= 0]
         assert len(np.unique(found)) == len(found), "an item was found twice"

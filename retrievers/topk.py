@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from retrievers.base import Floats, Hits
 
 Keys: TypeAlias = NDArray[np.int64]
-"""Items as sortable integers; a larger key stands nearer to the top."""
+"""Items as sortable integers; a larger key ranks higher."""
 
 NO_KEY = np.int64(np.iinfo(np.int64).min)
 """The key of "no item here": below the key of every item."""
@@ -29,7 +29,7 @@ def topk(scores_QN: NDArray[np.floating[Any]], k: int, matched_QN: NDArray[np.bo
     Args:
         scores_QN: One score per query and item; rounded to float32 first, and compared as such. -inf means that the
             item did not match.
-        k: How many items to hand back; may exceed N.
+        k: How many items to return; may exceed N.
         matched_QN: Which items may be found at all. Without it, every item with a score above -inf matched: right for
             a retriever that gives each item a score (dense vectors). For a lexical one, matched means "holds a term of
             the query", and it says so here where a score of 0 or less can be a match.
@@ -53,7 +53,7 @@ def topk(scores_QN: NDArray[np.floating[Any]], k: int, matched_QN: NDArray[np.bo
 def topk_of(rows_QM: NDArray[np.integer[Any]], scores_QM: NDArray[np.floating[Any]], k: int) -> Hits:
     """The k best of M candidates of each of Q queries, where `topk` takes all items: -1 in `rows_QM` is none.
 
-    No row may stand twice in a query. Scores are rounded to float32 first, and read for candidates alone.
+    A row may appear once per query. Scores are rounded to float32 first, and read for candidates only.
 
     Returns:
         Hits of shape (Q, k).
@@ -63,7 +63,7 @@ def topk_of(rows_QM: NDArray[np.integer[Any]], scores_QM: NDArray[np.floating[An
     """
     check_k(k)
     there_QM = rows_QM >= 0
-    with np.errstate(over="ignore"):  # what overflows becomes inf, which is refused below
+    with np.errstate(over="ignore"):  # what overflows becomes inf, an error below
         scores_QM = np.where(there_QM, scores_QM, 0).astype(np.float32)
     if not np.isfinite(scores_QM).all():
         query, place = np.argwhere(~np.isfinite(scores_QM))[0]
@@ -108,7 +108,7 @@ def no_hits(queries: int, k: int) -> Hits:
 def check_k(k: int) -> None:
     """Raises `ValueError` for a k that no search can serve."""
     if k < 1:
-        raise ValueError(f"k is {k}: a search hands back at least 1 item per query")
+        raise ValueError(f"k is {k}: a search returns at least 1 item per query")
 
 
 def _least_of_best(scores_QN: Floats, k: int) -> Floats:

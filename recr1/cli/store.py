@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from recr1.cli.arguments import above_zero
 
 if TYPE_CHECKING:
-    from retrievers.store.prune import Kept
+    from retrievers.store.prune import StoredEntry
 
 COLUMNS = ("kind", "size", "made", "used", "catalog", "state", "folder")
 GB = 1e9
@@ -65,7 +65,7 @@ def _seconds(text: str) -> float:
     return int(found[1]) * {"d": 86400.0, "h": 3600.0, "m": 60.0}[found[2]]
 
 
-def _table(entries: Sequence[Kept], now: float) -> Iterator[str]:
+def _table(entries: Sequence[StoredEntry], now: float) -> Iterator[str]:
     if not entries:
         return
     rows = [COLUMNS, *(_row(entry, now) for entry in entries)]
@@ -74,12 +74,12 @@ def _table(entries: Sequence[Kept], now: float) -> Iterator[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _row(entry: Kept, now: float) -> tuple[str, ...]:
+def _row(entry: StoredEntry, now: float) -> tuple[str, ...]:
     ages = (_age(now - entry.made), _age(now - entry.used))
     return (entry.kind, _size(entry.bytes), *ages, entry.catalog or "-", entry.state, entry.folder.name)
 
 
-def _counted(entries: Sequence[Kept]) -> str:
+def _counted(entries: Sequence[StoredEntry]) -> str:
     count = "1 entry" if len(entries) == 1 else f"{len(entries)} entries"
     return f"{count}, {_size(sum(entry.bytes for entry in entries))}"
 

@@ -4,15 +4,15 @@ Rows are searched in blocks whose sums fit the processor's cache. In each block:
 
 1. The postings of all columns but the first few are added up. What these few add at most is known, so that an item
    needs a certain sum without them to be among the best; those that have it are candidates.
-2. A candidate's weights in the columns that were left out are looked up, one column after the other, as long as it
-   could still be among the best.
+2. A candidate's weights in the columns that were left out are looked up, column by column, while it
+   can still be among the best.
 
 How many columns are left out follows from the score that the k best reach. That is guessed from a sample of the rows
 before the first block, and if it was guessed too high (fewer than k items reach it), the query is searched again
 without. How many are worth leaving out is seen in each block by the number of candidates.
 
 Sums are exact, whatever the order in which weights are added: 64 bits hold the sum of 32-bit weights without rounding
-unless the largest is many million times the least. A query for which that cannot be said is searched the plain way.
+unless the largest is many million times the least. Other queries are searched the plain way.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ fit the cache too."""
 SAMPLES = 8
 """Places in the catalog from which the sample is taken, so that one that is sorted is sampled fairly."""
 SAMPLED, LEAST_SAMPLE = 64, 4096
-"""The sample is one row in so many, and at least so many rows."""
+"""The sample is one row in 64, and at least 4096 rows."""
 
 WAIT = 4
 """Blocks in which no further column is left out after that did not pay."""
 
 EXACT = 2.0**29
-"""Sums below so many times the least weight are exact: 53 bits, less the 24 of a weight."""
+"""Sums below this multiple of the least weight are exact: 53 bits, less the 24 of a weight."""
 
 BELOW = 1 - 1e-7
 """What rounding to 32 bits can lift to a score is above this share of it."""

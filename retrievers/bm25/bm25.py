@@ -23,11 +23,11 @@ NUMBA_PAYS_FROM = 4_000
 compiled code takes a fifth of a second, and compiling it, the first time, more than one."""
 
 SCORES_AT_A_TIME = 2**18
-"""The numpy backend scores as many queries together as keep their scores in the processor's cache."""
+"""The numpy backend scores queries together up to this many scores, which fit the processor's cache."""
 
 
 class Terms(NamedTuple):
-    """Q queries as columns of an index; those of query q stand from `ends[q]` to `ends[q + 1]` and ascend."""
+    """Q queries as columns of an index; those of query q are from `ends[q]` to `ends[q + 1]` and ascend."""
 
     columns: NDArray[np.int64]
     times: Floats
@@ -190,7 +190,7 @@ def _best_keys_numpy(postings: Postings, terms: Terms, items: int, k: int) -> Ke
 
 
 def _scores(postings: Postings, terms: Terms, ends: NDArray[np.int64], items: int) -> Floats:
-    """The scores (Q, N) of the queries that stand between the given ends; -inf for items that do not match."""
+    """The scores (Q, N) of the queries between the given ends; -inf for items that do not match."""
     columns, times = terms.columns[ends[0] : ends[-1]], terms.times[ends[0] : ends[-1]]
     starts_T = postings.ends[columns]
     counts_T = postings.ends[columns + 1] - starts_T

@@ -64,7 +64,7 @@ class _Chunk(NamedTuple):
     """How often the item holds the term."""
 
 
-class _Columns(dict[str, int]):
+class _ColumnNumbers(dict[str, int]):
     """The column of each word, given when it is first asked for; words with one stem share theirs."""
 
     def __init__(self, analyzer: Analyzer) -> None:
@@ -79,7 +79,7 @@ class _Columns(dict[str, int]):
 
 def _index(analyzer: Analyzer, texts: Sequence[str], k1: float, b: float) -> tuple[dict[str, int], Postings]:
     """The column of each term, in the order in which they first occur, and the postings of one field."""
-    columns = _Columns(analyzer)
+    columns = _ColumnNumbers(analyzer)
     lengths = array("i")
     chunks = list(_chunks(analyzer, texts, columns, lengths))
     lengths_N = np.frombuffer(lengths, np.int32)
@@ -88,7 +88,7 @@ def _index(analyzer: Analyzer, texts: Sequence[str], k1: float, b: float) -> tup
     return columns.by_term, _weighed(chunks, len(columns.by_term), norms_N)
 
 
-def _chunks(analyzer: Analyzer, texts: Sequence[str], columns: _Columns, lengths: array[int]) -> Iterator[_Chunk]:
+def _chunks(analyzer: Analyzer, texts: Sequence[str], columns: _ColumnNumbers, lengths: array[int]) -> Iterator[_Chunk]:
     """The texts counted, chunk by chunk; the number of words of each is appended to `lengths`."""
     tokens = array("i")
     first = 0
@@ -102,7 +102,7 @@ def _chunks(analyzer: Analyzer, texts: Sequence[str], columns: _Columns, lengths
 
 
 def _counted(first: int, tokens: array[int], lengths: array[int]) -> _Chunk:
-    # A token is its column in the upper bits and its row in the lower 16: sorted, equal ones stand together.
+    # A token is its column in the upper bits and its row in the lower 16: sorted, equal ones are neighbours.
     keys = np.frombuffer(tokens, np.int32).astype(np.int64) << 16
     keys |= np.repeat(np.arange(len(lengths)), np.frombuffer(lengths, np.int32))
     keys.sort()
@@ -158,10 +158,10 @@ def _joined(parts: Sequence[Postings]) -> Postings:
 
 
 WORD = 64
-"""Rows whose presence in a column stands in one number."""
+"""Rows whose presence in a column is one number, a bit each."""
 
 COMMON = 32
-"""A column is common when one item in so many holds it; up to there, looking up takes less memory than postings do."""
+"""A column is common when at least one item in 32 has it; up to there, looking up takes less memory than postings."""
 
 
 class Bounds(NamedTuple):
@@ -170,7 +170,7 @@ class Bounds(NamedTuple):
     extremes_2C: Floats
     """The least and the largest weight of each column."""
     places_C: NDArray[np.int32]
-    """Where a column stands in `held_DW2`; -1 if it is not common."""
+    """The place of a column in `held_DW2`; -1 if it is not common."""
     held_DW2: NDArray[np.uint64]
     """For each `WORD` rows: those that hold the column, as bits, and the entry of the first of them."""
 

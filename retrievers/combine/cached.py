@@ -214,7 +214,7 @@ class Cached(Delegate):
             self._without_disk(error)
 
     def _without_disk(self, error: OSError) -> None:
-        """A cache that fails costs time and no run: it is said once, and nothing is found in it."""
+        """A failing disk is logged once and not used again; the run continues."""
         file, self._file = self._file, None
         if file:
             _log.warning("%s is no longer used (%s): searching without it", file.path, error)

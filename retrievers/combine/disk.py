@@ -2,7 +2,7 @@
 
 It has three tables. `hits` keeps hits by k and key, the digest of a query in its normal form. `names` keeps the key of
 each query, by the digest of the query as it was asked, so that a known one is not brought into its normal form again.
-`order` keeps what was written together, numbered, so that the oldest can make room. Hits stand behind a checksum of
+`order` keeps what was written together, numbered, so that the oldest can be removed. Hits follow a checksum of
 themselves and their key.
 """
 
@@ -56,7 +56,7 @@ class HitsFile:
         self.path, self._most = path, most
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._environment = _environment(path)
+            self._file = _open_file(path)
         except _damage() as error:
             raise ValueError(f"disk: {path} is damaged ({error}): delete it, it is filled again") from error
         except lmdb.Error as error:
@@ -110,15 +110,15 @@ class HitsFile:
             while turns.first() and int.from_bytes(turns.key()) <= last and self._used(transaction) > self._most:
                 self._remove(transaction, bytes(turns.value()))
                 turns.delete()
-        self._environment.fill_up()
+        self._file.fill_up()
 
     def _used(self, transaction: Any) -> int:
         """Bytes of all pages in use."""
-        stats = [transaction.stat(table) for table in self._environment.tables]
+        stats = [transaction.stat(table) for table in self._file.tables]
         return int(sum(s["psize"] * (s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"]) for s in stats))
 
     def _remove(self, transaction: Any, written: bytes) -> None:
-        hits, table, _ = self._environment.tables
+        hits, table, _ = self._file.tables
         prefix, digests = written[:4], [written[at : at + DIGEST] for at in range(4, len(written), DIGEST)]
         for key in digests[: len(digests) // 2]:
             transaction.delete(prefix + key, db=hits)
@@ -130,15 +130,15 @@ class HitsFile:
         import lmdb
 
         try:
-            with self._environment.begin(write=write) as transaction:
-                yield transaction, *self._environment.tables
+            with self._file.begin(write=write) as transaction:
+                yield transaction, *self._file.tables
         except _damage() as error:
             raise OSError(f"it is damaged, delete it: {error}") from error
         except lmdb.Error as error:
             raise OSError(str(error)) from error
 
 
-class _Environment:
+class _OpenFile:
     """A file of LMDB as this process has it open; it may be open only once, so all that use it share this."""
 
     def __init__(self, path: Path) -> None:
@@ -177,7 +177,7 @@ class _Environment:
             self._lmdb.close()
 
     def begin(self, *, write: bool) -> Any:
-        """A transaction, which lends what it reads while it lasts; after a fork the first one opens the file anew."""
+        """A transaction, which lends what it reads while it lasts; after a fork the first one opens the file again."""
         if self._process != os.getpid():
             with self._lock:
                 if self._process != os.getpid():
@@ -186,9 +186,9 @@ class _Environment:
         return self._lmdb.begin(write=write, buffers=True)
 
     def fill_up(self) -> None:
-        """Makes the file as long as it says it is: to read beyond its end would kill the process.
+        """Makes the file as long as its header says: to read beyond its end would kill the process.
 
-        It can be shorter because LMDB does not write the last pages where nothing stands in them.
+        It can be shorter because LMDB does not write empty last pages.
         """
         if self._path.stat().st_size < self._bytes():
             with self._path.open("r+b") as file:
@@ -211,15 +211,15 @@ def _damage() -> tuple[type[Exception], ...]:
     )
 
 
-_environments: weakref.WeakValueDictionary[Path, _Environment] = weakref.WeakValueDictionary()
-_environments_lock = threading.Lock()
+_open_files: weakref.WeakValueDictionary[Path, _OpenFile] = weakref.WeakValueDictionary()
+_open_files_lock = threading.Lock()
 
 
-def _environment(path: Path) -> _Environment:
-    with _environments_lock:
-        known = _environments.get(path.resolve())
+def _open_file(path: Path) -> _OpenFile:
+    with _open_files_lock:
+        known = _open_files.get(path.resolve())
         if known is None:
-            known = _environments[path.resolve()] = _Environment(path)
+            known = _open_files[path.resolve()] = _OpenFile(path)
         return known
 
 

@@ -42,10 +42,10 @@ class Hybrid:
         parts: At least two retrievers, each as a recipe writes it: `{type: bm25, k1: 0.9}`.
         method: "rrf" fuses places, "sum" fuses scores.
         weights: One positive number for each part; None weighs all 1.
-        rrf_k: How little the first places stand out, of "rrf"; 60 is the paper's.
+        rrf_k: Of "rrf": a larger value gives the first places less weight; 60 is the paper's.
         normalise: What makes scores comparable, of "sum".
-        depth: How many items of each part are fused. A search for more items than this is refused, because a ranking
-            must not depend on how much of it is asked for.
+        depth: How many items of each part are fused. A search for more items is an error, because a ranking must not
+            depend on k.
 
     Raises:
         ValueError: For an option that cannot be used, with what can; for a part, with its place.
@@ -125,7 +125,7 @@ class Hybrid:
                 faults |= error.faults
         worth = [weight * self._worth(hits) for weight, hits in zip(self._weights, found, strict=True)]
         hits = _fused(np.concatenate([hits.rows_QK for hits in found], axis=1), np.concatenate(worth, axis=1), k)
-        if faults:  # what one part alone found is no fusion
+        if faults:  # what one part found alone is not a fusion
             raise MissingAnswers(hits.without(list(faults)), dict(sorted(faults.items())))
         return hits
 
@@ -153,7 +153,7 @@ def _normalised(scores_QD: Floats, found_QD: NDArray[np.bool_], how: str) -> Dou
 
 
 def _fused(rows_QM: NDArray[np.int32], worth_QM: Doubles, k: int) -> Hits:
-    """The k items of each query with the highest sums, from M places in which an item may stand several times."""
+    """The k items of each query with the highest sums, from M places in which an item may appear several times."""
     order_QM = np.lexsort((worth_QM, rows_QM), axis=1)
     rows_QM = np.take_along_axis(rows_QM, order_QM, axis=1)
     worth_QM = np.take_along_axis(worth_QM, order_QM, axis=1)

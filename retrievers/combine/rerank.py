@@ -21,7 +21,7 @@ from retrievers.topk import check_k, topk_of
 
 @checked
 class Rerank(Delegate):
-    """The first `depth` items of another retriever, ordered anew by a scorer that reads query and item together.
+    """The first `depth` items of another retriever, in a new order by a scorer that reads query and item together.
 
     An item among them has the scorer's number as its score. A search for more items gets those that the retriever found
     behind them too, in its order and below all others: the lowest number of the scorer, less 1, less how far the
@@ -33,7 +33,7 @@ class Rerank(Delegate):
         catalog: What is searched.
         retriever: What finds the items, as a recipe writes it: `{type: bm25, k1: 0.9}`.
         scorer: What orders them: `{type: cross_encoder, model: cross-encoder/ms-marco-MiniLM-L6-v2}`.
-        depth: How many items are ordered anew for each query. They are most of the cost.
+        depth: How many items are scored per query. They are most of the cost.
         field: The field of the catalog that the scorer reads; "texts" is the text that is searched by default.
 
     Raises:
@@ -104,7 +104,7 @@ BUILTIN = {
 """Scorers by the name that a recipe uses; the classes are imported when they are asked for."""
 
 CHARS_PER_TOKEN = 20
-"""Texts are cut at so many characters for each token that the model reads: a megabyte is not worth tokenizing."""
+"""Texts are cut at this many characters per token that the model reads: a megabyte is not worth tokenizing."""
 
 
 class Scorer(Protocol):
@@ -175,7 +175,7 @@ class CrossEncoder:
         return np.asarray(logits, np.float32)
 
     def _readable(self, text: str) -> str:
-        """As much as can be read, without surrogates that have no partner: tokenizers refuse those."""
+        """As much as the model reads, without lone surrogates, which tokenizers do not take."""
         return text[: self._longest].encode("utf-8", "replace").decode()
 
 

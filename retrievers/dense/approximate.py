@@ -27,7 +27,7 @@ EXAMPLES_PER_GROUP = 64
 """As many as are learned from: more cost memory and change little."""
 
 ITEMS_PER_GROUP = 39
-"""FAISS asks for so many examples of each group that it is to learn."""
+"""FAISS asks for this many examples of each group that it learns."""
 
 
 class Build(NamedTuple):
@@ -77,8 +77,8 @@ def library() -> Any:
 def write_index(vectors_ND: Floats, build: Build, folder: Path) -> None:
     """Trains an index, fills it with each different vector once, and saves it in a folder with who has which.
 
-    Vectors that many items share tear graphs apart (each links to its equals and nothing else), and blank ones are
-    never found: FAISS sees the former once and the latter not at all.
+    FAISS gets vectors that many items share once, because in a graph each would link to its equals only, and no blank
+    ones, which are never found.
     """
     faiss = library()
     first_N = _first_places(vectors_ND)
@@ -86,7 +86,7 @@ def write_index(vectors_ND: Floats, build: Build, folder: Path) -> None:
     different, counts = np.unique(first_N[members], return_counts=True)
     index = _empty(faiss, vectors_ND.shape[1], len(different), build)
     if not index.is_trained:
-        # A few items stand for many where there are fewer than FAISS wants to learn from, and it need not say so.
+        # Items are repeated where there are fewer than FAISS wants to learn from; it need not warn.
         (index.pq if build.kind == "pq" else index).cp.min_points_per_centroid = 1
         index.train(vectors_ND[_examples(different, PQ_CENTROIDS if build.kind == "pq" else index.nlist)])
     for first in range(0, len(different), 2**16):
@@ -125,7 +125,7 @@ class Approximate:
         return hits
 
     def _ranked(self, query_D: Floats, vectors_U: NDArray[np.int64], k: int) -> tuple[Rows, Floats]:
-        """The k best of the items that have one of some vectors, and their scores."""
+        """The k best items that have one of some vectors, and their scores."""
         starts_U = self._ends[vectors_U]
         compared = self._vectors_ND[self._members[starts_U]].astype(np.float64)
         scores_U = (compared @ query_D.astype(np.float64)).astype(np.float32)
@@ -169,7 +169,7 @@ def _examples(rows: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
 
 
 def _first_places(vectors_ND: Floats) -> NDArray[np.int64]:
-    """For each row, where its vector stands for the first time; -1 for a blank one."""
+    """For each row, the first row with the same vector; -1 for a blank one."""
     places: dict[bytes, int] = {}
     blank = blake2b(bytes(4 * vectors_ND.shape[1])).digest()
     first_N = np.empty(len(vectors_ND), np.int64)

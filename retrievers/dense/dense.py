@@ -32,23 +32,23 @@ READ_BY: Mapping[str, tuple[str, ...]] = {
     "ef_search": ("hnsw",),
     "pq_m": ("pq",),
 }
-"""Which indexes read an option; an option that the index of a recipe would not read is refused."""
+"""Which indexes read an option; other options are an error."""
 
 
 @checked
 class Dense:
-    """Nearest vectors: an encoder gives texts a place, and the dot product says how near two are.
+    """Nearest vectors: an encoder makes vectors of texts, and the dot product says how near two are.
 
     The score of an item is the dot product of its vector and the query's (the cosine, for encoders that make vectors of
-    length 1). Every item has a score for every query, near or not, so a search finds k items as long as there are so
-    many. The exception is a text with nothing to read, to which an encoder gives the vector zero: an empty query finds
-    nothing, and an empty item is not found.
+    length 1). Every item has a score for every query, near or not, so a search finds k items if the catalog has
+    k. The exception is a text with nothing to read, whose vector is zero: an empty query finds nothing, and an empty
+    item is not found.
 
-    Scores are exact and equal items stand in the order of their rows, whatever the index, device and company; see
+    Scores are exact and equal items are in the order of their rows, whatever the index, device and batch; see
     `retrievers.dense.vectors`. `exact` looks at all items, with numpy, or with torch where there is a GPU. The others
     are those of FAISS, which name `candidates` items, ranked here by their exact scores: `flat` looks at all items too,
     `ivf` into the `nprobe` nearest of `nlist` groups, `hnsw` along a graph, and `pq` at vectors of `pq_m` bytes each.
-    An approximate index may miss items (`RECALL` says how many), and `ivf` may hand back fewer than k.
+    An approximate index may miss items (`RECALL` says how many), and `ivf` may return fewer than k.
 
     Items are embedded once, and kept on disk with the index; every process maps the same pages. Searching is safe from
     several threads.
@@ -127,10 +127,10 @@ class Dense:
         check_k(k)
         hits = no_hits(len(queries), k)
         vectors_QD = on_grid(self._encoder.encode_queries([_text(query) for query in queries]))
-        said = np.flatnonzero(vectors_QD.any(axis=1))
-        if len(said):
-            found = self._nearest(vectors_QD[said], k)
-            hits.rows_QK[said], hits.scores_QK[said] = found
+        nonzero = np.flatnonzero(vectors_QD.any(axis=1))
+        if len(nonzero):
+            found = self._nearest(vectors_QD[nonzero], k)
+            hits.rows_QK[nonzero], hits.scores_QK[nonzero] = found
         return hits
 
     def recall(self, queries: Sequence[str], k: int) -> float:

@@ -61,8 +61,8 @@ class Hashing:
 
     Args:
         dim: How many dimensions; a multiple of 8.
-        ngrams: None hashes whole words; 3 or so their runs of this many characters, the ends of words marked, which
-            finds "shoe" with "shoes" and forgives typing errors.
+        ngrams: None hashes whole words; 3 hashes their runs of 3 characters, the ends of words marked, which finds
+            "shoe" with "shoes" and forgives typing errors.
         seed: Of the hash.
 
     Raises:
@@ -133,8 +133,8 @@ class SentenceTransformers:
     Args:
         model: A folder or a hub name. With HF_HUB_OFFLINE=1 nothing is downloaded.
         revision: A branch, tag or commit on the hub.
-        query_prefix: What stands before each query ("query: " for E5); None as the model says.
-        document_prefix: What stands before each item; None as the model says.
+        query_prefix: Put before each query ("query: " for E5); None as the model says.
+        document_prefix: Put before each item; None as the model says.
         batch_size: Texts per forward pass.
         device: "cpu", "cuda:1" ...; None takes an accelerator where there is one.
         trust_remote_code: Run code that comes with the model. Off: a model is data until you say otherwise.
@@ -206,13 +206,13 @@ class SentenceTransformers:
 
     def _encode(self, encode: Any, texts: Sequence[str], prefix: str | None) -> Floats:
         vectors = np.zeros((len(texts), self.dim), np.float32)
-        said = [place for place, text in enumerate(texts) if _READABLE.search(text)]
-        if not said:
+        readable = [place for place, text in enumerate(texts) if _READABLE.search(text)]
+        if not readable:
             return vectors
         # Tokenizers take no lone surrogates.
-        clean = [texts[place].encode("utf-8", "replace").decode() for place in said]
+        clean = [texts[place].encode("utf-8", "replace").decode() for place in readable]
         with self._one_at_a_time:
-            vectors[said] = encode(
+            vectors[readable] = encode(
                 clean,
                 prompt=prefix,
                 batch_size=self._batch_size,
@@ -227,7 +227,7 @@ def _is_folder(model: str) -> bool:
 
 
 def _identity(model: Any, normalizes: bool, prefix: str | None) -> Mapping[str, Any]:  # noqa: FBT001 - it is a fact
-    """All that the vectors of items depend on: the content of the model, wherever it lies, and what goes before a text.
+    """All that the vectors of items depend on: the content of the model, wherever it is, and the prefix.
 
     Read right after loading: a tokenizer keeps the length of the last batch in what it says about itself.
     """

@@ -2,8 +2,8 @@
 
 A vector is rounded to a grid of 2^-26 of its length (to the next power of two), which moves a component by less than
 the last bit of the largest ones in 32-bit numbers. On that grid every product and every sum of a dot product is a
-number that 64 bits hold without rounding. So a score does not depend on the order of summation: not on the company of a
-query, on the place of an item, on threads, on the library for matrices or on the device. Equal items tie, always.
+number that 64 bits hold without rounding. So a score does not depend on the order of summation: not on other queries of
+the batch, the place of an item, threads, the matrix library or the device. Equal items always tie.
 """
 
 from __future__ import annotations
@@ -47,22 +47,22 @@ def on_grid(vectors: Floats) -> Floats:
 def embed(encoder: Encoder, texts: Sequence[str], folder: Path) -> None:
     """Writes `vectors` (N, dim) of texts into a folder, and `blank`, the rows of those that are zero.
 
-    It goes on where an earlier call on the folder was killed. Each different text is encoded once, so that items which
-    are alike have the same vector to the last bit, which neural encoders do not promise.
+    It resumes where an earlier call on the folder was killed. Each different text is encoded once, so that equal items
+    have the same vector to the last bit, which neural encoders do not promise.
     """
     first_N = _first_places(texts)
     with (folder / "vectors.npy").open("a+b") as file, ProgressBar(quiet=len(texts) <= CHUNK) as bar:
-        growing = _Growing(file, len(texts), encoder.dim)
+        array = _ArrayFile(file, len(texts), encoder.dim)
         bar.begin("embedding items", len(texts))
-        bar.advance(growing.done, len(texts))
-        while growing.done < len(texts):
-            rows = range(growing.done, min(growing.done + CHUNK, len(texts)))
+        bar.advance(array.done, len(texts))
+        while array.done < len(texts):
+            rows = range(array.done, min(array.done + CHUNK, len(texts)))
             fresh = [row for row in rows if first_N[row] == row]
             known = dict(zip(fresh, _encoded(encoder, [texts[row] for row in fresh]), strict=True))
-            growing.append(
-                np.stack([known[row] if row in known else growing.read(row) for row in first_N[rows.start : rows.stop]])
+            array.append(
+                np.stack([known[row] if row in known else array.read(row) for row in first_N[rows.start : rows.stop]])
             )
-            bar.advance(growing.done, len(texts))
+            bar.advance(array.done, len(texts))
     vectors = np.load(folder / "vectors.npy", mmap_mode="r")
     blank = [
         first + np.flatnonzero(~vectors[first : first + ITEMS_AT_A_TIME].any(axis=1))
@@ -112,7 +112,7 @@ def search_torch(vectors_ND: Any, blank: Rows, queries_QD: Floats, k: int) -> Hi
 
 
 def _first_places(texts: Sequence[str]) -> list[int]:
-    """For each text, where it stands for the first time."""
+    """For each text, the first place with the same text."""
     places: dict[str, int] = {}
     return [places.setdefault(text, row) for row, text in enumerate(texts)]
 
@@ -124,7 +124,7 @@ def _encoded(encoder: Encoder, texts: Sequence[str]) -> Floats:
     return on_grid(vectors)
 
 
-class _Growing:
+class _ArrayFile:
     """An array file (.npy) that grows row by row, open for appending; a row that was not written whole is cut off."""
 
     def __init__(self, file: BinaryIO, rows: int, dim: int) -> None:

@@ -47,7 +47,7 @@ class Analysis(NamedTuple):
 
 
 def java_text(text: str) -> str:
-    """A text that Java can be given: half a surrogate pair, which is no character, becomes the sign for unreadable."""
+    """A text that Java can be given: half a surrogate pair becomes the replacement character."""
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -63,7 +63,7 @@ def write_index(
 ) -> None:
     """Fills a folder with the index of some fields of a catalog.
 
-    `positions` keeps where in an item a term stands, for phrases; `vectors` keeps the terms of each item, for RM3.
+    `positions` keeps the places of a term in an item, for phrases; `vectors` keeps the terms of each item, for RM3.
     One thread adds the items in their order and only neighbours are merged, so that numbers are rows.
     """
     config = java("org.apache.lucene.index.IndexWriterConfig")(analyzer)

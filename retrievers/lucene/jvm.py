@@ -122,7 +122,7 @@ def java(name: str) -> Any:
 
 @cache
 def workers() -> ThreadPoolExecutor:
-    """The threads that search. They live as long as the process: Java would keep what belongs to each that ends."""
+    """The threads that search, kept until the process ends: Java would keep the objects of each thread that ended."""
     return ThreadPoolExecutor(MOST_WORKERS, thread_name_prefix="lucene")
 
 
@@ -190,7 +190,7 @@ def _start() -> None:
 
 
 def _options(version: int) -> list[str]:
-    """-Xrs leaves signals to Python, so that Ctrl-C and SIGTERM go on working."""
+    """-Xrs leaves signals to Python, so that Ctrl-C and SIGTERM keep working."""
     options, chosen = ["-Xrs"], os.environ.get("JAVA_TOOL_OPTIONS", "")
     if "-Xmx" not in chosen:
         options.append(HEAP)

@@ -18,7 +18,7 @@ from retrievers.base import Catalog, Hits, Query
 from retrievers.lucene import jvm
 from retrievers.lucene.index import Analysis, java_text, lucene_name, open_searcher, stemmers, write_index
 from retrievers.lucene.jvm import java
-from retrievers.lucene.search import Feedback, Parser, Ranker
+from retrievers.lucene.search import RM3, Parser, Ranker
 from retrievers.options import NonNegativeInt, PositiveFloat, PositiveInt, Share, checked
 from retrievers.store.store import Store
 from retrievers.topk import check_k, no_hits
@@ -53,7 +53,7 @@ class Lucene:
 
     Needs the extra `lucene` and Java 21 or newer. One Java runs in a process, for all retrievers of this kind, from the
     first one on; a process that is forked afterwards cannot search (`ForkedJava` says so). Pickled, a retriever is its
-    catalog and options, and opens its index anew. Searching is safe from several threads.
+    catalog and options, and opens its index again. Searching is safe from several threads.
 
     Args:
         catalog: What is searched.
@@ -118,8 +118,8 @@ class Lucene:
             searcher = open_searcher(self._entry.folder, _similarity(similarity, k1, b, mu))
             ranker = Ranker(searcher, analyzer, weights)
             self._parser = Parser(ranker, analyzer, weights) if phrases else None
-            feedback = Feedback(ranker, searcher, analyzer, rm3_items, rm3_terms, rm3_weight) if learns else None
-        self._engine = self._parser or feedback or ranker
+            rm3 = RM3(ranker, searcher, analyzer, rm3_items, rm3_terms, rm3_weight) if learns else None
+        self._engine = self._parser or rm3 or ranker
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
@@ -196,7 +196,7 @@ def _indexed_fields(catalog: Catalog, fields: Mapping[str, float] | None, syntax
 
 
 def _fields_to_name(catalog: Catalog, fields: Mapping[str, float] | None, indexed: Sequence[str]) -> list[str]:
-    """The fields that queries are told of: those that are searched where there are several, else all that can be."""
+    """The fields that prompts name: those that are searched where there are several, else all that can be."""
     names = [name for name in indexed if name in catalog.fields and re.fullmatch(r"\w+", name)]
     searched = [name for name in names if name in (fields or ())]
     return (searched if len(searched) > 1 else names)[:MOST_NAMED]

@@ -186,7 +186,7 @@ class Parser:
         return java(f"{package}.MultiFieldQueryParser")(names, self._analyzer, weight_map(self._weights))
 
 
-class Feedback:
+class RM3:
     """RM3: a query grows by the terms of the items that it finds first. Used by several threads.
 
     The terms are chosen by Anserini, in an index that keeps the terms of each item.

@@ -114,7 +114,7 @@ def sendable(query: Query, max_chars: int) -> str:
 
 
 def well_formed(text: str) -> str:
-    """A text with a blank for each lone surrogate and control character, which engines refuse."""
+    """A text with a blank for each lone surrogate and control character, which engines do not take."""
     return "".join(" " if ord(sign) < 32 or 0xD800 <= ord(sign) < 0xE000 else sign for sign in text)
 
 

@@ -21,15 +21,15 @@ from retrievers.progress import tracked
 from retrievers.remote.client import EngineClient
 
 EMBEDDED = ".db"
-"""How the name of an embedded database ends: pymilvus tells it from an address by that."""
+"""The end of the name of an embedded database, by which pymilvus knows that it is not an address."""
 
 NOT_LOADED = 101
 MAY_PASS = frozenset({1, 2, 3, 4, 5, 8, NOT_LOADED, 103})
-"""Milvus' codes of faults that may pass: not ready, no connection, out of memory, too many requests, internal, over the
+"""Milvus' codes of transient errors: not ready, no connection, out of memory, too many requests, internal, over the
 rate, not loaded, not all of it loaded. Newer servers mark such faults themselves."""
 
 LASTING = ("UNAUTHENTICATED", "PERMISSION_DENIED", "INVALID_ARGUMENT", "UNIMPLEMENTED", "NOT_FOUND", "OUT_OF_RANGE")
-"""gRPC's names of faults that will not."""
+"""gRPC's names of permanent errors."""
 
 LOUD = ("pymilvus", "milvus_lite", "grpc._server")
 """Loggers that print the traceback of each fault, whatever becomes of it; the last two, in an embedded engine."""
@@ -117,7 +117,7 @@ def _address_problems(uri: str) -> list[str]:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return [f"uri: must be an address, as http://host:19530, or a path that ends in {EMBEDDED}, got {uri!r}"]
     if parts.username or parts.password:
-        return ["uri: holds a user or password, which would stand in the run folder; use token_env"]
+        return ["uri: holds a user or password, which would be written to the run folder; use token_env"]
     return []
 
 
@@ -152,16 +152,16 @@ def _why_closed(path: str) -> str:
         MilvusLite(path).close()
     except DataDirLockedError:
         return (
-            f"another process has it open, and it takes one at a time. Close that one; or serve it to all, with "
+            f"another process has it open, and only one can. Close that one, or serve it to all with "
             f"'milvus-lite server --data-dir {path} --host 127.0.0.1', and set uri to http://127.0.0.1:19530"
         )
     except (MilvusLiteError, OSError) as error:
         return f"it cannot be opened: {type(error).__name__}: {error}"
-    return "it could not be opened a moment ago, and now it can"
+    return "it could not be opened, and now it can: try again"
 
 
 ROW, VECTOR = "row", "vector"
-"""The fields of a collection of ours."""
+"""The fields of a collection made here."""
 BATCH = 1000
 """Items of one request that writes."""
 PATIENCE = 3600.0
@@ -178,26 +178,12 @@ class Place(NamedTuple):
     index_type: str
 
 
-class Index(NamedTuple):
+class IndexSpec(NamedTuple):
     """How the vectors of a collection are found, in Milvus' words."""
 
     metric_type: str
     index_type: str
     params: Mapping[str, Any]
-
-
-def repeats(texts: Sequence[str]) -> dict[int, list[int]]:
-    """For the first item of each text that several items have, the others.
-
-    Vectors that many items share crowd out all else, and tear graphs apart, whose links lead to nothing but equals.
-    """
-    first: dict[str, int] = {}
-    others: dict[int, list[int]] = {}
-    for row, text in enumerate(texts):
-        place = first.setdefault(text, row)
-        if place != row:
-            others.setdefault(place, []).append(row)
-    return others
 
 
 def load(connection: Connection, place: Place) -> None:
@@ -206,39 +192,7 @@ def load(connection: Connection, place: Place) -> None:
         client.load_collection(place.collection, timeout=PATIENCE)
 
 
-def their_place(
-    connection: Connection, collection: str, id_field: str | None, vector_field: str | None, dim: int
-) -> Place:
-    """A collection that is there.
-
-    Raises `ValueError` where it has no such fields, vectors of other than `dim` dimensions, or no index.
-    """
-    from pymilvus import DataType
-
-    with connection.calling() as client:
-        fields = {field["name"]: field for field in client.describe_collection(collection)["fields"]}
-        id_field = id_field or next(name for name, field in fields.items() if field.get("is_primary"))
-        if id_field not in fields:
-            raise ValueError(f"id_field: collection '{collection}' has no field '{id_field}', only {', '.join(fields)}")
-        vectors = [name for name, field in fields.items() if field["type"] == DataType.FLOAT_VECTOR]
-        vector_field = vector_field or (vectors[0] if len(vectors) == 1 else "")
-        if vector_field not in vectors:
-            has = ", ".join(vectors) or "none"
-            raise ValueError(f"vector_field: name one of the fields of float vectors of '{collection}': {has}")
-        stored = int(fields[vector_field]["params"]["dim"])
-        if stored != dim:
-            raise ValueError(
-                f"encoder: its vectors have {dim} dimensions, and those of field '{vector_field}' of '{collection}' "
-                f"have {stored}: use the encoder that the collection was filled with"
-            )
-        names = client.list_indexes(collection, field_name=vector_field)
-        if not names:
-            raise ValueError(f"collection: '{collection}' has no index of the field '{vector_field}', and needs one")
-        index = client.describe_index(collection, names[0])
-    return Place(collection, id_field, vector_field, index["metric_type"], index["index_type"])
-
-
-class Making:
+class NewCollection:
     """The collection of a catalog, there whole under its name, or not at all.
 
     Args:
@@ -248,7 +202,7 @@ class Making:
         index: How they are found.
     """
 
-    def __init__(self, engine: EngineClient, connection: Connection, key: Mapping[str, Any], index: Index) -> None:
+    def __init__(self, engine: EngineClient, connection: Connection, key: Mapping[str, Any], index: IndexSpec) -> None:
         digest = hashlib.sha256(json.dumps([key, index], sort_keys=True).encode()).hexdigest()
         name = f"recr1_{digest[:16]}"
         self.place = Place(name, ROW, VECTOR, index.metric_type, index.index_type)

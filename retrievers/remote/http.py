@@ -214,7 +214,7 @@ def address_problems(option: str, url: str) -> list[str]:
         return [f"{option}: must be a whole address, as http://host:9200/search, got {url!r}"]
     if parts.username or parts.password:
         return [
-            f"{option}: holds a user or password, which would stand in the run folder; send a header with ${{NAME}}"
+            f"{option}: holds a user or password, which would be written to the run folder; use a header with ${{NAME}}"
         ]
     if PLACES.search(url):
         return [f"{option}: {{query}} and {{k}} belong into params or body, where they are quoted"]
@@ -239,12 +239,12 @@ class Headers:
                 problems.append(f"headers: '{name}' needs the environment variable {missing[0]}, which is not set")
             elif SECRET.search(name) and not VARIABLE.search(value):
                 problems.append(
-                    f"headers: '{name}' would stand in the run folder; write it as ${{NAME}}, out of the environment"
+                    f"headers: '{name}' would be written to the run folder; take it from the environment as ${{NAME}}"
                 )
         return problems
 
     def sent(self) -> dict[str, str]:
-        """Them with their secrets; raises `ValueError` where a variable is not set."""
+        """The headers with their secrets; raises `ValueError` where a variable is not set."""
         problems = self.problems()
         if problems:  # an unpickled one may have come to where the environment is another
             raise ValueError(problems[0])
@@ -253,7 +253,7 @@ class Headers:
         }
 
     def without_secrets(self, text: str) -> str:
-        """A text for messages: some engines repeat the token that they refuse."""
+        """A text for messages: some engines repeat a wrong token."""
         for value in self._templates.values():
             for name in VARIABLE.findall(value):
                 secret = os.environ.get(name)

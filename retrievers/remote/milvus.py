@@ -17,20 +17,19 @@ from retrievers.remote.answers import Answer, search_in_batches, sendable
 from retrievers.remote.client import EngineClient, require
 from retrievers.remote.collections import (
     Connection,
-    Index,
-    Making,
+    IndexSpec,
+    NewCollection,
     NotLoadedError,
+    Place,
     connection_problems,
     is_embedded,
     load,
-    repeats,
-    their_place,
 )
 from retrievers.store.store import Store
 from retrievers.topk import check_k
 
 LIMIT = 16_384
-"""The most items that Milvus hands out in a search."""
+"""The most items that Milvus returns in a search."""
 TOGETHER = 64
 """Queries in a request; at 100,000 items a request costs as much as searching some tens of them."""
 HITS_A_REQUEST = 2**16
@@ -46,17 +45,17 @@ Found: TypeAlias = list[tuple[Any, float]]
 class Milvus:
     """Nearest vectors in Milvus: as `dense`, for catalogs that are on a cluster, or too large for one machine.
 
-    An encoder gives texts a place, and Milvus says what is near. Every item has a score for every query: the dot
+    An encoder makes vectors of texts, and Milvus finds the nearest. Every item has a score for every query: the dot
     product or the cosine, or minus the distance as Milvus gives it with L2. A text with nothing to read has the vector
     zero: such a query finds nothing, and such an item is not written, so that nothing finds it.
 
     A collection is made and filled from the catalog, or one that is there is searched. The index FLAT compares a query
     with all items, so that scores are exact up to the last bits of a 32-bit number; others may miss items. Equal scores
-    stand in the order of rows, also where they are cut. Items of one text are written once, and found together.
+    are in the order of rows, also at the last place. Items of one text are written once, and found together.
 
-    Queries are embedded here, together, and asked up to 64 in a request, several requests at a time. What fails in a
-    way that may pass is tried again; then the queries of that request have no answer. Searching is safe from several
-    threads.
+    Queries are embedded here, together, and asked up to 64 in a request, several requests at a time. A transient
+    error is tried again; after the last attempt the queries of that request have no answer. Searching is safe from
+    several threads.
 
     Args:
         catalog: What is searched.
@@ -77,11 +76,11 @@ class Milvus:
         store: The folder that keeps the embeddings of items until they are all written, and for `dense`; "auto" is the
             folder of RECR1_CACHE, or ~/.cache/recr1. null keeps nothing.
         timeout: Seconds for one request, and for a connection to be made.
-        attempts: How often one request is sent before its fault is raised, with growing pauses.
-        rate: Requests a second, in each process; null for no limit.
-        threads: Requests at a time.
-        cooldown: Seconds that the engine is left alone after three requests in a row outlived their attempts.
-        max_chars: Where a longer query is cut.
+        attempts: How often one request is sent before its error is raised, with growing pauses.
+        rate: Requests per second of each process; null for no limit.
+        threads: Requests at the same time.
+        cooldown: Seconds without requests after three requests in a row failed in every attempt.
+        max_chars: A longer query is cut here.
 
     Raises:
         ValueError: For an option that cannot be used, with what can.
@@ -127,7 +126,9 @@ class Milvus:
         self._search_params = search_params or {}
         if collection is None:
             key = {"catalog": catalog.fingerprint, "field": field, "encoder": dict(self._encoder.identity)}
-            making = Making(self._engine, self._connection, key, Index(metric_type, index_type, index_params or {}))
+            making = NewCollection(
+                self._engine, self._connection, key, IndexSpec(metric_type, index_type, index_params or {})
+            )
             self._place = making.place
             if not making.is_done():
                 self._make(making, key, texts, store)
@@ -162,7 +163,7 @@ class Milvus:
         """
         check_k(k)
         if self.max_k is not None and k > self.max_k:
-            raise ValueError(f"k is {k}, and Milvus hands out {self.max_k} items at most")
+            raise ValueError(f"k is {k}, and Milvus returns at most {self.max_k} items")
         texts = list(dict.fromkeys(text for query in queries if (text := sendable(query, self._max_chars))))
         vectors = dict(zip(texts, on_grid(self._encoder.encode_queries(texts)), strict=True))
         return search_in_batches(
@@ -223,7 +224,7 @@ class Milvus:
         return [[(hit["entity"][place.id_field], sign * hit["distance"]) for hit in hits] for hits in answers]
 
     def _items(self, value: Any) -> list[str]:
-        """The items that a hit stands for: with one of ours, all of its text."""
+        """The items of a hit: in a collection made here, all that have its text."""
         if self._repeats is None:
             return [str(value)]
         row = int(value)
@@ -233,10 +234,56 @@ class Milvus:
             )
         return [self._catalog.ids[one] for one in (row, *self._repeats.get(row, ()))]
 
-    def _make(self, making: Making, key: Mapping[str, Any], texts: Sequence[str], store: str | None) -> None:
+    def _make(self, making: NewCollection, key: Mapping[str, Any], texts: Sequence[str], store: str | None) -> None:
         with TemporaryDirectory() as nowhere:
             place = Store(nowhere if store is None else store)
             entry = place.open("embeddings", key, lambda folder: embed(self._encoder, texts, folder), resumes=True)
             vectors, unwritten = entry.array("vectors"), {*entry.array("blank").tolist()}
             unwritten.update(chain.from_iterable((self._repeats or {}).values()))
             making.fill(vectors, [row for row in range(len(vectors)) if row not in unwritten], place.folder)
+
+
+def repeats(texts: Sequence[str]) -> dict[int, list[int]]:
+    """For the first item of each text that several items have, the others.
+
+    Vectors that many items share would fill every answer, and in a graph they link to their equals only.
+    """
+    first: dict[str, int] = {}
+    others: dict[int, list[int]] = {}
+    for row, text in enumerate(texts):
+        place = first.setdefault(text, row)
+        if place != row:
+            others.setdefault(place, []).append(row)
+    return others
+
+
+def their_place(
+    connection: Connection, collection: str, id_field: str | None, vector_field: str | None, dim: int
+) -> Place:
+    """A collection that is there.
+
+    Raises `ValueError` where it has no such fields, vectors of other than `dim` dimensions, or no index.
+    """
+    from pymilvus import DataType
+
+    with connection.calling() as client:
+        fields = {field["name"]: field for field in client.describe_collection(collection)["fields"]}
+        id_field = id_field or next(name for name, field in fields.items() if field.get("is_primary"))
+        if id_field not in fields:
+            raise ValueError(f"id_field: collection '{collection}' has no field '{id_field}', only {', '.join(fields)}")
+        vectors = [name for name, field in fields.items() if field["type"] == DataType.FLOAT_VECTOR]
+        vector_field = vector_field or (vectors[0] if len(vectors) == 1 else "")
+        if vector_field not in vectors:
+            has = ", ".join(vectors) or "none"
+            raise ValueError(f"vector_field: name one of the fields of float vectors of '{collection}': {has}")
+        stored = int(fields[vector_field]["params"]["dim"])
+        if stored != dim:
+            raise ValueError(
+                f"encoder: its vectors have {dim} dimensions, and those of field '{vector_field}' of '{collection}' "
+                f"have {stored}: use the encoder that the collection was filled with"
+            )
+        names = client.list_indexes(collection, field_name=vector_field)
+        if not names:
+            raise ValueError(f"collection: '{collection}' has no index of the field '{vector_field}', and needs one")
+        index = client.describe_index(collection, names[0])
+    return Place(collection, id_field, vector_field, index["metric_type"], index["index_type"])

@@ -14,11 +14,11 @@ from retrievers.remote.elastic import ElasticRetriever
 class OpenSearch(ElasticRetriever):
     """An index on OpenSearch: one that is made and filled from the catalog, or one that is there.
 
-    A search is one request for each query, several at a time. Every shard must answer: half an answer is an error,
-    tried again and then raised, as is an answer with ids that the catalog does not have. A blank query finds nothing
-    and is not sent. Searching is safe from several threads.
+    A search is one request per query, several at a time. Every shard must answer: a partial answer is an error, tried
+    again and then raised. So is an answer with ids that the catalog does not have. A blank query finds nothing and
+    is not sent. Searching is safe from several threads.
 
-    The client hands over no Retry-After; what may pass is tried again with growing pauses.
+    The client does not return Retry-After; a transient error is tried again with growing pauses.
 
     Args:
         catalog: What is searched.
@@ -35,15 +35,15 @@ class OpenSearch(ElasticRetriever):
         k1: BM25's parameter, of an index made here; an existing one has its own, as for the next two.
         b: The other one.
         analyzer: How the engine cuts text into words.
-        headers: Sent with each request. `${NAME}` in a value is read from the environment, so that a key stands in no
-            recipe, run folder or message.
+        headers: Sent with each request. `${NAME}` in a value is read from the environment, so that no key is in
+            a recipe, run folder or message.
         ca_certs: A file with the certificates to trust; null trusts the usual ones.
         timeout: Seconds that the engine may be silent before and within an answer.
-        attempts: How often one request is sent before its fault is raised, with growing pauses.
-        rate: Requests a second, in each process; null for no limit.
-        threads: Requests at a time.
-        cooldown: Seconds that the engine is left alone after three requests in a row outlived their attempts.
-        max_chars: Where a longer query is cut; null: 1024 divided by the number of fields, so that no query holds more
+        attempts: How often one request is sent before its error is raised, with growing pauses.
+        rate: Requests per second of each process; null for no limit.
+        threads: Requests at the same time.
+        cooldown: Seconds without requests after three requests in a row failed in every attempt.
+        max_chars: A longer query is cut here; null: 1024 divided by the number of fields, so that no query has more
             words than an engine takes.
 
     Raises:

@@ -248,7 +248,7 @@ def _weights(fields: Mapping[str, float]) -> list[float]:
 
 
 def _name(dotted: str) -> str:
-    """A name as SQL takes it, whatever is in it; a dot stands between schema and table."""
+    """A quoted name for SQL; a dot is between schema and table."""
     quoted = ".".join('"' + part.replace('"', '""') + '"' for part in dotted.split("."))
     return quoted.replace("%", "%%")  # psycopg reads a lone % as a place for a value
 

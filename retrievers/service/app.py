@@ -32,9 +32,8 @@ from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from retrievers.abilities import capabilities_of, matches_everything, max_k_of, stats_of, syntax_of
 from retrievers.base import Catalog, Hits, Query, Retriever
 from retrievers.errors import MissingAnswers
-from retrievers.service.batching import Batcher, QueueFull
+from retrievers.service.batching import Batcher, Numbers, QueueFull
 from retrievers.service.client import CATALOG, RETRIEVER, STATS
-from retrievers.service.metrics import Numbers
 from retrievers.topk import check_k
 
 RETRY_AFTER = 1
@@ -280,7 +279,7 @@ def _asked(body: bytes) -> tuple[list[Query], int]:
 
 
 def _query(query: object) -> Query:
-    """A query of JSON: a list stands for a tuple."""
+    """A query of JSON, where a list is a tuple."""
     if isinstance(query, list):
         return tuple(_query(part) for part in query)
     if isinstance(query, str | int | float):
@@ -289,7 +288,7 @@ def _query(query: object) -> Query:
 
 
 def _npy(hits: Hits) -> bytes:
-    """Both arrays one after the other, each with its own header, to the last bit."""
+    """Both arrays in NumPy's format, one after the other."""
     buffer = io.BytesIO()
     for array in hits:
         np.save(buffer, array, allow_pickle=False)

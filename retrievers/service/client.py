@@ -28,7 +28,7 @@ TOLD = ("catalog", "retriever", "capabilities", "syntax", "max_k", "matches_ever
 """What a client must know of a service."""
 
 COOLDOWN = 30.0
-"""Seconds that a service is left alone after several searches in a row were given up."""
+"""Seconds without requests after several searches in a row failed in every attempt."""
 
 IDLE = 30.0
 """Seconds that an idle connection is kept."""
@@ -41,8 +41,8 @@ class Service:
     One index in memory then serves every rank of a run, and other machines. What comes back is what the retriever in
     the service finds, to the last bit. The service must hold the catalog of the task, and must not change its retriever
     while it is used; both are checked with every answer. A search is asked again while the service does not answer or
-    is full, with waits that double from a quarter of a second to eight; so it outlives a restart. When the attempts are
-    used up, `EngineError` is raised: a fault is never an empty ranking.
+    is full, with waits that double from a quarter of a second to eight, so it waits for a restart. After the last
+    attempt `EngineError` is raised: an error is never an empty ranking.
 
     It can be pickled, and used by several threads and by processes that were forked or spawned.
 
@@ -90,7 +90,7 @@ class Service:
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             problems.append(f"url: must be like http://127.0.0.1:8080, got {url!r}")
         if parts.username or parts.password:
-            problems.append("url: holds a user or password, which would stand in the run folder; use token_env")
+            problems.append("url: holds a user or password, which would be written to the run folder; use token_env")
         return problems
 
     def _start(self) -> None:
@@ -177,7 +177,7 @@ class Service:
             info: Mapping[str, Any] = self._request("GET", "/info").json()
             return {name: info[name] for name in TOLD}
         except (ValueError, KeyError, TypeError) as error:
-            raise PermanentError(f"it is no recr1 service: its /info is not understood ({error!r})") from error
+            raise PermanentError(f"it is not a recr1 service: its /info cannot be read ({error!r})") from error
 
     def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
         import httpx

@@ -1,4 +1,4 @@
-"""What lies in a store, and what of it can go: entries that nobody has used for long, or that are too many.
+"""The entries of a store, and which of them can be removed: those not used for long, or the least used.
 
 An entry that a process has open, or that one is building, stays whatever is asked for.
 """
@@ -21,7 +21,7 @@ PARTIAL, REMOVED = ".partial", ".removed"
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredEntry:
     """One folder of a store."""
 
     folder: Path
@@ -33,7 +33,7 @@ class Kept:
     catalog: str | None
     """The fingerprint of the catalog that it was made from; None where it does not say so."""
     state: str
-    """"whole", "unfinished" (its building was ended, and may go on), "in use", or "unknown" in a store of others."""
+    """"whole", "unfinished" (building may resume), "in use", or "unknown" in a store without the right to write."""
 
     @property
     def kind(self) -> str:
@@ -41,7 +41,7 @@ class Kept:
         return self.folder.name.rpartition("-")[0]
 
 
-def kept(store: Store) -> list[Kept]:
+def kept(store: Store) -> list[StoredEntry]:
     """All entries of a store, the one that was not used for longest first."""
     if not store.folder.is_dir():
         return []
@@ -50,9 +50,9 @@ def kept(store: Store) -> list[Kept]:
 
 
 def removable(
-    entries: Sequence[Kept], *, older_than: float | None = None, most_bytes: int | None = None, now: float
-) -> list[Kept]:
-    """Those not used for so many seconds; of the others the least used ones, until the rest fits into so many bytes.
+    entries: Sequence[StoredEntry], *, older_than: float | None = None, most_bytes: int | None = None, now: float
+) -> list[StoredEntry]:
+    """Entries not used for `older_than` seconds; of the others the least used, until the rest fits into `most_bytes`.
 
     Args:
         entries: What `kept` gave, least used first.
@@ -72,7 +72,7 @@ def removable(
     return chosen
 
 
-def remove(entry: Kept) -> bool:
+def remove(entry: StoredEntry) -> bool:
     """Removes an entry; False where a process uses it or builds it by now. Raises `OSError` where it may not be."""
     from filelock import FileLock, Timeout
 
@@ -103,14 +103,14 @@ def _name(folder: Path) -> str:
     return folder.name.removesuffix(REMOVED).removesuffix(PARTIAL)
 
 
-def _kept(folder: Path) -> Kept | None:
+def _kept(folder: Path) -> StoredEntry | None:
     """What is known of a folder; None where it has just gone."""
     with suppress(FileNotFoundError):
         made = folder.stat().st_mtime
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         used = used_file(folder)
         last = used.stat().st_mtime if used.exists() else made
-        return Kept(folder, size, made, max(made, last), _catalog(folder), _state(folder))
+        return StoredEntry(folder, size, made, max(made, last), _catalog(folder), _state(folder))
     return None
 
 

@@ -32,7 +32,7 @@ DEFAULT_FOLDER = "~/.cache/recr1"
 """The folder of `store: auto` where that variable is not set."""
 
 FORMAT = 1
-"""Part of each entry's name: raised when what an entry holds changes, so that older ones are left alone."""
+"""Part of each entry's name: raised when the content of entries changes, so that older ones are not used."""
 
 MANIFEST = "entry.json"
 """What an entry was made from and what its files are; written last."""
@@ -63,8 +63,8 @@ class Entry:
     def array(self, name: str) -> NDArray[Any]:
         """An array that was saved with `save_array`, memory-mapped: read when it is used, shared by all processes.
 
-        Writing to it changes nobody else's array; it is not marked read-only because compiled code tells such arrays
-        apart and would be compiled twice.
+        Writing to it changes no other process's array; it is not marked read-only because code would be compiled again
+        for such arrays.
         """
         return np.asarray(np.load(self.folder / f"{name}.npy", mmap_mode="c", allow_pickle=False))
 
@@ -96,13 +96,13 @@ class Store:
         """The entry of a key, built first where there is none that is whole.
 
         A damaged entry, or one made from something else, is logged, removed and built again. While another process
-        builds the entry, this one waits. Reading needs no right to write: a team can share a store that one job fills.
+        builds the entry, this one waits. Reading does not need the right to write: a team can share a store.
 
         Args:
             kind: the first part of the entry's name, for people: "bm25".
             key: everything that the content depends on.
             write: fills an empty folder with the entry's files.
-            resumes: whether `write` can go on where an earlier one was killed: it is then handed what that one left.
+            resumes: whether `write` can resume in the folder that a killed process left.
 
         Raises:
             OSError: where the folder cannot be written, or is full.
@@ -250,7 +250,7 @@ def hold(folder: Path) -> int | None:
 
 @contextmanager
 def unused(folder: Path) -> Iterator[bool]:
-    """Whether nobody uses an entry; as long as this lasts nobody can begin to."""
+    """Whether nobody uses an entry; until the end of the block nobody can start to."""
     try:
         import fcntl
     except ImportError:
@@ -269,7 +269,7 @@ def unused(folder: Path) -> Iterator[bool]:
 
 
 def _opened(path: Path) -> int:
-    """A descriptor of the file, made where it is missing and may be; the right to read it is enough."""
+    """A descriptor of the file, which is made if it is missing; the right to read is enough."""
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError:

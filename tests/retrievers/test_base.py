@@ -39,7 +39,7 @@ def test_a_column_is_text_and_missing_values_are_empty():
         ({"ids": [], "texts": [], "fields": None}, "the catalog is empty: it needs at least one item"),
         ({"texts": ["red shoe"]}, "catalog column 'texts' has 1 values for 2 items"),
         ({"fields": {"brand": ["a", "b", "c"]}}, "catalog column 'brand' has 3 values for 2 items"),
-        ({"ids": ["x", "x"]}, "item id 'x' stands in the catalog more than once"),
+        ({"ids": ["x", "x"]}, "item id 'x' appears in the catalog more than once"),
     ],
 )
 def test_a_catalog_that_makes_no_sense_is_refused(changes, message):

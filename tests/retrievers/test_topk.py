@@ -84,7 +84,7 @@ def test_nan_is_refused():
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_a_k_below_one_is_refused(k):
-    with pytest.raises(ValueError, match=f"k is {k}: a search hands back at least 1 item"):
+    with pytest.raises(ValueError, match=f"k is {k}: a search returns at least 1 item"):
         topk(np.array([[1.0]]), k)
 
 

@@ -285,7 +285,7 @@ def test_a_search_deeper_than_an_existing_index_allows_is_refused(build):
         ({"fields": {"title": 0}}, "fields.title: must be a number > 0, got 0"),
         ({"k1": -1}, "k1: must be a number >= 0"),
         ({"url": "localhost"}, "url: must be a whole address"),
-        ({"headers": {"Authorization": "Basic abc"}}, "headers: 'Authorization' would stand in the run folder"),
+        ({"headers": {"Authorization": "Basic abc"}}, "headers: 'Authorization' would be written to the run folder"),
         ({"threads": 0}, "threads: must be an integer >= 1, got 0"),
         ({"max_chars": 0}, "max_chars: must be an integer >= 1, or null, got 0"),
     ],

@@ -237,7 +237,7 @@ def test_a_pickled_retriever_reads_the_token_again(engine, monkeypatch):
         ({"body": {"q": "red"}}, "body: must contain {query} in one of its texts"),
         ({"body": {"{query}": 1}}, "body: must contain {query} in one of its texts"),
         ({"method": "GET"}, "body: a GET request has no body"),
-        ({"headers": {"Authorization": "Bearer abc"}}, "headers: 'Authorization' would stand in the run folder"),
+        ({"headers": {"Authorization": "Bearer abc"}}, "headers: 'Authorization' would be written to the run folder"),
         ({"headers": {"X-Api-Key": "${NO_SUCH_KEY}"}}, "headers: 'X-Api-Key' needs the environment variable NO_SUCH_K"),
         ({"timeout": 0}, "timeout: must be a number > 0, got 0"),
         ({"max_chars": 0}, "max_chars: must be an integer >= 1, got 0"),

@@ -179,7 +179,7 @@ def test_a_collection_that_does_not_exist_is_refused_at_once(build):
 def test_no_more_is_asked_for_than_milvus_hands_out(build, theirs):
     few, many = (Catalog(ids, ids) for ids in (["lamp"], [str(row) for row in range(16_385)]))
     assert (build(few, **theirs).max_k, build(many, **theirs).max_k) == (None, 16_384)
-    with pytest.raises(ValueError, match="k is 16385, and Milvus hands out 16384 items at most"):
+    with pytest.raises(ValueError, match="k is 16385, and Milvus returns at most 16384 items"):
         build(many, **theirs).search(["a"], 16_385)
 
 
@@ -209,7 +209,7 @@ def test_a_row_that_is_not_the_catalogs_is_refused(build, client):
         ({"uri": "shop"}, "uri: must be an address, as http://host:19530, or a path that ends in .db, got 'shop'"),
         ({"uri": "ftp://host"}, "uri: must be an address"),
         ({"uri": "nosuch/shop.db"}, f"uri: there is no folder {os.getcwd()}/nosuch: make it first"),
-        ({"uri": "http://me:pw@host"}, "uri: holds a user or password, which would stand in the run folder"),
+        ({"uri": "http://me:pw@host"}, "uri: holds a user or password, which would be written to the run folder"),
         ({"token_env": "NOT_SET"}, "token_env: the variable NOT_SET is not set"),
         ({"metric_type": "DOT"}, "metric_type: must be one of 'IP', 'COSINE', 'L2', got 'DOT'"),
         ({"id_field": "sku"}, "id_field: is for an existing collection"),

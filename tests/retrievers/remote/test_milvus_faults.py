@@ -13,7 +13,7 @@ import pytest
 
 from retrievers.errors import EngineError
 from retrievers.remote import client as line_module
-from retrievers.remote.collections import Making
+from retrievers.remote.collections import NewCollection
 from retrievers.remote.milvus import Milvus
 from tests.retrievers.remote.milvus_contracts import HASHING, catalog_of, needs_milvus, rows
 from tests.retrievers.remote.milvus_server import Server, moody_engine
@@ -45,7 +45,7 @@ def server(tmp_path_factory):
 def test_a_collection_that_was_left_half_filled_is_not_searched_and_made_whole(server, monkeypatch):
     from pymilvus import MilvusClient
 
-    catalog, written = catalog_of("half", 3000), Making._write
+    catalog, written = catalog_of("half", 3000), NewCollection._write
 
     def breaks(making, batch, vectors):
         if batch[0] >= 1000:
@@ -53,7 +53,7 @@ def test_a_collection_that_was_left_half_filled_is_not_searched_and_made_whole(s
         written(making, batch, vectors)
 
     with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
-        patched.setattr(Making, "_write", breaks)
+        patched.setattr(NewCollection, "_write", breaks)
         milvus(catalog, server.uri)
     client = MilvusClient(server.uri)
     (left,) = client.list_collections()
@@ -66,14 +66,14 @@ def test_a_collection_that_was_left_half_filled_is_not_searched_and_made_whole(s
 def test_a_process_that_is_killed_while_it_fills_leaves_a_database_that_the_next_one_fills(tmp_path):
     code = """
 import os, signal, sys
-from retrievers.remote.collections import Making
+from retrievers.remote.collections import NewCollection
 from tests.retrievers.remote.test_milvus_faults import catalog_of, milvus
-written = Making._write
+written = NewCollection._write
 def killed(making, batch, vectors):
     written(making, batch, vectors)
     if batch[0] >= 1000 and sys.argv[2] == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-Making._write = killed
+NewCollection._write = killed
 found = milvus(catalog_of("kill", 3000), sys.argv[1] + "/kill.db", store=sys.argv[1])
 print(found.search(["kill word2999", "kill word1500"], 1).rows_QK.tolist())
 """
@@ -83,8 +83,8 @@ print(found.search(["kill word2999", "kill word1500"], 1).rows_QK.tolist())
 
 
 def test_ranks_that_start_together_fill_one_collection(server, tmp_path, monkeypatch):
-    fills, filled = [], Making._fill
-    monkeypatch.setattr(Making, "_fill", lambda *args: (fills.append(1), filled(*args)))
+    fills, filled = [], NewCollection._fill
+    monkeypatch.setattr(NewCollection, "_fill", lambda *args: (fills.append(1), filled(*args)))
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(lambda _: milvus(catalog_of("ranks"), server.uri, store=str(tmp_path)), range(4)))
     assert len(fills) == 1
@@ -92,7 +92,7 @@ def test_ranks_that_start_together_fill_one_collection(server, tmp_path, monkeyp
 
 
 def test_a_machine_that_is_overtaken_takes_what_the_other_made(server, tmp_path, monkeypatch):
-    catalog, written, others = catalog_of("overtaken"), Making._write, []
+    catalog, written, others = catalog_of("overtaken"), NewCollection._write, []
 
     def overtaken(making, batch, vectors):
         if not others:
@@ -100,7 +100,7 @@ def test_a_machine_that_is_overtaken_takes_what_the_other_made(server, tmp_path,
             milvus(catalog, server.uri, store=str(tmp_path))
         written(making, batch, vectors)
 
-    monkeypatch.setattr(Making, "_write", overtaken)
+    monkeypatch.setattr(NewCollection, "_write", overtaken)
     assert rows(milvus(catalog, server.uri).search(["overtaken word7"], 1)) == [[7]]
 
 

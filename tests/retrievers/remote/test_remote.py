@@ -137,7 +137,7 @@ def test_each_question_has_its_answer_or_its_fault():
 
 def test_an_engine_that_is_gone_is_asked_a_few_questions_of_many():
     gone = Script(*[TransientError("no connection")] * 100)
-    answers = client(threads=1, attempts=2).ask_each(gone, range(40))
+    answers = client(threads=1, attempts=2, cooldown=60.0).ask_each(gone, range(40))
     assert gone.calls == 6 and all(isinstance(answer, EngineError) for answer in answers)
 
 

@@ -16,7 +16,7 @@ import pytest
 from retrievers import Catalog
 from retrievers.bm25.bm25 import BM25
 from retrievers.dense.dense import Dense
-from retrievers.store.prune import Kept, kept, removable, remove
+from retrievers.store.prune import StoredEntry, kept, removable, remove
 from retrievers.store.store import Store, save_array, used_file
 
 DAY = 86400.0
@@ -98,7 +98,7 @@ def test_an_unfinished_entry_is_told_as_that(store):
 def entry(name, days, gigabytes=1.0, state="whole"):
     from pathlib import Path
 
-    return Kept(Path(name), int(gigabytes * 1e9), 0.0, -days * DAY, "c", state)
+    return StoredEntry(Path(name), int(gigabytes * 1e9), 0.0, -days * DAY, "c", state)
 
 
 @pytest.mark.parametrize(
