@@ -31,8 +31,8 @@ class Recorded(GRPO):
     """GRPO whose batches are recorded."""
 
     def _algorithm(self, learner, curriculum):
-        *others, sampling = super()._algorithm(learner, curriculum)
-        return [*others, Recording(sampling.rounds, sampling.tolerance, curriculum)]
+        sampling, *others = super()._algorithm(learner, curriculum)
+        return [Recording(sampling.rounds, sampling.tolerance, curriculum), *others]
 
 
 def main(model: str, folder: Path) -> None:
