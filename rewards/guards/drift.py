@@ -51,15 +51,15 @@ class DriftReward:
     def __call__(self, batch: Batch) -> Floats:
         """(B,) from -1 to 0; raises `ValueError` for an encoder that cannot be built."""
         rewards_B = np.fromiter((-isinstance(r.action, Invalid) for r in batch.rollouts), np.float32, len(batch))
-        said = {row: text for row, rollout in enumerate(batch.rollouts) if (text := text_of(rollout)) is not None}
-        if not said:
+        queries = {row: text for row, rollout in enumerate(batch.rollouts) if (text := text_of(rollout)) is not None}
+        if not queries:
             return rewards_B
         # Each text once, sorted: the last bits of a model's vectors may depend on the order of its input.
-        texts = sorted({*said.values(), *(batch.rollouts[row].need.text for row in said)})
+        texts = sorted({*queries.values(), *(batch.rollouts[row].need.text for row in queries)})
         place = {text: number for number, text in enumerate(texts)}
         vectors_TD = self._encoder.encode_queries(texts).astype(np.float64)
         vectors_TD /= np.maximum(np.linalg.norm(vectors_TD, axis=1, keepdims=True), 1e-12)
-        for row, text in said.items():
+        for row, text in queries.items():
             cosine = float(vectors_TD[place[text]] @ vectors_TD[place[batch.rollouts[row].need.text]])
             rewards_B[row] = -min(1.0, max(0.0, self.at_least - cosine) / self.at_least)
         return rewards_B

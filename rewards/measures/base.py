@@ -123,6 +123,18 @@ class Binary(Measure):
         return np.fromiter(counts, np.int32, len(qrels_B))
 
 
+@dataclass(frozen=True)
+class FieldMeasure(Measure):
+    """A measure that reads the catalog's `field`; a subclass gives it a default."""
+
+    field: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.field, str) or not self.field:
+            raise ValueError(f"{self.symbol}: field must be the name of a catalog field, got {self.field!r}")
+
+
 def share(part_B: Doubles | Indices, whole_B: Doubles | Ints | Indices) -> Doubles:
     """`part_B / whole_B`, and 0 where the whole is 0."""
     return np.divide(part_B, whole_B, out=np.zeros(len(part_B)), where=whole_B > 0)
@@ -139,12 +151,6 @@ def places(found_BK: NDArray[np.bool_]) -> tuple[Indices, Indices]:
 def nth(sizes_B: Indices) -> Indices:
     """0, 1, 2 ... up to the size of each list: the places of items that are ordered list by list."""
     return np.arange(sizes_B.sum()) - np.repeat(np.cumsum(sizes_B) - sizes_B, sizes_B)
-
-
-def as_field(measure: Measure, field: object) -> None:
-    """Raises `ValueError` unless a setting can name a catalog field."""
-    if not isinstance(field, str) or not field:
-        raise ValueError(f"{measure.symbol}: field must be the name of a catalog field, got {field!r}")
 
 
 def as_number(measure: Measure, setting: str, low: float, high: float, *, ends: bool) -> None:

@@ -12,18 +12,14 @@ import numpy as np
 from retrievers.base import Catalog
 from rewards.base import Doubles, Graded, Qrels
 from rewards.fields import Labels, labels
-from rewards.measures.base import Binary, Measure, as_field, as_number, share
+from rewards.measures.base import Binary, FieldMeasure, as_number, share
 
 
 @dataclass(frozen=True)
-class Labelled(Measure):
+class Labelled(FieldMeasure):
     """A measure that reads the kinds of items from a field of the catalog."""
 
     field: str = "category"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        as_field(self, self.field)
 
     def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
         """Raises `ValueError` where the catalog has no such field."""

@@ -17,18 +17,14 @@ from retrievers.base import Catalog, Rows
 from rewards.abilities import check_cutoff
 from rewards.base import Doubles, Graded, Qrels
 from rewards.fields import POPULARITY, popularity
-from rewards.measures.base import Measure, as_field, as_number, share
+from rewards.measures.base import FieldMeasure, as_number, share
 
 
 @dataclass(frozen=True)
-class Popular(Measure):
+class Popular(FieldMeasure):
     """A measure that reads how popular items are from a field of the catalog, or counts its interactions."""
 
     field: str = POPULARITY
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        as_field(self, self.field)
 
     def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
         """Raises `ValueError` where the catalog has no such field, or one that does not hold numbers."""

@@ -214,7 +214,7 @@ def test_groups_are_those_of_a_need():
     ("make", "message"),
     [
         (lambda: RepetitionReward(run=0), "run: must be an integer >= 1, got 0"),
-        (lambda: UnmatchedReward(stemmer="klingon"), "stemmer: no language is called 'klingon'"),
+        (lambda: UnmatchedReward(stemmer="klingon"), "stemmer: must be a language, got 'klingon'"),
         (lambda: CopiedReward(title_words=0), "title_words: must be an integer >= 1, got 0"),
         (lambda: CopiedReward(id_characters=0), "id_characters: must be an integer >= 1, got 0"),
         (lambda: PhrasesReward(phrases=[]), r"phrases: must be a list of strings with at least 1 item, got \[\]"),

@@ -98,8 +98,8 @@ def dialect_words(dialect: str) -> Mapping[str, str]:
     """
     lexicon = load_lexicon()
     rng = Random("recr1 private words")
-    said = (text for concept in lexicon.concepts.values() for text in (*concept.words, *concept.phrases))
-    taken = {word for text in said for word in text.split()}
+    texts = (text for concept in lexicon.concepts.values() for text in (*concept.words, *concept.phrases))
+    taken = {word for text in texts for word in text.split()}
     words: dict[str, dict[str, str]] = {name: {} for name in DIALECTS}
     for concept in lexicon.concepts:
         for of_dialect in words.values():
