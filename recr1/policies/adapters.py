@@ -93,11 +93,7 @@ def missing_libraries(options: Mapping[str, Any]) -> list[MissingLibrary]:
 
 
 def in_four_bits(dtype: Any) -> Any:
-    """How transformers loads 4-bit weights: NF4 with double quantization, as in QLoRA.
-
-    Args:
-        dtype: A torch type to compute in.
-    """
+    """How transformers loads 4-bit weights: NF4 with double quantization, as in QLoRA; computed in a torch dtype."""
     import transformers
 
     return transformers.BitsAndBytesConfig(

@@ -163,13 +163,9 @@ def _until_end(tokens: Any, ends: Sequence[int]) -> int:
 
 
 def save(model: Any, tokenizer: Any, folder: Path, adapter: Path | None = None) -> None:
-    """Write a policy in plain Hugging Face format; an adapter is merged into the weights first, in place.
+    """Write a policy to `folder` in plain Hugging Face format; an adapter is merged into the weights first, in place.
 
-    Args:
-        model: the policy, with or without an adapter.
-        tokenizer: its own.
-        folder: where the whole policy goes.
-        adapter: where the adapter alone goes, if there is one; None does not write it.
+    Where `adapter` is a folder, the adapter alone is written there before.
     """
     if is_adapted(model):
         if adapter is not None:
@@ -180,14 +176,7 @@ def save(model: Any, tokenizer: Any, folder: Path, adapter: Path | None = None) 
 
 
 def save_merged(adapter: Path, tokenizer: Any, folder: Path, *, dtype: Any) -> None:
-    """Write the whole policy of a saved adapter and the base model that it names.
-
-    Args:
-        adapter: a folder that peft wrote.
-        tokenizer: of the policy.
-        folder: where the whole policy goes.
-        dtype: the torch type of its weights.
-    """
+    """Write to `folder` the whole policy of an adapter that peft saved and the base model that it names."""
     import peft
 
     base = peft.PeftConfig.from_pretrained(adapter).base_model_name_or_path
