@@ -56,12 +56,12 @@ def test_every_service_takes_numbers_tables_and_alerts_and_resumes(name):
         assert isinstance(cls(), ability)
 
 
-def closed(path: Path, seconds: float = 20):
+def closed(path: Path, seconds: float = 20, ends: int = 1):
     """All records of a finished run. W&B's own process writes them, and may do so just after `finish` has returned."""
     deadline = monotonic() + seconds
     while True:
         found = list(records(path))
-        if any(record.WhichOneof("record_type") == "exit" for record in found):
+        if sum(record.WhichOneof("record_type") == "exit" for record in found) >= ends:
             return found
         assert monotonic() < deadline, f"no closing record within {seconds} s"
         sleep(0.05)
