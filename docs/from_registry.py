@@ -10,13 +10,11 @@ import ast
 import dataclasses
 import inspect
 import itertools
-import json
 import re
 from typing import Any
 
 from recr1.config.build import builtin, find_class, options_of_part
 from recr1.recipe import shipped_recipes
-from retrievers.options import Option
 
 PARTS = re.compile(r"<!-- parts: (\w+) -->")
 RECIPES = "<!-- recipes -->"
@@ -43,10 +41,10 @@ def described(kind: str, name: str, target: str) -> str:
     if texts:
         lines += ["", "| option | default | value | is |", "|---|---|---|---|"]
         for key, option in known.items():
-            lines.append(f"| `{key}` | {shown_default(option)} | {cell(option.expects)} | {cell(texts[key])} |")
+            lines.append(f"| `{key}` | {cell(option.written)} | {cell(option.expects)} | {cell(texts[key])} |")
     elif known:
         lines += ["", "| option | default | value |", "|---|---|---|"]
-        lines += [f"| `{key}` | {shown_default(option)} | {cell(option.expects)} |" for key, option in known.items()]
+        lines += [f"| `{key}` | {cell(o.written)} | {cell(o.expects)} |" for key, o in known.items()]
     return "\n".join(lines)
 
 
@@ -59,11 +57,6 @@ def field_texts(cls: type[Any]) -> dict[str, str]:
             if isinstance(node, ast.AnnAssign) and isinstance(below, ast.Expr):
                 texts[getattr(node.target, "id", "")] = " ".join(getattr(below.value, "value", "").split())
     return texts
-
-
-def shown_default(option: Option) -> str:
-    """The default as a recipe would write it."""
-    return "required" if option.required else cell(f"`{json.dumps(option.default, default=str)}`")
 
 
 def cell(text: str) -> str:

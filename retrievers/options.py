@@ -64,6 +64,11 @@ class Option(NamedTuple):
         return self.default is inspect.Parameter.empty
 
     @property
+    def written(self) -> str:
+        """The default as a recipe writes it, or "required"."""
+        return "required" if self.required else json.dumps(self.default, default=str)
+
+    @property
     def expects(self) -> str:
         """The annotation in words: "an integer >= 1, or null", "one of 'a', 'b'"."""
         return in_words(self.annotation)

@@ -41,5 +41,4 @@ def _part(kind: str, name: str) -> Iterator[str]:
     headline = (inspect.getdoc(find_class(kind, name)) or "").partition("\n")[0]
     yield f"  {name:<14} {headline}".rstrip()
     for key, option in options_of_part(kind, name).items():
-        default = "required" if option.required else repr(option.default)
-        yield f"    {key:<20} {default:<20} {option.expects}"
+        yield f"    {key:<26} {option.written:<16} {option.expects}"

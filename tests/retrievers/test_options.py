@@ -198,6 +198,7 @@ def test_fields_of_a_dataclass_are_options():
     known = options_of(Section)
     assert list(known) == ["steps", "names", "alarm"]
     assert (known["steps"].required, known["names"].default, known["alarm"].default) == (True, ("a",), Alarm())
+    assert (known["steps"].written, known["names"].written) == ("required", '["a"]')
 
 
 def test_fields_that_are_inherited_are_read_in_the_module_of_each_class():
