@@ -110,9 +110,13 @@ class Parts:
         part = Part.from_dict(spec)
         problems = option_problems(known, part.options, path, name, renamed=getattr(cls, "renamed", {}))
         nested = self._check_nested(cls, known, part, path)
-        if problems:  # a class is only asked about options of the right types
-            return problems + nested
-        return self._own_checks(kind, cls, known, part, path, whole=not nested) + nested
+        # A class is asked about its sound options alone, and not at all if one that it needs is not among them.
+        faulty = {problem.path.removeprefix(f"{path}.").partition(".")[0] for problem in problems}
+        sound = {option: value for option, value in part.options.items() if option not in faulty}
+        if all(option in sound for option in known if known[option].required):
+            whole = not (problems or nested)
+            problems += self._own_checks(kind, cls, known, Part(name, sound), path, whole=whole)
+        return problems + nested
 
     def build(self, kind: str, part: Part | Mapping[str, Any], *args: Any, path: str | None = None) -> Any:
         """The object that a part describes: `cls(*args, **options)`.

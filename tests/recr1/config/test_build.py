@@ -150,6 +150,11 @@ def test_all_wrong_options_are_told_at_once():
     assert [problem.partition(":")[0] for problem in found] == ["retriever.boost", "retriever.depth", "retriever.extra"]
 
 
+def test_a_class_still_checks_its_sound_options_where_another_is_out_of_range():
+    found = check_part("retriever", {"type": "bm25", "k1": -1, "stemmer": "klingon"}, "retriever")
+    assert [problem.path for problem in found] == ["retriever.k1", "retriever.stemmer"]
+
+
 def test_a_nested_part_is_checked_under_its_own_path():
     found = problems("task", "Store", format={"type": "tga"})
     assert found == ["task.format.type: no 'tga' here; did you mean 'tag'?"]
