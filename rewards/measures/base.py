@@ -5,17 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from functools import cache
+from typing import Annotated, ClassVar, TypeAlias, get_type_hints
 
 import numpy as np
+from annotated_types import Gt, Lt, MinLen
 from numpy.typing import NDArray
 
 from retrievers.base import Catalog, Floats, Rows
+from retrievers.options import Option, PositiveInt, convert, option_problems
 from rewards.abilities import check_cutoff
 from rewards.base import Doubles, Graded, Qrels
 
-Ints = NDArray[np.int32]
-Indices = NDArray[np.int_]
+Ints: TypeAlias = NDArray[np.int32]
+Indices: TypeAlias = NDArray[np.int_]
+InnerShare: TypeAlias = Annotated[float, Gt(0), Lt(1)]
+FieldName: TypeAlias = Annotated[str, MinLen(1), "the name of a catalog field"]
 
 
 @dataclass(frozen=True)
@@ -23,16 +28,21 @@ class Measure(ABC):
     """A number for each of B rankings. Its fields are its settings; `name` prints those that are not the default.
 
     A subclass is a frozen dataclass with a `symbol`, a docstring that ends in the lines `Formula: ...` and
-    `Elsewhere: ...` (the documentation prints them), a `_score`, and a place in `MEASURES`.
+    `Elsewhere: ...` (the documentation prints them), a `_score`, and a place in `MEASURES`. Raises `ValueError` for a
+    setting that does not fit its annotation.
     """
 
-    cutoff: int
+    cutoff: PositiveInt
 
     symbol: ClassVar[str]
 
     def __post_init__(self) -> None:
-        if type(self.cutoff) is not int or self.cutoff < 1:
-            raise ValueError(f"{self.symbol}@{self.cutoff}: the cutoff must be an integer >= 1")
+        known = _settings_of(type(self))
+        given = {name: getattr(self, name) for name in known}
+        for problem in option_problems(known, given):
+            raise ValueError(f"{self.symbol}: {problem.path} {problem.what}")
+        for name, value in convert(known, given).items():
+            object.__setattr__(self, name, value)
 
     @property
     def name(self) -> str:
@@ -83,12 +93,7 @@ class Condensable(Measure):
     A negative grade is then unjudged, as in trec_eval.
     """
 
-    judged_only: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.judged_only, bool):
-            raise ValueError(f"{self.symbol}: judged_only must be True or False, got {self.judged_only!r}")
+    judged_only: Annotated[bool, "written True or False"] = False
 
     @property
     def depth(self) -> int | None:
@@ -103,12 +108,7 @@ class Condensable(Measure):
 class Binary(Measure):
     """A measure for which an item is relevant, or not: relevant is a grade of at least `rel`."""
 
-    rel: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if type(self.rel) is not int or self.rel < 1:
-            raise ValueError(f"{self.symbol}: rel must be an integer >= 1, got {self.rel!r}")
+    rel: PositiveInt = 1
 
     def _relevant(self, graded: Graded) -> NDArray[np.bool_]:
         return graded.grades_BK >= self.rel
@@ -123,16 +123,10 @@ class Binary(Measure):
         return np.fromiter(counts, np.int32, len(qrels_B))
 
 
-@dataclass(frozen=True)
-class FieldMeasure(Measure):
-    """A measure that reads the catalog's `field`; a subclass gives it a default."""
-
-    field: str = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not isinstance(self.field, str) or not self.field:
-            raise ValueError(f"{self.symbol}: field must be the name of a catalog field, got {self.field!r}")
+@cache
+def _settings_of(kind: type[Measure]) -> dict[str, Option]:
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: Option(hints[field.name], field.default) for field in fields(kind)}
 
 
 def share(part_B: Doubles | Indices, whole_B: Doubles | Ints | Indices) -> Doubles:
@@ -151,13 +145,3 @@ def places(found_BK: NDArray[np.bool_]) -> tuple[Indices, Indices]:
 def nth(sizes_B: Indices) -> Indices:
     """0, 1, 2 ... up to the size of each list: the places of items that are ordered list by list."""
     return np.arange(sizes_B.sum()) - np.repeat(np.cumsum(sizes_B) - sizes_B, sizes_B)
-
-
-def as_number(measure: Measure, setting: str, low: float, high: float, *, ends: bool) -> None:
-    """Raises `ValueError` unless a setting is a number between the two; `ends` includes them."""
-    value = getattr(measure, setting)
-    fits = isinstance(value, int | float) and not isinstance(value, bool)
-    if not fits or not (low <= value <= high if ends else low < value < high):
-        reach = f"between {low:g} and {high:g}" if ends else f"> {low:g} and < {high:g}"
-        raise ValueError(f"{measure.symbol}: {setting} must be a number {reach}, got {value!r}")
-    object.__setattr__(measure, setting, float(value))

@@ -10,16 +10,17 @@ from typing import ClassVar
 import numpy as np
 
 from retrievers.base import Catalog
+from retrievers.options import Share
 from rewards.base import Doubles, Graded, Qrels
 from rewards.fields import Labels, labels
-from rewards.measures.base import Binary, FieldMeasure, as_number, share
+from rewards.measures.base import Binary, FieldName, Measure, share
 
 
 @dataclass(frozen=True)
-class Labelled(FieldMeasure):
+class Labelled(Measure):
     """A measure that reads the kinds of items from a field of the catalog."""
 
-    field: str = "category"
+    field: FieldName = "category"
 
     def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
         """Raises `ValueError` where the catalog has no such field."""
@@ -43,11 +44,7 @@ class AlphaNDCG(Labelled, Binary):
 
     symbol: ClassVar[str] = "alpha_nDCG"
 
-    alpha: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        as_number(self, "alpha", 0, 1, ends=True)
+    alpha: Share = 0.5
 
     def _score(self, graded: Graded) -> Doubles:
         kinds = self._labels(graded).of_N

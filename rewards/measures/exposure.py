@@ -7,24 +7,26 @@ beside the others, with the cutoff of its first measure.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrievers.base import Catalog, Rows
 from rewards.abilities import check_cutoff
 from rewards.base import Doubles, Graded, Qrels
 from rewards.fields import POPULARITY, popularity
-from rewards.measures.base import FieldMeasure, as_number, share
+from rewards.measures.base import FieldName, InnerShare, Measure, share
 
 
 @dataclass(frozen=True)
-class Popular(FieldMeasure):
+class Popular(Measure):
     """A measure that reads how popular items are from a field of the catalog, or counts its interactions."""
 
-    field: str = POPULARITY
+    field: FieldName = POPULARITY
 
     def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
         """Raises `ValueError` where the catalog has no such field, or one that does not hold numbers."""
@@ -67,74 +69,60 @@ class Tail(Popular):
 
     symbol: ClassVar[str] = "Tail"
 
-    head: float = 0.2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        as_number(self, "head", 0, 1, ends=False)
+    head: InnerShare = 0.2
 
     def _score(self, graded: Graded) -> Doubles:
         tail_N = popularity(graded.catalog, self.field, self.name) < 1 - self.head
         return self._mean(tail_N.astype(np.float64), graded)
 
 
-class CorpusMeasure(Protocol):
+@dataclass(frozen=True)
+class CorpusMeasure(ABC):
     """One number from 0 to 1 for the rankings of many needs. `name` is its identity, such as Gini@10."""
 
     cutoff: int
 
+    symbol: ClassVar[str]
+
     @property
     def name(self) -> str:
         """Symbol and cutoff."""
-        ...
+        return f"{self.symbol}@{self.cutoff}"
 
     def __call__(self, rows_BK: Rows, items: int) -> float:
         """The number; `items` is the size of the catalog. Raises `ValueError` where K is below the cutoff."""
-        ...
+        check_cutoff(self.name, self.cutoff, rows_BK.shape[1])
+        top_BK = rows_BK[:, : self.cutoff]
+        return float(self._score(np.bincount(top_BK[top_BK >= 0], minlength=items)))
+
+    @abstractmethod
+    def _score(self, shown_N: NDArray[np.int64]) -> float:
+        """The number, from how often each item of the catalog is in the first k places."""
 
 
-class Gini(NamedTuple):
+class Gini(CorpusMeasure):
     """The Gini coefficient of exposure: 0 where every item of the catalog is shown as often, towards 1 where few are.
 
     With x_1 <= ... <= x_n, how often each of the n items of the catalog is in the first k places of a need:
     sum over i of (2 i - n - 1) x_i, divided by n times the sum of x. 0 where nothing was found.
     """
 
-    cutoff: int
+    symbol = "Gini"
 
-    @property
-    def name(self) -> str:
-        """Gini@k."""
-        return f"Gini@{self.cutoff}"
-
-    def __call__(self, rows_BK: Rows, items: int) -> float:
-        """The coefficient; low is even."""
-        shown_N = np.sort(_shown(rows_BK, items, self.cutoff, self.name))
-        total = int(shown_N.sum())
+    def _score(self, shown_N: NDArray[np.int64]) -> float:
+        items, total = len(shown_N), int(shown_N.sum())
         weight_N = 2 * np.arange(1, items + 1) - items - 1
-        return float(weight_N @ shown_N / (items * total)) if total else 0.0
+        return float(weight_N @ np.sort(shown_N) / (items * total)) if total else 0.0
 
 
-class Coverage(NamedTuple):
+class Coverage(CorpusMeasure):
     """The share of the catalog's items that are in the first k places of any need (catalog coverage)."""
 
-    cutoff: int
+    symbol = "Coverage"
 
-    @property
-    def name(self) -> str:
-        """Coverage@k."""
-        return f"Coverage@{self.cutoff}"
-
-    def __call__(self, rows_BK: Rows, items: int) -> float:
-        """The share; at most needs times k divided by items."""
-        return float(np.count_nonzero(_shown(rows_BK, items, self.cutoff, self.name)) / items)
+    def _score(self, shown_N: NDArray[np.int64]) -> float:
+        return np.count_nonzero(shown_N) / len(shown_N)
 
 
-CORPUS_MEASURES: Mapping[str, type[Gini] | type[Coverage]] = {"Gini": Gini, "Coverage": Coverage}
+CORPUS_MEASURES: Mapping[str, type[CorpusMeasure]] = {kind.symbol: kind for kind in (Gini, Coverage)}
 """Measures of all needs together, by their symbol."""
-
-
-def _shown(rows_BK: Rows, items: int, cutoff: int, name: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    check_cutoff(name, cutoff, rows_BK.shape[1])
-    top_BK = rows_BK[:, :cutoff]
-    return np.bincount(top_BK[top_BK >= 0], minlength=items).astype(np.int64)

@@ -29,11 +29,6 @@ class NDCG(Condensable):
 
     gain: Literal["linear", "exp", "task"] = "linear"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.gain not in ("linear", "exp", "task"):
-            raise ValueError(f"nDCG: gain must be linear, exp or task, got {self.gain!r}")
-
     def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
         """Raises `ValueError` for `gain=task` where the task has no gains."""
         if self.gain == "task":

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from rewards.base import EMPTY, UNJUDGED, Doubles, Graded
-from rewards.measures.base import Binary, Measure, as_number, places, share
+from rewards.measures.base import Binary, InnerShare, Measure, places, share
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,7 @@ class RBP(Binary):
 
     symbol: ClassVar[str] = "RBP"
 
-    p: float = 0.8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        as_number(self, "p", 0, 1, ends=False)
+    p: InnerShare = 0.8
 
     def _score(self, graded: Graded) -> Doubles:
         list_F, place_F = places(self._relevant(graded))
@@ -92,11 +88,7 @@ class RBPResidual(Measure):
 
     symbol: ClassVar[str] = "RBPResidual"
 
-    p: float = 0.8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        as_number(self, "p", 0, 1, ends=False)
+    p: InnerShare = 0.8
 
     def _score(self, graded: Graded) -> Doubles:
         list_F, place_F = places(graded.grades_BK == UNJUDGED)

@@ -150,8 +150,8 @@ def test_rankings_without_a_catalog_and_catalogs_without_the_field_are_refused(n
     [
         ("alpha_nDCG(alpha=1.5)@3", "alpha must be a number between 0 and 1, got 1.5"),
         ("Tail(head=1)@3", "head must be a number > 0 and < 1, got 1"),
-        ("Tail(field=)@3", "field must be the name of a catalog field, got ''"),
-        ("Entropy(field=7)@3", "field must be the name of a catalog field, got 7"),
+        ("Tail(field=)@3", "field must be a string with at least 1 character .the name of a catalog field., got ''"),
+        ("Entropy(field=7)@3", "field must be a string with at least 1 character .the name of a catalog field., got 7"),
         ("Gini@10", "Gini@10 is a measure of all needs together, which every evaluation reports"),
         ("alphanDCG@10", r"did you mean 'alpha_nDCG@10'\?"),
     ],

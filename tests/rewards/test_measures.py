@@ -173,9 +173,9 @@ def test_a_name_near_to_nothing_lists_all(wrong):
         ("R(rel=0)@3", "rel must be an integer >= 1, got 0"),
         ("R(rel=-1)@3", "rel must be an integer >= 1, got '-1'"),
         ("R(rel=True)@3", "rel must be an integer >= 1, got True"),
-        ("P(judged_only=1)@3", "judged_only must be True or False, got 1"),
+        ("P(judged_only=1)@3", "judged_only must be true or false .written True or False., got 1"),
         ("R(rel=two)@3", "rel must be an integer >= 1, got 'two'"),
-        ("nDCG(gain=Exp)@3", "gain must be linear, exp or task, got 'Exp'"),
+        ("nDCG(gain=Exp)@3", "gain must be one of .linear., .exp., .task., got 'Exp'"),
     ],
 )
 def test_a_wrong_setting_is_refused(wrong, message):
@@ -193,7 +193,7 @@ def test_any_text_is_a_measure_or_a_value_error(text):
 
 @pytest.mark.parametrize("cutoff", [0, -1, "10", 2.5])
 def test_a_measure_made_without_parsing_checks_its_cutoff(cutoff):
-    with pytest.raises(ValueError, match="the cutoff must be an integer >= 1"):
+    with pytest.raises(ValueError, match="cutoff must be an integer >= 1"):
         NDCG(cutoff)
 
 
