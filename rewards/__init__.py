@@ -16,12 +16,12 @@ BUILTIN = {
     "phrases": "rewards.guards.words:PhrasesReward",
     "drift": "rewards.guards.drift:DriftReward",
     "operators": "rewards.guards.form:OperatorsReward",
-    "log_rank": "rewards.shaping.rank:LogRankReward",
-    "rank_tiers": "rewards.shaping.rank:RankTiersReward",
+    "log_rank": "rewards.shaping:LogRankReward",
+    "rank_tiers": "rewards.shaping:RankTiersReward",
     "annealed": "rewards.measures.reward:AnnealedReward",
-    "across": "rewards.shaping.across:AcrossReward",
-    "worth": "rewards.business.worth:WorthReward",
-    "crowding": "rewards.business.crowding:CrowdingReward",
+    "across": "rewards.shaping:AcrossReward",
+    "worth": "rewards.business:WorthReward",
+    "crowding": "rewards.business:CrowdingReward",
     "shuffled": "rewards.measures.reward:ShuffledReward",
 }
 """Rewards by the name that a recipe uses; their classes are imported when needed."""

@@ -22,11 +22,10 @@ Read = TypeVar("Read")
 
 
 class Labels(NamedTuple):
-    """The labels of each item, by number: most have one, an item may have none or several."""
+    """The labels of each item, by number (an item may have none or several), and how many different ones there are."""
 
     of_N: Sequence[tuple[int, ...]]
     different: int
-    """Different labels in the catalog."""
 
 
 def _once(read: Callable[[Catalog, str], Read]) -> Callable[[Catalog | None, str, str], Read]:
@@ -79,13 +78,14 @@ def percentiles(catalog: Catalog, field: str) -> Doubles:
     return _percentiles(np.nan_to_num(numbers(catalog, field, "popularity"), nan=-np.inf))
 
 
+_OF_INTERACTIONS: WeakKeyDictionary[Catalog, Doubles] = WeakKeyDictionary()
+
+
 def popularity(catalog: Catalog | None, field: str, owner: str) -> Doubles:
     """(N,) the `percentiles` of a field; those of the interactions for `popularity`, if the catalog has no such field.
 
-    Interactions are events, each a user and a catalog row, then anything else (time, weight): a
-    sequence of tuples, or an array of at least two columns. An item is as popular as it has events.
-
-    Raises `ValueError` where the catalog has neither, or they are something else.
+    Interactions are events, each a user and a catalog row, then anything else (time, weight): a sequence of tuples, or
+    an array of at least two columns. Raises `ValueError` where the catalog has neither, or they are something else.
     """
     if catalog is None or field != POPULARITY or field in catalog.fields or catalog.interactions is None:
         return percentiles(catalog, field, owner)
@@ -94,14 +94,10 @@ def popularity(catalog: Catalog | None, field: str, owner: str) -> Doubles:
     return _OF_INTERACTIONS[catalog]
 
 
-_OF_INTERACTIONS: WeakKeyDictionary[Catalog, Doubles] = WeakKeyDictionary()
-
-
 def events_of(catalog: Catalog, owner: str) -> NDArray[np.int64]:
     """(N,) how many events each item has in the catalog's interactions.
 
-    Raises `ValueError` in the name of `owner` where they are not events of a user and a row, or a row is not in the
-    catalog.
+    Raises `ValueError` in the name of `owner` where they are not pairs, or a row is not in the catalog.
     """
     events: Any = catalog.interactions
     try:

@@ -13,7 +13,7 @@ pytest collects the class. Only numpy is needed, so that rewards outside this re
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from typing import TypeAlias
@@ -63,7 +63,7 @@ class RewardContract:
     def test_nothing_found(self) -> None:
         """Queries that match nothing get numbers too."""
         batch = self._batch(seed=2)
-        self._check_numbers(self.build()(_with_rows(batch, lambda rows_BK: np.full_like(rows_BK, -1))), len(batch))
+        self._check_numbers(self.build()(_without_hits(batch)), len(batch))
 
     def test_the_batch_is_left_as_it_is(self) -> None:
         """Other rewards read the same batch."""
@@ -151,8 +151,7 @@ class RewardContract:
 
     def _batch(self, seed: int, size: int = 24) -> Batch:
         reward = self.build()
-        k, elsewhere = max(10, cutoff_of(reward) or 0), retrievers_of(reward)
-        return random_batch(seed=seed, size=size, k=k, elsewhere=elsewhere)
+        return random_batch(seed, size, max(10, cutoff_of(reward) or 0), elsewhere=retrievers_of(reward))
 
     @staticmethod
     def _check_numbers(rewards_B: Floats, size: int) -> None:
@@ -175,13 +174,14 @@ def batch_of(
     Rollouts with equal qrels belong to one need. The raw hits are there if `raw_rows_BK` is, and so is the catalog.
     `elsewhere` are the rows that other retrievers found.
     """
-    needs = {key: Need(f"need-{i}", f"what shopper {i} wants") for i, key in enumerate(map(_frozen, qrels))}
+    keys = [frozenset(grades.items()) for grades in qrels]
+    needs = {key: Need(f"need-{i}", f"what shopper {i} wants") for i, key in enumerate(keys)}
     rollouts = []
-    for query, key in zip(queries, map(_frozen, qrels), strict=True):
+    for query, need in zip(queries, (needs[key] for key in keys), strict=True):
         action = Invalid("no query") if query is None else Search(query)
-        prompt: Message = {"role": "user", "content": needs[key].text}
-        completion: Message = {"role": "assistant", "content": "" if query is None else str(query)}
-        rollouts.append(Rollout(needs[key], (prompt, completion), action))
+        completion = "" if query is None else str(query)
+        chat = (Message(role="user", content=need.text), Message(role="assistant", content=completion))
+        rollouts.append(Rollout(need, chat, action))
     raw_hits = None if raw_rows_BK is None else _hits(raw_rows_BK)
     others = {name: Found(_hits(rows), None) for name, rows in (elsewhere or {}).items()}
     answers = [Qrels(grades) for grades in qrels]
@@ -199,8 +199,7 @@ def random_batch(seed: int, size: int = 24, k: int = 10, group: int = 4, elsewhe
     needs = [{int(r): int(rng.integers(-1, 4)) for r in rng.choice(catalog, 30, replace=False)} for _ in range(size)]
     qrels = [{**needs[i // group], i // group: 2} for i in range(size)]  # one positive at least
     queries = [_words(i, int(rng.integers(1, 25))) if rng.random() < 0.8 else None for i in range(size)]
-    raw_rows_BK = np.stack([_ranking(rng, catalog, k) for _ in range(size)]) if size else np.empty((0, k), np.int32)
-    rows_BK = np.stack([_ranking(rng, catalog, k) for _ in range(size)]) if size else np.empty((0, k), np.int32)
+    raw_rows_BK, rows_BK = (_rankings(rng, size, catalog, k) for _ in range(2))
     rows_BK[[query is None for query in queries]] = -1
     batch = batch_of(queries, rows_BK, qrels, raw_rows_BK[np.arange(size) // group], _catalog(catalog))
     # Other retrievers rank the same items in another order; their raw hits are those of the first.
@@ -209,11 +208,8 @@ def random_batch(seed: int, size: int = 24, k: int = 10, group: int = 4, elsewhe
 
 def _turned(rows_BK: Rows) -> Rows:
     """Each ranking from its last item to its first."""
-    turned_BK = np.full_like(rows_BK, -1)
-    for rows_K, turned_K in zip(rows_BK, turned_BK, strict=True):
-        found = rows_K[rows_K >= 0]
-        turned_K[: len(found)] = found[::-1]
-    return turned_BK
+    turned_BK = rows_BK[:, ::-1]
+    return np.take_along_axis(turned_BK, np.argsort(turned_BK < 0, axis=1, kind="stable"), axis=1)
 
 
 def _words(first: int, count: int) -> str:
@@ -223,12 +219,10 @@ def _words(first: int, count: int) -> str:
 
 def _catalog(items: int) -> Catalog:
     titles = [f"{('red', 'light')[row % 2]} {('tent', 'lamp', 'mug')[row % 3]} {row}" for row in range(items)]
-    prices = [1.5 * row for row in range(items)]
-    kinds = [None if row % 7 == 0 else f"kind {row % 5}" for row in range(items)]
     fields: dict[str, Sequence[object]] = {
         "title": titles,
-        "price": prices,
-        "category": kinds,
+        "price": [1.5 * row for row in range(items)],
+        "category": [None if row % 7 == 0 else f"kind {row % 5}" for row in range(items)],
         "stock": [row % 3 for row in range(items)],
     }
     return Catalog([f"item-{row:05d}" for row in range(items)], titles, fields)
@@ -237,15 +231,14 @@ def _catalog(items: int) -> Catalog:
 def invalidated(batch: Batch) -> Batch:
     """The same needs, as if the policy had written nothing that can be read."""
     rollouts = tuple(replace(rollout, action=Invalid("no query")) for rollout in batch.rollouts)
-    return replace(_with_rows(batch, lambda rows_BK: np.full_like(rows_BK, -1)), rollouts=rollouts)
+    return replace(_without_hits(batch), rollouts=rollouts)
 
 
-def _with_rows(batch: Batch, change: Callable[[Rows], Rows]) -> Batch:
-    """The batch with other rows in what every retriever found for its queries."""
-    elsewhere = {
-        name: found._replace(hits=_hits(change(found.hits.rows_QK))) for name, found in batch.elsewhere.items()
-    }
-    return replace(batch, hits=_hits(change(batch.hits.rows_QK)), elsewhere=elsewhere)
+def _without_hits(batch: Batch) -> Batch:
+    """The batch as if no retriever had found anything for its queries."""
+    nothing = _hits(np.full_like(batch.hits.rows_QK, -1))
+    elsewhere = {name: found._replace(hits=nothing) for name, found in batch.elsewhere.items()}
+    return replace(batch, hits=nothing, elsewhere=elsewhere)
 
 
 def _hits(rows_BK: ArrayLike) -> Hits:
@@ -256,14 +249,12 @@ def _hits(rows_BK: ArrayLike) -> Hits:
     return Hits(rows_QK, scores_QK)
 
 
-def _ranking(rng: np.random.Generator, catalog: int, k: int) -> Rows:
-    rows_K = rng.choice(catalog, k, replace=False).astype(np.int32)
-    rows_K[int(rng.choice([0, k // 2, k])) :] = -1
-    return rows_K
-
-
-def _frozen(grades: Mapping[int, int]) -> frozenset[tuple[int, int]]:
-    return frozenset(grades.items())
+def _rankings(rng: np.random.Generator, size: int, catalog: int, k: int) -> Rows:
+    rows_BK = np.empty((size, k), np.int32)
+    for rows_K in rows_BK:
+        rows_K[:] = rng.choice(catalog, k, replace=False)
+        rows_K[int(rng.choice([0, k // 2, k])) :] = -1
+    return rows_BK
 
 
 def _assert_refused(reward: Reward, batch: Batch, otherwise: str) -> None:

@@ -54,22 +54,21 @@ class AlphaNDCG(Labelled, Binary):
         for b, (relevant_K, rows_K, key) in enumerate(zip(relevant_BK, graded.rows_BK, graded.qrels_B, strict=True)):
             if id(key) not in best:  # all rollouts of a need share its key
                 best[id(key)] = self._ideal([kinds[row] for row in key.rows_J[key.grades_J >= self.rel]])
-            place_F = np.flatnonzero(relevant_K)
-            found_B[b] = self._gain(zip(place_F.tolist(), (kinds[row] for row in rows_K[place_F]), strict=True))
+            seen = Counter[int]()
+            for place in np.flatnonzero(relevant_K).tolist():
+                of_item = kinds[rows_K[place]]
+                found_B[b] += self._gain(of_item, seen) / np.log2(place + 2)
+                seen.update(of_item)
             ideal_B[b] = best[id(key)]
         return share(found_B, ideal_B)
 
-    def _gain(self, found: zip[tuple[int, tuple[int, ...]]]) -> float:
-        seen, total = Counter[int](), 0.0
-        for place, of_item in found:
-            total += sum((1 - self.alpha) ** seen[kind] for kind in of_item) / np.log2(place + 2)
-            seen.update(of_item)
-        return float(total)
+    def _gain(self, of_item: Sequence[int], seen: Counter[int]) -> float:
+        return sum((1 - self.alpha) ** seen[kind] for kind in of_item)
 
-    def _ideal(self, wanted: Sequence[tuple[int, ...]]) -> float:
+    def _ideal(self, wanted: Sequence[Sequence[int]]) -> float:
         seen, left, total = Counter[int](), list(wanted), 0.0
         for place in range(min(self.cutoff, len(left))):
-            gains = [sum((1 - self.alpha) ** seen[kind] for kind in of_item) for of_item in left]
+            gains = [self._gain(of_item, seen) for of_item in left]
             top = gains.index(max(gains))
             total += gains[top] / np.log2(place + 2)
             seen.update(left.pop(top))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rewards.shaping.across import AcrossReward
+from rewards.shaping import AcrossReward
 from rewards.testing import batch_of
 
 MEASURE = {"type": "measure", "measure": "RR@3"}

@@ -8,15 +8,13 @@ import pytest
 from retrievers.base import Catalog
 from rewards import BUILTIN, Reward
 from rewards.base import Found
-from rewards.business.crowding import CrowdingReward
-from rewards.business.worth import WorthReward
+from rewards.business import CrowdingReward, WorthReward
 from rewards.guards.catalog import CopiedReward, UnmatchedReward
 from rewards.guards.drift import DriftReward
 from rewards.guards.form import FormatReward, GroupLengthReward, LengthReward, OperatorsReward
 from rewards.guards.words import PhrasesReward, RepetitionReward
 from rewards.measures.reward import AnnealedReward, GainReward, MeasureReward, ShuffledReward
-from rewards.shaping.across import AcrossReward
-from rewards.shaping.rank import LogRankReward, RankTiersReward
+from rewards.shaping import AcrossReward, LogRankReward, RankTiersReward
 from rewards.testing import Cases, RewardContract, batch_of
 
 RANKED = [[5, 7, 2], [2, 5, -1], [-1, -1, -1]]

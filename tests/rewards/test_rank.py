@@ -6,7 +6,7 @@ from math import log
 import pytest
 
 from rewards.measures.reward import AnnealedReward
-from rewards.shaping.rank import LogRankReward, RankTiersReward
+from rewards.shaping import LogRankReward, RankTiersReward
 from rewards.testing import batch_of
 
 

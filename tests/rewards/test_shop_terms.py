@@ -12,8 +12,7 @@ from recr1.errors import UserError
 from recr1.tasks.toy import ToyTask
 from retrievers.base import Catalog
 from retrievers.bm25.bm25 import BM25
-from rewards.business.crowding import CrowdingReward
-from rewards.business.worth import WorthReward
+from rewards.business import CrowdingReward, WorthReward
 from tests.rewards.test_contract import batch_of
 
 SHOP = Catalog(

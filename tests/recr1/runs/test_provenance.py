@@ -15,7 +15,7 @@ from recr1.tasks.toy import ToyTask
 from retrievers.bm25.bm25 import BM25
 from retrievers.fingerprint import retriever_fingerprint
 from rewards.measures.reward import MeasureReward
-from rewards.shaping.across import AcrossReward
+from rewards.shaping import AcrossReward
 from tests.recr1.baselines.world import Overlap
 
 RECIPE = """\

@@ -1,1 +1,0 @@
-"""Rewards about the shop: worth, and needs that are not all sent to the same items."""

@@ -1,1 +1,0 @@
-"""Rewards that shape a measure: by rank, over training, against the raw need, over several retrievers."""
