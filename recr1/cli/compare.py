@@ -35,7 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate all policies on the same needs, test the differences, and print and write the results."""
     from recr1.compare import Comparison, verdict, verdicts, write
-    from recr1.compare.listed import USUAL, PolicyLoader, measure_listed, read_policies
+    from recr1.compare.policies import USUAL, PolicyLoader, measure_listed, read_policies
     from recr1.env import open_environment
     from recr1.evaluate import Evaluator
     from recr1.policies.model_cache import model_cache

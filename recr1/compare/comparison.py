@@ -10,21 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from recr1.compare.policy import ComparedPolicy
+from recr1.compare.policies import ComparedPolicy
 from recr1.evaluate.report import check_same_needs
 from recr1.evaluate.slices import Slice, slices_of
+from recr1.judge import stats
 from recr1.judge.difference import ALPHA, Difference, paired_test, tally
-from recr1.judge.stats import (
-    LEVEL,
-    PERMUTATIONS,
-    RESAMPLES,
-    Doubles,
-    bootstrap_interval,
-    bootstrap_test,
-    effect_size,
-    holm,
-    randomisation_tests,
-)
+from recr1.judge.stats import Doubles, bootstrap_interval
 from recr1.runs.provenance import surroundings
 
 FORMAT = 1
@@ -59,11 +50,6 @@ class PolicyPair:
     def corrected(self) -> Difference:
         """The difference, with the corrected p."""
         return Difference(self.difference, self.low, self.high, self.p_holm, self.wins, self.ties, self.losses)
-
-    @property
-    def real(self) -> bool:
-        """Whether the difference is clear."""
-        return self.corrected.tone != "open"
 
     def reversed(self) -> PolicyPair:
         """The second policy against the first."""
@@ -106,16 +92,14 @@ class Comparison:
             raise ValueError(f"labels must differ, got {', '.join(labels)}")
         self.policies, self.seed, self._category = list(policies), policies[0].first.seed, category
         self._setting = dict(setting or {})
-
-    @property
-    def measures(self) -> list[str]:
-        """The names of the measures, the main one first."""
-        return list(self.policies[0].first.values)
-
-    @property
-    def main(self) -> str:
+        self.measures = list(policies[0].first.values)
+        self.main = self.measures[0]
         """The measure that verdicts and slices are about."""
-        return self.measures[0]
+        # Every pair on the main measure, each policy against the first on the others.
+        self._asked = [(self.main, after, before) for before, after in combinations(policies, 2)]
+        self._asked += [(measure, other, policies[0]) for measure in self.measures[1:] for other in policies[1:]]
+        # Enough for a corrected p below 0.001, which takes more the more tests there are.
+        self.permutations = max(stats.PERMUTATIONS, 1_500 * len(self._asked))
 
     @property
     def subject(self) -> ComparedPolicy:
@@ -127,24 +111,15 @@ class Comparison:
     @cached_property
     def pairs(self) -> list[PolicyPair]:
         """All tests: every pair on the main measure, each policy against the first on the others."""
-        first, others = self.policies[0], self.policies[1:]
-        asked = [(self.main, after, before) for before, after in combinations(self.policies, 2)]
-        asked += [(measure, other, first) for measure in self.measures[1:] for other in others]
-        found = [self._pair(*one) for one in asked]
+        found = [self._pair(*one) for one in self._asked]
         single = [place for place, one in enumerate(found) if one.test == "randomisation"]
         if single:
-            differences = np.array([_per_need(*asked[place]) for place in single])
-            p = randomisation_tests(differences, seed=self.seed, permutations=self.permutations)
-            for place, value in zip(single, p, strict=True):
-                found[place] = replace(found[place], p=float(value))
-        corrected = holm([one.p for one in found])
-        return [replace(one, p_holm=float(value)) for one, value in zip(found, corrected, strict=True)]
-
-    @property
-    def permutations(self) -> int:
-        """Enough for a corrected p below 0.001, which takes more the more tests there are."""
-        count, rest = len(self.policies), len(self.measures) - 1
-        return max(PERMUTATIONS, 1_500 * (count * (count - 1) // 2 + rest * (count - 1)))
+            differences = np.array([_per_need(*self._asked[place]) for place in single])
+            p = stats.randomisation_tests(differences, seed=self.seed, permutations=self.permutations)
+            for place, value in zip(single, p.tolist(), strict=True):
+                found[place] = replace(found[place], p=value)
+        corrected = stats.holm([one.p for one in found]).tolist()
+        return [replace(one, p_holm=value) for one, value in zip(found, corrected, strict=True)]
 
     def _pair(self, measure: str, policy: ComparedPolicy, against: ComparedPolicy) -> PolicyPair:
         differences = _per_need(measure, policy, against)
@@ -157,29 +132,20 @@ class Comparison:
             measure,
             policy.label,
             against.label,
-            *test[:4],
+            **test._asdict(),
             p_holm=1.0,
-            p_bootstrap=None if several else bootstrap_test(differences, seed=self.seed),
-            effect=effect_size(differences),
-            wins=test.wins,
-            ties=test.ties,
-            losses=test.losses,
+            p_bootstrap=None if several else stats.bootstrap_test(differences, seed=self.seed),
+            effect=stats.effect_size(differences),
             test="seeds and needs" if several else "randomisation",
         )
 
     def pair(self, measure: str, policy: str, against: str) -> PolicyPair:
         """One pair that was tested, from either side; raises `KeyError` if it was not."""
         for one in self.pairs:
-            if (one.measure, one.policy, one.against) == (measure, policy, against):
-                return one
-            if (one.measure, one.policy, one.against) == (measure, against, policy):
-                return one.reversed()
+            for seen in (one, one.reversed()):
+                if (seen.measure, seen.policy, seen.against) == (measure, policy, against):
+                    return seen
         raise KeyError(f"{policy} was not compared with {against} in {measure}")
-
-    @cached_property
-    def slices(self) -> list[Slice]:
-        """Groups of needs."""
-        return slices_of(self.policies[0].first.env.task, self.policies[0].first.needs, self._category)
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -198,17 +164,8 @@ class Comparison:
             "texts": [need.text for need in first.needs],
             "policies": {policy.label: policy.as_mapping(self.seed) for policy in self.policies},
             "comparisons": [asdict(one) for one in self.pairs],
-            "slices": [self._slice(part) for part in self.slices],
-            "settings": {
-                "seed": self.seed,
-                "level": LEVEL,
-                "alpha": ALPHA,
-                "resamples": RESAMPLES,
-                "permutations": self.permutations,
-                "tests": len(self.pairs),
-                "retriever": type(first.env.retriever).__name__,
-                "catalog": first.env.task.catalog.fingerprint,
-            },
+            "slices": [self._slice(part) for part in slices_of(first.env.task, first.needs, self._category)],
+            "settings": first.settings | {"alpha": ALPHA, "permutations": self.permutations, "tests": len(self.pairs)},
             "versions": surroundings()["versions"],
         }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recr1.compare.comparison import Comparison
-from recr1.compare.policy import ComparedPolicy
+from recr1.compare.policies import ComparedPolicy
 from recr1.judge.difference import CONCLUSIONS, RAW_NEED, Tone, difference_cell, listed, mean_cell, statement
 from recr1.judge.stats import LEVEL
 from recr1.judge.table import Table
@@ -28,7 +28,7 @@ def tables_of(held: Held) -> list[Table]:
 
 def _measured(held: Held) -> Table:
     first, main = held["first"], held["main"]
-    rows = []
+    rows, notes = [], []
     for label, policy in held["policies"].items():
         tests = {
             one["measure"]: one for one in held["comparisons"] if (one["policy"], one["against"]) == (label, first)
@@ -36,9 +36,17 @@ def _measured(held: Held) -> Table:
         p = {measure: test["p_holm"] for measure, test in tests.items()}
         cells = [mean_cell(policy["measures"][measure], p.get(measure)) for measure in held["measures"]]
         rows.append([_name(label, policy), *cells, *(_outcome(tests[main]) if tests else ("", ""))])
+        notes += [f"{label}: {note}." for note in policy["notes"]]
+    seeing = [f"{label}: {', '.join(policy['sees'])}" for label, policy in held["policies"].items() if policy["sees"]]
+    note = (
+        f"Means with {LEVEL:.0%} intervals: bootstrap over needs; with several seeds, over needs and seeds. p: "
+        f"two-sided paired test against {first}, corrected (Holm) for all {held['settings']['tests']} tests of this "
+        f"comparison. won/tied/lost, effect (Cohen's d): needs against {first} in {main}. *: reads the answers; an "
+        "upper bound, not a rival."
+    )
+    inputs = [f"Input beside the need: {'; '.join(seeing)}."] if seeing else []
     title = f"{held['split']}: {len(held['needs'])} needs, each policy against {first}"
-    header = ["", *held["measures"], "won/tied/lost", "effect"]
-    return Table(title, header, rows, [_note(held), *_own_notes(held["policies"])])
+    return Table(title, ["", *held["measures"], "won/tied/lost", "effect"], rows, [note, *inputs, *notes])
 
 
 def _outcome(test: Held) -> tuple[str, str]:
@@ -49,23 +57,6 @@ def _outcome(test: Held) -> tuple[str, str]:
 def _name(label: str, policy: Held) -> str:
     name = f"{label} ({policy['seeds']} seeds)" if policy["seeds"] > 1 else label
     return f"{name} *" if policy["bound"] else name
-
-
-def _note(held: Held) -> str:
-    first = held["first"]
-    return (
-        f"Means with {LEVEL:.0%} intervals: bootstrap over needs; with several seeds, over needs and seeds. p: "
-        f"two-sided paired test against {first}, corrected (Holm) for all {held['settings']['tests']} tests of this "
-        f"comparison. won/tied/lost, effect (Cohen's d): needs against {first} in {held['main']}. *: reads the "
-        "answers; an upper bound, not a rival."
-    )
-
-
-def _own_notes(policies: Held) -> Iterator[str]:
-    seeing = [f"{label}: {', '.join(policy['sees'])}" for label, policy in policies.items() if policy["sees"]]
-    if seeing:
-        yield f"Input beside the need: {'; '.join(seeing)}."
-    yield from (f"{label}: {note}." for label, policy in policies.items() for note in policy["notes"])
 
 
 def _costs(held: Held) -> Table:
@@ -107,24 +98,23 @@ def verdict(comparison: Comparison) -> str:
 
 def verdicts(comparison: Comparison) -> dict[str, str]:
     """A sentence for each policy but the first, which all are compared with, and the upper bounds."""
-    rivals = [policy for policy in comparison.policies[1:] if not policy.bound]
-    return {policy.label: _sentence(comparison, policy) for policy in rivals}
+    return {one.label: _sentence(comparison, one) for one in comparison.policies[1:] if not one.bound}
 
 
 def _sentence(comparison: Comparison, policy: ComparedPolicy) -> str:
-    first, main = comparison.policies[0], comparison.main
+    first = comparison.policies[0]
     if policy is first:
         return f"{policy.label}: there is no policy to compare it with."
-    name = RAW_NEED if first.label == "raw" else first.label
-    against_first = comparison.pair(main, policy.label, first.label).corrected
+
+    rivals = [one for one in comparison.policies if one is not policy]
+    tests = {one.label: comparison.pair(comparison.main, policy.label, one.label).corrected for one in rivals}
     by_tone: dict[Tone, list[str]] = {"good": [], "open": [], "bad": []}
-    for other in comparison.policies[1:]:
-        if other is not policy:
-            shown = f"{other.label} (which reads the answers)" if other.bound else other.label
-            by_tone[comparison.pair(main, policy.label, other.label).corrected.tone].append(shown)
+    for one in rivals[1:]:
+        by_tone[tests[one.label].tone].append(f"{one.label} (which reads the answers)" if one.bound else one.label)
     links: dict[Tone, str] = {"good": "than", "bad": "than", "open": "from"}
     rest = [f"{CONCLUSIONS[tone]} {links[tone]} {listed(names)}" for tone, names in by_tone.items() if names]
-    return "; ".join([statement(policy.label, name, main, against_first), *rest]) + "."
+    against = RAW_NEED if first.label == "raw" else first.label
+    return "; ".join([statement(policy.label, against, comparison.main, tests[first.label]), *rest]) + "."
 
 
 def tables(comparison: Comparison) -> list[Table]:
@@ -133,18 +123,16 @@ def tables(comparison: Comparison) -> list[Table]:
 
 
 def write(comparison: Comparison, folder: str | Path) -> Path:
-    """Write a comparison into a folder and return it; raises `RunError` when it cannot be written.
+    """Write `compare.json` (every number, with the values of each need) and `compare.md` into a folder and return it.
 
-    - `compare.json`: every number, with the values of each need;
-    - `compare.md`: verdict and tables.
+    Raises `RunError` when it cannot be written.
     """
-    out = Path(folder)
-    summary = comparison.summary | {"verdict": verdict(comparison), "verdicts": verdicts(comparison)}
-    said = "\n".join(f"- {sentence}" for sentence in verdicts(comparison).values())
+    out, main, sentences = Path(folder), verdict(comparison), verdicts(comparison)
+    summary = comparison.summary | {"verdict": main, "verdicts": sentences}
+    said = "\n".join(f"- {sentence}" for sentence in sentences.values())
     drawn = "\n".join(table.markdown() for table in tables(comparison))
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "compare.json", json.dumps(summary) + "\n")
-        text = f"# Comparison\n\n**{verdict(comparison)}**\n\n{drawn}\n## In words\n\n{said}\n"
-        write_text(out / "compare.md", text)
+        write_text(out / "compare.md", f"# Comparison\n\n**{main}**\n\n{drawn}\n## In words\n\n{said}\n")
     return out

@@ -119,6 +119,12 @@ class Evaluation:
             f"{under}/outcome/no_hits": behaviour["no_hits"],
         }
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How intervals and tests are made, and what was searched."""
+        searched = {"retriever": type(self.env.retriever).__name__, "catalog": self.env.task.catalog.fingerprint}
+        return {"seed": self.seed, "level": LEVEL, "resamples": RESAMPLES, "permutations": PERMUTATIONS, **searched}
+
     @cached_property
     def summary(self) -> dict[str, Any]:
         """The content of `eval.json`: every number, with intervals and the test against the floor."""
@@ -132,14 +138,7 @@ class Evaluation:
             "exposure": self.exposure,
             "reward": float(self.rewards.mean()) if self.env.rewards else None,
             **self.behaviour(),
-            "settings": {
-                "seed": self.seed,
-                "level": LEVEL,
-                "resamples": RESAMPLES,
-                "permutations": PERMUTATIONS,
-                "retriever": type(self.env.retriever).__name__,
-                "catalog": self.env.task.catalog.fingerprint,
-            },
+            "settings": self.settings,
             "versions": surroundings()["versions"],
         }
 

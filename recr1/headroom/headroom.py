@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from math import comb
 from typing import Any
 
@@ -23,6 +24,7 @@ from recr1.evaluate import Evaluation, Evaluator
 from recr1.evaluate.references import AGAIN
 from recr1.judge.stats import Doubles, bootstrap_interval
 from recr1.policies.base import Policy
+from recr1.runs.provenance import surroundings
 from retrievers.abilities import max_k_of
 from rewards.abilities import cutoff_of
 from rewards.base import Graded, Search
@@ -75,14 +77,15 @@ class Headroom:
         """(N, S) which completions solve their need; none if the ceiling is 0."""
         ceiling = self.evaluation.references.ceiling[self.measure][:, None]
         # Values and ceilings are float32: rounding must not put an equal value below the share.
-        enough: NDArray[np.bool_] = self.evaluation.values[self.measure] >= self.options.solved * (1 - 1e-6) * ceiling
-        return enough & (ceiling > 0)
+        enough = self.evaluation.values[self.measure] >= self.options.solved * (1 - 1e-6) * ceiling
+        solved: NDArray[np.bool_] = enough & (ceiling > 0)
+        return solved
 
     @cached_property
     def summary(self) -> dict[str, Any]:
         """The content of `headroom.json`."""
-        evaluation, samples = self.evaluation, self.evaluation.samples
-        times = self.solved.sum(axis=1)
+        evaluation, samples, times = self.evaluation, self.evaluation.samples, self.solved.sum(axis=1)
+        settings = evaluation.settings
         return {
             "policy": evaluation.name,
             "split": evaluation.split,
@@ -100,18 +103,18 @@ class Headroom:
                 "never": self._interval(times == 0),
                 "unsolvable": float((evaluation.references.ceiling[self.measure] == 0).mean()),
             },
-            "groups": {str(size): self._group(size) for size in self._sizes()},
+            "groups": self._groups(),
             "ranks": self._ranks(),
             "depth": self._depths(),
             **evaluation.behaviour(),
             "settings": {
-                **{name: evaluation.summary["settings"][name] for name in ("seed", "level", "resamples", "catalog")},
+                **{name: settings[name] for name in ("seed", "level", "resamples", "catalog")},
                 "k": evaluation.env.k,
                 "group": self.options.group,
                 "tolerance": self.options.tolerance,
                 "searched": self.depth,
             },
-            "versions": evaluation.summary["versions"],
+            "versions": surroundings()["versions"],
         }
 
     def _bounds(self, name: str) -> dict[str, Any]:
@@ -123,28 +126,29 @@ class Headroom:
             "ceiling": self._interval(references.ceiling[name]),
         }
 
-    def _sizes(self) -> list[int]:
-        own = {self.options.group} if self.options.group else set()
-        return sorted(size for size in {*GROUPS, *own} if 2 <= size <= self.evaluation.samples)
-
-    def _group(self, size: int) -> dict[str, Any]:
+    def _groups(self) -> dict[str, Any]:
         rewards, values = self.evaluation.rewards, self.evaluation.values[self.measure]
+        sizes = {*GROUPS, self.options.group or GROUPS[0]}
         return {
-            "flat": self._interval(flat_shares(rewards, size, self.options.tolerance)),
-            "best": self._interval(best_of(values, size)),
+            str(size): {
+                "flat": self._interval(flat_shares(rewards, size, self.options.tolerance)),
+                "best": self._interval(best_of(values, size)),
+            }
+            for size in sorted(sizes)
+            if 2 <= size <= self.evaluation.samples
         }
 
     def _ranks(self) -> list[dict[str, Any]]:
         """Histogram of the first relevant rank: over completions, and over needs by their best completion."""
         nearest = np.where(self.first_ranks > 0, self.first_ranks, self.depth + 1).min(axis=1)
         ranks = {"completions": self.first_ranks, "needs": np.where(nearest > self.depth, 0, nearest)}
-        ends = self._ends()
         found = [
             {"from": low + 1, "to": high, **{of: float(((r > low) & (r <= high)).mean()) for of, r in ranks.items()}}
-            for low, high in zip([0, *ends[:-1]], ends, strict=True)
+            for low, high in pairwise([0, *self._ends])
         ]
         return [*found, {"from": None, "to": None, **{of: float((r == 0).mean()) for of, r in ranks.items()}}]
 
+    @property
     def _ends(self) -> list[int]:
         return [*(depth for depth in DEPTHS if depth < self.depth), self.depth]
 
@@ -154,35 +158,25 @@ class Headroom:
         A group that finds nothing has equal rewards, which a deeper reward can change; but the deeper it is, the less a
         reward says about the first ranks.
         """
-        group = min(self.options.group or GROUP, self.evaluation.samples)
-        now = self._reward_depth
-        paid = {end: self._rewarded(end, group) for end in sorted({*self._ends(), now})}
-        enough = [end for end in self._ends() if end >= SHALLOWEST and paid[end] >= REACH * paid[self.depth]]
+        group, ranks = min(self.options.group or GROUP, self.evaluation.samples), self.first_ranks
+        cutoffs = [cutoff_of(reward) for reward, _ in self.evaluation.env.rewards]
+        now = max((cutoff for cutoff in cutoffs if cutoff is not None), default=self.evaluation.env.k)
+        depths = sorted({*self._ends, now})
+        paid = {depth: float(best_of((ranks > 0) & (ranks <= depth), group).mean()) for depth in depths}
+        enough = [end for end in self._ends if end >= SHALLOWEST and paid[end] >= REACH * paid[self.depth]]
         return {
             "now": now,
             "suggested": enough[0] if paid[self.depth] else None,
             "group": group,
-            "groups": {str(end): share for end, share in paid.items()},
+            "groups": {str(depth): share for depth, share in paid.items()},
         }
-
-    def _rewarded(self, depth: int, group: int) -> float:
-        """The expected share of groups in which some completion finds something relevant within the depth."""
-        within = (self.first_ranks > 0) & (self.first_ranks <= depth)
-        return float(best_of(within.astype(np.float64), group).mean())
-
-    @property
-    def _reward_depth(self) -> int:
-        """The largest cutoff of the rewards, or k if none has one."""
-        cutoffs = [cutoff_of(reward) for reward, _ in self.evaluation.env.rewards]
-        return max((cutoff for cutoff in cutoffs if cutoff is not None), default=self.evaluation.env.k)
 
     def _interval(self, values_N: NDArray[Any]) -> dict[str, float]:
         return bootstrap_interval(values_N.astype(np.float64), seed=self.evaluation.seed)._asdict()
 
     def per_need(self) -> list[Mapping[str, Any]]:
         """The lines of `per_need.jsonl`, one for each need."""
-        evaluation = self.evaluation
-        references = evaluation.references
+        evaluation, references = self.evaluation, self.evaluation.references
         return [
             {
                 "need": need.id,
@@ -190,9 +184,9 @@ class Headroom:
                 "floor": float(references.floor[self.measure][row]),
                 "ceiling": float(references.ceiling[self.measure][row]),
                 "solved": int(self.solved[row].sum()),
-                "values": [float(value) for value in evaluation.values[self.measure][row]],
-                "rewards": [float(value) for value in evaluation.rewards[row]],
-                "first_ranks": [int(rank) or None for rank in self.first_ranks[row]],
+                "values": evaluation.values[self.measure][row].tolist(),
+                "rewards": evaluation.rewards[row].tolist(),
+                "first_ranks": [rank or None for rank in self.first_ranks[row].tolist()],
             }
             for row, need in enumerate(evaluation.needs)
         ]
@@ -204,23 +198,17 @@ def find_headroom(
     """Sample, reward and search deeper; raises `MissingAnswers` if the retriever does not answer some query."""
     evaluation = evaluator(policy, samples=samples, name=name)
     env = evaluation.env
-    deepest = [options.depth, len(env.task.catalog), max_k_of(env.retriever) or options.depth]
-    depth = max(env.k, min(deepest))
-    return Headroom(evaluation, _first_ranks(evaluation, depth), depth, options)
-
-
-def _first_ranks(evaluation: Evaluation, depth: int) -> NDArray[np.int64]:
-    deep = Environment(evaluation.env.task, evaluation.env.retriever, (), depth)
+    depth = max(env.k, min(options.depth, len(env.task.catalog), max_k_of(env.retriever) or options.depth))
+    deep = Environment(env.task, env.retriever, (), depth)
     actions = [action for of_need in evaluation.actions for action in of_need]
     queries = [action.query if isinstance(action, Search) else None for action in actions]
-    qrels = [deep.task.qrels[need.id] for need in evaluation.needs for _ in range(evaluation.samples)]
-    ranks = []
+    qrels = [env.task.qrels[need.id] for need in evaluation.needs for _ in range(evaluation.samples)]
+    ranks: list[int] = []
     for start in range(0, len(queries), _QUERIES):
         part = slice(start, start + _QUERIES)
-        graded = Graded.join(deep.search(queries[part], again=AGAIN).rows_QK, qrels[part])
-        relevant = graded.grades_BK > 0
-        ranks.append(np.where(relevant.any(axis=1), relevant.argmax(axis=1) + 1, 0))
-    return np.concatenate(ranks).reshape(len(evaluation.needs), evaluation.samples)
+        relevant = Graded.join(deep.search(queries[part], again=AGAIN).rows_QK, qrels[part]).grades_BK > 0
+        ranks += np.where(relevant.any(axis=1), relevant.argmax(axis=1) + 1, 0).tolist()
+    return Headroom(evaluation, np.array(ranks).reshape(-1, evaluation.samples), depth, options)
 
 
 def flat_shares(rewards_NS: NDArray[np.floating], group: int, tolerance: float) -> Doubles:
@@ -233,16 +221,11 @@ def flat_shares(rewards_NS: NDArray[np.floating], group: int, tolerance: float) 
     Raises `ValueError` for groups below 2 or above the number of samples.
     """
     beginning = _weights(rewards_NS.shape[1], group, least=2)
-    ordered = np.sort(rewards_NS.astype(np.float64), axis=1)
-    shares = np.empty(len(ordered))
-    for need, rewards_S in enumerate(ordered):
-        within = rewards_S[None, :] - rewards_S[:, None] <= tolerance
-        later = np.triu(within, 1).sum(axis=1)
-        shares[need] = beginning[later].sum()
-    return shares
+    within = (rewards - rewards[:, None] <= tolerance for rewards in np.sort(rewards_NS.astype(np.float64), axis=1))
+    return np.array([beginning[np.triu(within_SS, 1).sum(axis=1)].sum() for within_SS in within])
 
 
-def best_of(values_NS: NDArray[np.floating], group: int) -> Doubles:
+def best_of(values_NS: NDArray[Any], group: int) -> Doubles:
     """(N,) for each need, the expected best of a group of its completions.
 
     In rising order, the value at place i (from 0) is the best of C(i, G - 1) groups.

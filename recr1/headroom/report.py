@@ -25,13 +25,10 @@ def tables(headroom: Headroom) -> list[Table]:
 
 def _reached(headroom: Headroom) -> Table:
     summary, samples = headroom.summary, headroom.evaluation.samples
+    columns = [*summary["measures"].values(), summary["reward"]]
     labels = {"floor": "floor", "mean": "mean", "best": f"best of {samples}", "ceiling": "ceiling"}
     rows = [
-        [
-            label,
-            *(mean_cell(bounds[row]) for bounds in summary["measures"].values()),
-            mean_cell(summary["reward"][row]) if row in summary["reward"] else "",
-        ]
+        [label, *(mean_cell(column[row]) if row in column else "" for column in columns)]
         for row, label in labels.items()
     ]
     title = f"{summary['policy']} on {summary['split']}: {summary['needs']} needs, {samples} samples each"
@@ -48,11 +45,11 @@ def _solved(headroom: Headroom) -> Table:
 
 
 def _groups(headroom: Headroom) -> Table:
-    summary = headroom.summary
-    rows = []
-    for size, group in summary["groups"].items():
-        name = f"{size} (the recipe)" if size == str(summary["settings"]["group"]) else size
-        rows.append([name, mean_cell(group["flat"], spec=".1%"), mean_cell(group["best"])])
+    summary, own = headroom.summary, str(headroom.options.group)
+    rows = [
+        [f"{size} (the recipe)" if size == own else size, mean_cell(one["flat"], spec=".1%"), mean_cell(one["best"])]
+        for size, one in summary["groups"].items()
+    ]
     note = (
         "equal rewards: the expected share of groups whose rewards are all equal, which teach nothing. Counted over "
         "all groups that the samples hold."
@@ -61,31 +58,24 @@ def _groups(headroom: Headroom) -> Table:
 
 
 def _ranks(headroom: Headroom) -> Table:
+    *found, missed = headroom.summary["ranks"]
+    names = [str(row["to"]) if row["from"] == row["to"] else f"{row['from']}-{row['to']}" for row in found]
     rows = [
-        [_place(row, headroom.depth), f"{row['completions']:.1%}", f"{row['needs']:.1%}"]
-        for row in headroom.summary["ranks"]
+        [name, f"{row['completions']:.1%}", f"{row['needs']:.1%}"]
+        for name, row in zip([*names, f"not in {headroom.depth}"], [*found, missed], strict=True)
     ]
     header = ["rank", "share of completions", "share of needs (best completion)"]
     return Table("The first relevant item", header, rows)
 
 
-def _place(row: dict[str, Any], depth: int) -> str:
-    if row["from"] is None:
-        return f"not in {depth}"
-    return str(row["to"]) if row["from"] == row["to"] else f"{row['from']}-{row['to']}"
-
-
 def verdicts(headroom: Headroom) -> list[str]:
     """What follows from the numbers, a sentence or two each."""
-    parts = (_gain(headroom), _never(headroom), _always(headroom), _flat(headroom), _deep(headroom), _invalid(headroom))
-    return [sentence for part in parts for sentence in part]
+    return [sentence for part in (_gain, _solvable, _flat, _deep, _invalid) for sentence in part(headroom)]
 
 
 def _gain(headroom: Headroom) -> Iterator[str]:
     measure, samples = headroom.measure, headroom.evaluation.samples
-    floor, mean, best, ceiling = (
-        headroom.summary["measures"][measure][row]["mean"] for row in ("floor", "mean", "best", "ceiling")
-    )
+    floor, mean, best, ceiling = (bounds["mean"] for bounds in headroom.summary["measures"][measure].values())
     yield (
         f"{measure} is {mean:.3f} on average and {best:.3f} with the best of {samples} samples: {best - mean:+.3f} can "
         f"be learned from queries that the policy already writes. Another {max(ceiling - best, 0):.3f} to the ceiling "
@@ -98,9 +88,9 @@ def _gain(headroom: Headroom) -> Iterator[str]:
         )
 
 
-def _never(headroom: Headroom) -> Iterator[str]:
+def _solvable(headroom: Headroom) -> Iterator[str]:
     solved, samples = headroom.summary["solved"], headroom.evaluation.samples
-    never = solved["never"]["mean"]
+    never, always = solved["never"]["mean"], solved["always"]["mean"]
     if never:
         advice = (
             "most needs give no example of success. Start with supervised training (a warm start), or reward less "
@@ -114,10 +104,6 @@ def _never(headroom: Headroom) -> Iterator[str]:
             f"{solved['unsolvable']:.0%} of needs have a ceiling of 0: not even queries from their answer key "
             "find anything relevant. See `recr1 doctor`."
         )
-
-
-def _always(headroom: Headroom) -> Iterator[str]:
-    always = headroom.summary["solved"]["always"]["mean"]
     if always:
         advice = ": use harder needs" if always >= MANY else ""
         yield f"{always:.0%} of needs are always solved; little can be learned from them{advice}."

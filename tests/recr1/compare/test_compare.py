@@ -14,7 +14,7 @@ from recr1.baselines.feedback import RM3
 from recr1.baselines.without_model import Echo, Verbatim
 from recr1.cli.main import run
 from recr1.compare import Comparison, measured, tables, verdict, verdicts, write
-from recr1.compare.listed import read_policies
+from recr1.compare.policies import read_policies
 from recr1.env import Environment
 from recr1.errors import RecipeError, UserError
 from recr1.evaluate import Evaluator
@@ -100,7 +100,7 @@ def test_a_true_difference_of_five_hundredths_over_500_needs_is_found():
     after = np.where(rng.random(500) < 0.2, np.maximum(before // 2, 1), before)
     found = ladder(before, after).pair("nDCG@10", "b", "a")
     assert found.difference == pytest.approx(0.05, abs=0.015)
-    assert found.real and found.p_holm < 0.001 and found.p_bootstrap < 0.001
+    assert found.corrected.tone == "good" and found.p_holm < 0.001 and found.p_bootstrap < 0.001
     assert found.low > 0 and found.effect > 0 and found.losses == 0
 
 
@@ -115,15 +115,15 @@ def test_of_200_null_comparisons_no_more_than_5_percent_are_called_significant()
         made = [measured(evaluator, [lambda r=r: AtRank(r)], f"p{i}", "p") for i, r in enumerate(ranks)]
         tested = [d for d in Comparison(made).pairs if d.against == "p0"]
         alone += sum(one.p < 0.05 for one in tested)
-        corrected += sum(one.real for one in tested)
+        corrected += sum(one.corrected.tone != "open" for one in tested)
     assert alone <= 10
     assert corrected <= alone and corrected <= 4
 
 
 def test_what_is_called_real_is_decided_by_the_corrected_p():
     one = ladder(np.arange(1, 21), np.arange(20, 0, -1), needs=20).pairs[0]
-    assert not replace(one, p=0.01, p_holm=0.06).real
-    assert replace(one, p=0.01, p_holm=0.04).real
+    assert replace(one, p=0.01, p_holm=0.06).corrected.tone == "open"
+    assert replace(one, p=0.01, p_holm=0.04).corrected.tone != "open"
 
 
 def test_all_pairs_are_tested_on_the_main_measure_and_those_with_the_first_on_the_others():
@@ -176,8 +176,8 @@ def test_several_seeds_are_pooled_and_one_lucky_run_claims_nothing():
     lucky, other = np.maximum(base - 3, 1), np.minimum(base + 3, 20)
     alone = ladder(base, lucky, needs=300).pair("nDCG@10", "b", "a")
     both = ladder(base, (lucky, other), needs=300).pair("nDCG@10", "b", "a")
-    assert alone.real and alone.test == "randomisation"
-    assert not both.real and both.test == "seeds and needs" and both.p_bootstrap is None
+    assert alone.corrected.tone != "open" and alone.test == "randomisation"
+    assert both.corrected.tone == "open" and both.test == "seeds and needs" and both.p_bootstrap is None
 
 
 def test_entries_must_be_of_the_same_needs_and_have_different_labels():

@@ -9,7 +9,7 @@ import pytest
 
 from recr1.baselines.best_of import BestOf
 from recr1.baselines.prompting import FewShot
-from recr1.compare.listed import PolicyLoader
+from recr1.compare.policies import PolicyLoader
 from recr1.config.build import Part
 from recr1.policies.model_cache import ModelCache, ModelKey, model_cache, models_of, path_of
 from recr1.policies.transformers import Transformers
