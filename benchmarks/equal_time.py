@@ -26,7 +26,7 @@ import numpy as np
 
 from recr1.config.build import EvaluationSpec, Part, build
 from recr1.env import Environment, open_environment
-from recr1.evaluate import Evaluation, evaluate
+from recr1.evaluate import Evaluation, Evaluator
 from recr1.judge.difference import paired_test
 from recr1.recipe import Recipe, load_recipe
 from recr1.runs import Run
@@ -180,7 +180,7 @@ def _train(recipe: Recipe, env: Environment, run: Clocked, seed: int, budget: fl
 def _measured(recipe: Recipe, env: Environment, run: Run) -> Evaluation:
     """The trained policy on the held-out needs."""
     trained = Part(recipe.policy.type, {**recipe.policy.options, "model": str(run.policy_path)})
-    return evaluate(build("policy", trained), env, "test", [MEASURE])
+    return Evaluator(env, "test", [MEASURE])(build("policy", trained))
 
 
 def _table(shop: str, seeds: Sequence[int], folder: Path) -> str:

@@ -105,6 +105,12 @@ class Graded(NamedTuple):
             grade_of_row[qrels.rows_J] = UNJUDGED
         return cls(grades_BK, qrels_B, rows_BK, catalog)
 
+    @property
+    def first_relevant(self) -> NDArray[np.int64]:
+        """(B,) the rank of the first relevant item of each ranking; 0 if it has none."""
+        relevant_BK = self.grades_BK > 0
+        return np.where(relevant_BK.any(axis=1), relevant_BK.argmax(axis=1) + 1, 0)
+
     def cut(self, depth: int) -> Graded:
         """The first `depth` places."""
         return self._replace(grades_BK=self.grades_BK[:, :depth], rows_BK=self.rows_BK[:, :depth])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recr1.baselines.access import prepare
 from recr1.env import ContractError, Environment, Step, chat_with, known_share, words
@@ -21,7 +20,7 @@ from recr1.policies.base import Policy, format_of
 from recr1.runs.provenance import surroundings
 from retrievers.base import Floats, Hits
 from retrievers.errors import MissingAnswers
-from rewards.base import Action, Graded, Invalid, Need, Search
+from rewards.base import Action, Chat, Graded, Invalid, Need, Search
 from rewards.measures import CORPUS_MEASURES, Measure, check_data, parse_measure
 
 
@@ -35,9 +34,8 @@ class Evaluation:
     env: Environment
     references: References
     completions: Sequence[Sequence[str]]
-    """N lists of S."""
+    """N lists of S, as `actions`."""
     actions: Sequence[Sequence[Action]]
-    """N lists of S."""
     hits: Hits
     """(N * S, k); completion j of need i is row i * S + j."""
     values: Mapping[str, Floats]
@@ -82,8 +80,8 @@ class Evaluation:
 
     def relevant_ranks(self, need: int, sample: int = 0) -> list[int]:
         """The ranks of the relevant items that a completion's query found."""
-        places = np.flatnonzero(self.graded.grades_BK[need * self.samples + sample] > 0) + 1
-        return [int(place) for place in places]
+        ranks: list[int] = (np.flatnonzero(self.graded.grades_BK[need * self.samples + sample] > 0) + 1).tolist()
+        return ranks
 
     def behaviour(self) -> dict[str, Any]:
         """Words per valid query, the share of them in the catalog, the shares of invalid completions and of no hits."""
@@ -101,23 +99,20 @@ class Evaluation:
 
     def metrics(self) -> dict[str, float]:
         """The means for a log; the names are stable and described in docs/runs.md."""
-        under, behaviour = f"eval/{self.split}", self.behaviour()
-        logged = {}
+        references, behaviour = self.references, self.behaviour()
+        logged: dict[str, float] = {}
         for measure in self.values:
-            logged[f"{under}/{measure}"] = float(self.per_need(measure).mean())
-            logged[f"{under}/{measure}/floor"] = float(self.references.floor[measure].mean(dtype=np.float64))
-            logged[f"{under}/{measure}/ceiling"] = float(self.references.ceiling[measure].mean(dtype=np.float64))
-            logged[f"{under}/{measure}/stderr"] = standard_error(self.per_need(measure))
+            values = self.per_need(measure)
+            logged[measure] = float(values.mean())
+            logged[f"{measure}/floor"] = float(references.floor[measure].mean(dtype=np.float64))
+            logged[f"{measure}/ceiling"] = float(references.ceiling[measure].mean(dtype=np.float64))
+            logged[f"{measure}/stderr"] = standard_error(values)
         for measure, systems in self.exposure.items():
-            logged[f"{under}/{measure}"] = systems["policy"]
-            logged[f"{under}/{measure}/floor"] = systems["floor"]
-        return logged | {
-            f"{under}/reward": float(self.rewards.mean()),
-            f"{under}/query/words": behaviour["query_words"],
-            f"{under}/query/known": behaviour["query_known"],
-            f"{under}/outcome/invalid": behaviour["invalid"],
-            f"{under}/outcome/no_hits": behaviour["no_hits"],
-        }
+            logged |= {measure: systems["policy"], f"{measure}/floor": systems["floor"]}
+        logged["reward"] = float(self.rewards.mean())
+        logged |= {"query/words": behaviour["query_words"], "query/known": behaviour["query_known"]}
+        logged |= {"outcome/invalid": behaviour["invalid"], "outcome/no_hits": behaviour["no_hits"]}
+        return {f"eval/{self.split}/{name}": value for name, value in logged.items()}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -143,14 +138,15 @@ class Evaluation:
         }
 
     def _measured(self, measure: str) -> dict[str, dict[str, float]]:
-        policy, floor = self.per_need(measure), self.references.floor[measure]
-        systems: dict[str, NDArray[np.floating]] = {
-            "floor": floor,
-            "policy": policy,
-            "ceiling": self.references.ceiling[measure],
-        }
+        policy, floor, ceiling = (
+            self.per_need(measure),
+            self.references.floor[measure],
+            self.references.ceiling[measure],
+        )
         return {
-            **{name: bootstrap_interval(values, seed=self.seed)._asdict() for name, values in systems.items()},
+            "floor": bootstrap_interval(floor, seed=self.seed)._asdict(),
+            "policy": bootstrap_interval(policy, seed=self.seed)._asdict(),
+            "ceiling": bootstrap_interval(ceiling, seed=self.seed)._asdict(),
             "versus_floor": paired_test(policy, floor, seed=self.seed)._asdict(),
         }
 
@@ -221,14 +217,23 @@ class Evaluator:
         for start in range(0, len(self.needs), CHUNK):
             chunk = self.needs[start : start + CHUNK]
             prompts = env.prompts(chunk)
-            written = _checked(policy.generate(prompts, samples), policy, len(chunk), size)
-            chats = [chat_with(prompt, text) for prompt, texts in zip(prompts, written, strict=True) for text in texts]
-            steps.append(_complete(env.step([need for need in chunk for _ in range(size)], chats, again=AGAIN)))
+            written = policy.generate(prompts, samples)
+            if len(written) != len(chunk) or {len(texts) for texts in written} != {size}:
+                raise ContractError(
+                    f"policy {type(policy).__name__} returned {len(written)} lists of "
+                    f"{sorted({len(texts) for texts in written})} completions; {len(chunk)} chats need {size} each"
+                )
+            needs = [need for need in chunk for _ in range(size)]
+            repeated = [prompt for prompt in prompts for _ in range(size)]
+            steps.append(complete_step(env, needs, repeated, [text for texts in written for text in texts]))
             completions += written
             if self._progress:
                 self._progress(len(completions), len(self.needs))
+
+        def joined(arrays: Iterable[Floats]) -> Floats:
+            return np.concatenate(list(arrays)).reshape(-1, size)
+
         actions = [rollout.action for step in steps for rollout in step.batch.rollouts]
-        by_measure = {m.name: [m.of(step.batch.graded) for step in steps] for m in self.measures}
         return Evaluation(
             name=name,
             split=self.split,
@@ -237,30 +242,18 @@ class Evaluator:
             completions=completions,
             actions=[actions[start : start + size] for start in range(0, len(actions), size)],
             hits=Hits(*(np.concatenate(arrays) for arrays in zip(*(step.batch.hits for step in steps), strict=True))),
-            values={measure: np.concatenate(parts).reshape(-1, size) for measure, parts in by_measure.items()},
-            rewards=np.concatenate([step.rewards for step in steps]).reshape(-1, size),
-            parts={n: np.concatenate([step.parts[n] for step in steps]).reshape(-1, size) for n in steps[0].parts},
+            values={m.name: joined(m.of(step.batch.graded) for step in steps) for m in self.measures},
+            rewards=joined(step.rewards for step in steps),
+            parts={part: joined(step.parts[part] for step in steps) for part in steps[0].parts},
             greedy=samples == 0,
             seed=self.seed,
         )
 
 
-def evaluate(
-    policy: Policy,
-    env: Environment,
-    split: str,
-    measures: Sequence[str],
-    *,
-    samples: int = 0,
-    limit: int | None = None,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> Evaluation:
-    """Measure one policy on the needs of a split; see `Evaluator`."""
-    return Evaluator(env, split, measures, limit=limit, seed=seed, progress=progress)(policy, samples=samples)
-
-
-def _complete(step: Step) -> Step:
+def complete_step(env: Environment, needs: Sequence[Need], prompts: Sequence[Chat], texts: Sequence[str]) -> Step:
+    """The step of one completion for each need; raises `MissingAnswers` if a query has no answer after retries."""
+    chats = [chat_with(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
+    step = env.step(needs, chats, again=AGAIN)
     if step.faults:
         raise MissingAnswers(step.batch.hits, step.faults)
     return step
@@ -277,13 +270,3 @@ def read_measures(names: Sequence[str], k: int) -> list[Measure]:
     except ValueError as error:
         raise UserError(str(error)) from error
     return measures
-
-
-def _checked(written: list[list[str]], policy: Policy, chats: int, per_chat: int) -> list[list[str]]:
-    counts = {len(texts) for texts in written}
-    if len(written) != chats or counts - {per_chat}:
-        raise ContractError(
-            f"policy {type(policy).__name__} returned {len(written)} lists of {sorted(counts)} completions; "
-            f"{chats} chats need {per_chat} each"
-        )
-    return written

@@ -206,8 +206,8 @@ def find_headroom(
     ranks: list[int] = []
     for start in range(0, len(queries), _QUERIES):
         part = slice(start, start + _QUERIES)
-        relevant = Graded.join(deep.search(queries[part], again=AGAIN).rows_QK, qrels[part]).grades_BK > 0
-        ranks += np.where(relevant.any(axis=1), relevant.argmax(axis=1) + 1, 0).tolist()
+        found = Graded.join(deep.search(queries[part], again=AGAIN).rows_QK, qrels[part])
+        ranks += found.first_relevant.tolist()
     return Headroom(evaluation, np.array(ranks).reshape(-1, evaluation.samples), depth, options)
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from recr1.headroom.headroom import REACH, Headroom
 from recr1.judge.difference import mean_cell
 from recr1.judge.table import Table, write_result
-from recr1.runs import write_text, writing
+from recr1.runs import writing
+from recr1.runs.files import write_lines
 
 MANY = 0.5
 """From this share of needs or groups on, advice is given."""
@@ -157,5 +156,5 @@ def write(headroom: Headroom, folder: str | Path) -> Path:
     out = Path(folder)
     write_result(out, "headroom", headroom.summary, tables(headroom), verdicts(headroom))
     with writing(out):
-        write_text(out / "per_need.jsonl", "".join(json.dumps(line) + "\n" for line in headroom.per_need()))
+        write_lines(out / "per_need.jsonl", headroom.per_need())
     return out

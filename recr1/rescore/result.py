@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +16,11 @@ from recr1.errors import MissingLibrary
 from recr1.evaluate.references import Progress
 from recr1.judge.difference import RAW_NEED, Difference, difference_cell, paired_test, statement
 from recr1.judge.stats import LEVEL, Doubles, bootstrap_interval
-from recr1.judge.table import Table
+from recr1.judge.table import Table, write_result
+from recr1.recipe import Recipe
 from recr1.rescore.written import REWARD, TRAINING, CompletionScorer, Scored, Written
+from recr1.runs import writing
+from recr1.runs.files import write_lines
 from recr1.runs.plots import series
 from rewards.measures import Measure
 
@@ -66,13 +70,22 @@ class Rescored:
             return None
         return int(np.any([np.abs(now - then) > TOLERANCE for now, then in compared], axis=0).sum())
 
+    @property
+    def drift(self) -> str:
+        """A note if the original environment now gives other values than those saved; "" if not."""
+        if not (self.original and self.differ):
+            return ""
+        return (
+            f"{self.differ} of {len(self.written)} completions of '{self.written.name}' now get other values than "
+            "those saved: the engine or the data has changed."
+        )
+
     @cached_property
     def summary(self) -> dict[str, Any]:
         """Every number. Means are over needs; the value of a need is the mean over its completions."""
-        places: dict[str, list[int]] = {}
+        rows_of: dict[str, list[int]] = {}
         for row, need in enumerate(self.written.needs):
-            places.setdefault(need, []).append(row)
-        rows_of = list(places.values())
+            rows_of.setdefault(need, []).append(row)
         counts = {name: self.after.outcomes.count(name) / len(self.written) for name in ("ok", "no_hits", "invalid")}
         return {
             "completions": len(self.written),
@@ -80,15 +93,15 @@ class Rescored:
             "missing": self.missing,
             "differ": self.differ,
             "outcomes": counts,
-            "measures": {measure: self._measured(measure, rows_of) for measure in self.measures},
+            "measures": {measure: self._measured(measure, list(rows_of.values())) for measure in self.measures},
         }
 
-    def _measured(self, measure: str, rows_of: Sequence[Sequence[int]]) -> dict[str, Any]:
+    def _measured(self, measure: str, rows_of: Sequence[list[int]]) -> dict[str, Any]:
         def per_need(values: Doubles) -> Doubles:
-            return np.array([values[list(rows)].mean() for rows in rows_of])
+            return np.array([values[rows].mean() for rows in rows_of])
 
         after, floor = per_need(self.after.values[measure]), per_need(self.after.floor[measure])
-        before = self.before(measure)
+        saved = self.before(measure)
         numbers: dict[str, Any] = {
             "floor": float(floor.mean()),
             "ceiling": float(per_need(self.after.ceiling[measure]).mean()),
@@ -99,34 +112,35 @@ class Rescored:
         if self.original:
             numbers["floor_before"] = float(per_need(self.original.floor[measure]).mean())
             numbers["ceiling_before"] = float(per_need(self.original.ceiling[measure]).mean())
-        if before is not None:
-            numbers["before"] = bootstrap_interval(per_need(before), seed=self.seed)._asdict()
-            numbers["change"] = paired_test(after, per_need(before), seed=self.seed)._asdict()
+        if saved is not None:
+            before = per_need(saved)
+            numbers["before"] = bootstrap_interval(before, seed=self.seed)._asdict()
+            numbers["change"] = paired_test(after, before, seed=self.seed)._asdict()
         return numbers
 
     def curve(self) -> Iterator[dict[str, float]]:
         """A line for each training step, with the names in docs/rescore.md."""
-        steps = np.asarray(self.written.steps)
-        rewards = self.written.saved.get(REWARD)
+        after, steps, columns = self.after, np.asarray(self.written.steps), {}
+        for measure in self.measures:
+            columns[measure] = after.values[measure]
+            columns[f"{measure}/floor"] = after.floor[measure]
+            columns[f"{measure}/ceiling"] = after.ceiling[measure]
+            if (before := self.before(measure)) is not None:
+                columns[f"{measure}/before"] = before
+        columns["reward"] = after.rewards
+        if REWARD in self.written.saved:
+            columns["reward/before"] = self.written.saved[REWARD]
         for step in np.unique(steps).tolist():
             rows = steps == step
-            line: dict[str, float] = {"step": step, "rollouts": int(rows.sum())}
-            for measure in self.measures:
-                name, before = f"{NAMES}/{measure}", self.before(measure)
-                line[name] = float(self.after.values[measure][rows].mean())
-                line[f"{name}/floor"] = float(self.after.floor[measure][rows].mean())
-                line[f"{name}/ceiling"] = float(self.after.ceiling[measure][rows].mean())
-                if before is not None:
-                    line[f"{name}/before"] = float(before[rows].mean())
-            line[f"{NAMES}/reward"] = float(self.after.rewards[rows].mean())
-            if rewards is not None and np.isfinite(rewards[rows]).all():
-                line[f"{NAMES}/reward/before"] = float(rewards[rows].mean())
-            yield line
+            means = {f"{NAMES}/{name}": float(values[rows].mean()) for name, values in columns.items()}
+            known = {name: mean for name, mean in means.items() if np.isfinite(mean)}
+            yield {"step": step, "rollouts": int(rows.sum()), **known}
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """A line for each completion."""
         for row, need in enumerate(self.written.needs):
             yield {
+                "of": self.written.name,
                 "step": self.written.steps[row],
                 "need": need,
                 "outcome": self.after.outcomes[row],
@@ -164,9 +178,8 @@ class Rescorer:
         if not rows:
             return None
         kept = written.of(rows)
-        after, original, *_ = *(scorer(kept, progress) for scorer in self._scorers), None
-        assert after
-        return Rescored(kept, after, original, len(written) - len(kept), self._seed)
+        after, *original = (scorer(kept, progress) for scorer in self._scorers)
+        return Rescored(kept, after, original[0] if original else None, len(written) - len(kept), self._seed)
 
 
 def sentences(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -177,9 +190,8 @@ def sentences(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
         split, _, policy = (name, "", "rollouts") if name == TRAINING else name.partition("/")
         said.append(f"{split}: {statement(policy, RAW_NEED, measure, Difference(**numbers['versus_floor']))}.")
         if "change" in numbers:
-            said.append(
-                f"{split}: {statement(f'{policy}, after', 'before', measure, Difference(**numbers['change']))}."
-            )
+            change = Difference(**numbers["change"])
+            said.append(f"{split}: {statement(f'{policy}, after', 'before', measure, change)}.")
     return said
 
 
@@ -188,26 +200,18 @@ def tables(results: Mapping[str, Mapping[str, Any]]) -> list[Table]:
 
     Raises `KeyError` if a key is missing.
     """
-    header = ["", "before", "after", "change", "floor", "ceiling", "after - floor"]
-    measures = list(next(iter(results.values()))["measures"])
-    return [
-        Table(
-            f"{measure}, rescored",
-            header,
-            [_row(name, one["needs"], one["measures"][measure]) for name, one in results.items()],
-            _notes(results) if place == 0 else (),
-        )
-        for place, measure in enumerate(measures)
-    ]
-
-
-def _notes(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    missing = sum(one["missing"] for one in results.values())
-    return [
+    notes = [
         f"Means over needs; {LEVEL:.0%} bootstrap intervals, p of paired randomisation tests over needs. before: with "
-        "the run's own retriever and catalog; its floor and ceiling are in brackets.",
-        *([f"Left out: {missing} completions for needs that the task does not have."] if missing else []),
+        "the run's own retriever and catalog; its floor and ceiling are in brackets."
     ]
+    if missing := sum(one["missing"] for one in results.values()):
+        notes.append(f"Left out: {missing} completions for needs that the task does not have.")
+    header = ["", "before", "after", "change", "floor", "ceiling", "after - floor"]
+    made: list[Table] = []
+    for measure in next(iter(results.values()))["measures"]:
+        rows = [_row(name, one["needs"], one["measures"][measure]) for name, one in results.items()]
+        made.append(Table(f"{measure}, rescored", header, rows, () if made else notes))
+    return made
 
 
 def _row(name: str, needs: int, numbers: Mapping[str, Any]) -> list[str]:
@@ -219,11 +223,28 @@ def _row(name: str, needs: int, numbers: Mapping[str, Any]) -> list[str]:
     return [
         f"{name}\n{needs} needs",
         f"{before['mean']:.3f}" if before else "-",
-        "{mean:.3f}".format(**numbers["after"]),
+        f"{numbers['after']['mean']:.3f}",
         difference_cell(change) if change else "-",
         *bounds,
         difference_cell(numbers["versus_floor"]),
     ]
+
+
+def write(home: Path, recipe: Recipe, results: Sequence[Rescored], summary: Mapping[str, Any]) -> None:
+    """Write the files of the results, and the recipe that they were made with; `RunError` if that is not possible."""
+    said = [*sentences(summary["results"]), *summary["notes"]]
+    write_result(home, "rescore", summary, tables(summary["results"]), said)
+    with writing(home):
+        recipe.dump(home / "recipe.yaml")
+        write_lines(home / "completions.jsonl", (line for one in results for line in one.lines()))
+        for one in results:
+            if one.written.name == TRAINING:
+                curve = list(one.curve())
+                write_lines(home / "metrics.jsonl", curve)
+                try:
+                    draw_curve(curve, one.measures[0], home / "curve.png")
+                except MissingLibrary as error:
+                    sys.stderr.write(f"no picture: {error}\n")
 
 
 def draw_curve(records: Sequence[Mapping[str, Any]], measure: str, out: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recr1.env import Environment, chat_with
+from recr1.env import Environment
 from recr1.errors import RunError
 from recr1.evaluate import find_references
-from recr1.evaluate.references import AGAIN, Progress
+from recr1.evaluate.evaluation import complete_step
+from recr1.evaluate.references import Progress
 from recr1.judge.stats import Doubles
 from recr1.runs import Run
 from recr1.runs.files import read_lines, read_text
-from retrievers.errors import MissingAnswers
-from rewards.base import Need
 from rewards.measures import Measure
 
 CHUNK = 512
@@ -67,36 +66,30 @@ def read_written(run: Run) -> list[Written]:
 def _training(path: Path) -> Written:
     lines = read_lines(path) if path.exists() else []
     with _whole(path):
-        kept = [{**line["parts"], REWARD: line["reward"]} for line in lines]
-        steps = [int(line["step"]) for line in lines]
-        return Written(TRAINING, steps, [line["need"] for line in lines], _texts(lines), _columns(kept))
+        saved = [{**line["parts"], REWARD: line["reward"]} for line in lines]
+        places = [(int(line["step"]), line["need"], str(line["completion"])) for line in lines]
+        return _written(TRAINING, places, saved)
 
 
 def _evaluation(file: Path) -> Written:
     path = file.with_name("per_need.jsonl")
+    places, saved = [], []
     with _whole(path):
         summary = json.loads(read_text(file))
-        lines = read_lines(path)
-        rows = [(line["need"], *one) for line in lines for one in _completions(line)]
-        name = f"{summary['split']}/{summary['policy']}"
-    kept = _columns([values for _, _, values in rows])
-    return Written(name, [0] * len(rows), [need for need, _, _ in rows], [text for _, text, _ in rows], kept)
+        for line in read_lines(path):
+            own = {name: values["policy"] for name, values in line["measures"].items()}
+            for sample in line.get("samples", [{"completion": line["completion"], **own}]):
+                places.append((0, line["need"], str(sample["completion"])))
+                saved.append({name: sample.get(name) for name in own})
+        return _written(f"{summary['split']}/{summary['policy']}", places, saved)
 
 
-def _completions(line: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each completion of a need with its measures; if there is one, its measures are those of the need."""
-    own = {name: values["policy"] for name, values in line["measures"].items()}
-    for sample in line.get("samples", [{"completion": line["completion"], **own}]):
-        yield str(sample["completion"]), {name: sample.get(name) for name in own}
-
-
-def _texts(lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [str(line["completion"]) for line in lines]
-
-
-def _columns(saved: Sequence[Mapping[str, Any]]) -> dict[str, Doubles]:
+def _written(name: str, places: Sequence[tuple[int, str, str]], saved: Sequence[Mapping[str, Any]]) -> Written:
+    steps, needs, texts = zip(*places, strict=True) if places else ((), (), ())
     names = dict.fromkeys(name for values in saved for name in values)
-    return {name: np.array([values.get(name) for values in saved], np.float64) for name in names}  # None becomes NaN
+    # None becomes NaN.
+    columns = {name: np.array([values.get(name) for values in saved], np.float64) for name in names}
+    return Written(name, steps, needs, texts, columns)
 
 
 @contextmanager
@@ -134,7 +127,10 @@ class CompletionScorer:
 
         Raises `RunError` if it has none of them.
         """
-        found = [need for name in dict.fromkeys(needs) if (need := _need(env, name))]
+        found = []
+        for need in dict.fromkeys(needs):
+            with suppress(KeyError):
+                found.append(env.need(need))
         if not found:
             raise RunError(f"the task has none of the run's needs, such as {needs[0]!r}: is it another task?")
         self._env, self._measures = env, measures
@@ -149,35 +145,23 @@ class CompletionScorer:
 
         Raises `MissingAnswers` if the retriever does not answer some query after retries.
         """
-        env, needs = self._env, [self._env.need(need) for need in written.needs]
+        needs = [self._env.need(need) for need in written.needs]
         values: dict[str, list[NDArray[np.floating]]] = {measure.name: [] for measure in self._measures}
         rewards, outcomes, first = [], [], []
         for start in range(0, len(needs), CHUNK):
             chunk, texts = needs[start : start + CHUNK], written.completions[start : start + CHUNK]
-            chats = [chat_with(prompt, text) for prompt, text in zip(env.prompts(chunk), texts, strict=True)]
-            step = env.step(chunk, chats, again=AGAIN)
-            if step.faults:
-                raise MissingAnswers(step.batch.hits, step.faults)
+            step = complete_step(self._env, chunk, self._env.prompts(chunk), texts)
             for measure in self._measures:
                 values[measure.name].append(measure.of(step.batch.graded))
             rewards.append(step.rewards)
             outcomes += step.outcomes
-            first += [next(iter(np.flatnonzero(grades_K > 0) + 1), None) for grades_K in step.batch.graded.grades_BK]
+            first += [rank or None for rank in step.batch.graded.first_relevant.tolist()]
             if progress:
                 progress(start + len(chunk), len(needs))
         rows_B = [self._row_of[need] for need in written.needs]
-        return Scored(
-            values={name: np.concatenate(parts).astype(np.float64) for name, parts in values.items()},
-            floor={name: bound[rows_B].astype(np.float64) for name, bound in self._references.floor.items()},
-            ceiling={name: bound[rows_B].astype(np.float64) for name, bound in self._references.ceiling.items()},
-            rewards=np.concatenate(rewards).astype(np.float64),
-            outcomes=outcomes,
-            first_relevant=[None if rank is None else int(rank) for rank in first],
+        floor, ceiling = (
+            {name: values[rows_B].astype(np.float64) for name, values in bound.items()}
+            for bound in (self._references.floor, self._references.ceiling)
         )
-
-
-def _need(env: Environment, name: str) -> Need | None:
-    try:
-        return env.need(name)
-    except KeyError:
-        return None
+        joined = {name: np.concatenate(parts).astype(np.float64) for name, parts in values.items()}
+        return Scored(joined, floor, ceiling, np.concatenate(rewards).astype(np.float64), outcomes, first)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,11 +50,20 @@ def runs_here(folder: Path) -> list[str]:
     return [str(home) for home in sorted(homes, key=lambda home: home.stat().st_mtime, reverse=True)[:5]]
 
 
-def append_lines(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Write or replace a file of records, a line of JSON for each, as `write_text`."""
+    write_text(path, _json_lines(records))
+
+
+def append_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Add a line of JSON for each record."""
-    text = "".join(json.dumps(record) + "\n" for record in records)
+    text = _json_lines(records)
     with path.open("a", encoding="utf-8") as file:
         file.write(text)
+
+
+def _json_lines(records: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(record) + "\n" for record in records)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -75,5 +84,4 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def keep_lines(path: Path, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
     """Remove the records that are not wanted, and an incomplete last line."""
     if path.exists():
-        kept = [record for record in read_lines(path) if wanted(record)]
-        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+        write_lines(path, filter(wanted, read_lines(path)))

@@ -8,8 +8,6 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from recr1.loggers import Logger, LogTable, SupportsAlert, SupportsShow
 from recr1.runs.files import append_lines, read_lines, writing
 from rewards.base import Search
@@ -118,7 +116,6 @@ def rollout_record(step: int, result: Step, row: int) -> dict[str, Any]:
     """A line of `rollouts.jsonl`: what was written, how it was parsed, what it found, and its rewards."""
     rollout = result.batch.rollouts[row]
     action = rollout.action
-    relevant_K = result.batch.graded.grades_BK[row] > 0
     return {
         "step": step,
         "need": rollout.need.id,
@@ -127,7 +124,7 @@ def rollout_record(step: int, result: Step, row: int) -> dict[str, Any]:
         "outcome": result.outcomes[row],
         "parts": {name: number_or_none(values[row]) for name, values in result.parts.items()},
         "reward": number_or_none(result.rewards[row]),
-        "first_relevant": int(np.argmax(relevant_K)) + 1 if relevant_K.any() else None,
+        "first_relevant": int(result.batch.graded.first_relevant[row]) or None,
     }
 
 

@@ -12,7 +12,7 @@ from recr1.cli import COMMANDS
 from recr1.cli.main import command_parser
 from recr1.config.build import KINDS, EvaluationSpec, builtin
 from recr1.env import Environment, chat_with, metrics
-from recr1.evaluate import evaluate
+from recr1.evaluate import Evaluator
 from recr1.recipe import SECTIONS
 from recr1.tasks.tables import COLUMNS
 from recr1.tasks.toy import ToyTask
@@ -107,7 +107,7 @@ def test_every_metric_is_described():
     env = Environment(task, BM25(task.catalog), [(LengthReward(), 1.0)], k=10)
     needs = task.needs("test")
     step = env.step(needs, [chat_with(env.format.render(need), "") for need in needs])
-    logged = {f"train/{name}" for name in metrics(step)} | set(evaluate(Echo(), env, "test", ["nDCG@10"]).metrics())
+    logged = {f"train/{name}" for name in metrics(step)} | set(Evaluator(env, "test", ["nDCG@10"])(Echo()).metrics())
     patterns = {"length(6)": "<name>", "invalid/empty query": "invalid/<reason>", "/test/": "/<split>/"}
     patterns |= {"nDCG@10": "<measure>"}
     for text, pattern in patterns.items():

@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from recr1.env import Environment, Step, chat_with, metrics, words
 from recr1.runs import Run
 from recr1.trainers.launch.ranks import FailureBudget, Ranks
@@ -65,8 +63,7 @@ class RewardFunction:
 
 def spread(step: Step) -> dict[str, list[int]]:
     """What is shown as histograms: ranks of the first relevant items that were found, and words of valid queries."""
-    relevant_BK = step.batch.graded.grades_BK > 0
-    ranks_B = np.where(relevant_BK.any(axis=1), relevant_BK.argmax(axis=1) + 1, 0)
+    ranks_B = step.batch.graded.first_relevant
     lengths = [words(rollout.action.query) for rollout in step.batch.rollouts if isinstance(rollout.action, Search)]
     return {"train/histogram/rank": ranks_B[ranks_B > 0].tolist(), "train/histogram/words": lengths}
 

@@ -14,7 +14,7 @@ from recr1.baselines.without_model import Echo, Keywords
 from recr1.config.build import find_class
 from recr1.env import Environment
 from recr1.errors import UserError
-from recr1.evaluate import evaluate
+from recr1.evaluate import Evaluator
 from recr1.policies import BUILTIN
 from recr1.tasks.shop.task import ShopTask
 from recr1.tasks.toy import ToyTask
@@ -36,7 +36,7 @@ def toy():
 
 
 def mean(policy, env, split="test", measure="nDCG@10"):
-    return evaluate(policy, env, split, [measure]).per_need(measure).mean()
+    return Evaluator(env, split, [measure])(policy).per_need(measure).mean()
 
 
 def test_keywords_keep_the_telling_words_in_the_order_of_the_need():
@@ -118,10 +118,9 @@ def test_best_of_n_chooses_what_is_paid_most():
 
 
 def test_best_of_n_is_never_below_the_mean_of_its_samples():
-    sampled = evaluate(
-        find_class("policy", SPEAKER["type"])(lines=SPEAKER["lines"]), world(), "train", ["nDCG@3"], samples=3
-    )
-    best = evaluate(BestOf(policy=SPEAKER, n=3), world(), "train", ["nDCG@3"])
+    evaluator = Evaluator(world(), "train", ["nDCG@3"])
+    sampled = evaluator(find_class("policy", SPEAKER["type"])(lines=SPEAKER["lines"]), samples=3)
+    best = evaluator(BestOf(policy=SPEAKER, n=3))
     assert (best.per_need("nDCG@3") >= sampled.values["nDCG@3"].max(axis=1) - 1e-6).all()
 
 

@@ -11,7 +11,7 @@ import pytrec_eval
 from recr1.baselines.without_model import Echo, Scripted
 from recr1.env import ContractError, Environment
 from recr1.errors import RunError, UserError
-from recr1.evaluate import Evaluator, evaluate, examples, examples_text, find_references, table, write
+from recr1.evaluate import Evaluator, examples, examples_text, find_references, table, write
 from recr1.evaluate.references import answer_queries
 from recr1.evaluate.report import escaped, strictly_falling
 from retrievers.base import Catalog
@@ -27,6 +27,10 @@ MEASURES = ["nDCG@3", "R@3", "RR@3", "AP@3", "P@3", "Success@3"]
 def env():
     world = World()
     return Environment(world, Overlap(world.catalog), [(First(), 1.0), (Valid(), 0.5)], 4)
+
+
+def evaluate(policy, env, split, measures, *, samples=0, **options):
+    return Evaluator(env, split, measures, **options)(policy, samples=samples)
 
 
 class Writes:

@@ -8,7 +8,7 @@ import numpy as np
 
 from recr1.baselines.without_model import Echo
 from recr1.env import Environment, chat_with, metrics, open_environment
-from recr1.evaluate import evaluate, write
+from recr1.evaluate import Evaluator, write
 from recr1.recipe import load_recipe
 from recr1.runs import Run
 from retrievers.fingerprint import retriever_fingerprint
@@ -37,7 +37,7 @@ class Answers:
         for place, need in enumerate(known):
             qrels = env.task.qrels[need.id]
             self.answers[place] = env.task.catalog.texts[max(qrels, key=lambda row: qrels[row])]
-        raw = evaluate(Echo(), env, split, ["nDCG@10"]).per_need("nDCG@10")
+        raw = Evaluator(env, split, ["nDCG@10"])(Echo()).per_need("nDCG@10")
         self.answers[int(np.argmax(raw))] = HOSTILE
 
     def generate(self, chats, n):
@@ -73,11 +73,10 @@ def make_run(folder: Path, *, seed: int = 0, steps: int = 12, skill: float = 1.0
         if step % 4 == 0:
             run.log_rollouts(step, result)
         if step % 6 == 0:
-            run.log(step, evaluate(Echo(), env, "validation", ["nDCG@10"]).metrics())
+            run.log(step, Evaluator(env, "validation", ["nDCG@10"])(Echo()).metrics())
     run.finish("finished")
     if judged:
         for name, policy in (("untrained", Echo()), ("trained", Answers(env, "test", skill))):
-            found = evaluate(policy, env, "test", ["nDCG@10", "Success@1"])
-            object.__setattr__(found, "name", name)
+            found = Evaluator(env, "test", ["nDCG@10", "Success@1"])(policy, name=name)
             write(found, run.path / "eval" / "test" / name)
     return run
