@@ -5,9 +5,9 @@ Each result is shown under the run in whose folder it is. Results of several run
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 from recr1.compare.report import tables_of as compare_tables
 from recr1.errors import RunError
@@ -37,8 +37,7 @@ RESCORED = (
 )
 
 
-@dataclass(frozen=True)
-class Attached:
+class Attached(NamedTuple):
     """A result of another command."""
 
     run: str
@@ -56,91 +55,78 @@ class Attached:
     folded: Sequence[Table] = ()
     """More tables, which the page hides at first."""
 
-    @property
-    def all_tables(self) -> Sequence[Table]:
-        """Visible and folded tables."""
-        return [*self.tables, *self.folded]
-
 
 def compared(group: Group, name: str) -> list[Attached]:
     """The comparisons in the folders of a group; within `figures.style()`."""
-    return [one for run in group.runs for one in _each(run, run.compared, _comparison(group, name))]
+    return _all(group, lambda run: run.compared, partial(_comparison, group, name))
 
 
 def swapped(group: Group) -> list[Attached]:
     """The swap tests in the folders of a group."""
-    return [one for run in group.runs for one in _each(run, run.swapped, _swap)]
+    return _all(group, lambda run: run.swapped, _swap)
 
 
 def rescored(group: Group) -> list[Attached]:
     """The rescored results in the folders of a group."""
-    return [one for run in group.runs for one in _each(run, run.rescored, _rescore)]
+    return _all(group, lambda run: run.rescored, _rescore)
 
 
 def to_compare(group: Group) -> str:
     """The command that compares the policies of a group with cheaper ones."""
-    first, *others = (run.path for run in group.runs)
-    if not others:
-        return f"recr1 compare {first}"
-    seeds = "+".join(str(path) for path in (first, *others))
-    return f"recr1 compare {first} --policies raw,keywords,untrained,prompt_search,best_of_8,trained={seeds}"
+    paths = [str(run.path) for run in group.runs]
+    seeds = f" --policies raw,keywords,untrained,prompt_search,best_of_8,trained={'+'.join(paths)}"
+    return f"recr1 compare {paths[0]}{seeds if len(paths) > 1 else ''}"
 
 
-def _each(
-    run: RunData, kept: Sequence[SavedResult], read: Callable[[RunData, SavedResult], Attached]
-) -> Iterator[Attached]:
-    for one in kept:
-        try:
-            yield read(run, one)
-        except (KeyError, TypeError, AttributeError, IndexError, StopIteration) as error:
-            what = f"{run.path / one.file} cannot be read: {type(error).__name__}: {error}"
-            raise RunError(f"{what} (write it again, or remove it)") from error
+def _all(
+    group: Group, saved: Callable[[RunData], Sequence[SavedResult]], read: Callable[[RunData, SavedResult], Attached]
+) -> list[Attached]:
+    found = []
+    for run in group.runs:
+        for one in saved(run):
+            try:
+                found.append(read(run, one))
+            except (KeyError, TypeError, AttributeError, IndexError, StopIteration) as error:
+                what = f"{run.path / one.file} cannot be read: {type(error).__name__}: {error}"
+                raise RunError(f"{what} (write it again, or remove it)") from error
+    return found
 
 
-def _comparison(group: Group, name: str) -> Callable[[RunData, SavedResult], Attached]:
-    def read(run: RunData, kept: SavedResult) -> Attached:
-        content = kept.content
-        of = [one for policy in content["policies"].values() for one in policy.get("runs", ())]
-        own = [one for one in of if same_run(one, run.facts)]
-        stale = [why for one in own for why in policy_mismatch(one, run.facts)]
-        if of and not own:
-            stale.append(f"it is not about this run, but about {', '.join(str(one.get('run')) for one in of)}")
-        stale += setting_mismatch(_setting(content), run.facts, run.recipe)
-        shown = compare_tables(content)
-        place = f"{name}-{group.runs.index(run)}-{run.compared.index(kept)}"
-        return Attached(
-            run.name,
-            kept.file,
-            f"Compared on {content['split']}",
-            [content["verdict"], *_coverage(group, of)],
-            COMPARED,
-            list(dict.fromkeys(stale)),
-            shown[:2],
-            figures.compared(content, place),
-            folded=shown[2:],
-        )
-
-    return read
-
-
-def _setting(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    return content.get("setting") or {"catalog": content["settings"]["catalog"]}
-
-
-def _coverage(group: Group, of: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Which of several seeds a comparison is about, if not all."""
+def _comparison(group: Group, name: str, run: RunData, saved: SavedResult) -> Attached:
+    content = saved.content
+    of = [one for policy in content["policies"].values() for one in policy.get("runs", ())]
+    own = [one for one in of if same_run(one, run.facts)]
+    stale = [why for one in own for why in policy_mismatch(one, run.facts)]
+    if of and not own:
+        stale.append(f"it is not about this run, but about {', '.join(str(one.get('run')) for one in of)}")
+    setting = content.get("setting") or {"catalog": content["settings"]["catalog"]}
+    stale += setting_mismatch(setting, run.facts, run.recipe)
+    says = [content["verdict"]]
     inside = [run.name for run in group.runs if any(same_run(one, run.facts) for one in of)]
-    if len(group.runs) > 1 and 0 < len(inside) < len(group.runs):
-        yield f"This is only about {' and '.join(inside)}. For all {len(group.runs)} seeds: {to_compare(group)}"
+    if 0 < len(inside) < len(group.runs):
+        only = f"This is only about {' and '.join(inside)}."
+        says.append(f"{only} For all {len(group.runs)} seeds: {to_compare(group)}")
+    shown = compare_tables(content)
+    return Attached(
+        run.name,
+        saved.file,
+        f"Compared on {content['split']}",
+        says,
+        COMPARED,
+        list(dict.fromkeys(stale)),
+        shown[:2],
+        figures.compared(content, f"{name}-{group.runs.index(run)}-{run.compared.index(saved)}"),
+        folded=shown[2:],
+    )
 
 
-def _swap(run: RunData, kept: SavedResult) -> Attached:
-    content = kept.content
+def _swap(run: RunData, saved: SavedResult) -> Attached:
+    content = saved.content
     first = next(iter(content["retrievers"][content["own"]]["policies"].values()))
     origin = content.get("origin") or {"catalog": first["settings"]["catalog"]}
     return Attached(
         run.name,
-        kept.file,
+        saved.file,
         f"On other retrievers, {first['split']}",
         content.get("verdict", ()),
         SWAPPED,
@@ -149,28 +135,24 @@ def _swap(run: RunData, kept: SavedResult) -> Attached:
     )
 
 
-def _rescore(run: RunData, kept: SavedResult) -> Attached:
-    content = kept.content
-    other = " ".join(content["overrides"]) or "other measures"
-    return Attached(
-        run.name,
-        kept.file,
-        f"Rescored with {other}",
-        [*sentences(content["results"]), *content["notes"]],
-        RESCORED,
-        [*policy_mismatch(content.get("origin") or {}, run.facts), *_written_since(run, content["results"])],
-        rescore_tables(content["results"]),
-    )
-
-
-def _written_since(run: RunData, results: Mapping[str, Any]) -> Iterator[str]:
-    """Whether completions were added or removed since they were rescored."""
+def _rescore(run: RunData, saved: SavedResult) -> Attached:
+    overrides, results, notes = (saved.content[key] for key in ("overrides", "results", "notes"))
     now = {
         f"{one.split}/{one.policy}": sum(len(line.get("samples", [line])) for line in one.lines)
         for one in run.evaluated
     }
     now[TRAINING] = len(run.rollouts)
-    for name, one in results.items():
+    stale = [*policy_mismatch(saved.content.get("origin") or {}, run.facts)]
+    for name, one in results.items():  # were completions added or removed since?
         then = one["completions"] + one["missing"]
         if now.get(name, 0) != then:
-            yield f"it is of {then} completions of '{name}', and the run has {now.get(name, 0)} now"
+            stale.append(f"it is of {then} completions of '{name}', and the run has {now.get(name, 0)} now")
+    return Attached(
+        run.name,
+        saved.file,
+        f"Rescored with {' '.join(overrides) or 'other measures'}",
+        [*sentences(results), *notes],
+        RESCORED,
+        stale,
+        rescore_tables(results),
+    )

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from recr1.report.run_data import RunData
 from recr1.report.tables import duration
 from recr1.runs import policy_mismatch, setting_mismatch
 
-_FACTS = (
-    ("status", "status"),
-    ("started", "started"),
-    ("ended", "ended"),
-    ("seed", "seed"),
-    ("world_size", "processes"),
-    ("catalog", "catalog fingerprint"),
-    ("retriever", "retriever fingerprint"),
-    ("git", "git commit"),
-    ("platform", "platform"),
-    ("command", "command"),
-    ("folder", "in folder"),
-)
+_FACTS = {
+    **{name: name for name in ("status", "started", "ended", "seed")},
+    "world_size": "processes",
+    "catalog": "catalog fingerprint",
+    "retriever": "retriever fingerprint",
+    "git": "git commit",
+    **{name: name for name in ("platform", "command")},
+    "folder": "in folder",
+}
+MOST = 5
+"""Alerts of one sign that are listed."""
 
 
-@dataclass(frozen=True)
-class Card:
+class Card(NamedTuple):
     """The facts of a run."""
 
     name: str
@@ -38,42 +34,31 @@ class Card:
     recipe: str
 
 
-def card(run: RunData) -> Card:
-    """The card of a run."""
-    facts = run.facts
-    shown = [(label, str(facts[key])) for key, label in _FACTS if facts.get(key) is not None]
-    if facts.get("seconds"):
-        shown.insert(min(3, len(shown)), ("time", duration(float(facts["seconds"]))))
-    shown += _policy(facts)
-    if run.steps:
-        shown.append(("steps", str(run.steps)))
-    versions: Mapping[str, Any] = facts.get("versions") or {}
-    recipe = shlex.quote(str(run.path / "recipe.yaml"))
-    folder = shlex.quote(f"{run.path}-again")
-    lines = [f"recr1 train {recipe} --out {folder}", f"recr1 eval {folder} --split test"]
-    pins = [(name, str(version)) for name, version in versions.items()]
-    return Card(run.name, shown, pins, "\n".join(lines), run.recipe_text)
-
-
-def _policy(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    kept = facts.get("policy")
-    if not isinstance(kept, dict):
-        return []
-    chosen = f", chosen on {kept['chosen_on']}" if kept.get("chosen_on") else ", not chosen by any number"
-    value = f" ({kept['measure']} {kept['value']:.3f})" if isinstance(kept.get("value"), float) else ""
-    return [("policy", f"{kept.get('keep')} of step {kept.get('step')}{value}{chosen}")]
-
-
-MOST = 5
-"""Alerts of one sign that are listed."""
-
-
 class Notice(NamedTuple):
     """A sentence and its level: "stop" or "warning"."""
 
     level: str
     title: str
     text: str
+
+
+def card(run: RunData) -> Card:
+    """The card of a run."""
+    facts = run.facts
+    shown = [(label, str(facts[key])) for key, label in _FACTS.items() if facts.get(key) is not None]
+    if facts.get("seconds"):
+        shown.insert(min(3, len(shown)), ("time", duration(float(facts["seconds"]))))
+    kept = facts.get("policy")
+    if isinstance(kept, dict):
+        value = f" ({kept['measure']} {kept['value']:.3f})" if isinstance(kept.get("value"), float) else ""
+        chosen = f"chosen on {kept['chosen_on']}" if kept.get("chosen_on") else "not chosen by any number"
+        shown.append(("policy", f"{kept.get('keep')} of step {kept.get('step')}{value}, {chosen}"))
+    if run.steps:
+        shown.append(("steps", str(run.steps)))
+    versions = [(name, str(version)) for name, version in (facts.get("versions") or {}).items()]
+    folder = shlex.quote(f"{run.path}-again")
+    train = f"recr1 train {shlex.quote(str(run.path / 'recipe.yaml'))} --out {folder}"
+    return Card(run.name, shown, versions, f"{train}\nrecr1 eval {folder} --split test", run.recipe_text)
 
 
 def notices(runs: Sequence[RunData]) -> list[Notice]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recr1.report import figures
-from recr1.report.figures import Figure, draw
+from recr1.report.figures import SERIES, Figure, draw
 from recr1.report.run_data import RunData
 from recr1.runs.plots import CEILING as CEILING_NAME
 from recr1.runs.plots import FLOOR as FLOOR_NAME
@@ -23,7 +22,13 @@ POINTS = 400
 """Most points of a line in a picture of this size."""
 ROWS = 10
 """Rows of a picture's table."""
-OUTCOMES = ("ok", "no_hits", "invalid", "retriever_error")
+OUTCOMES = {
+    "ok": ("found something", figures.GOOD),
+    "no_hits": ("matched nothing", figures.SERIES[1]),
+    "invalid": ("not a query", figures.BAD),
+    "retriever_error": ("no answer", figures.FLOOR),
+}
+"""Label and colour of each outcome of a completion."""
 
 
 class Curve(NamedTuple):
@@ -33,15 +38,11 @@ class Curve(NamedTuple):
     title: str
     says: str
     span: tuple[float, float] | None = None
-    about: str = "training"
 
 
+FOUND = Curve("train/outcome/ok", "Outcomes", "Share of completions whose query found something.", (0, 1))
 CURVES = (
-    Curve(
-        "train/reward",
-        "Training reward",
-        "Mean reward of sampled completions, weighted as the recipe says.",
-    ),
+    Curve("train/reward", "Training reward", "Mean reward of sampled completions, weighted as the recipe says."),
     Curve("train/query/words", "Query length", "Mean words per query in training."),
     Curve("train/entropy", "Entropy", "Of the policy's next token, in nats; near 0 it no longer explores."),
     Curve("train/kl", "Distance to the reference policy", "KL divergence per token, in nats."),
@@ -56,8 +57,7 @@ CURVES = (
 )
 
 
-@dataclass(frozen=True)
-class RunCurve:
+class RunCurve(NamedTuple):
     """The values of one metric in a run."""
 
     run: str
@@ -69,13 +69,10 @@ class RunCurve:
 def curves(runs: Sequence[RunData]) -> list[Figure]:
     """All curves for which a run has numbers; within `figures.style()`."""
     drawn = [_measure(runs, name, place) for place, name in enumerate(_measures(runs))]
-    outcomes = _outcomes(runs[0]) if len(runs) == 1 else _found(runs)
+    outcomes = _outcomes(runs[0]) if len(runs) == 1 else None
     drawn += [outcomes] if outcomes else []
-    for curve in CURVES:
-        lines = _lines(runs, curve.metric)
-        if lines:
-            drawn.append(_curve(curve, lines))
-    return drawn
+    shown = CURVES if len(runs) == 1 else (FOUND, *CURVES)
+    return drawn + [_curve(curve, lines) for curve in shown if (lines := _lines(runs, curve.metric))]
 
 
 def thinned(steps: NDArray[np.int64], values: NDArray[np.float64]) -> Series:
@@ -93,8 +90,7 @@ def _lines(runs: Sequence[RunData], metric: str) -> list[RunCurve]:
     for place, run in enumerate(runs):
         steps, values = series(run.metrics, metric)
         if len(steps):
-            colour = figures.SERIES[place % len(figures.SERIES)]
-            lines.append(RunCurve(run.name, colour, *thinned(steps, values)))
+            lines.append(RunCurve(run.name, SERIES[place % len(SERIES)], *thinned(steps, values)))
     return lines
 
 
@@ -107,17 +103,11 @@ def _measures(runs: Sequence[RunData]) -> list[str]:
 def _curve(curve: Curve, lines: Sequence[RunCurve]) -> Figure:
     def paint(axis: Axes) -> None:
         for line in lines:
-            width = max(len(line.values) // 15, 1)
-            smooth = width >= 3
-            axis.plot(
-                line.steps,
-                line.values,
-                color=line.colour,
-                lw=1 if smooth else 1.6,
-                alpha=0.3 if smooth else 1,
-                label=None if smooth else line.run,
-            )
-            if smooth:
+            width = len(line.values) // 15
+            if width < 3:
+                axis.plot(line.steps, line.values, color=line.colour, lw=1.6, label=line.run)
+            else:
+                axis.plot(line.steps, line.values, color=line.colour, lw=1, alpha=0.3)
                 axis.plot(line.steps, smoothed(line.values, width), color=line.colour, label=line.run)
         _finish(axis, lines, curve.span)
 
@@ -140,66 +130,36 @@ def _measure(runs: Sequence[RunData], metric: str, place: int) -> Figure:
     def paint(axis: Axes) -> None:
         for level, label, colour, dash in levels:
             axis.axhline(level, color=colour, lw=1.5, dashes=dash)
-            axis.annotate(
-                f"{label} {level:.3f}",
-                (1, level),
-                xycoords=("axes fraction", "data"),
-                ha="right",
-                va="bottom",
-                xytext=(0, 2),
-                textcoords="offset points",
-                color=colour,
-                fontsize=9,
-            )
+            style: dict[str, Any] = {"ha": "right", "va": "bottom", "color": colour, "fontsize": 9}
+            shift: dict[str, Any] = {"xytext": (0, 2), "textcoords": "offset points"}
+            axis.annotate(f"{label} {level:.3f}", (1, level), xycoords=("axes fraction", "data"), **shift, **style)
         for line in lines:
             axis.plot(line.steps, line.values, color=line.colour, marker="o", ms=4, label=line.run)
         _finish(axis, lines, (0, 1.08))
 
     bounds = ", ".join(f"{label} {level:.3f}" for level, label, _, _ in reversed(levels))
     says = f"{measure} of the greedy policy on the {split} needs during training ({bounds}). {_change(lines)}"
-    return Figure(
-        f"curve-measure-{place}", f"{measure} on {split}", says, draw(f"measure-{place}", paint), *_table(lines)
-    )
+    svg = draw(f"measure-{place}", paint)
+    return Figure(f"curve-measure-{place}", f"{measure} on {split}", says, svg, *_table(lines))
 
 
 def _outcomes(run: RunData) -> Figure | None:
-    shares = {name: series(run.metrics, f"train/outcome/{name}") for name in OUTCOMES}
-    shares = {name: thinned(*pair) for name, pair in shares.items() if len(pair[0]) and pair[1].any()}
+    found = {name: series(run.metrics, f"train/outcome/{name}") for name in OUTCOMES}
+    shares = {name: thinned(*pair) for name, pair in found.items() if len(pair[0]) and pair[1].any()}
     if not shares:
         return None
     steps = next(iter(shares.values()))[0]
-    colours = dict(zip(OUTCOMES, (figures.GOOD, figures.SERIES[1], figures.BAD, figures.FLOOR), strict=True))
-    labels = {
-        "ok": "found something",
-        "no_hits": "matched nothing",
-        "invalid": "not a query",
-        "retriever_error": "no answer",
-    }
+    values = [of_name for _, of_name in shares.values()]
+    labels, colours = zip(*(OUTCOMES[name] for name in shares), strict=True)
 
     def paint(axis: Axes) -> None:
-        axis.stackplot(
-            steps,
-            *(values for _, values in shares.values()),
-            labels=[labels[name] for name in shares],
-            colors=[colours[name] for name in shares],
-            alpha=0.75,
-            lw=0,
-        )
-        _finish(axis, list(shares), (0, 1))
+        axis.stackplot(steps, *values, labels=labels, colors=colours, alpha=0.75, lw=0)
+        _finish(axis, labels, (0, 1))
 
-    last = ", ".join(f"{labels[name]} {values[-1]:.1%}" for name, (_, values) in shares.items())
+    last = ", ".join(f"{label} {share[-1]:.1%}" for label, share in zip(labels, values, strict=True))
     says = f"Outcomes of completions, as shares of each step. In the last step: {last}."
-    picked = _picked(len(steps))
-    rows = [[str(steps[row]), *(f"{values[row]:.1%}" for _, values in shares.values())] for row in picked]
-    return Figure(
-        "curve-outcomes", "Outcomes", says, draw("outcomes", paint), ["step", *(labels[name] for name in shares)], rows
-    )
-
-
-def _found(runs: Sequence[RunData]) -> Figure | None:
-    lines = _lines(runs, "train/outcome/ok")
-    curve = Curve("train/outcome/ok", "Outcomes", "Share of completions whose query found something.", (0, 1))
-    return _curve(curve, lines) if lines else None
+    rows = [[str(steps[row]), *(f"{share[row]:.1%}" for share in values)] for row in _picked(len(steps))]
+    return Figure("curve-outcomes", "Outcomes", says, draw("outcomes", paint), ["step", *labels], rows)
 
 
 def _finish(axis: Axes, lines: Sequence[Any], span: tuple[float, float] | None) -> None:
@@ -219,10 +179,9 @@ def _finish(axis: Axes, lines: Sequence[Any], span: tuple[float, float] | None) 
 
 
 def _change(lines: Sequence[RunCurve]) -> str:
-    changes = [f"from {line.values[0]:.3g} to {line.values[-1]:.3g}" for line in lines]
-    if len(changes) == 1:
-        return f"{changes[0].capitalize()}."
-    return "; ".join(f"{line.run}: {text}" for line, text in zip(lines, changes, strict=True)) + "."
+    names = ["From"] if len(lines) == 1 else [f"{line.run}: from" for line in lines]
+    ends = (f"{line.values[0]:.3g} to {line.values[-1]:.3g}" for line in lines)
+    return "; ".join(f"{name} {text}" for name, text in zip(names, ends, strict=True)) + "."
 
 
 def _table(lines: Sequence[RunCurve]) -> tuple[list[str], list[list[str]]]:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,34 +22,22 @@ from recr1.report.run_data import first_rank
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_NAMES = ("ink", "faint", "grid", "good", "bad", "floor", "ceiling")
 INK, FAINT, GRID, GOOD, BAD, FLOOR, CEILING = (f"#0f0e0{place}" for place in range(7))
 SERIES = tuple(f"#0f0e1{place}" for place in range(6))
 """Colours of series; the first is the policy's."""
-_VARIABLES = dict(zip((INK, FAINT, GRID, GOOD, BAD, FLOOR, CEILING), _NAMES, strict=True)) | {
-    colour: f"series-{place}" for place, colour in enumerate(SERIES, start=1)
-}
+_NAMES = ("ink", "faint", "grid", "good", "bad", "floor", "ceiling", *(f"series-{place}" for place in range(1, 7)))
+_VARIABLES = dict(zip((INK, FAINT, GRID, GOOD, BAD, FLOOR, CEILING, *SERIES), _NAMES, strict=True))
 """Placeholder colour -> variable of the style sheet."""
 _STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 10,
-    "axes.titlesize": 10,
     "text.color": INK,
-    "axes.labelcolor": FAINT,
-    "axes.edgecolor": GRID,
-    "axes.facecolor": "none",
-    "figure.facecolor": "none",
-    "savefig.facecolor": "none",
-    "xtick.color": GRID,
-    "ytick.color": GRID,
-    "xtick.labelcolor": FAINT,
-    "ytick.labelcolor": FAINT,
-    "grid.color": GRID,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
+    **dict.fromkeys(("axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), FAINT),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color", "grid.color"), GRID),
+    **dict.fromkeys(("axes.facecolor", "figure.facecolor", "savefig.facecolor"), "none"),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
     "axes.axisbelow": True,
-    "legend.frameon": False,
     "legend.fontsize": 9,
     "lines.linewidth": 2,
     "lines.solid_capstyle": "round",
@@ -61,8 +48,7 @@ LONGEST = 24
 """Letters of a name beside a picture and in its table."""
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """A picture with its message in words and numbers."""
 
     id: str
@@ -89,10 +75,7 @@ def style() -> Iterator[None]:
 def draw(name: str, paint: Callable[[Axes], Any], *, height: float = HEIGHT) -> str:
     """An SVG element, drawn by `paint`; within `style()`.
 
-    Args:
-        name: Unique on its page; it makes the ids of the picture unique and reproducible.
-        paint: Draws on the axes.
-        height: In inches.
+    `name` is unique on its page and makes the ids of the picture unique and reproducible. `height` is in inches.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure as Drawing
@@ -119,8 +102,7 @@ def themed(svg: str, name: str) -> str:
     return re.sub(r"<svg\b", '<svg aria-hidden="true" focusable="false"', svg, count=1).strip()
 
 
-@dataclass(frozen=True)
-class RankChange:
+class RankChange(NamedTuple):
     """Numbers of needs by rank of the first relevant item: (R, R) counts, raw need by policy."""
 
     labels: Sequence[str]
@@ -139,12 +121,9 @@ def rank_change(policy: PooledPolicy) -> RankChange | None:
     labels = [str(top) if low == top else f"{low}-{top}" for low, top in zip(lows, tops, strict=True)]
     counts = np.zeros((len(tops) + 1, len(tops) + 1), np.int64)
     for line in lines:
-        counts[_bin(first_rank(line["floor"]), tops), _bin(first_rank(line), tops)] += 1
+        raw, own = (np.searchsorted(tops, first_rank(of) or k + 1) for of in (line["floor"], line))
+        counts[raw, own] += 1
     return RankChange([*labels, "none"], counts)
-
-
-def _bin(rank: int | None, tops: Sequence[int]) -> int:
-    return len(tops) if rank is None else int(np.searchsorted(tops, rank))
 
 
 def standing(policies: Sequence[PooledPolicy], measure: str, name: str) -> Figure:
@@ -174,15 +153,11 @@ def _intervals(name: str, title: str, rows: Sequence[tuple[str, Mapping[str, flo
 
     def paint(axis: Axes) -> None:
         for place, (_, numbers, colour) in enumerate(reversed(rows)):
+            mean = numbers["mean"]
             axis.plot([numbers["low"], numbers["high"]], [place, place], color=colour, lw=5, alpha=0.35)
-            axis.plot([numbers["mean"]], [place], color=colour, marker="o", ms=8, lw=0, clip_on=False)
+            axis.plot([mean], [place], color=colour, marker="o", ms=8, lw=0, clip_on=False)
             axis.annotate(
-                f"{numbers['mean']:.3f}",
-                (numbers["mean"], place),
-                xytext=(0, 7),
-                textcoords="offset points",
-                ha="center",
-                fontsize=9,
+                f"{mean:.3f}", (mean, place), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=9
             )
         axis.set_yticks(range(len(rows)), [label for label, _, _ in reversed(rows)])
         axis.set_ylim(-0.5, len(rows) - 0.3)
@@ -195,9 +170,8 @@ def _intervals(name: str, title: str, rows: Sequence[tuple[str, Mapping[str, flo
     values = ", ".join(f"{label} {numbers['mean']:.3f}" for label, numbers, _ in rows)
     table = [[label, *(f"{numbers[key]:.3f}" for key in ("mean", "low", "high"))] for label, numbers, _ in rows]
     svg = draw(name, paint, height=0.5 + 0.46 * len(rows))
-    return Figure(
-        name, title, f"{says}, with {LEVEL:.0%} intervals: {values}.", svg, ["", "mean", "low", "high"], table
-    )
+    says = f"{says}, with {LEVEL:.0%} intervals: {values}."
+    return Figure(name, title, says, svg, ["", "mean", "low", "high"], table)
 
 
 def moved(policy: PooledPolicy, name: str) -> Figure | None:
@@ -205,48 +179,34 @@ def moved(policy: PooledPolicy, name: str) -> Figure | None:
     change = rank_change(policy)
     if change is None:
         return None
-    better, worse = _better(change), _better(change, worse=True)
-    total = int(change.counts_RR.sum())
+    labels, counts_RR = change
+    total, size, most = int(counts_RR.sum()), len(labels), max(int(counts_RR.max()), 1)
+    better, worse = int(np.tril(counts_RR, -1).sum()), int(np.triu(counts_RR, 1).sum())
 
     def paint(axis: Axes) -> None:
-        _paint_cells(axis, change)
+        from matplotlib.patches import Rectangle
+
+        for (raw, own), count in np.ndenumerate(counts_RR):
+            colour = GOOD if own < raw else BAD if own > raw else FAINT
+            strength = 0.12 + 0.48 * (count / most) ** 0.5 if count else 0.06
+            box = Rectangle((own + 0.04, raw + 0.04), 0.92, 0.92, facecolor=colour, alpha=strength, lw=0)
+            axis.add_patch(box)
+            if count:
+                axis.text(own + 0.5, raw + 0.5, str(count), ha="center", va="center")
+        axis.set_xlim(0, size)
+        axis.set_ylim(size, 0)
+        axis.set_xticks(np.arange(size) + 0.5, labels, fontsize=9)
+        axis.set_yticks(np.arange(size) + 0.5, labels, fontsize=9)
+        axis.set_xlabel("rank with the policy")
+        axis.set_ylabel("rank with the raw need")
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
 
     says = (
         f"Rank of the first relevant item, with the raw need (rows) and with {policy.policy} (columns), in needs: "
         f"{better} of {total} are better, {worse} worse, {total - better - worse} equal; none: not in the first "
         f"{policy.first.summary['k']}. Below the diagonal is better."
     )
-    rows = [
-        [f"raw need {label}", *map(str, counts)] for label, counts in zip(change.labels, change.counts_RR, strict=True)
-    ]
-    size = 0.9 + 0.36 * len(change.labels)
-    svg = draw(f"moved-{name}", paint, height=max(size, HEIGHT))
-    return Figure(f"moved-{name}", "First relevant item", says, svg, ["", *change.labels], rows)
-
-
-def _better(change: RankChange, *, worse: bool = False) -> int:
-    counts = change.counts_RR.T if worse else change.counts_RR
-    return int(np.tril(counts, -1).sum())
-
-
-def _paint_cells(axis: Axes, change: RankChange) -> None:
-    from matplotlib.patches import Rectangle
-
-    size, most = len(change.labels), max(int(change.counts_RR.max()), 1)
-    for raw, column in np.ndindex(size, size):
-        count = int(change.counts_RR[raw, column])
-        colour = GOOD if column < raw else BAD if column > raw else FAINT
-        strength = 0.06 if not count else 0.12 + 0.48 * (count / most) ** 0.5
-        box = Rectangle((column + 0.04, raw + 0.04), 0.92, 0.92, facecolor=colour, alpha=strength, lw=0)
-        axis.add_patch(box)
-        if count:
-            axis.text(column + 0.5, raw + 0.5, str(count), ha="center", va="center")
-    axis.set_xlim(0, size)
-    axis.set_ylim(size, 0)
-    axis.set_xticks(np.arange(size) + 0.5, change.labels, fontsize=9)
-    axis.set_yticks(np.arange(size) + 0.5, change.labels, fontsize=9)
-    axis.set_xlabel("rank with the policy")
-    axis.set_ylabel("rank with the raw need")
-    axis.tick_params(length=0)
-    for spine in axis.spines.values():
-        spine.set_visible(False)
+    rows = [[f"raw need {label}", *map(str, counts)] for label, counts in zip(labels, counts_RR, strict=True)]
+    svg = draw(f"moved-{name}", paint, height=max(0.9 + 0.36 * size, HEIGHT))
+    return Figure(f"moved-{name}", "First relevant item", says, svg, ["", *labels], rows)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,13 +56,13 @@ class PooledPolicy:
         """Measure -> floor, policy and ceiling with intervals, and `versus_floor`, as `eval.json` has them."""
         if len(self.runs) == 1:
             return dict(self.first.summary["measures"])
-        return {measure: self._measured(measure) for measure in self.first.measures}
-
-    def _measured(self, measure: str) -> dict[str, Any]:
-        systems = {system: self.by_run(measure, system) for system in ("floor", "policy", "ceiling")}
-        test = paired_test(systems["policy"], systems["floor"], seed=self.seed)
-        means = {name: mean_interval(values_SN, seed=self.seed)._asdict() for name, values_SN in systems.items()}
-        return {**means, "versus_floor": test._asdict()}
+        pooled = {}
+        for measure in self.first.measures:
+            systems = {system: self.by_run(measure, system) for system in ("floor", "policy", "ceiling")}
+            test = paired_test(systems["policy"], systems["floor"], seed=self.seed)._asdict()
+            means = {name: mean_interval(values_SN, seed=self.seed)._asdict() for name, values_SN in systems.items()}
+            pooled[measure] = {**means, "versus_floor": test}
+        return pooled
 
     def gains(self, measure: str) -> list[float]:
         """The mean gain over the floor in each run."""
@@ -86,29 +86,21 @@ class Group:
 
     def _pooled(self, split: str) -> list[PooledPolicy]:
         by_run = [{one.policy: one for one in run.of_split(split)} for run in self.runs]
-        policies = []
-        for policy in by_run[0]:
-            found_in = [run[policy] for run in by_run if policy in run]
-            complete = len(found_in) == len(by_run)
-            if complete and all(
-                one.needs == found_in[0].needs and one.measures == found_in[0].measures for one in found_in
-            ):
-                policies.append(PooledPolicy(found_in))
-        return policies
+        policies = [[run.get(policy) for run in by_run] for policy in by_run[0]]
+        return [
+            PooledPolicy([one for one in runs if one])
+            for first, runs in zip(by_run[0].values(), policies, strict=True)
+            if all(one and one.needs == first.needs and one.measures == first.measures for one in runs)
+        ]
 
 
 def grouped(runs: Sequence[RunData]) -> list[Group]:
     """The runs by recipe, in their order."""
     by_recipe: dict[str, list[RunData]] = {}
     for run in runs:
-        by_recipe.setdefault(_recipe_key(run.recipe), []).append(run)
+        recipe = {key: value for key, value in run.recipe.items() if key not in MAY_DIFFER}
+        by_recipe.setdefault(json.dumps(recipe, sort_keys=True, default=str), []).append(run)
     return [Group(_name(runs), runs) for runs in by_recipe.values()]
-
-
-def _recipe_key(recipe: Mapping[str, Any]) -> str:
-    return json.dumps(
-        {key: value for key, value in recipe.items() if key not in MAY_DIFFER}, sort_keys=True, default=str
-    )
 
 
 def _name(runs: Sequence[RunData]) -> str:
@@ -118,8 +110,7 @@ def _name(runs: Sequence[RunData]) -> str:
     return f"{runs[0].name} and {len(runs) - 1} more (seeds {seeds})"
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The result of a group of runs."""
 
     tone: Tone
@@ -159,12 +150,8 @@ def _remarks(group: Group, last: PooledPolicy, measure: str, split: str) -> Iter
     if split != "test":
         chose = "The checkpoint may have been chosen on these needs. " * (split == "validation")
         yield f"{chose}For held-out needs: recr1 eval {group.runs[0].path} --split test"
-    if _corrected(last, group):
+    if len(group.splits[split]) > 1:
         yield "p values are corrected for the number of tests (Holm)."
-
-
-def _corrected(last: PooledPolicy, group: Group) -> bool:
-    return any(len(policies) > 1 for policies in group.splits.values() if last in policies)
 
 
 def _unevaluated(group: Group) -> Verdict:
@@ -184,8 +171,7 @@ def _unevaluated(group: Group) -> Verdict:
     return Verdict("open", f"There is no result yet: {run.name} has no evaluation and no validation.", todo)
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(NamedTuple):
     """A query for a need, and what it found."""
 
     by: str
@@ -199,8 +185,7 @@ class Attempt:
     """The first items: `id`, `title`, `relevant`; None if they were not saved."""
 
 
-@dataclass(frozen=True)
-class ChangedNeed:
+class ChangedNeed(NamedTuple):
     """A need with its queries."""
 
     need: str

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recr1.errors import MissingLibrary
 from recr1.judge.table import Table
@@ -24,9 +24,6 @@ from recr1.report.groups import ChangedNeed, Group, Verdict, changes, grouped, v
 from recr1.report.run_data import RunData
 from recr1.runs import write_text, writing
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
 TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -34,9 +31,13 @@ TEMPLATES = Path(__file__).with_name("templates")
 class GroupReport:
     """The results of one group of runs."""
 
-    id: str
     name: str
     verdict: Verdict
+    compared: Sequence[Attached]
+    swapped: Sequence[Attached]
+    rescored: Sequence[Attached]
+    to_compare: str
+    """The command that compares its policies with cheaper ones."""
     standing: Figure | None = None
     moved: Figure | None = None
     results: Sequence[Table] = ()
@@ -49,11 +50,6 @@ class GroupReport:
     measure: str = ""
     tally: Mapping[str, int] | None = None
     """Needs that the policy won, tied and lost against the raw need."""
-    compared: Sequence[Attached] = ()
-    swapped: Sequence[Attached] = ()
-    rescored: Sequence[Attached] = ()
-    to_compare: str = ""
-    """The command that compares its policies with cheaper ones."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +70,8 @@ class Page:
 def page(runs: Sequence[RunData], *, category: str | None = None) -> Page:
     """The report of runs; raises `MissingLibrary` without matplotlib.
 
-    Args:
-        runs: The runs.
-        category: The catalog field to slice by; None takes a usual name, if there is one. Raises `UserError` for a
-            field that no evaluation saved.
+    `category` is the catalog field to slice by; None takes a usual name, if there is one. Raises `UserError` for a
+    field that no evaluation saved.
     """
     tables.check_category(runs, category)
     groups = grouped(runs)
@@ -97,19 +91,15 @@ def page(runs: Sequence[RunData], *, category: str | None = None) -> Page:
 
 def _part(group: Group, name: str, category: str | None) -> GroupReport:
     part = GroupReport(
-        name,
         group.name,
         verdict(group),
-        compared=attached.compared(group, name),
-        swapped=attached.swapped(group),
-        rescored=attached.rescored(group),
-        to_compare=attached.to_compare(group),
+        attached.compared(group, name),
+        attached.swapped(group),
+        attached.rescored(group),
+        attached.to_compare(group),
     )
-    return _evaluated(part, group, category) if group.splits else part
-
-
-def _evaluated(part: GroupReport, group: Group, category: str | None) -> GroupReport:
-    name = part.id
+    if not group.splits:
+        return part
     policies = next(iter(group.splits.values()))
     last = policies[-1]
     measure = last.first.measures[0]
@@ -142,46 +132,34 @@ def write_report(page: Page, out: Path) -> tuple[Path, Path]:
 
 def html(page: Page) -> str:
     """The page as HTML."""
-    templates = _templates(autoescape=True)
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    return templates.get_template("report.html.jinja").render(page=page, style=style)
+    return _rendered("report.html.jinja", page=page, style=style)
 
 
 def markdown(page: Page) -> str:
     """The page as Markdown, without pictures."""
-    text = _templates(autoescape=False).get_template("report.md.jinja").render(page=page)
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    return re.sub(r"\n{3,}", "\n\n", _rendered("report.md.jinja", page=page)).strip() + "\n"
 
 
-def _templates(*, autoescape: bool) -> Environment:
+def _rendered(template: str, **values: Any) -> str:
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ImportError as error:
         raise MissingLibrary("jinja2", "report", "writing a report") from error
+    is_html = template.endswith(".html.jinja")
     templates = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=autoescape,
+        autoescape=is_html,
         undefined=StrictUndefined,
-        finalize=None if autoescape else escaped_markdown,
+        finalize=None if is_html else _escaped_markdown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters["indented"] = indented
-    templates.filters["capitalized"] = capitalized
-    return templates
+    templates.filters["capitalized"] = lambda text: f"{text[:1].upper()}{text[1:]}"
+    return templates.get_template(template).render(**values)
 
 
-def capitalized(text: str) -> str:
-    """A clause as the beginning of a sentence."""
-    return f"{text[:1].upper()}{text[1:]}"
-
-
-def indented(text: str) -> str:
-    """A block of code in Markdown, which nothing within can end."""
-    return "\n".join(f"    {line}" for line in text.splitlines())
-
-
-def escaped_markdown(value: Any) -> Any:
+def _escaped_markdown(value: Any) -> Any:
     """A text that Markdown shows as it is: one line, without markup, HTML, links or ends of cells."""
     from markupsafe import Markup
 

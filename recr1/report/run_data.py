@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -60,8 +60,7 @@ class EvaluatedPolicy:
         return np.array([line["measures"][measure][system] for line in self.lines], np.float64)
 
 
-@dataclass(frozen=True)
-class SavedResult:
+class SavedResult(NamedTuple):
     """A file that another command wrote into the run folder."""
 
     file: str
@@ -80,12 +79,12 @@ class RunData:
     metrics: Sequence[Mapping[str, Any]]
     alerts: Sequence[Mapping[str, Any]]
     rollouts: Sequence[Mapping[str, Any]]
-    evaluated: Sequence[EvaluatedPolicy] = field(default=())
-    compared: Sequence[SavedResult] = field(default=())
+    evaluated: Sequence[EvaluatedPolicy] = ()
+    compared: Sequence[SavedResult] = ()
     """`compare.json` of `recr1 compare`."""
-    swapped: Sequence[SavedResult] = field(default=())
+    swapped: Sequence[SavedResult] = ()
     """`swap.json` of `recr1 eval --retrievers`."""
-    rescored: Sequence[SavedResult] = field(default=())
+    rescored: Sequence[SavedResult] = ()
     """`rescore.json` of `recr1 rescore`."""
 
     @property
@@ -127,17 +126,16 @@ def read_run(path: str | Path) -> RunData:
 
 def _saved(home: Path, folder: str, name: str) -> list[SavedResult]:
     """Every file of a name below a folder of the run; `RunError` for one that is not JSON."""
-    return [SavedResult(str(file.relative_to(home)), _mapping(file)) for file in sorted((home / folder).rglob(name))]
-
-
-def _mapping(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(read_text(file))
-    except json.JSONDecodeError as error:
-        raise RunError(f"{file} is not JSON: {error} (write it again, or remove it)") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{file} must be a JSON object (write it again, or remove it)")
-    return content
+    found = []
+    for file in sorted((home / folder).rglob(name)):
+        try:
+            content = json.loads(read_text(file))
+        except json.JSONDecodeError as error:
+            raise RunError(f"{file} is not JSON: {error} (write it again, or remove it)") from error
+        if not isinstance(content, dict):
+            raise RunError(f"{file} must be a JSON object (write it again, or remove it)")
+        found.append(SavedResult(str(file.relative_to(home)), content))
+    return found
 
 
 def _lines(path: Path, key: str) -> list[dict[str, Any]]:
@@ -161,21 +159,14 @@ def _evaluated(folder: Path, home: Path) -> EvaluatedPolicy:
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise RunError(f"{folder} is not a complete evaluation: {error} (write it again with recr1 eval)") from error
     if not matching:
-        raise RunError(
-            f"{folder}: eval.json and per_need.jsonl are not of one evaluation (write it again with recr1 eval)"
-        )
-    relevant = _relevant(folder / "qrels.trec", [line["need"] for line in lines])
+        what = "eval.json and per_need.jsonl are not of one evaluation"
+        raise RunError(f"{folder}: {what} (write it again with recr1 eval)")
+    relevant: dict[str, int] = {}
+    if (folder / "qrels.trec").exists():
+        keys = [line.split() for line in read_text(folder / "qrels.trec").splitlines()]
+        counts = Counter(need for need, _, _, grade in keys if int(grade) > 0)
+        relevant = {line["need"]: counts[escaped(line["need"])] for line in lines}
     return EvaluatedPolicy(summary, lines, relevant, str(folder.relative_to(home)))
-
-
-def _relevant(path: Path, needs: Sequence[str]) -> dict[str, int]:
-    if not path.exists():
-        return {}
-    counts: Counter[str] = Counter()
-    for line in read_text(path).splitlines():
-        need, _, _, grade = line.split()
-        counts[need] += int(grade) > 0
-    return {need: counts[escaped(need)] for need in needs}
 
 
 def first_rank(line: Mapping[str, Any]) -> int | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recr1.env import repeated, words
 from recr1.evaluate.slices import SMALLEST, by_length, by_relevant, category_field, largest, parted
@@ -14,7 +14,7 @@ from recr1.judge.difference import difference_cell, mean_cell
 from recr1.judge.stats import LEVEL, bootstrap_interval
 from recr1.judge.table import Table
 from recr1.report.groups import Group, PooledPolicy, comparisons
-from recr1.report.run_data import EvaluatedPolicy, RunData
+from recr1.report.run_data import EvaluatedPolicy, RunData, first_rank
 
 RAW = "raw need (floor)"
 NONE = "-"
@@ -24,26 +24,22 @@ RANKS = ("first place", "second place or lower", "nothing relevant")
 SAMPLED_STEPS = 6
 """Steps of which a completion is shown."""
 
-Places = NDArray[np.intp]
-
 
 def results(group: Group, split: str) -> Table:
     """Floor, policies and ceiling by measures, with intervals."""
     policies = group.splits[split]
     last = policies[-1]
-    rows = [[RAW, *_levels(last, "floor")]]
-    rows += [[policy.policy, *_levels(policy, "policy")] for policy in policies]
-    rows.append(["ceiling", *_levels(last, "ceiling")])
+    systems = [(RAW, last, "floor"), *((one.policy, one, "policy") for one in policies), ("ceiling", last, "ceiling")]
+    rows = [
+        [name, *(mean_cell(numbers[system]) for numbers in policy.measures.values())]
+        for name, policy, system in systems
+    ]
     runs = f" and {len(group.runs)} runs" if len(group.runs) > 1 else ""
     note = (
         f"Means over {len(last.first.needs)} needs{runs}, with {LEVEL:.0%} intervals. Ceiling: the best query made of "
         "words of the best items."
     )
     return Table(f"Results on {split}", ["", *last.first.measures], rows, [note])
-
-
-def _levels(policy: PooledPolicy, system: str) -> list[str]:
-    return [mean_cell(numbers[system]) for numbers in policy.measures.values()]
 
 
 def rivals(policies: Sequence[PooledPolicy], measure: str) -> Table:
@@ -53,24 +49,21 @@ def rivals(policies: Sequence[PooledPolicy], measure: str) -> Table:
         [f"{last.policy} against {other}", difference_cell(test._asdict()), test.tally]
         for other, test in comparisons(policies, measure).items()
     ]
-    header = ["", measure, "won/tied/lost"]
     note = (
         f"Paired over needs, with {LEVEL:.0%} intervals; p is two-sided and corrected for the number of tests (Holm). "
         "One run: bootstrap and randomisation test over needs. Several: over needs and seeds."
     )
-    return Table("Paired comparisons", header, rows, [note])
+    return Table("Paired comparisons", ["", measure, "won/tied/lost"], rows, [note])
 
 
 def guards(policies: Sequence[PooledPolicy]) -> Table:
     """How the queries behave: signs of a policy that serves a measure and no shopper."""
     last = policies[-1].first
-    raw = _behaviour([line["text"] for line in last.lines], last.lines)
-    rows = [[RAW, *raw, NONE, NONE]]
-    for policy in policies:
-        one = policy.first
+    rows = [[RAW, *_behaviour([line["text"] for line in last.lines], len(last.lines)), NONE, NONE]]
+    for one in (policy.first for policy in policies):
         queries = [line["query"] for line in one.lines if isinstance(line.get("query"), str)]
         shares = [f"{one.summary[name]:.1%}" for name in ("no_hits", "invalid")]
-        rows.append([policy.policy, *_behaviour(queries, one.lines), *shares])
+        rows.append([one.policy, *_behaviour(queries, len(one.lines)), *shares])
     note = (
         "words: mean per query, and of the longest. repeated: share of words that appear earlier in the same query. "
         "one query for several needs: share of needs whose query another need has too. All are of the first completion "
@@ -80,15 +73,12 @@ def guards(policies: Sequence[PooledPolicy]) -> Table:
     return Table(f"How queries behave on {last.split}", header, rows, [note])
 
 
-def _behaviour(queries: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> list[str]:
+def _behaviour(queries: Sequence[str], needs: int) -> list[str]:
     if not queries:
         return [NONE] * 4
     lengths = [words(query) for query in queries]
     again = sum(map(repeated, queries)) / max(sum(lengths), 1)
-    counts: dict[str, int] = {}
-    for query in queries:
-        counts[query] = counts.get(query, 0) + 1
-    shared = sum(count for count in counts.values() if count > 1) / len(lines)
+    shared = sum(count for count in Counter(queries).values() if count > 1) / needs
     return [f"{np.mean(lengths):.1f}", str(max(lengths)), f"{again:.1%}", f"{shared:.1%}"]
 
 
@@ -136,46 +126,38 @@ def side_by_side(groups: Sequence[Group]) -> Table | None:
     """The recipes side by side, each on its first split; None for a single one."""
     if len(groups) < 2:
         return None
-    return Table(
-        "Side by side",
-        ["run", "split", "measure", "raw need", "policy", "ceiling", "gain"],
-        list(_sides(groups)),
-        _unlike(groups),
-    )
-
-
-def _sides(groups: Sequence[Group]) -> Iterator[list[str]]:
+    rows = []
     for group in groups:
         if not group.splits:
-            yield [group.name, "not evaluated", *[NONE] * 5]
+            rows.append([group.name, "not evaluated", *[NONE] * 5])
             continue
         split, policies = next(iter(group.splits.items()))
         measure = policies[-1].first.measures[0]
         numbers = policies[-1].measures[measure]
-        gain = difference_cell(numbers["versus_floor"])
         levels = [f"{numbers[system]['mean']:.3f}" for system in ("floor", "policy", "ceiling")]
-        yield [group.name, split, measure, *levels, gain]
-
-
-def _unlike(groups: Sequence[Group]) -> list[str]:
+        rows.append([group.name, split, measure, *levels, difference_cell(numbers["versus_floor"])])
     runs = [run for group in groups for run in group.runs]
     differ = [name for name in ("catalog", "retriever") if len({run.facts.get(name) for run in runs}) > 1]
-    if not differ:
-        return ["All runs searched the same catalog with the same retriever."]
-    return [f"The runs differ in their {' and '.join(differ)}: compare gains over the raw need, not levels."]
+    note = f"The runs differ in their {' and '.join(differ)}: compare gains over the raw need, not levels."
+    note = note if differ else "All runs searched the same catalog with the same retriever."
+    header = ["run", "split", "measure", "raw need", "policy", "ceiling", "gain"]
+    return Table("Side by side", header, rows, [note])
 
 
 def slices(policy: PooledPolicy, measure: str, category: str | None = None) -> Table | None:
     """The gain over the raw need by length, relevant items, head and tail, category, and what the raw need finds.
 
-    None if there are fewer than two slices.
-
-    Args:
-        policy: The policy.
-        measure: The measure of the gain.
-        category: The catalog field to slice by, of those that the evaluation saved; None takes a usual name.
+    None if there are fewer than two slices. `category` is the catalog field to slice by, of those that the evaluation
+    saved; None takes a usual name.
     """
-    rows = [_row(policy, measure, label, places) for label, places in _all(policy.first, category)]
+    rows = []
+    floors, values = policy.values(measure, "floor"), policy.values(measure)
+    for by, names in _criteria(policy.first, category):
+        for part in parted(by, names):
+            if len(part.rows) < len(names):
+                floor, own = floors[part.rows], values[part.rows]
+                gain = mean_cell(bootstrap_interval(own - floor, seed=policy.seed)._asdict(), spec="+.3f")
+                rows.append([f"{by}: {part.name}", str(len(floor)), f"{floor.mean():.3f}", f"{own.mean():.3f}", gain])
     if len(rows) < 2:
         return None
     note = (
@@ -195,13 +177,6 @@ def check_category(runs: Sequence[RunData], category: str | None) -> None:
         category_field(sorted(kept), category, "what the evaluations saved (write them again with recr1 eval)")
 
 
-def _all(evaluated: EvaluatedPolicy, category: str | None) -> Iterator[tuple[str, Places]]:
-    for by, names in _criteria(evaluated, category):
-        for part in parted(by, names):
-            if len(part.rows) < len(names):
-                yield f"{by}: {part.name}", part.rows
-
-
 def _criteria(evaluated: EvaluatedPolicy, category: str | None) -> Iterator[tuple[str, list[str]]]:
     """Each criterion: its name, and the slice of each need."""
     lines = evaluated.lines
@@ -215,22 +190,12 @@ def _criteria(evaluated: EvaluatedPolicy, category: str | None) -> Iterator[tupl
     if field:
         yield field, largest([line["fields"][field] for line in lines])
     if any("floor" in line for line in lines):
-        yield "raw need", [_found(line["floor"]["relevant_ranks"]) if "floor" in line else RANKS[2] for line in lines]
+        ranks = [first_rank(line.get("floor", {})) for line in lines]
+        yield "raw need", [RANKS[2] if rank is None else RANKS[rank > 1] for rank in ranks]
 
 
 def _fields(evaluated: EvaluatedPolicy) -> list[str]:
     return list(evaluated.lines[0].get("fields", {})) if evaluated.lines else []
-
-
-def _found(ranks: Sequence[int]) -> str:
-    return RANKS[2] if not ranks else RANKS[0] if ranks[0] == 1 else RANKS[1]
-
-
-def _row(policy: PooledPolicy, measure: str, label: str, places: Places) -> list[str]:
-    floor, own = policy.values(measure, "floor")[places], policy.values(measure)[places]
-    gain = bootstrap_interval(own - floor, seed=policy.seed)
-    means = [f"{values.mean():.3f}" for values in (floor, own)]
-    return [label, str(len(places)), *means, mean_cell(gain._asdict(), spec="+.3f")]
 
 
 def samples(runs: Sequence[RunData]) -> Table | None:
@@ -238,18 +203,16 @@ def samples(runs: Sequence[RunData]) -> Table | None:
     rows = []
     for run in runs:
         for line in _median_rollouts(run):
-            rank = line.get("first_relevant")
-            query = str(line.get("query", f"({line.get('invalid')})"))
-            row = [str(line["step"]), str(line["need"]), query, f"{line['reward']:.3f}", str(rank) if rank else "none"]
-            rows.append([run.name, *row] if len(runs) > 1 else row)
+            query, rank = line.get("query", f"({line.get('invalid')})"), line.get("first_relevant") or "none"
+            rows.append([run.name, *map(str, (line["step"], line["need"], query, f"{line['reward']:.3f}", rank))])
     if not rows:
         return None
-    header = ["step", "need", "query", "reward", "first relevant"]
+    header, first = ["run", "step", "need", "query", "reward", "first relevant"], int(len(runs) == 1)
     note = "The completion with the median reward of its step."
-    return Table("Completions during training", ["run", *header] if len(runs) > 1 else header, rows, [note])
+    return Table("Completions during training", header[first:], [row[first:] for row in rows], [note])
 
 
-def _median_rollouts(run: RunData) -> list[Mapping[str, Any]]:
+def _median_rollouts(run: RunData) -> Iterator[Mapping[str, Any]]:
     """The rollout with the median reward, at some steps."""
     by_step: dict[int, list[Mapping[str, Any]]] = {}
     for line in run.rollouts:
@@ -257,8 +220,6 @@ def _median_rollouts(run: RunData) -> list[Mapping[str, Any]]:
             by_step.setdefault(int(line["step"]), []).append(line)
     steps = sorted(by_step)
     places = np.linspace(0, len(steps) - 1, min(SAMPLED_STEPS, len(steps))).round().astype(int)
-    chosen = []
     for step in (steps[place] for place in places):
         ordered = sorted(by_step[step], key=lambda line: float(line["reward"]))
-        chosen.append(ordered[len(ordered) // 2])
-    return chosen
+        yield ordered[len(ordered) // 2]
