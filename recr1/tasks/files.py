@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -13,7 +12,7 @@ from recr1.formats import Format
 from recr1.tasks.base import SPLITS
 from recr1.tasks.readers import ENDINGS, find
 from recr1.tasks.splits import DEFAULT_SHARES, hash_split, sample, share_problem, without_leaks
-from recr1.tasks.tables import COLUMNS, QrelsReader, Scale, gains_problem, read_catalog, read_needs
+from recr1.tasks.tables import COLUMNS, QrelsReader, gains_problem, grade_scale, read_catalog, read_needs
 from retrievers.options import NonNegativeFloat, PositiveInt, checked, did_you_mean
 from rewards.base import Need, Qrels
 
@@ -104,34 +103,34 @@ class FilesTask:
         names = {role: (columns[role],) if columns and role in columns else usual for role, usual in COLUMNS.items()}
         self.catalog = read_catalog(corpus_path, names, text_fields)
         needs = read_needs(queries_path, names)
-        scale = Scale.of(gains) if gains else None
-        reader = QrelsReader(
-            self.catalog,
-            needs,
-            names,
-            min_grade=min_grade,
-            refuse_unknown_items=unknown_items == "refuse",
-            grade_of=scale.grade_of if scale else None,
-        )
+        grade_of, worth = grade_scale(gains) if gains else (None, None)
+        reader = QrelsReader(self.catalog, needs, names, min_grade, unknown_items == "refuse", grade_of)
         judged = {split: reader.read(file) for split, file in qrels_paths.items()}
         _refuse_overlap(judged, qrels_paths)
         self.judgements: Mapping[str, int] = reader.counts
 
-        left_out: Counter[str] = Counter()
-        positive = _with_positive(judged, needs, left_out)
+        grades = {need: key for answers in judged.values() for need, key in answers.items()}
+        positive = {
+            split: [need for need in needs.values() if max(answers.get(need.id, {}).values(), default=0) > 0]
+            for split, answers in judged.items()
+        }
         if without_positive == "refuse":
             _refuse_without_positive(judged, positive, needs, qrels_paths)
         by_split = _assign(positive, splits or DEFAULT_SHARES, split_seed)
-        left_out["same text as a need of a later split"] = _count(positive) - _count(by_split)
         _refuse_empty(by_split, qrels_paths)
+        kept = by_split
         if max_needs is not None:
-            whole, by_split = by_split, {s: sample(members, max_needs, split_seed) for s, members in by_split.items()}
-            left_out["beyond max_needs"] = _count(whole) - _count(by_split)
-        self.excluded: Mapping[str, int] = +left_out
-        self._needs = {split: tuple(members) for split, members in by_split.items()}
-        grades = {need: key for answers in judged.values() for need, key in answers.items()}
-        kept, worth = [n.id for members in by_split.values() for n in members], scale.worth if scale else None
-        self.qrels: Mapping[str, Qrels] = {need: Qrels(grades[need], worth) for need in kept}
+            kept = {split: sample(members, max_needs, split_seed) for split, members in by_split.items()}
+        left_out = {
+            "no positive grade": len(grades) - _count(positive),
+            "not judged": len(needs) - len(grades),
+            "same text as a need of a later split": _count(positive) - _count(by_split),
+            "beyond max_needs": _count(by_split) - _count(kept),
+        }
+        self.excluded: Mapping[str, int] = {why: count for why, count in left_out.items() if count}
+        self._needs = {split: tuple(members) for split, members in kept.items()}
+        chosen = [need.id for members in kept.values() for need in members]
+        self.qrels: Mapping[str, Qrels] = {need: Qrels(grades[need], worth) for need in chosen}
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
@@ -155,11 +154,8 @@ class FilesTask:
 
 
 def _unknown_keys(option: str, kind: str, given: Mapping[str, str] | None, known: Collection[str]) -> list[str]:
-    return [
-        f"{option}: no {kind} {key!r}{did_you_mean(key, known)} ({kind}s: {', '.join(known)})"
-        for key in given or {}
-        if key not in known
-    ]
+    unknown = [key for key in given or {} if key not in known]
+    return [f"{option}: no {kind} {key!r}{did_you_mean(key, known)} ({kind}s: {', '.join(known)})" for key in unknown]
 
 
 def _qrels_files(folder: Path, qrels: str | Mapping[str, str]) -> dict[str, Path]:
@@ -196,17 +192,6 @@ def _refuse_overlap(judged: Judgements, paths: Mapping[str, Path]) -> None:
         seen.update(dict.fromkeys(answers, split))
 
 
-def _with_positive(judged: Judgements, needs: Mapping[str, Need], left_out: Counter[str]) -> dict[str, list[Need]]:
-    """The needs with a positive grade, by split, in the order of their file; the others are counted."""
-    found = {}
-    for split, answers in judged.items():
-        good = {need for need, key in answers.items() if max(key.values()) > 0}
-        found[split] = [need for need in needs.values() if need.id in good]
-        left_out["no positive grade"] += len(answers) - len(good)
-    left_out["not judged"] = len(needs) - sum(len(answers) for answers in judged.values())
-    return found
-
-
 def _refuse_without_positive(
     judged: Judgements, positive: Mapping[str, Sequence[Need]], needs: Mapping[str, Need], paths: Mapping[str, Path]
 ) -> None:
@@ -227,7 +212,7 @@ def _assign(
     """The needs by split: by hash from one file, or by several files, then validation from train if it has no file."""
     if ALL in positive:
         return hash_split(positive[ALL], shares, seed)
-    splits: dict[str, list[Need]] = without_leaks(positive)
+    splits = without_leaks(positive)
     cut = {split: shares[split] for split in ("train", "validation") if split in shares}
     if len(cut) == 2 and "validation" not in splits and "train" in splits:
         cut = {split: share / sum(cut.values()) for split, share in cut.items()}
@@ -236,15 +221,14 @@ def _assign(
 
 
 def _refuse_empty(by_split: Mapping[str, Sequence[Need]], paths: Mapping[str, Path]) -> None:
-    for split, members in by_split.items():
-        if members:
-            continue
-        if split in paths:
-            what = f"the split {split!r} is empty: no need has a positive grade and a text that no later split has"
-            raise DataError(paths[split], None, f"{what} (judge more needs, or remove the file)")
-        file = paths.get(ALL) or paths["train"]
-        what = f"the split {split!r} is empty: none of {_count(by_split):,} needs fell into its share"
-        raise DataError(file, None, f"{what} (give it a larger share in splits, or leave it out)")
+    empty = next((split for split, members in by_split.items() if not members), None)
+    if empty and empty in paths:
+        what = f"the split {empty!r} is empty: no need has a positive grade and a text that no later split has"
+        raise DataError(paths[empty], None, f"{what} (judge more needs, or remove the file)")
+    if empty:
+        what = f"the split {empty!r} is empty: none of {_count(by_split):,} needs fell into its share"
+        remedy = "give it a larger share in splits, or leave it out"
+        raise DataError(paths.get(ALL) or paths["train"], None, f"{what} ({remedy})")
 
 
 def _count(splits: Mapping[str, Sequence[Need]]) -> int:

@@ -6,10 +6,11 @@ import hashlib
 import math
 import re
 import unicodedata
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import accumulate, combinations
 from typing import Any
 
 from recr1.errors import UserError, examples
@@ -56,10 +57,11 @@ def hash_split(needs: Sequence[Need], shares: Mapping[str, float], seed: int) ->
     """
     assert share_problem(shares) is None, share_problem(shares)
     # In the order of SPLITS: the order of a recipe's keys must not matter.
-    ordered = {split: shares[split] for split in SPLITS if split in shares}
-    splits: dict[str, list[Need]] = {split: [] for split in ordered}
+    names = [split for split in SPLITS if split in shares]
+    ends = list(accumulate(shares[name] for name in names))[:-1]  # the last one takes the rest, whatever the rounding
+    splits: dict[str, list[Need]] = {name: [] for name in names}
     for need in needs:
-        splits[_split_at(unit_hash(seed, group_key(need.text)), ordered)].append(need)
+        splits[names[bisect_right(ends, unit_hash(seed, group_key(need.text)))]].append(need)
     return splits
 
 
@@ -67,11 +69,10 @@ def without_leaks(splits: Mapping[str, Sequence[Need]]) -> dict[str, list[Need]]
     """The same splits without the needs whose text is also in a later one: test before validation before training."""
     kept: dict[str, list[Need]] = {}
     held_out: set[str] = set()
-    for split in reversed(SPLITS):
-        if split in splits:
-            kept[split] = [need for need in splits[split] if group_key(need.text) not in held_out]
-            held_out.update(group_key(need.text) for need in kept[split])
-    return {split: kept[split] for split in SPLITS if split in kept}
+    for split in reversed([split for split in SPLITS if split in splits]):
+        kept = {split: [need for need in splits[split] if group_key(need.text) not in held_out], **kept}
+        held_out.update(group_key(need.text) for need in kept[split])
+    return kept
 
 
 def sample(needs: Sequence[Need], count: int, seed: int) -> list[Need]:
@@ -86,32 +87,23 @@ def unit_hash(seed: int, key: str) -> float:
     return (int.from_bytes(digest, "big") >> 11) / (1 << 53)
 
 
-def _split_at(place: float, shares: Mapping[str, float]) -> str:
-    """The split whose interval holds a number; the shares divide [0, 1) in order."""
-    end = 0.0
-    for split, share in shares.items():
-        end += share
-        if place < end:
-            return split
-    return split  # rounding: the shares may sum to slightly less than 1
-
-
 @dataclass(frozen=True)
 class Overlap:
-    """What two splits have in common; `size` is the number of needs of the second, which must not know the first."""
+    """What two splits have in common; `size` is the number of needs of the second, which must not know the first.
+
+    `ids` are in both. `equal` are texts of the second that are in the first too, ignoring case and punctuation; `near`
+    are texts of the second with nearly the words of one of the first, and equal to none. `targets` are best items of
+    needs of the second, `shared_targets` of which are best items of the first.
+    """
 
     one: str
     other: str
     size: int
     ids: Sequence[str]
-    """Need ids that are in both."""
     equal: Sequence[str]
-    """Texts of the second split that are in the first too, ignoring case and punctuation."""
     near: Sequence[str]
-    """Texts of the second split with nearly the words of one of the first, and equal to none."""
     targets: int
     shared_targets: int
-    """Best items of needs of the second split, and how many of these are best items of the first."""
 
     @property
     def pair(self) -> str:
@@ -170,17 +162,11 @@ def refuse_leaks(overlaps: Sequence[Overlap], *, accepted: bool) -> dict[str, An
 
 def _overlap(task: Task, one: str, needs: Sequence[Need], other: str, others: Sequence[Need]) -> Overlap:
     texts = {group_key(need.text) for need in needs}
+    ids = sorted({need.id for need in needs} & {need.id for need in others})
+    equal = [need.text for need in others if group_key(need.text) in texts]
+    near = [need.text for need in near_equal(needs, others) if group_key(need.text) not in texts]
     targets = _targets(task, others)
-    return Overlap(
-        one,
-        other,
-        len(others),
-        sorted({need.id for need in needs} & {need.id for need in others}),
-        [need.text for need in others if group_key(need.text) in texts],
-        [need.text for need in near_equal(needs, others) if group_key(need.text) not in texts],
-        len(targets),
-        len(targets & _targets(task, needs)),
-    )
+    return Overlap(one, other, len(others), ids, equal, near, len(targets), len(targets & _targets(task, needs)))
 
 
 def near_equal(needs: Sequence[Need], others: Sequence[Need], least: float = NEAR) -> Iterator[Need]:
@@ -189,7 +175,7 @@ def near_equal(needs: Sequence[Need], others: Sequence[Need], least: float = NEA
     Two such sets share one of the rarest words of each, so only these are looked up (prefix filtering:
     Chaudhuri, Ganti, Kaushik, "A Primitive Operator for Similarity Joins in Data Cleaning", ICDE 2006).
     """
-    sets, probes = [_tokens(need.text) for need in needs], [_tokens(need.text) for need in others]
+    sets, probes = ([frozenset(re.findall(r"\w+", n.text.casefold())) for n in split] for split in (needs, others))
     frequency = Counter(token for tokens in (*sets, *probes) for token in tokens)
 
     def rarest(tokens: frozenset[str]) -> list[str]:
@@ -214,14 +200,9 @@ def copied(texts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[int]:
     found = []
     for place, (text, keys) in enumerate(zip(texts, answers, strict=True)):
         words = words_of(text)
-        named = [name for key in keys if len("".join(name := words_of(key))) >= TELLING]
-        if any(says(words, name) for name in named):
+        if any(len("".join(name)) >= TELLING and says(words, name) for name in map(words_of, keys)):
             found.append(place)
     return found
-
-
-def _tokens(text: str) -> frozenset[str]:
-    return frozenset(re.findall(r"\w+", text.casefold()))
 
 
 def _targets(task: Task, needs: Sequence[Need]) -> set[int]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -45,20 +45,14 @@ def read_catalog(path: Path, names: Names = COLUMNS, text_fields: Sequence[str] 
     """
     lines: dict[str, int] = {}
     rows: list[Record] = []
-    nested: set[str] = set()
-    id_column = None
-    wanted = set(text_fields or TEXT_FIELDS)
-    for line, record in records(path, "catalog items"):
-        id_column = id_column or _column(path, line, record, "item_id", names)
-        item = _text(path, line, record, id_column)
-        if item in lines:
-            raise DataError(path, line, f"item id {item!r} is on line {lines[item]} already (an id names one item)")
-        if wanted.isdisjoint(record):
-            raise _missing(path, line, " or ".join(map(repr, text_fields or TEXT_FIELDS)), record, "text_fields")
+    for line, record, (id_column,) in _records(path, "catalog items", names, "item_id"):
+        item = _new_id(path, line, record, id_column, lines, "item")
+        if not any(name in record for name in text_fields or TEXT_FIELDS):
+            raise _missing(path, line, text_fields or TEXT_FIELDS, record, "text_fields")
         lines[item] = line
         rows.append({name: _flat(value) for name, value in record.items() if name != id_column})
-        nested.update(name for name, value in rows[-1].items() if value is _NESTED)
-    found = {name: None for row in rows for name in row if name not in nested}
+    nested = {name for row in rows for name, value in row.items() if value is _NESTED}
+    found = dict.fromkeys(name for row in rows for name in row if name not in nested)
     fields = {name: [row.get(name) for row in rows] for name in found}
     return Catalog(list(lines), _texts(path, fields, len(rows), text_fields), fields)
 
@@ -69,8 +63,7 @@ def _texts(path: Path, fields: Mapping[str, list[Any]], count: int, text_fields:
         if name not in fields:
             remedy = f"{did_you_mean(name, fields)} (fields: {', '.join(fields)})"
             raise DataError(path, None, f"text_fields: no item has a flat field {name!r}{remedy}")
-    columns = [fields[name] for name in used]
-    texts = [" ".join(str(c[row]) for c in columns if c[row] not in (None, "")) for row in range(count)]
+    texts = [" ".join(str(fields[n][row]) for n in used if fields[n][row] not in (None, "")) for row in range(count)]
     if not any(texts):
         raise DataError(path, None, f"every item's text ({' + '.join(used)}) is empty: name other text_fields")
     return texts
@@ -80,19 +73,13 @@ def read_needs(path: Path, names: Names = COLUMNS) -> dict[str, Need]:
     """The needs of a file by id, in its order; columns other than id and text are ignored. Raises `DataError`."""
     needs: dict[str, Need] = {}
     lines: dict[str, int] = {}
-    id_column = text_column = None
-    for line, record in records(path, "needs"):
-        id_column = id_column or _column(path, line, record, "need_id", names)
-        text_column = text_column or _column(path, line, record, "need_text", names)
-        need = Need(_text(path, line, record, id_column), _text(path, line, record, text_column))
-        if need.id in lines:
-            raise DataError(
-                path, line, f"need id {need.id!r} is on line {lines[need.id]} already (an id names one need)"
-            )
-        needs[need.id], lines[need.id] = need, line
+    for line, record, (id_column, text_column) in _records(path, "needs", names, "need_id", "need_text"):
+        need = _new_id(path, line, record, id_column, lines, "need")
+        needs[need], lines[need] = Need(need, _text(path, line, record, text_column)), line
     return needs
 
 
+@dataclass
 class QrelsReader:
     """Reads files of judgements for one catalog and its needs.
 
@@ -101,58 +88,49 @@ class QrelsReader:
     rows, over all files.
     """
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        needs: Mapping[str, Need],
-        names: Names = COLUMNS,
-        *,
-        min_grade: int = 1,
-        refuse_unknown_items: bool = True,
-        grade_of: Mapping[str, int] | None = None,
-    ) -> None:
-        self.counts: Counter[str] = Counter()
-        self._row_of = {item: row for row, item in enumerate(catalog.ids)}
-        self._needs, self._names = needs, names
-        self._min_grade, self._refuse_unknown_items, self._grade_of = min_grade, refuse_unknown_items, grade_of
+    catalog: Catalog
+    needs: Mapping[str, Need]
+    names: Names = field(default_factory=lambda: COLUMNS)
+    min_grade: int = 1
+    refuse_unknown_items: bool = True
+    grade_of: Mapping[str, int] | None = None
+    counts: Counter[str] = field(default_factory=Counter)
 
     def read(self, path: Path) -> dict[str, dict[int, int]]:
         """Need id -> catalog row -> grade. Raises `DataError`, also for needs and items that do not exist."""
         answers: dict[str, dict[int, int]] = {}
         unknown_needs: list[tuple[int, str]] = []
         unknown_items: list[tuple[int, str]] = []
-        need_column = item_column = grade_column = None
-        for line, record in records(path, "judgements"):
-            need_column = need_column or _column(path, line, record, "qrels_need", self._names)
-            item_column = item_column or _column(path, line, record, "qrels_item", self._names)
-            grade_column = grade_column or _column(path, line, record, "grade", self._names)
-            need, item = _text(path, line, record, need_column), _text(path, line, record, item_column)
-            grade = self._grade(path, line, record, grade_column)
-            if need not in self._needs:
+        for line, record, columns in _records(path, "judgements", self.names, "qrels_need", "qrels_item", "grade"):
+            need, item = (_text(path, line, record, column) for column in columns[:2])
+            grade = self._grade(path, line, record, columns[2])
+            if need not in self.needs:
                 unknown_needs.append((line, need))
-            elif item not in self._row_of:
+            elif item not in self.catalog:
                 unknown_items.append((line, item))
             else:
-                self._add(answers.setdefault(need, {}), self._row_of[item], grade)
+                self._add(answers.setdefault(need, {}), self.catalog.row(item), grade)
         _refuse_unknown(path, "need", unknown_needs, "add them to the file of needs, or remove these rows")
-        if self._refuse_unknown_items:
+        if self.refuse_unknown_items:
             remedy = "add them to the catalog, or leave these rows out with unknown_items: exclude"
             _refuse_unknown(path, "item", unknown_items, remedy)
         self.counts += Counter({"rows of unknown items left out": len(unknown_items)})
         return answers
 
     def _grade(self, path: Path, line: int, record: Record, column: str) -> int:
-        if self._grade_of is None:
-            return _grade(path, line, record, column)
-        value = str(record.get(column)).strip()
-        if value not in self._grade_of:
-            known = ", ".join(self._grade_of)
-            what = f"grade {reprlib.repr(record.get(column))} has no gain (known: {known})"
+        value = record.get(column)
+        if self.grade_of is not None:
+            if (written := str(value).strip()) in self.grade_of:
+                return self.grade_of[written]
+            what = f"grade {reprlib.repr(value)} has no gain (known: {', '.join(self.grade_of)})"
             raise DataError(path, line, f"{what}: add it to the task's gains, or correct this row")
-        return self._grade_of[value]
+        if (type(value) is int and abs(value) < 10**9) or (type(value) is str and _GRADE.fullmatch(value)):
+            return int(value)
+        what = f"grade {reprlib.repr(value)} is not an integer" if column in record else f"no field {column!r}"
+        raise DataError(path, line, f"{what}: write grades as integers such as 0, 1, 2")
 
     def _add(self, key: dict[int, int], row: int, grade: int) -> None:
-        grade = grade if grade >= self._min_grade else 0
+        grade = grade if grade >= self.min_grade else 0
         before = key.get(row)
         key[row] = grade if before is None else max(before, grade)
         self.counts["rows read"] += 1
@@ -168,16 +146,28 @@ def _refuse_unknown(path: Path, what: str, unknown: Sequence[tuple[int, str]], r
         raise DataError(path, line, f"unknown {what} {first!r}{others}: {remedy}")
 
 
-def _column(path: Path, line: int, record: Record, role: str, names: Names) -> str:
-    """The column of a role in a file, by its first row."""
-    found = next((name for name in names[role] if name in record), None)
-    if found is None:
-        raise _missing(path, line, " or ".join(map(repr, names[role])), record, f"columns: {{{role}: ...}}")
-    return found
+def _records(path: Path, what: str, names: Names, *roles: str) -> Iterator[tuple[int, Record, list[str]]]:
+    """(line, record, columns) of each row; the columns of the roles are those of the first row."""
+    columns: list[str] = []
+    for line, record in records(path, what):
+        for role in roles[len(columns) :]:
+            found = next((name for name in names[role] if name in record), None)
+            if found is None:
+                raise _missing(path, line, names[role], record, f"columns: {{{role}: ...}}")
+            columns.append(found)
+        yield line, record, columns
 
 
-def _missing(path: Path, line: int, what: str, record: Record, option: str) -> DataError:
-    return DataError(path, line, f"no field {what}; the fields are: {', '.join(record)} (name it with {option})")
+def _missing(path: Path, line: int, names: Sequence[str], record: Record, option: str) -> DataError:
+    what = f"no field {' or '.join(map(repr, names))}; the fields are: {', '.join(record)}"
+    return DataError(path, line, f"{what} (name it with {option})")
+
+
+def _new_id(path: Path, line: int, record: Record, column: str, lines: Mapping[str, int], what: str) -> str:
+    value = _text(path, line, record, column)
+    if value in lines:
+        raise DataError(path, line, f"{what} id {value!r} is on line {lines[value]} already (an id names one {what})")
+    return value
 
 
 def _text(path: Path, line: int, record: Record, column: str) -> str:
@@ -193,16 +183,6 @@ def _text(path: Path, line: int, record: Record, column: str) -> str:
     raise DataError(path, line, f"field {column!r} {what}: it must be text or an integer")
 
 
-def _grade(path: Path, line: int, record: Record, column: str) -> int:
-    value = record.get(column)
-    if type(value) is int and abs(value) < 10**9:
-        return value
-    if type(value) is str and _GRADE.fullmatch(value):
-        return int(value)
-    what = f"grade {reprlib.repr(value)} is not an integer" if column in record else f"no field {column!r}"
-    raise DataError(path, line, f"{what}: write grades as integers such as 0, 1, 2")
-
-
 def _flat(value: Any) -> Any:
     """A value as a field holds it: plain, a list of plain values joined with commas, or `_NESTED`."""
     if value is None or isinstance(value, (str, int, float)):
@@ -213,29 +193,16 @@ def _flat(value: Any) -> Any:
     return _NESTED if isinstance(value, dict) else str(value)
 
 
-@dataclass(frozen=True)
-class Scale:
-    """How a file writes grades, and what they are worth: the `gains` of a task."""
+def grade_scale(gains: Mapping[str, float]) -> tuple[dict[str, int], dict[int, float]]:
+    """What a file writes -> grade, and positive grade -> gain, of gains without a problem.
 
-    grade_of: Mapping[str, int]
-    """What a file writes -> grade."""
-    worth: Mapping[int, float]
-    """Positive grade -> gain."""
-
-    @classmethod
-    def of(cls, gains: Mapping[str, float]) -> Scale:
-        """The scale of gains without a problem.
-
-        Numbers are grades. Letters become grades in the order of their gains: 0 for a gain of 0, 1 for the lowest gain
-        above 0, and so on.
-        """
-        by_name = {str(name): float(gain) for name, gain in gains.items()}
-        steps = sorted({gain for gain in by_name.values() if gain > 0})
-        numbered = all(map(_GRADE.fullmatch, by_name))
-        grade_of = {
-            name: int(name) if numbered else (steps.index(gain) + 1 if gain else 0) for name, gain in by_name.items()
-        }
-        return cls(grade_of, {grade: by_name[name] for name, grade in grade_of.items() if grade > 0})
+    Numbers are grades. Letters become grades in the order of their gains: 0 for a gain of 0, 1 for the lowest gain
+    above 0, and so on.
+    """
+    steps = sorted({0.0, *map(float, gains.values())})
+    numbered = all(map(_GRADE.fullmatch, map(str, gains)))
+    grade_of = {str(name): int(name) if numbered else steps.index(gain) for name, gain in gains.items()}
+    return grade_of, {grade_of[str(name)]: float(gain) for name, gain in gains.items() if grade_of[str(name)] > 0}
 
 
 def gains_problem(gains: Mapping[str, float]) -> str | None:

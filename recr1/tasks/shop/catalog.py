@@ -30,12 +30,9 @@ class Shop:
     own_words: Mapping[str, str]
     """Concept -> the one word for it that this shop prints."""
 
-    def rows_of(self, product: str) -> Sequence[int]:
-        """The catalog rows of a product type."""
-        return self._rows.get(product, ())
-
     @cached_property
-    def _rows(self) -> Mapping[str, Sequence[int]]:
+    def rows(self) -> Mapping[str, Sequence[int]]:
+        """Product type -> the catalog rows of its items."""
         rows: dict[str, list[int]] = {}
         for row, item in enumerate(self.items):
             rows.setdefault(item.product, []).append(row)
@@ -58,11 +55,7 @@ def grade(item: Item, product: str, wishes: Sequence[str]) -> int:
         return 0
     met = 1 + sum(f"{family}/{value}" in wishes for family, value in item.attributes.items())
     asked = 1 + len(wishes)
-    if met == asked:
-        return 3
-    if 3 * met >= 2 * asked:
-        return 2
-    return 1 if 2 * met >= asked else 0
+    return sum((met == asked, 3 * met >= 2 * asked, 2 * met >= asked))
 
 
 def open_shop(lexicon: Lexicon, size: int, seed: int, *, dialect: str | None = None, canary: str = "") -> Shop:
@@ -79,9 +72,8 @@ def open_shop(lexicon: Lexicon, size: int, seed: int, *, dialect: str | None = N
         items.append(item)
         for name, value in _fields(item, lexicon, own_words, rng).items():
             columns.setdefault(name, []).append(value)
-    end = f" {canary}" if canary else ""
     described = zip(columns["title"], columns["description"], strict=True)
-    texts = [f"{title}. {description}{end}" for title, description in described]
+    texts = [f"{title}. {description}{f' {canary}' if canary else ''}" for title, description in described]
     ids = [f"{item.product}-{row:06d}" for row, item in enumerate(items)]
     return Shop(Catalog(ids, texts, columns), tuple(items), own_words)
 
@@ -100,17 +92,15 @@ def _fields(item: Item, lexicon: Lexicon, own_words: Mapping[str, str], rng: Ran
             f"{' '.join(in_title)} {noun} {brand} {series} {rng.randrange(100, 999)}",
         ]
     )
-    sentences = [
-        rng.choice(
-            [
-                f"The {series} {noun} is {words[0]}, {words[1]} and {words[2]}.",
-                f"A {words[-1]} {noun} from {brand}.",
-                f"{brand} makes this {noun} {words[-1]} and {words[0]}.",
-                f"Our {noun}, now {words[-1]}.",
-            ]
-        ),
-        *rng.sample(list(lexicon.care), rng.randrange(1, 4)),
-    ]
+    opening = rng.choice(
+        [
+            f"The {series} {noun} is {words[0]}, {words[1]} and {words[2]}.",
+            f"A {words[-1]} {noun} from {brand}.",
+            f"{brand} makes this {noun} {words[-1]} and {words[0]}.",
+            f"Our {noun}, now {words[-1]}.",
+        ]
+    )
+    sentences = [opening, *rng.sample(list(lexicon.care), rng.randrange(1, 4))]
     if rng.random() < 0.12:
         other = own_words[f"type/{rng.choice(lexicon.types)}"]
         sentences.append(f"Goes well with our {series} {other}.")

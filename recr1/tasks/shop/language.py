@@ -25,20 +25,18 @@ class Manner:
     """How a group of shoppers writes; shares are probabilities for each concept or need.
 
     `frames` are sentence patterns with {thing} and {wishes}; `phrases` says which phrasings are used ("seen" by
-    training needs, "held" for validation and test needs, "all").
+    training needs, "held" for validation and test needs, "all"). `indirect` is the share of concepts that are described
+    instead of named, `shared` that of named ones for which the shop's own word is used, `typos` that of needs with one
+    mistyped word. `own_words` are the shop's, by concept; where it has none, every word is used alike.
     """
 
     frames: Sequence[str]
     chitchat: Sequence[str]
     phrases: str = "seen"
     indirect: float = 0.3
-    """Share of concepts that are described instead of named."""
     shared: float = 0.25
-    """Share of named concepts that are called by the shop's own word."""
     typos: float = 0.15
-    """Share of needs with one mistyped word."""
     own_words: Mapping[str, str] = field(default_factory=dict)
-    """Concept -> the shop's own word; empty when no shop is known, and then every word is used alike."""
 
 
 def write_need(lexicon: Lexicon, product: str, wishes: Sequence[str], manner: Manner, rng: Random) -> str:
@@ -51,7 +49,7 @@ def write_need(lexicon: Lexicon, product: str, wishes: Sequence[str], manner: Ma
 
 def _write(lexicon: Lexicon, product: str, wishes: Sequence[str], manner: Manner, rng: Random) -> str:
     thing = _thing(lexicon.concepts[f"type/{product}"], manner, rng)
-    parts = [_wish(lexicon.concepts[name], manner, rng) for name in wishes]
+    parts = [_asked(lexicon.concepts[name], manner, rng)[0] for name in wishes]
     rng.shuffle(parts)
     listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + rng.choice([" and ", ", "]) + parts[-1]
     text = rng.choice(manner.frames).replace("{thing}", thing).replace("{wishes}", listed)
@@ -62,32 +60,22 @@ def _write(lexicon: Lexicon, product: str, wishes: Sequence[str], manner: Manner
     return text
 
 
-def _phrases(concept: Concept, manner: Manner) -> Sequence[str]:
-    return {"seen": concept.seen_phrases, "held": concept.held_phrases, "all": concept.phrases}[manner.phrases]
-
-
-def _word(concept: Concept, manner: Manner, rng: Random) -> str:
+def _asked(concept: Concept, manner: Manner, rng: Random) -> tuple[str, bool]:
+    """A concept as a shopper asks for it, and whether by a word for it instead of a phrase."""
+    if rng.random() < manner.indirect:
+        return rng.choice(concept.phrases_of(manner.phrases)), False
     own = manner.own_words.get(concept.name)
-    if own is None:
-        return rng.choice(concept.words)
-    if rng.random() < manner.shared:
-        return own
-    return rng.choice([word for word in concept.words if word != own])
+    if own is not None and rng.random() < manner.shared:
+        return own, True
+    return rng.choice([word for word in concept.words if word != own]), True
 
 
 def _thing(concept: Concept, manner: Manner, rng: Random) -> str:
-    if rng.random() < manner.indirect:
-        return f"something {rng.choice(_phrases(concept, manner))}"
-    word = _word(concept, manner, rng)
-    if word in _PLURALS:
-        return f"some {word}"
-    return f"an {word}" if word[0] in "aeiou" else f"a {word}"
-
-
-def _wish(concept: Concept, manner: Manner, rng: Random) -> str:
-    if rng.random() < manner.indirect:
-        return rng.choice(_phrases(concept, manner))
-    return _word(concept, manner, rng)
+    text, named = _asked(concept, manner, rng)
+    if not named:
+        return f"something {text}"
+    article = "some" if text in _PLURALS else "an" if text[0] in "aeiou" else "a"
+    return f"{article} {text}"
 
 
 def _mistype(text: str, rng: Random) -> str:
@@ -115,21 +103,13 @@ def shopper_pairs(lexicon: Lexicon, seed: int, private: float = 0.0) -> Iterator
     Every phrase of the lexicon is used, as any pretrained language model knows them all, but only the sentence frames
     of training needs: those of held-out needs are new to the policy.
 
-    Args:
-        lexicon: The words.
-        seed: Draws the pairs.
-        private: The share of a query's words that are invented, from each dialect equally; the others are words that
-            people use, each equally often.
+    `private` is the share of a query's words that are invented, from each dialect equally; the others are words that
+    people use, each equally often.
     """
     rng = Random(f"tiny shopper {seed}")
     while True:
-        manner = Manner(
-            frames=lexicon.frames["seen"],
-            chitchat=lexicon.chitchat["seen"],
-            phrases="all",
-            indirect=rng.choice((0.2, 0.6)),
-            typos=0.2,
-        )
+        indirect = rng.choice((0.2, 0.6))
+        manner = Manner(lexicon.frames["seen"], lexicon.chitchat["seen"], "all", indirect, typos=0.2)
         product = rng.choice(lexicon.types)
         families = rng.sample(lexicon.families[product], rng.choices((1, 2, 3), (0.2, 0.4, 0.4))[0])
         wishes = [f"{family}/{rng.choice(lexicon.values[family])}" for family in sorted(families)]

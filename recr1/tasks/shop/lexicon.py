@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
@@ -25,15 +26,9 @@ class Concept:
     words: tuple[str, ...]
     phrases: tuple[str, ...]
 
-    @property
-    def seen_phrases(self) -> tuple[str, ...]:
-        """Phrases that training needs use."""
-        return self.phrases[:-HELD_PHRASES]
-
-    @property
-    def held_phrases(self) -> tuple[str, ...]:
-        """Phrases that only validation and test needs use."""
-        return self.phrases[-HELD_PHRASES:]
+    def phrases_of(self, group: str) -> tuple[str, ...]:
+        """The phrases that training needs use ("seen"), those that only other needs use ("held"), or "all"."""
+        return {"seen": self.phrases[:-HELD_PHRASES], "held": self.phrases[-HELD_PHRASES:], "all": self.phrases}[group]
 
 
 @dataclass(frozen=True)
@@ -96,20 +91,15 @@ def dialect_words(dialect: str) -> Mapping[str, str]:
 
     They are two syllables drawn at random, always the same ones, and say nothing about what they name.
     """
-    lexicon = load_lexicon()
+    concepts = load_lexicon().concepts
     rng = Random("recr1 private words")
-    texts = (text for concept in lexicon.concepts.values() for text in (*concept.words, *concept.phrases))
+    texts = (text for concept in concepts.values() for text in (*concept.words, *concept.phrases))
     taken = {word for text in texts for word in text.split()}
-    words: dict[str, dict[str, str]] = {name: {} for name in DIALECTS}
-    for concept in lexicon.concepts:
-        for of_dialect in words.values():
-            of_dialect[concept] = _new_word(rng, taken)
-    return MappingProxyType(words[dialect])
-
-
-def _new_word(rng: Random, taken: set[str]) -> str:
-    while True:
+    new: dict[str, None] = {}
+    while len(new) < len(concepts) * len(DIALECTS):
         word = "".join(rng.choice(letters) for letters in (_FIRST, _VOWELS, _FIRST, _VOWELS, _LAST))
         if word not in taken:
-            taken.add(word)
-            return word
+            new[word] = None
+    # The dialects take turns: each concept has as many new words in a row.
+    words = dict(zip(product(concepts, DIALECTS), new, strict=True))
+    return MappingProxyType({concept: words[concept, dialect] for concept in concepts})

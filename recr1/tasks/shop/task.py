@@ -78,15 +78,8 @@ class ShopTask:
         self._needs: dict[str, Sequence[Need]] = {}
         for split, count in (("train", train), ("validation", validation), ("test", test)):
             group = "seen" if split == "train" else "held"
-            manner = Manner(
-                frames=lexicon.frames[group],
-                chitchat=lexicon.chitchat[group],
-                phrases=group,
-                indirect=indirect,
-                shared=shared,
-                typos=typos,
-                own_words=shop.own_words,
-            )
+            frames, chitchat = lexicon.frames[group], lexicon.chitchat[group]
+            manner = Manner(frames, chitchat, group, indirect, shared, typos, shop.own_words)
             self._add(split, wanted(lexicon, shop, split, manner, seed), count, shop)
 
     def _add(self, split: str, wants: Iterator[Want], count: int, shop: Shop) -> None:
@@ -97,12 +90,11 @@ class ShopTask:
             if len(by_text) == count:
                 break
         if len(by_text) < count:
-            raise UserError(
-                f"{split}: must be at most {len(by_text)}, the different needs that this shop has, got {count}"
-            )
+            what = f"must be at most {len(by_text)}, the different needs that this shop has, got {count}"
+            raise UserError(f"{split}: {what}")
         self._needs[split] = tuple(Need(f"{split}-{number:05d}", text) for number, text in enumerate(by_text))
         for need, want in zip(self._needs[split], by_text.values(), strict=True):
-            grades = {row: grade(shop.items[row], want.product, want.wishes) for row in shop.rows_of(want.product)}
+            grades = {row: grade(shop.items[row], want.product, want.wishes) for row in shop.rows[want.product]}
             self.qrels[need.id] = Qrels({row: value for row, value in grades.items() if value})
 
     def needs(self, split: str) -> Sequence[Need]:

@@ -10,7 +10,7 @@ from recr1.env import Environment
 from recr1.errors import DataError, UserError
 from recr1.evaluate import Evaluator
 from recr1.tasks.files import FilesTask
-from recr1.tasks.tables import Scale
+from recr1.tasks.tables import grade_scale
 from rewards.measures import parse_measure
 from rewards.measures.reward import MeasureReward
 from tests.recr1.baselines.world import Overlap, World
@@ -60,8 +60,8 @@ def test_json_numbers_are_grades_as_well(tmp_path):
 
 
 def test_equal_gains_are_one_grade():
-    scale = Scale.of({"exact": 1.0, "bought": 1.0, "seen": 0.2, "no": 0})
-    assert scale.grade_of == {"exact": 2, "bought": 2, "seen": 1, "no": 0} and scale.worth == {2: 1.0, 1: 0.2}
+    grade_of, worth = grade_scale({"exact": 1.0, "bought": 1.0, "seen": 0.2, "no": 0})
+    assert grade_of == {"exact": 2, "bought": 2, "seen": 1, "no": 0} and worth == {2: 1.0, 1: 0.2}
 
 
 def test_a_grade_without_a_gain_is_refused_with_its_line(letters):

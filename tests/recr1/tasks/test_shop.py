@@ -94,7 +94,7 @@ def test_held_out_needs_use_frames_and_phrases_that_training_never_shows():
     assert not set(lexicon.frames["seen"]) & set(lexicon.frames["held"])
     assert not set(lexicon.chitchat["seen"]) & set(lexicon.chitchat["held"])
     for concept in lexicon.concepts.values():
-        assert not set(concept.seen_phrases) & set(concept.held_phrases)
+        assert not set(concept.phrases_of("seen")) & set(concept.phrases_of("held"))
     rng = Random(0)
     seen = Manner(("{thing} {wishes}",), ("",), "seen", indirect=1.0, typos=0.0)
     held = Manner(("{thing} {wishes}",), ("",), "held", indirect=1.0, typos=0.0)
