@@ -55,7 +55,7 @@ def test_equal_needs_of_two_splits_are_counted_whatever_their_case_and_punctuati
     task._needs["test"] = [Need("t0", "RED lamp, made0 - please!"), Need("t1", "something else"), *task._needs["test"]]
     finding = found("splits", task)
     assert finding.verdict == "error"
-    assert finding.message.startswith("1 of 14 needs of test are the same text in train and test ('RED lamp, made0 -")
+    assert finding.message.startswith("1 of 14 needs of test appear with the same text in train ('RED lamp, made0 -")
     assert finding.numbers["train and test"]["equal_needs"] == 1
     assert finding.numbers["train and validation"]["equal_needs"] == 0
 
@@ -69,7 +69,7 @@ def test_near_equal_needs_are_counted_apart(share, verdict):
     task._needs["validation"] = []
     finding = found("splits", task)
     assert finding.verdict == verdict
-    assert f"{share} of 12 needs of test have almost the same words in train and test" in finding.message
+    assert f"{share} of 12 needs of test have nearly the same words as one in train" in finding.message
     assert finding.numbers["train and test"]["near_equal_needs"] == share
 
 
@@ -78,7 +78,7 @@ def test_needs_of_one_id_in_two_splits_are_an_error():
     task._needs["test"] = [Need("train3", "a thing of its own")]
     finding = found("splits", task)
     assert finding.verdict == "error"
-    assert "1 need ids stand in train and test ('train3')" in finding.message
+    assert "1 need ids appear in both train and test ('train3')" in finding.message
 
 
 def test_shared_targets_are_counted_and_no_fault():
@@ -326,7 +326,7 @@ def test_a_bad_option_is_refused(option, capsys):
     with pytest.raises(SystemExit) as ended:
         run(["doctor", "toy/echo", *option])
     assert ended.value.code == 2
-    assert "is no " in capsys.readouterr().err
+    assert "must be " in capsys.readouterr().err
 
 
 def test_the_page_describes_every_check():
