@@ -38,7 +38,7 @@ class Difference(NamedTuple):
 
     @property
     def needs(self) -> int:
-        """How many needs it is about."""
+        """How many needs there are."""
         return self.wins + self.ties + self.losses
 
     @property
@@ -57,24 +57,18 @@ class Difference(NamedTuple):
 def paired_test(first: NDArray[np.floating], second: NDArray[np.floating], *, seed: int) -> Difference:
     """Test one system against another on the same N needs, in the same order.
 
-    With one seed of training on each side, the interval is the bootstrap's and p the randomisation test's, both over
+    `first` and `second` are (N,) values of a measure, or (S, N) of S seeds, whose number may differ. With one seed of
+    training on each side, the interval is the bootstrap's and p the randomisation test's (seeded by `seed`), both over
     needs. With several on a side, both are over seeds and needs (`stats.pooled`).
 
-    Args:
-        first: (N,) values of a measure, or (S, N) of S seeds.
-        second: The same of the other system; its number of seeds may be another.
-        seed: Of the bootstrap and the permutations.
-
-    Raises:
-        ValueError: For different numbers of needs, no needs, or a value that is not finite.
+    Raises `ValueError` for different numbers of needs, no needs, or a value that is not finite.
     """
-    arms_SN = [np.atleast_2d(np.asarray(arm, np.float64)) for arm in (first, second)]
-    sizes = [arm_SN.shape[1] for arm_SN in arms_SN]
-    if sizes[0] != sizes[1]:
-        raise ValueError(f"a paired test of {sizes[0]} needs with {sizes[1]}")
-    differences = arms_SN[0].mean(axis=0) - arms_SN[1].mean(axis=0)
-    if any(len(arm_SN) > 1 for arm_SN in arms_SN):
-        return Difference(*pooled(*arms_SN)[:4], *tally(differences))
+    first_SN, second_SN = (np.atleast_2d(np.asarray(arm, np.float64)) for arm in (first, second))
+    if first_SN.shape[1] != second_SN.shape[1]:
+        raise ValueError(f"a paired test of {first_SN.shape[1]} needs with {second_SN.shape[1]}")
+    differences = first_SN.mean(axis=0) - second_SN.mean(axis=0)
+    if max(len(first_SN), len(second_SN)) > 1:
+        return Difference(*pooled(first_SN, second_SN), *tally(differences))
     interval = bootstrap_interval(differences, seed=seed)
     return Difference(*interval, randomisation_test(differences, seed=seed), *tally(differences))
 
@@ -104,15 +98,14 @@ def bounds_text(low: float, high: float, spec: str = "+.3f") -> str:
     return f"{low:{spec}} to {high:{spec}}"
 
 
-def difference_text(measure: str, test: Difference) -> str:
-    """A difference: "+0.669 nDCG@10 (95% interval +0.630 to +0.705, p < 0.001, 400 needs)"."""
-    interval = f"{LEVEL:.0%} interval {bounds_text(test.low, test.high)}"
-    return f"{test.difference:+.3f} {measure} ({interval}, {p_text(test.p)}, {test.needs} needs)"
-
-
 def statement(first: str, second: str, measure: str, test: Difference) -> str:
-    """Who against whom, by how much, and what follows: "trained against untrained: +0.669 nDCG@10 (...): better"."""
-    return f"{first} against {second}: {difference_text(measure, test)}: {CONCLUSIONS[test.tone]}"
+    """Who against whom, by how much, and what follows.
+
+    "trained against untrained: +0.669 nDCG@10 (95% interval +0.630 to +0.705, p < 0.001, 400 needs): better".
+    """
+    interval = f"{LEVEL:.0%} interval {bounds_text(test.low, test.high)}"
+    size = f"{test.difference:+.3f} {measure} ({interval}, {p_text(test.p)}, {test.needs} needs)"
+    return f"{first} against {second}: {size}: {CONCLUSIONS[test.tone]}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -7,8 +7,8 @@ recommend it for retrieval measures). With several seeds of training both needs 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,12 +41,9 @@ def bootstrap_interval(
     """
     values = _checked(values_N)
     rng = np.random.default_rng(seed)
-    means_R = np.concatenate(
-        [values[rng.integers(0, len(values), (rows, len(values)))].mean(axis=1) for rows in _blocks(resamples, values)]
-    )
-    tail = (1 - level) / 2
-    low, high = np.quantile(means_R, [tail, 1 - tail])
-    return Interval(float(values.mean()), float(low), float(high))
+    drawn = (rng.integers(0, len(values), (rows, len(values))) for rows in _blocks(resamples, values))
+    means_R, tail = np.concatenate([values[rows_RN].mean(axis=1) for rows_RN in drawn]), (1 - level) / 2
+    return Interval(float(values.mean()), *np.quantile(means_R, [tail, 1 - tail]).tolist())
 
 
 def mean_interval(values_SN: NDArray[np.floating], *, seed: int) -> Interval:
@@ -100,12 +97,11 @@ def bootstrap_test(differences_N: NDArray[np.floating], *, seed: int, resamples:
     values = _checked(differences_N)
     if not values.any():
         return 1.0
-    rng, size = np.random.default_rng(seed), len(values)
+    rng, size, as_large = np.random.default_rng(seed), len(values), 0
     observed = abs(_student(values[np.newaxis], 0.0)[0])
-    as_large = sum(
-        int((np.abs(_student(values[rng.integers(0, size, (rows, size))], values.mean())) >= observed - 1e-9).sum())
-        for rows in _blocks(resamples, values)
-    )
+    for rows in _blocks(resamples, values):
+        t_R = _student(values[rng.integers(0, size, (rows, size))], values.mean())
+        as_large += int((np.abs(t_R) >= observed - 1e-9).sum())
     return (1 + as_large) / (1 + resamples)
 
 
@@ -142,17 +138,10 @@ class PooledDifference(NamedTuple):
     high: float
     p: float
     """Two-sided: the interval of level 1 - p ends at 0."""
-    over_seeds: float
-    """Half the interval from seeds alone; more seeds make it narrower. 0 if no system has several."""
-    over_needs: float
-    """Half the interval from needs alone; more needs make it narrower."""
 
 
-class _Chance(NamedTuple):
-    """A source of chance: its estimated part of the variance of the mean, with its degrees of freedom."""
-
-    variance: float
-    freedom: int
+_Chance: TypeAlias = tuple[float, int]
+"""A source of chance: its estimated part of the variance of the mean, with its degrees of freedom."""
 
 
 def pooled(
@@ -161,9 +150,9 @@ def pooled(
     """The first system, S seeds on N needs, against the second, which has other seeds and may have more or fewer.
 
     Seeds and needs are crossed random effects (Clark 1973). A test over needs of the mean over seeds ignores that other
-    seeds give other policies: with 400 needs and few seeds it claims differences that the next seed takes back. A test
-    over the means of the seeds ignores that other needs could have been drawn. The squares of the half intervals from
-    each source of chance add up: the seeds of each system that has several, and the needs (Banerjee 1961):
+    seeds give other policies: with 400 needs and few seeds it claims differences that the next seed takes back. The
+    squares of the half intervals from each source of chance add up: the seeds of each system that has several, and the
+    needs (Banerjee 1961):
 
         half^2 = sum over systems of t(S - 1)^2 * var(means of seeds) / S  +  t(N - 1)^2 * var(means of needs) / N
 
@@ -184,21 +173,14 @@ def pooled(
         ValueError: For other shapes, fewer than 2 needs, or a value that is not finite.
         MissingLibrary: If scipy is not installed.
     """
-    arms = [_checked_seeds(first_SN), *([] if second_SN is None else [_checked_seeds(second_SN)])]
+    arms = [_checked_seeds(arm_SN) for arm_SN in (first_SN, second_SN) if arm_SN is not None]
     if len({arm.shape[1] for arm in arms}) > 1:
         raise ValueError(f"a paired test of {arms[0].shape[1]} needs with {arms[1].shape[1]}")
     means_N = arms[0].mean(axis=0) - (arms[1].mean(axis=0) if len(arms) > 1 else 0.0)
-    seeds = [_chance(arm.mean(axis=1)) for arm in arms if len(arm) > 1]
-    needs = [_chance(means_N)]
-    difference = float(means_N.mean())
-    half = _half(seeds + needs, 1 - level)
-    p = _p(difference, seeds + needs)
-    alone = [_half(one, 1 - level) for one in (seeds, needs)]
-    return PooledDifference(difference, difference - half, difference + half, p, *alone)
-
-
-def _chance(means: Doubles) -> _Chance:
-    return _Chance(float(means.var(ddof=1)) / len(means), len(means) - 1)
+    varying = [*(arm.mean(axis=1) for arm in arms if len(arm) > 1), means_N]
+    sources = [(float(means.var(ddof=1)) / len(means), len(means) - 1) for means in varying]
+    difference, half = float(means_N.mean()), _half(sources, 1 - level)
+    return PooledDifference(difference, difference - half, difference + half, _p(difference, sources))
 
 
 def _half(sources: Sequence[_Chance], p: float) -> float:
@@ -247,10 +229,10 @@ def _checked(values_N: NDArray[np.floating]) -> Doubles:
     return values
 
 
-def _blocks(total: int, values_N: Doubles) -> Iterator[int]:
+def _blocks(total: int, values_N: Doubles) -> list[int]:
     """How many repetitions to draw at a time, so that memory stays bounded."""
     size = max(1, _BLOCK // len(values_N))
-    yield from (min(size, total - start) for start in range(0, total, size))
+    return [min(size, total - start) for start in range(0, total, size)]
 
 
 def _student(values_RN: Doubles, centre: float) -> Doubles:

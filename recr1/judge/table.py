@@ -6,14 +6,12 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recr1.runs import write_text, writing
-
-if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderResult
 
 _GAPS = (3, 2)
 """Spaces between columns: the first where they fit, else the second."""
@@ -50,66 +48,45 @@ class Table:
         Headers and the names in the first column are broken at spaces where the table is too wide. A number never is:
         columns that still do not fit come in a second block, below the first, with the names repeated.
         """
-        blocks = "\n\n".join("\n".join(self._block(columns, width)) for columns in self._blocks(width))
-        return "\n".join([_filled(self.title, width), blocks, *(_filled(note, width) for note in self.notes)])
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """How `rich` prints it: the text, with a bold title."""
-        from rich.text import Text
-
-        shown = Text(self.text(options.max_width), no_wrap=True, overflow="ignore")
-        shown.stylize("bold", 0, len(_filled(self.title, options.max_width)))
-        yield shown
-
-    def _column(self, place: int) -> list[str]:
-        return [self.header[place], *(row[place] for row in self.rows)]
-
-    def _whole(self, place: int) -> int:
-        """The width of a column of which nothing is broken."""
-        return max(len(line) for cell in self._column(place) for line in cell.split("\n"))
-
-    def _least(self, place: int) -> int:
-        """The width of a column whose header, or whose names, are broken at spaces."""
-        words = [len(word) for word in self.header[place].split()]
-        if place == 0:
-            return min(self._whole(0), _NAMES)
-        return max(words + [len(line) for row in self.rows for line in row[place].split("\n")])
-
-    def _blocks(self, width: int) -> list[list[int]]:
-        """The columns of each block; the first column is in all of them."""
-        places = range(len(self.header))
-        if _total([self._whole(place) for place in places]) <= width:
-            return [list(places)]
+        columns = list(zip(self.header, *self.rows, strict=True))
+        whole = [max(len(line) for cell in column for line in cell.split("\n")) for column in columns]
+        least = [min(whole[0], _NAMES)]
+        for header, *cells in columns[1:]:
+            least.append(max(len(part) for part in [*header.split(), *"\n".join(cells).split("\n")]))
         blocks = [[0]]
-        for place in places[1:]:
-            if len(blocks[-1]) > 1 and _total([self._least(one) for one in (*blocks[-1], place)]) > width:
+        for place in range(1, len(columns)):
+            if len(blocks[-1]) > 1 and _total([least[one] for one in (*blocks[-1], place)]) > width:
                 blocks.append([0])
             blocks[-1].append(place)
-        return blocks
+        shown = []
+        for block in blocks:
+            fits = _total([whole[place] for place in block]) <= width
+            sizes = [(whole if fits else least)[place] for place in block]
+            shown.append("\n".join(_lines([columns[place] for place in block], sizes, width)))
+        return "\n".join([_filled(self.title, width), "\n\n".join(shown), *(_filled(n, width) for n in self.notes)])
 
-    def _block(self, columns: Sequence[int], width: int) -> Iterator[str]:
-        widths = [self._whole(place) for place in columns]
-        if _total(widths) > width:
-            widths = [self._least(place) for place in columns]
-        gap = next((gap for gap in _GAPS if _total(widths, gap) <= width), _GAPS[-1])
-        lines = [list(self.header), *map(list, self.rows)]
-        for number, line in enumerate(lines):
-            cells = [_broken(line[place], size) for place, size in zip(columns, widths, strict=True)]
-            for part in range(max(map(len, cells))):
-                texts = [cell[part] if part < len(cell) else "" for cell in cells]
-                yield (" " * gap).join(f"{text:<{size}}" for text, size in zip(texts, widths, strict=True)).rstrip()
-            if number == 0:
-                yield "─" * _total(widths, gap)
+
+def _lines(columns: Sequence[Sequence[str]], sizes: Sequence[int], width: int) -> Iterator[str]:
+    """The header, a rule and the rows of some columns of these sizes."""
+    gap = next((gap for gap in _GAPS if _total(sizes, gap) <= width), _GAPS[-1])
+    for number, line in enumerate(zip(*columns, strict=True)):
+        cells = [_broken(cell, size) for cell, size in zip(line, sizes, strict=True)]
+        for texts in zip_longest(*cells, fillvalue=""):
+            yield (" " * gap).join(f"{text:<{size}}" for text, size in zip(texts, sizes, strict=True)).rstrip()
+        if number == 0:
+            yield "─" * _total(sizes, gap)
 
 
 def print_tables(tables: Iterable[Table], lines: Iterable[str] = (), *, end: str = "") -> None:
-    """Tables for the terminal, then lines that are not wrapped, and a last one in bold."""
+    """Tables for the terminal with bold titles, then lines that are not wrapped, and a last one in bold."""
     from rich.console import Console
+    from rich.text import Text
 
     console = Console(highlight=False)
     for table in tables:
-        console.print(table)
-        console.print()
+        shown = Text(table.text(console.width), no_wrap=True, overflow="ignore", end="\n\n")
+        shown.stylize("bold", 0, len(_filled(table.title, console.width)))
+        console.print(shown, end="")
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
     if end:
