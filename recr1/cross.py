@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from recr1.evaluate.evaluation import Evaluation, Evaluator
 from recr1.formats import Format
@@ -42,8 +42,7 @@ class OwnPrompts:
         return self._policy.generate(chats, n)
 
 
-@dataclass(frozen=True)
-class Crossing:
+class Crossing(NamedTuple):
     """One difference, paired over needs."""
 
     kind: Kind
@@ -83,27 +82,22 @@ class Cross:
         return list(next(iter(self.columns.values()))[0].values)
 
     @cached_property
-    def _by_measure(self) -> dict[str, list[Crossing]]:
+    def crossings(self) -> dict[str, list[Crossing]]:
+        """All differences of each measure."""
         return {measure: self._tested(measure) for measure in self.measures}
-
-    def crossings(self, measure: str) -> Sequence[Crossing]:
-        """All differences of a measure."""
-        return self._by_measure[measure]
 
     def crossing(self, kind: Kind, measure: str, policy: str, catalog: str, other: str = START) -> Crossing:
         """One of them; raises `StopIteration` if it was not tested."""
-        wanted = (kind, policy, catalog, other)
-        return next(c for c in self.crossings(measure) if (c.kind, c.policy, c.catalog, c.other) == wanted)
+        return next(one for one in self.crossings[measure] if one[:4] == (kind, policy, catalog, other))
 
     def _tested(self, measure: str) -> list[Crossing]:
         seed = next(iter(self.columns.values()))[0].seed
-        pairs = [*self._gains(measure), *self._rivals(measure), *self._homes(measure)]
-        tests = [paired_test(first, second, seed=seed) for *_, first, second in pairs]
-        corrected = holm([test.p for test in tests])
-        return [
-            Crossing(kind, policy, catalog, other, test, float(p))
-            for (kind, policy, catalog, other, *_), test, p in zip(pairs, tests, corrected, strict=True)
+        found = [
+            Crossing(*names, test := paired_test(first, second, seed=seed), test.p)
+            for *names, first, second in (*self._gains(measure), *self._rivals(measure), *self._homes(measure))
         ]
+        corrected = holm([one.test.p for one in found]).tolist()
+        return [one._replace(p_holm=p) for one, p in zip(found, corrected, strict=True)]
 
     def _gains(self, measure: str) -> Iterator[_Pair]:
         for catalog, (start, *policies) in self.columns.items():
@@ -131,8 +125,8 @@ class Cross:
             "home": dict(self.home),
             "catalogs": {name: {e.name: e.summary for e in column} for name, column in self.columns.items()},
             "differences": {
-                measure: [{**vars(one), "test": one.test._asdict()} for one in self.crossings(measure)]
-                for measure in self.measures
+                measure: [one._asdict() | {"test": one.test._asdict()} for one in found]
+                for measure, found in self.crossings.items()
             },
             "verdict": self.verdict(),
         }
@@ -145,8 +139,8 @@ class Cross:
                 where = "its own catalog" if catalog == home else f"the catalog of {catalog}"
                 gain = self.crossing("gain", measure, policy, catalog).corrected
                 said.append(f"On {where}, {statement(policy, START, measure, gain)}.")
-            for one in self.crossings(measure):
-                if (one.kind, one.policy) == ("home", policy):
+            for one in self.crossings[measure]:
+                if one[:2] == ("home", policy):
                     gains = f"The gain of {policy} on its own catalog", f"its gain on that of {one.other}"
                     said.append(f"{statement(*gains, measure, one.corrected)}.")
         return said
@@ -187,17 +181,24 @@ def cross_tables(result: Cross) -> list[Table]:
     """A table of policies by catalogs for each measure, and one of the words of queries that are in the catalogs."""
     first, *_ = result.columns.values()
     needs = ", ".join(sorted({str(len(column[0].needs)) for column in result.columns.values()}))
-    about = f"on {first[0].split}: {needs} needs, policies by catalogs"
-    header = ["", *result.columns]
-    tables = [
-        Table(f"{measure} {about}", header, _levels(result, measure), _notes(measure, result))
-        for measure in result.measures
-    ]
-    rows = [
+    about, header = f"on {first[0].split}: {needs} needs, policies by catalogs", ["", *result.columns]
+    trained = "; ".join(f"{policy} on {home}" for policy, home in result.home.items())
+    note = (
+        f"Trained: {trained}. {START}: the policy before the last stage of training. p: paired test against {START}, "
+        f"corrected (Holm) for all differences of the measure; a difference is clear if p is below {ALPHA}. "
+        f"{LEVEL:.0%} bootstrap intervals. Two columns with different needs are not comparable."
+    )
+    known = [
         [one.name, *(f"{column[place].behaviour()['query_known']:.1%}" for column in result.columns.values())]
         for place, one in enumerate(first)
     ]
-    return [*tables, Table("Words of queries that are in the catalog", header, rows)]
+    return [
+        *(
+            Table(f"{m} {about}", header, _levels(result, m), () if at else [note])
+            for at, m in enumerate(result.measures)
+        ),
+        Table("Words of queries that are in the catalog", header, known),
+    ]
 
 
 def _levels(result: Cross, measure: str) -> list[list[str]]:
@@ -209,14 +210,3 @@ def _levels(result: Cross, measure: str) -> list[list[str]]:
         rows.append([one.name, *(mean_cell(column[place]["policy"], p[at]) for at, column in enumerate(summaries))])
     floor, ceiling = ([bound, *(mean_cell(column[0][bound]) for column in summaries)] for bound in ("floor", "ceiling"))
     return [floor, *rows, ceiling]
-
-
-def _notes(measure: str, result: Cross) -> list[str]:
-    if measure != result.measures[0]:
-        return []
-    trained = "; ".join(f"{policy} on {home}" for policy, home in result.home.items())
-    return [
-        f"Trained: {trained}. {START}: the policy before the last stage of training. p: paired test against {START}, "
-        f"corrected (Holm) for all differences of the measure; a difference is clear if p is below {ALPHA}. "
-        f"{LEVEL:.0%} bootstrap intervals. Two columns with different needs are not comparable."
-    ]

@@ -60,27 +60,22 @@ class Swap:
     own: str
     """The retriever that the policies wrote for: the first column."""
 
-    @property
-    def measures(self) -> list[str]:
-        """The names of the measures, the main one first."""
-        return list(self.columns[self.own][0].values)
-
     def gain_per_need(self, retriever: str, measure: str) -> Doubles:
         """(N,) what the last policy gains on each need: over the first policy, or over the floor if it is alone."""
-        first, last = self.columns[retriever][0], self.columns[retriever][-1]
-        base = last.references.floor[measure] if first is last else first.per_need(measure)
+        *before, last = self.columns[retriever]
+        base = before[0].per_need(measure) if before else last.references.floor[measure]
         gains: Doubles = last.per_need(measure) - base
         return gains
 
     def gain(self, retriever: str, measure: str) -> Difference:
         """The mean gain with its interval and its paired test."""
         gains = self.gain_per_need(retriever, measure)
-        return paired_test(gains, 0 * gains, seed=self._seed)
+        return paired_test(gains, 0 * gains, seed=self.columns[self.own][0].seed)
 
     def gain_versus_own(self, retriever: str, measure: str) -> Difference:
         """The gain against the gain on the policy's own retriever, with its paired test."""
         gains = [self.gain_per_need(name, measure) for name in (retriever, self.own)]
-        return paired_test(*gains, seed=self._seed)
+        return paired_test(*gains, seed=self.columns[self.own][0].seed)
 
     def kept(self, retriever: str, measure: str) -> float | None:
         """The gain as a share of that on the own retriever; None if that one is not clearly above 0."""
@@ -88,14 +83,10 @@ class Swap:
         return self.gain(retriever, measure).difference / own.difference if own.low > 0 else None
 
     @property
-    def _seed(self) -> int:
-        return self.columns[self.own][0].seed
-
-    @property
     def gain_name(self) -> str:
         """The name of a gain: "trained - untrained"."""
-        first, last = self.columns[self.own][0], self.columns[self.own][-1]
-        return f"{last.name} - {'floor' if first is last else first.name}"
+        *before, last = self.columns[self.own]
+        return f"{last.name} - {before[0].name if before else 'floor'}"
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -110,8 +101,8 @@ class Swap:
 
     def verdict(self) -> list[str]:
         """The gain with each retriever in the main measure, a sentence each."""
-        measure, first, last = self.measures[0], self.columns[self.own][0], self.columns[self.own][-1]
-        against, said = RAW_NEED if first is last else first.name, []
+        *before, last = self.columns[self.own]
+        measure, against, said = next(iter(last.values)), before[0].name if before else RAW_NEED, []
         for name in self.columns:
             kept = None if name == self.own else self.kept(name, measure)
             share = "" if kept is None else f"; {kept:.0%} of the gain on {self.own}"
@@ -125,7 +116,7 @@ class Swap:
                 "gain_versus_own": self.gain_versus_own(retriever, measure)._asdict(),
                 "kept": self.kept(retriever, measure),
             }
-            for measure in self.measures
+            for measure in self.columns[retriever][0].values
         }
         return {"gains": gains, "policies": {e.name: e.summary for e in self.columns[retriever]}}
 
@@ -134,16 +125,12 @@ def swap(done: Sequence[Evaluation], retrievers: Mapping[str, Retriever], own: s
     """Search with other retrievers what policies wrote for their own.
 
     Args:
-        done: An evaluation of each policy on their own retriever, all of the same needs and measures.
+        done: An evaluation of each policy on their own retriever; `ValueError` if needs or measures differ.
         retrievers: The others by the names in tables, each over the same catalog.
         own: The name of the policies' own retriever.
-
-    Raises:
-        ValueError: Unless the evaluations are of the same needs and measures.
     """
     check_same_needs(done)
-    first = done[0]
-    columns = {own: list(done)}
+    first, columns = done[0], {own: list(done)}
     for name, retriever in retrievers.items():
         env = first.env.with_retriever(retriever)
         evaluator = Evaluator(env, first.split, list(first.values), limit=len(first.needs), seed=first.seed)
@@ -170,55 +157,50 @@ def swap_tables(held: Mapping[str, Any]) -> list[Table]:
 
     Raises `KeyError` if a key is missing.
     """
-    first = next(iter(held["retrievers"][held["own"]]["policies"].values()))
-    names = list(held["retrievers"])
-    header = ["", *(_heading(names, place) for place in range(len(names)))]
+    names, columns = list(held["retrievers"]), list(held["retrievers"].values())
+    first = next(iter(columns[0]["policies"].values()))
+    headings = [
+        name if len(name) <= HEADING else f"{name.partition('(')[0][:HEADING]} #{place}"
+        for place, name in enumerate(names, start=1)
+    ]
+    notes = [
+        f"Every policy wrote once, for {held['own']}, and each retriever searched what it wrote. floor and ceiling are "
+        "those of the column; p of a policy: paired test against that floor. Gains are paired too, with "
+        f"{LEVEL:.0%} bootstrap intervals; p is not corrected for the number of columns. gain kept: share of the gain "
+        "in the first column, if that gain is clearly above 0.",
+        *(f"{heading}: {name}." for heading, name in zip(headings, names, strict=True) if heading != name),
+        *held.get("unheard", ()),
+    ]
     return [
         Table(
             f"{measure} on {first['split']}: {first['needs']} needs, by retriever",
-            header,
-            [*_level_rows(held, measure), *_gain_rows(held, measure)],
-            _notes(held) if place == 0 else (),
+            ["", *headings],
+            [*_level_rows(columns, measure), *_gain_rows(held["gain"], [one["gains"][measure] for one in columns])],
+            notes if place == 0 else (),
         )
         for place, measure in enumerate(first["measures"])
     ]
 
 
-def _level_rows(held: Mapping[str, Any], measure: str) -> list[list[str]]:
-    columns = [
-        {name: summary["measures"][measure] for name, summary in column["policies"].items()}
-        for column in held["retrievers"].values()
-    ]
+def _level_rows(columns: Sequence[Mapping[str, Any]], measure: str) -> list[list[str]]:
+    levels = [{name: one["measures"][measure] for name, one in column["policies"].items()} for column in columns]
     policies = [
-        [name, *(mean_cell(column[name]["policy"], column[name]["versus_floor"]["p"]) for column in columns)]
-        for name in columns[0]
+        [name, *(mean_cell(level[name]["policy"], level[name]["versus_floor"]["p"]) for level in levels)]
+        for name in levels[0]
     ]
-    firsts = [next(iter(column.values())) for column in columns]
+    firsts = [next(iter(level.values())) for level in levels]
     floor, ceiling = ([bound, *(mean_cell(first[bound]) for first in firsts)] for bound in ("floor", "ceiling"))
     return [floor, *policies, ceiling]
 
 
-def _gain_rows(held: Mapping[str, Any], measure: str) -> list[list[str]]:
-    own, *others = (column["gains"][measure] for column in held["retrievers"].values())
-    rows = [[held["gain"], *(difference_cell(one["gain"]) for one in (own, *others))]]
+def _gain_rows(name: str, gains: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    own, *others = gains
+    rows = [[name, *(difference_cell(one["gain"]) for one in gains)]]
     if others:
         rows.append(["gain - first's", "", *(difference_cell(one["gain_versus_own"]) for one in others)])
     if others and own["kept"] is not None:
         rows.append(["gain kept", "100%", *(f"{one['kept']:.0%}" for one in others)])
     return rows
-
-
-def _notes(held: Mapping[str, Any]) -> list[str]:
-    names = list(held["retrievers"])
-    long = [f"{_heading(names, place)}: {name}." for place, name in enumerate(names) if len(name) > HEADING]
-    return [
-        f"Every policy wrote once, for {held['own']}, and each retriever searched what it wrote. floor and ceiling are "
-        "those of the column; p of a policy: paired test against that floor. Gains are paired too, with "
-        f"{LEVEL:.0%} bootstrap intervals; p is not corrected for the number of columns. gain kept: share of the gain "
-        "in the first column, if that gain is clearly above 0.",
-        *long,
-        *held.get("unheard", ()),
-    ]
 
 
 def _unheard(result: Swap) -> Iterator[str]:
@@ -227,8 +209,3 @@ def _unheard(result: Swap) -> Iterator[str]:
     for name in list(result.columns)[1:]:
         if missing := offered - capabilities_of(result.columns[name][0].env.retriever):
             yield f"{name} reads as words what {result.own} understands: {', '.join(sorted(missing))}."
-
-
-def _heading(names: Sequence[str], place: int) -> str:
-    name = names[place]
-    return name if len(name) <= HEADING else f"{name.partition('(')[0][:HEADING]} #{place + 1}"

@@ -20,7 +20,7 @@ from recr1.policies.base import Policy, format_of
 from recr1.runs.provenance import surroundings
 from retrievers.base import Floats, Hits
 from retrievers.errors import MissingAnswers
-from rewards.base import Action, Chat, Graded, Invalid, Need, Search
+from rewards.base import Action, Chat, Graded, Invalid, Need, Qrels, Search
 from rewards.measures import CORPUS_MEASURES, Measure, check_data, parse_measure
 
 
@@ -62,10 +62,15 @@ class Evaluation:
         means: Doubles = self.values[measure].mean(axis=1, dtype=np.float64)
         return means
 
+    @property
+    def qrels(self) -> list[Qrels]:
+        """(N,) the answer keys."""
+        return [self.env.task.qrels[need.id] for need in self.needs]
+
     @cached_property
     def graded(self) -> Graded:
         """The hits with their grades, a row for each completion."""
-        qrels = [self.env.task.qrels[need.id] for need in self.needs for _ in range(self.samples)]
+        qrels = [key for key in self.qrels for _ in range(self.samples)]
         return Graded.join(self.hits.rows_QK, qrels, self.env.task.catalog)
 
     @cached_property

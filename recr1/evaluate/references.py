@@ -61,12 +61,12 @@ def find_references(
     floor_rows: list[Rows] = []
     for start in range(0, len(needs), CHUNK):
         chunk = needs[start : start + CHUNK]
+        keys = [env.task.qrels[need.id] for need in chunk]
         # The raw need is the first query of each need.
-        queries = [[need.text, *answer_queries(env.task.qrels[need.id], env.task.catalog)] for need in chunk]
+        queries = [[n.text, *answer_queries(key, env.task.catalog)] for n, key in zip(chunk, keys, strict=True)]
         starts = np.cumsum([0, *map(len, queries[:-1])])
-        flat = [query for of_need in queries for query in of_need]
-        qrels = [env.task.qrels[need.id] for need, of_need in zip(chunk, queries, strict=True) for _ in of_need]
-        rows_QK = env.search(flat, again=AGAIN).rows_QK
+        qrels = [key for key, of_need in zip(keys, queries, strict=True) for _ in of_need]
+        rows_QK = env.search([query for of_need in queries for query in of_need], again=AGAIN).rows_QK
         floor_rows.append(rows_QK[starts])
         graded = Graded.join(rows_QK[:, : deepest(measures)], qrels, env.task.catalog)
         for place, measure in enumerate(measures):
@@ -74,11 +74,13 @@ def find_references(
             floor[measure.name].append(values[starts])
             ceiling[measure.name].append(np.maximum.reduceat(values, starts))
             if place == 0:
-                best_queries += _winners(queries, values)
+                # argmax takes the first of equals.
+                winners = [int(np.argmax(of_need)) for of_need in np.split(values, starts[1:])]
+                best_queries += [of_need[winner] for of_need, winner in zip(queries, winners, strict=True)]
         if progress:
             progress(min(start + CHUNK, len(needs)), len(needs))
-    joined = [{name: np.concatenate(parts) for name, parts in bound.items()} for bound in (floor, ceiling)]
-    return References(needs, joined[0], joined[1], best_queries, np.concatenate(floor_rows))
+    floors, ceilings = ({name: np.concatenate(parts) for name, parts in one.items()} for one in (floor, ceiling))
+    return References(needs, floors, ceilings, best_queries, np.concatenate(floor_rows))
 
 
 def answer_queries(qrels: Qrels, catalog: Catalog) -> list[str]:
@@ -88,25 +90,7 @@ def answer_queries(qrels: Qrels, catalog: Catalog) -> list[str]:
     texts = [" ".join(catalog.texts[row].split()[:TEXT_WORDS]) for row in best[:BEST_ITEMS]]
     titles = catalog.fields.get("title", ())
     named = [str(titles[row]) for row in best[:BEST_ITEMS] if titles and titles[row] is not None]
-    return list(dict.fromkeys(query for query in (*texts, *named, _shared_words(best, catalog)) if query.strip()))
-
-
-def _shared_words(rows: Sequence[int], catalog: Catalog) -> str:
-    shared = dict.fromkeys(_words(catalog.texts[rows[0]]))
-    for row in rows[1:]:
-        held = set(_words(catalog.texts[row]))
-        shared = {word: None for word in shared if word in held}
-    return " ".join(list(shared)[:TEXT_WORDS])
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
-
-
-def _winners(queries: Sequence[Sequence[str]], values: Floats) -> list[str]:
-    """The best query of each need; the first of equals."""
-    winners, start = [], 0
-    for of_need in queries:
-        winners.append(of_need[int(np.argmax(values[start : start + len(of_need)]))])
-        start += len(of_need)
-    return winners
+    first, *others = (re.findall(r"\w+", catalog.texts[row].lower()) for row in best)
+    common = set(first).intersection(*others)
+    shared = " ".join([word for word in dict.fromkeys(first) if word in common][:TEXT_WORDS])
+    return list(dict.fromkeys(query for query in (*texts, *named, shared) if query.strip()))

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from recr1.evaluate.slices import kept_of
 from recr1.judge.difference import RAW_NEED, Difference, mean_cell, paired_tests, statement
 from recr1.judge.table import Table
 from recr1.runs import write_text, writing
+from recr1.runs.files import write_lines
 from retrievers.base import Catalog, Floats, Hits, Rows
 from rewards.base import Graded, Need, Qrels, Search
 
@@ -36,16 +36,15 @@ def table(evaluations: Sequence[Evaluation]) -> Table:
     """
     check_same_needs(evaluations)
     first = evaluations[0]
-    main = next(iter(first.values))
-    rows = [_bound_row("floor", first)]
+    main, measured = next(iter(first.values)), first.summary["measures"].values()
+    floor, ceiling = ([name, *(mean_cell(one[name]) for one in measured), "", "", ""] for name in ("floor", "ceiling"))
+    rows = []
     for evaluation in evaluations:
         summary = evaluation.summary
-        measured = summary["measures"].values()
-        cells = [mean_cell(numbers["policy"], numbers["versus_floor"]["p"]) for numbers in measured]
+        cells = [mean_cell(one["policy"], one["versus_floor"]["p"]) for one in summary["measures"].values()]
         outcome = Difference(**summary["measures"][main]["versus_floor"]).tally
         rows.append([evaluation.name, *cells, outcome, f"{summary['query_words']:.1f}", f"{summary['invalid']:.1%}"])
-    rows.append(_bound_row("ceiling", first))
-    settings = first.summary["settings"]
+    settings = first.settings
     note = (
         "floor: the raw need as the query. ceiling: the best of several queries written with the answer key. "
         f"Means over needs with {settings['level']:.0%} bootstrap intervals ({settings['resamples']} resamples). "
@@ -53,12 +52,7 @@ def table(evaluations: Sequence[Evaluation]) -> Table:
         f"won/tied/lost: needs above, at and below the floor in {main}. words: per valid query."
     )
     header = ["", *first.values, "won/tied/lost", "words", "invalid"]
-    return Table(f"{first.split}: {len(first.needs)} needs", header, rows, [note])
-
-
-def _bound_row(name: str, evaluation: Evaluation) -> list[str]:
-    measured = evaluation.summary["measures"].values()
-    return [name, *(mean_cell(numbers[name]) for numbers in measured), "", "", ""]
+    return Table(f"{first.split}: {len(first.needs)} needs", header, [floor, *rows, ceiling], [note])
 
 
 def verdict(evaluations: Sequence[Evaluation]) -> list[str]:
@@ -79,15 +73,14 @@ def check_same_needs(evaluations: Sequence[Evaluation]) -> None:
             raise ValueError(f"'{first.name}' and '{other.name}' were evaluated on different needs or measures")
 
 
-@dataclass(frozen=True)
-class Example:
-    """One need, what two policies wrote for it, and what their queries found."""
+class Example(NamedTuple):
+    """One need, what two policies wrote for it, and what their queries found; pairs are before and after."""
 
     need: str
     measure: str
     """The first measure; values are of this one."""
     queries: tuple[str, str]
-    """Before and after; for an invalid completion "(invalid: reason)"."""
+    """For an invalid completion "(invalid: reason)"."""
     ranks: tuple[int | None, int | None]
     """Rank of the first relevant item; None if there is none in k."""
     values: tuple[float, float]
@@ -107,21 +100,20 @@ def examples(before: Evaluation, after: Evaluation, n: int = 5, titles: int = SH
     change = after.values[measure][:, 0] - before.values[measure][:, 0]
     order = np.argsort(-change, kind="stable")
     places = np.linspace(0, len(order) - 1, min(n, len(order))).round().astype(int)
-    return [_example(before, after, int(order[place]), measure, titles) for place in places]
+    shown = []
+    for need in order[places].tolist():
+        pairs = zip(*(_attempt(one, measure, need, titles) for one in (before, after)), strict=True)
+        shown.append(Example(after.needs[need].text, measure, *pairs))
+    return shown
 
 
-def _example(before: Evaluation, after: Evaluation, need: int, measure: str, titles: int) -> Example:
-    def both(of: Callable[[Evaluation], Any]) -> tuple[Any, Any]:
-        return of(before), of(after)
-
-    return Example(
-        after.needs[need].text,
-        measure,
-        queries=both(lambda e: _query(e, need)),
-        ranks=both(lambda e: next(iter(e.relevant_ranks(need)), None)),
-        values=both(lambda e: float(e.values[measure][need, 0])),
-        titles=both(lambda e: titles_of(e, need, titles)),
-    )
+def _attempt(
+    evaluation: Evaluation, measure: str, need: int, titles: int
+) -> tuple[str, int | None, float, Sequence[str]]:
+    action = evaluation.actions[need][0]
+    query = str(action.query) if isinstance(action, Search) else f"(invalid: {action.reason})"
+    rank = next(iter(evaluation.relevant_ranks(need)), None)
+    return query, rank, float(evaluation.values[measure][need, 0]), titles_of(evaluation, need, titles)
 
 
 def examples_text(shown: Sequence[Example], before: str = "before", after: str = "after", width: int = 100) -> str:
@@ -163,11 +155,6 @@ def shortened(line: str, width: int) -> str:
     return line if len(line) <= width else f"{line[: width - 3]}..."
 
 
-def _query(evaluation: Evaluation, need: int) -> str:
-    action = evaluation.actions[need][0]
-    return str(action.query) if isinstance(action, Search) else f"(invalid: {action.reason})"
-
-
 def write(evaluation: Evaluation, folder: str | Path, *, origin: Mapping[str, Any] | None = None) -> Path:
     """Write an evaluation into a folder and return it; raises `RunError` when it cannot be written.
 
@@ -178,18 +165,16 @@ def write(evaluation: Evaluation, folder: str | Path, *, origin: Mapping[str, An
 
     `origin` says which policy of which run it is (`recr1.runs.origin_of`); None without a run.
     """
-    out = Path(folder)
-    catalog, keys = evaluation.env.task.catalog, [evaluation.env.task.qrels[need.id] for need in evaluation.needs]
+    out, catalog = Path(folder), evaluation.env.task.catalog
     summary = evaluation.summary | ({"origin": dict(origin)} if origin else {})
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "eval.json", json.dumps(summary, indent=2) + "\n")
         write_text(out / "eval.md", table([evaluation]).markdown())
-        write_text(out / "per_need.jsonl", "".join(json.dumps(line) + "\n" for line in per_need(evaluation)))
-        write_text(out / "qrels.trec", "".join(qrels_lines(evaluation.needs, keys, catalog)))
+        write_lines(out / "per_need.jsonl", per_need(evaluation))
+        write_text(out / "qrels.trec", "".join(qrels_lines(evaluation.needs, evaluation.qrels, catalog)))
         for sample in range(evaluation.samples):
-            one = slice(sample, None, evaluation.samples)
-            hits = evaluation.hits.of(one)
+            hits = evaluation.hits.of(slice(sample, None, evaluation.samples))
             name = "run.trec" if evaluation.samples == 1 else f"run.{sample + 1}.trec"
             write_text(out / name, "".join(run_lines(evaluation.needs, hits, catalog, evaluation.name)))
     return out
@@ -197,10 +182,9 @@ def write(evaluation: Evaluation, folder: str | Path, *, origin: Mapping[str, An
 
 def per_need(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
     """The lines of `per_need.jsonl`: the first completion of each need; with several, all of them in "samples"."""
-    references = evaluation.references
+    references, catalog = evaluation.references, evaluation.env.task.catalog
     policy = {measure: evaluation.per_need(measure) for measure in evaluation.values}
-    catalog, keys = evaluation.env.task.catalog, [evaluation.env.task.qrels[need.id] for need in evaluation.needs]
-    floor = Graded.join(references.floor_rows_NK, keys).grades_BK
+    floor = Graded.join(references.floor_rows_NK, evaluation.qrels).grades_BK
     slices = kept_of(evaluation.env.task, evaluation.needs)
     for row, need in enumerate(evaluation.needs):
         own = row * evaluation.samples
@@ -210,7 +194,7 @@ def per_need(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
             **_sample(evaluation, row, 0),
             "found": first_items(catalog, evaluation.hits.rows_QK[own], evaluation.graded.grades_BK[own]),
             "floor": {
-                "relevant_ranks": [int(place) + 1 for place in np.flatnonzero(floor[row] > 0)],
+                "relevant_ranks": (np.flatnonzero(floor[row] > 0) + 1).tolist(),
                 "found": first_items(catalog, references.floor_rows_NK[row], floor[row]),
             },
             "ceiling_query": references.best_queries[row],

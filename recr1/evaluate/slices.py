@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recr1.errors import UserError
 from recr1.tasks.base import Task, needs_of
-from retrievers.base import Catalog
 from rewards.base import Need, Qrels
 from rewards.fields import events_of
 
 Bins: TypeAlias = Sequence[tuple[int, int | None]]
-"""Ranges of integers, both ends included; None is no upper end."""
+"""Ranges of integers in order, each from the end of the one before; both ends included, None is no upper end."""
 
 WORDS: Bins = ((1, 2), (3, 5), (6, 10), (11, None))
 """Words of the need."""
@@ -35,14 +33,12 @@ LONGEST = 60
 NONE, REST = "(none)", "(other)"
 
 
-@dataclass(frozen=True)
-class Slice:
-    """Some of the needs."""
+class Slice(NamedTuple):
+    """Some of the needs; `rows` are their places in the list of needs."""
 
     by: str
     name: str
     rows: NDArray[np.intp]
-    """Their places in the list of needs."""
 
 
 def slices_of(task: Task, needs: Sequence[Need], category: str | None = None) -> list[Slice]:
@@ -77,9 +73,10 @@ def kept_of(task: Task, needs: Sequence[Need]) -> list[dict[str, dict[str, str]]
     fields = {name: [_value(column[row]) for row in best] for name, column in task.catalog.fields.items()}
     usable = {name: values for name, values in fields.items() if _is_category(values)}
     counted = popularity_of(task, qrels)
+    popularity = {counted[0]: counted[1]} if counted else {}
     return [
         {
-            "popularity": {counted[0]: counted[1][place]} if counted else {},
+            "popularity": {by: names[place] for by, names in popularity.items()},
             "fields": {name: values[place] for name, values in usable.items()},
         }
         for place in range(len(needs))
@@ -97,40 +94,33 @@ def popularity_of(task: Task, qrels: Sequence[Qrels]) -> tuple[str, list[str]] |
         UserError: If the interactions are not events of a user and a row of the catalog.
     """
     if task.catalog.interactions is not None:
-        by, counts_N = "popularity", _events(task.catalog)
+        try:
+            by, counts_N = "popularity", events_of(task.catalog, "the slicing by head and tail")
+        except ValueError as error:
+            raise UserError(str(error)) from error
     else:
-        by, counts_N = "training", _targets(task, len(task.catalog))
+        by, counts_N = "training", np.zeros(len(task.catalog), np.int64)
+        for need in needs_of(task, "train")[0]:
+            counts_N[_relevant_rows(task.qrels[need.id])] += 1
     if not counts_N.any():
         return None
-    most = np.array([counts_N[key.rows_J[key.grades_J > 0]].max(initial=0) for key in qrels])
+    most = np.array([counts_N[_relevant_rows(key)].max(initial=0) for key in qrels])
     middle = np.median(most[most > 0]) if (most > 0).any() else 0
     return by, ["unseen" if count == 0 else "head" if count > middle else "tail" for count in most]
 
 
-def _events(catalog: Catalog) -> NDArray[np.int64]:
-    try:
-        return events_of(catalog, "the slicing by head and tail")
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
-def _targets(task: Task, items: int) -> NDArray[np.int64]:
-    """(N,) how many training needs each item is relevant to; 0 if the task has no training needs."""
-    counts_N = np.zeros(items, np.int64)
-    for need in needs_of(task, "train")[0]:
-        key = task.qrels[need.id]
-        counts_N[key.rows_J[key.grades_J > 0]] += 1
-    return counts_N
+def _relevant_rows(key: Qrels) -> NDArray[np.intp]:
+    return key.rows_J[key.grades_J > 0]
 
 
 def by_length(texts: Sequence[str]) -> tuple[str, list[str]]:
     """By words of the need: the name of the criterion, and the slice of each need."""
-    return "need length", [f"{span_of(len(text.split()), WORDS)} words" for text in texts]
+    return "need length", [f"{_span_of(len(text.split()), WORDS)} words" for text in texts]
 
 
 def by_relevant(counts: Sequence[int]) -> tuple[str, list[str]]:
     """By the number of relevant items."""
-    return "relevant items", [f"{span_of(count, RELEVANT)} relevant" for count in counts]
+    return "relevant items", [f"{_span_of(count, RELEVANT)} relevant" for count in counts]
 
 
 def category_field(fields: Sequence[str], named: str | None, where: str) -> str | None:
@@ -157,30 +147,23 @@ def parted(by: str, names: Sequence[str]) -> list[Slice]:
     return [part for part in parts if len(part.rows) >= SMALLEST] if len(parts) > 1 else []
 
 
-def within(value: int, low: int, high: int | None) -> bool:
-    """Whether a number is in a range."""
-    return value >= low and (high is None or value <= high)
-
-
 def span(low: int, high: int | None) -> str:
     """A range as text: "1", "2-5", "21+"."""
     return f"{low}+" if high is None else f"{low}-{high}" if high > low else str(low)
 
 
-def span_of(value: int, bins: Bins) -> str:
+def _span_of(value: int, bins: Bins) -> str:
     """The range of a number as text; a number below all ranges belongs to the first."""
-    return span(*next((part for part in bins if within(value, *part)), bins[0]))
+    return span(*next(part for part in bins if part[1] is None or value <= part[1]))
 
 
-_ORDER: Mapping[str, int] = {
+_ORDER = {
     name: place
-    for names in (
-        [f"{span(*part)} words" for part in WORDS],
-        [f"{span(*part)} relevant" for part in RELEVANT],
-        ["head", "tail", "unseen"],
-        ["first place", "second place or lower", "nothing relevant"],
+    for place, name in enumerate(
+        [f"{span(*part)} words" for part in WORDS]
+        + [f"{span(*part)} relevant" for part in RELEVANT]
+        + ["head", "tail", "unseen", "first place", "second place or lower", "nothing relevant"]
     )
-    for place, name in enumerate(names)
 }
 
 

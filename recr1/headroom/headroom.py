@@ -202,7 +202,7 @@ def find_headroom(
     deep = Environment(env.task, env.retriever, (), depth)
     actions = [action for of_need in evaluation.actions for action in of_need]
     queries = [action.query if isinstance(action, Search) else None for action in actions]
-    qrels = [env.task.qrels[need.id] for need in evaluation.needs for _ in range(evaluation.samples)]
+    qrels = [key for key in evaluation.qrels for _ in range(evaluation.samples)]
     ranks: list[int] = []
     for start in range(0, len(queries), _QUERIES):
         part = slice(start, start + _QUERIES)

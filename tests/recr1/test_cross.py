@@ -70,7 +70,7 @@ def test_each_policy_is_tested_against_the_start_and_against_strangers(crossed):
     assert (elsewhere.test.difference, elsewhere.p_holm) == (0, 1)
     assert crossed.crossing("rival", "RR@4", "b", "b", "a").test.difference == 1
     # on "a" both that were trained there stand against "b", on "b" the one against the two others
-    pairs = {(one.catalog, one.policy, one.other) for one in crossed.crossings("RR@4") if one.kind == "rival"}
+    pairs = {(one.catalog, one.policy, one.other) for one in crossed.crossings["RR@4"] if one.kind == "rival"}
     assert pairs == {("a", "a", "b"), ("a", "control", "b"), ("b", "b", "a"), ("b", "b", "control")}
 
 
@@ -93,7 +93,7 @@ def test_what_is_gained_at_home_and_elsewhere_alike_is_no_gain_at_home():
 
 
 def test_p_is_corrected_for_all_differences_of_the_measure(crossed):
-    tests = crossed.crossings("RR@4")
+    tests = crossed.crossings["RR@4"]
     assert len(tests) == 6 + 4 + 3
     least = min(tests, key=lambda one: one.test.p)
     assert least.p_holm == pytest.approx(13 * least.test.p)
