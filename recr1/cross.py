@@ -8,7 +8,7 @@ evaluated on the same needs, so that every test is paired.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -92,12 +92,10 @@ class Cross:
 
     def _tested(self, measure: str) -> list[Crossing]:
         seed = next(iter(self.columns.values()))[0].seed
-        found = [
-            Crossing(*names, test := paired_test(first, second, seed=seed), test.p)
-            for *names, first, second in (*self._gains(measure), *self._rivals(measure), *self._homes(measure))
-        ]
-        corrected = holm([one.test.p for one in found]).tolist()
-        return [one._replace(p_holm=p) for one, p in zip(found, corrected, strict=True)]
+        pairs = [*self._gains(measure), *self._rivals(measure), *self._homes(measure)]
+        tests = [paired_test(*pair[4:], seed=seed) for pair in pairs]
+        corrected = holm([test.p for test in tests]).tolist()
+        return [Crossing(*pair[:4], test, p) for pair, test, p in zip(pairs, tests, corrected, strict=True)]
 
     def _gains(self, measure: str) -> Iterator[_Pair]:
         for catalog, (start, *policies) in self.columns.items():
@@ -192,13 +190,9 @@ def cross_tables(result: Cross) -> list[Table]:
         [one.name, *(f"{column[place].behaviour()['query_known']:.1%}" for column in result.columns.values())]
         for place, one in enumerate(first)
     ]
-    return [
-        *(
-            Table(f"{m} {about}", header, _levels(result, m), () if at else [note])
-            for at, m in enumerate(result.measures)
-        ),
-        Table("Words of queries that are in the catalog", header, known),
-    ]
+    main, *others = (Table(f"{name} {about}", header, _levels(result, name)) for name in result.measures)
+    words = Table("Words of queries that are in the catalog", header, known)
+    return [replace(main, notes=[note]), *others, words]
 
 
 def _levels(result: Cross, measure: str) -> list[list[str]]:

@@ -84,9 +84,9 @@ def print_tables(tables: Iterable[Table], lines: Iterable[str] = (), *, end: str
 
     console = Console(highlight=False)
     for table in tables:
-        shown = Text(table.text(console.width), no_wrap=True, overflow="ignore", end="\n\n")
+        shown = Text(table.text(console.width), no_wrap=True, overflow="ignore")
         shown.stylize("bold", 0, len(_filled(table.title, console.width)))
-        console.print(shown, end="")
+        console.print(shown, end="\n\n")
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
     if end:

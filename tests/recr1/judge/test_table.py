@@ -7,7 +7,7 @@ import re
 import pytest
 
 from recr1.judge.difference import difference_cell, mean_cell
-from recr1.judge.table import Table
+from recr1.judge.table import Table, print_tables
 
 CELL = mean_cell({"mean": 0.8694, "low": 0.8412, "high": 0.8961}, 0.0001)
 GAIN = difference_cell({"difference": -0.0123, "low": -0.02, "high": 0.001, "p": 0.0123})
@@ -82,3 +82,9 @@ def test_columns_of_numbers_are_known():
 def test_markdown_puts_each_cell_on_a_line():
     text = Table("t", ["", "a|b"], [["x", CELL]]).markdown()
     assert text == "## t\n\n|  | a\\|b |\n| --- | --- |\n| x | 0.869 p < 0.001 0.841 to 0.896 |\n"
+
+
+def test_printed_tables_are_separated_by_a_blank_line(capsys):
+    print_tables([made(), made()], ["a line"], end="the last")
+    table = made().text(80)
+    assert capsys.readouterr().out == f"{table}\n\n{table}\n\na line\n\nthe last\n"
