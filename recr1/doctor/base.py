@@ -29,6 +29,7 @@ VERDICTS: tuple[Verdict, ...] = ("ok", "warning", "error")
 """From best to worst."""
 
 Item = TypeVar("Item")
+_CASED, _STOPPING = Analyzer(lowercase=False), Analyzer(stopwords="english_plus")
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,15 @@ def graded(share: float, *, warn_below: float, fail_below: float) -> Verdict:
 
 
 class PartFailed(Exception):  # noqa: N818 - it says what happened
-    """A task, a retriever, a reward or a format raised an exception; the message says which, what and where.
+    """A part of the recipe raised an exception; the message says which, what and where.
 
     `remote`: it is the error of an engine behind a network. `unreachable`: that engine answered no query at all.
     """
 
     def __init__(self, action: str, error: BaseException) -> None:
-        self.remote, self.unreachable = isinstance(error, EngineError), _answered_nothing(error)
+        self.remote, self.unreachable = isinstance(error, EngineError), False
+        if isinstance(error, MissingAnswers) and len(error.faults) == len(error.hits.rows_QK):
+            self.unreachable = not any(isinstance(one.__cause__, PermanentError) for one in error.faults.values())
         text = " ".join(str(error).split())
         if self.remote:  # the message names the engine and the cause; the place in our code does not help
             super().__init__(f"{action} failed: {text[:500]}")
@@ -84,13 +87,6 @@ class PartFailed(Exception):  # noqa: N818 - it says what happened
         frames = traceback.extract_tb(error.__traceback__)
         place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
         super().__init__(f"{action} raised {type(error).__name__}: {text[:300]}{place}")
-
-
-def _answered_nothing(error: BaseException) -> bool:
-    if not isinstance(error, MissingAnswers):
-        return False
-    permanent = any(isinstance(fault.__cause__, PermanentError) for fault in error.faults.values())
-    return len(error.faults) == len(error.hits.rows_QK) and not permanent
 
 
 @contextmanager
@@ -211,14 +207,9 @@ class Setup:
         """What the titles of `probes` find."""
         return self.search([self.titles[row] for row in self.probes])
 
-    @cached_property
-    def _content(self) -> tuple[Analyzer, frozenset[str]]:
-        return Analyzer(lowercase=False), Analyzer(stopwords="english_plus").stopwords
-
     def content_words(self, text: str) -> list[str]:
         """The different words of a text that any engine should index: three letters or more, no English stop words."""
-        analyzer, stopwords = self._content
-        words = dict.fromkeys(analyzer.terms(text))
+        words, stopwords = dict.fromkeys(_CASED.terms(text)), _STOPPING.stopwords
         return [word for word in words if len(word) >= 3 and word.isalnum() and word.lower() not in stopwords]
 
     @cached_property

@@ -18,21 +18,10 @@ from recr1.env import Environment
 from recr1.evaluate.references import TEXT_WORDS
 from recr1.recipe import Recipe
 
+_OF_RETRIEVER = (index, titles, one_word, every_word, operators, deterministic, no_match, odd_queries)
+_OF_TASK = (qrels, ceiling, splits, prompt, rewards)
 CHECKS: Mapping[str, Callable[[Setup], Finding]] = {
-    "index": index,
-    "titles": titles,
-    "one_word": one_word,
-    "every_word": every_word,
-    "operators": operators,
-    "deterministic": deterministic,
-    "no_match": no_match,
-    "odd_queries": odd_queries,
-    "qrels": qrels,
-    "ceiling": ceiling,
-    "splits": splits,
-    "prompt": prompt,
-    "rewards": rewards,
-    "latency": latency,
+    check.__name__: check for check in (*_OF_RETRIEVER, *_OF_TASK, latency)
 }
 """Every check by its name, in the order in which they run."""
 
@@ -48,15 +37,15 @@ def open_setup(
 ) -> Setup:
     """Open the task and build the index; loads no model.
 
-    Raises:
-        UserError: For a mistake in the recipe or its data.
-        PartFailed: When the task, the retriever or a reward raises another exception.
+    Raises `UserError` for a mistake in the recipe or its data, and `PartFailed` for any other exception of a part.
     """
     start = clock()
     with catching(f"opening the task '{recipe.task.type}'"):
         task = build("task", recipe.task)
     opened = clock()
-    engine = _without_cache(recipe.retriever)
+    engine = recipe.retriever
+    while engine.type == "cached":  # a cache would hide the differences and the latency of what is behind it
+        engine = Part.from_dict(engine.options["retriever"])
     with catching(f"opening the retriever '{engine.type}'"):
         retriever = build("retriever", engine, task.catalog)
     built = clock()
@@ -65,7 +54,7 @@ def open_setup(
     ]
     with catching("joining task, retriever and rewards"):
         env = Environment(task, retriever, weighted, recipe.k)
-    trl = _trl(recipe.trainer)
+    trl = (recipe.trainer.options.get("trl") or {}) if recipe.trainer else {}
     setup = Setup(
         env=env,
         main_measure=recipe.evaluate.measures[0],
@@ -99,17 +88,6 @@ def run_checks(setup: Setup) -> Iterator[Finding]:
 def worst(findings: Sequence[Finding]) -> Verdict:
     """The worst verdict."""
     return max((finding.verdict for finding in findings), key=VERDICTS.index, default="ok")
-
-
-def _without_cache(retriever: Part) -> Part:
-    """The retriever behind the cache, which would hide its differences and its latency."""
-    while retriever.type == "cached":
-        retriever = Part.from_dict(retriever.options["retriever"])
-    return retriever
-
-
-def _trl(trainer: Part | None) -> Mapping[str, Any]:
-    return (trainer.options.get("trl") or {}) if trainer else {}
 
 
 def _batch(trl: Mapping[str, Any]) -> int:

@@ -7,10 +7,10 @@ fields need not be known: `a AND b` must find the items that both `a` and `b` fi
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import combinations, pairwise
 from math import isfinite
+from typing import TypeAlias
 
 from recr1.doctor.base import Finding, Problem, Setup, catching, finding
 from retrievers.abilities import CAPABILITIES, capabilities_of, max_k_of, syntax_of
@@ -25,7 +25,11 @@ LEAST = 0.9
 SIGNS: Mapping[str, Sequence[str]] = {"boolean": ("AND", "OR", "NOT"), "phrases": ('"',), "filters": (":[", " TO ")}
 """What a description of the usual syntax of an operator contains."""
 
-Rows = frozenset[int]
+Rows: TypeAlias = frozenset[int]
+Check: TypeAlias = Callable[[Rows], bool]
+"""Whether what a query found is right."""
+Count: TypeAlias = tuple[int, int]
+"""Queries in which an operator worked, and all that were tried."""
 
 
 def operators(setup: Setup) -> Finding:
@@ -37,12 +41,12 @@ def operators(setup: Setup) -> Finding:
     words = syntax_of(setup.env.retriever)
     own = [name for name in declared if not _is_usual(name, words[name], setup.catalog.fields)]
     probe = _Probe(setup)
-    trials: dict[str, tuple[int, int]] = {}
-    for name in declared:
-        if name not in own:
-            trials |= TESTS[name](probe)
+    trials = {key: count for name in declared if name not in own for key, count in TESTS[name](probe).items()}
+    remedy = "pass queries to the engine's own parser, or do not declare it, since prompts would ask for it"
     problems = [
-        Problem("error", _broken(name, *count)) for name, count in trials.items() if count[0] < LEAST * count[1]
+        Problem("error", f"{name} is declared, but works in only {held} of {asked} queries: {remedy}")
+        for name, (held, asked) in trials.items()
+        if held < LEAST * asked
     ]
     untested = [*own, *(name for name, (_, asked) in trials.items() if not asked)]
     if untested:
@@ -63,26 +67,16 @@ def _is_usual(name: str, words: str, fields: Collection[str]) -> bool:
 
 def _named_in(words: str, fields: Collection[str]) -> list[str]:
     """The fields that a description names; none in the usual one, which is for any catalog."""
-    return (
-        []
-        if words == CAPABILITIES["fields"]
-        else [name for name in fields if re.search(rf"\b{re.escape(name)}\b", words)]
-    )
-
-
-def _broken(name: str, held: int, asked: int) -> str:
-    what = f"{name} is declared, but works in only {held} of {asked} queries"
-    return f"{what}: pass queries to the engine's own parser, or do not declare it, since prompts would ask for it"
+    usual = words == CAPABILITIES["fields"]
+    return [] if usual else [name for name in fields if re.search(rf"\b{re.escape(name)}\b", words)]
 
 
 class _Probe:
     """Single words of titles, and all items that each finds."""
 
     def __init__(self, setup: Setup) -> None:
-        self.setup, items = setup, len(setup.catalog)
-        deepest = max_k_of(setup.env.retriever) or items
-        self._depth = min(items, DEEPEST, deepest)
-        self._sees_all = self._depth == items
+        self.setup, self._items = setup, len(setup.catalog)
+        self._depth = min(self._items, DEEPEST, max_k_of(setup.env.retriever) or self._items)
         rows = setup.probes[:: max(1, len(setup.probes) // ROWS)]
         self.words_of = {row: setup.content_words(setup.titles[row])[:6] for row in rows}
         self.of_word: dict[str, Rows] = {}
@@ -95,40 +89,36 @@ class _Probe:
 
     def find(self, queries: Sequence[str]) -> dict[str, Rows]:
         """What each query finds, as deep as possible."""
-        hits = self.setup.search(queries, self._depth) if queries else None
-        found = hits.rows_QK.tolist() if hits else []
+        found = self.setup.search(queries, self._depth).rows_QK.tolist() if queries else []
         return {query: frozenset(rows) - {-1} for query, rows in zip(queries, found, strict=True)}
 
     def complete(self, rows: Rows) -> bool:
         """Whether these are all the items that were found."""
-        return self._sees_all or len(rows) < self._depth
+        return self._depth == self._items or len(rows) < self._depth
 
-    def share(self, expected: Mapping[str, Callable[[Rows], bool]]) -> tuple[int, int]:
+    def share(self, expected: Mapping[str, Check]) -> Count:
         """How many queries found what they should, and how many were searched."""
         found = self.find(list(expected))
         return sum(right(found[query]) for query, right in expected.items()), len(expected)
 
 
-def _boolean(probe: _Probe) -> dict[str, tuple[int, int]]:
+def _boolean(probe: _Probe) -> dict[str, Count]:
     pairs = []
     for words in probe.words_of.values():
         known = [word for word in words if word in probe.of_word]
         pairs += [(a, b) for a, b in combinations(known, 2) if probe.of_word[a] != probe.of_word[b]][:1]
-    expected: dict[str, dict[str, Rows]] = defaultdict(dict)
+    expected: dict[str, dict[str, Check]] = {"AND": {}, "OR": {}, "NOT": {}}
     for a, b in pairs[:TRIALS]:
         one, other = probe.of_word[a], probe.of_word[b]
-        expected["AND"][f"{a} AND {b}"] = one & other
-        expected["NOT"][f"{a} AND NOT {b}"] = one - other
+        expected["AND"][f"{a} AND {b}"] = (one & other).__eq__
+        expected["NOT"][f"{a} AND NOT {b}"] = (one - other).__eq__
         if probe.complete(one | other):
-            expected["OR"][f"{a} OR {b}"] = one | other
-    return {
-        f"boolean {name}": probe.share({query: rows.__eq__ for query, rows in expected[name].items()})
-        for name in ("AND", "OR", "NOT")
-    }
+            expected["OR"][f"{a} OR {b}"] = (one | other).__eq__
+    return {f"boolean {name}": probe.share(of_name) for name, of_name in expected.items()}
 
 
-def _phrases(probe: _Probe) -> dict[str, tuple[int, int]]:
-    expected: dict[str, Callable[[Rows], bool]] = {}
+def _phrases(probe: _Probe) -> dict[str, Count]:
+    expected: dict[str, Check] = {}
     for row in list(probe.words_of)[:TRIALS]:
         catalog = probe.setup.catalog
         whole = " ".join([catalog.texts[row], *(catalog.column(name)[row] for name in catalog.fields)]).lower()
@@ -141,16 +131,15 @@ def _phrases(probe: _Probe) -> dict[str, tuple[int, int]]:
 
 def _neighbours(probe: _Probe, row: int, whole: str) -> tuple[str, str] | None:
     """Two neighbouring words of an item's title that are nowhere in the item in the other order."""
-    words = probe.setup.titles[row].split()
     known = set(probe.words_of[row])
-    for a, b in pairwise(words):
+    for a, b in pairwise(probe.setup.titles[row].split()):
         backwards = re.search(rf"{re.escape(b.lower())}\W+{re.escape(a.lower())}", whole)
         if a in known and b in known and a != b and not backwards:
             return a, b
     return None
 
 
-def _fields(probe: _Probe) -> dict[str, tuple[int, int]]:
+def _fields(probe: _Probe) -> dict[str, Count]:
     """Each field with its words: the item is found, and items with the word in other fields are not."""
     named = _named_in(syntax_of(probe.setup.env.retriever)["fields"], probe.setup.catalog.fields)
     shares = {
@@ -160,12 +149,15 @@ def _fields(probe: _Probe) -> dict[str, tuple[int, int]]:
     }
     if named:  # prompts name them: each must work
         return shares or {"fields": (0, 0)}
-    # A catalog may have fields that are not searched; one that works is enough.
-    working = {name: count for name, count in shares.items() if count[0] >= LEAST * count[1]}
-    return working or shares or {"fields": (0, 0)}
+    return _working(shares) or {"fields": (0, 0)}
 
 
-def _expected_of(probe: _Probe, field: str, *, even_weak: bool) -> dict[str, Callable[[Rows], bool]]:
+def _working(shares: dict[str, Count]) -> dict[str, Count]:
+    """The fields that work, or all: a catalog may have fields that are not searched, so one that works is enough."""
+    return {name: count for name, count in shares.items() if count[0] >= LEAST * count[1]} or shares
+
+
+def _expected_of(probe: _Probe, field: str, *, even_weak: bool) -> dict[str, Check]:
     """Queries of a field, and whether what they find is right.
 
     They are of words that other fields have too. Without such words, the others show at least that the field exists.
@@ -179,8 +171,7 @@ def _expected_of(probe: _Probe, field: str, *, even_weak: bool) -> dict[str, Cal
         word: frozenset(row for row in probe.of_word.get(word, ()) if word.lower()[:4] not in stems[row])
         for word in places
     }
-    telling = [word for word in places if outside[word]]
-    some = (telling or (list(places) if even_weak else []))[:TRIALS]
+    some = ([word for word in places if outside[word]] or (list(places) if even_weak else []))[:TRIALS]
     return {
         f"{field}:{word}": lambda found, row=places[word], others=outside[word]: (  # type: ignore[misc]
             (row in found or not probe.complete(found)) and not found & others
@@ -189,13 +180,13 @@ def _expected_of(probe: _Probe, field: str, *, even_weak: bool) -> dict[str, Cal
     }
 
 
-def _filters(probe: _Probe) -> dict[str, tuple[int, int]]:
+def _filters(probe: _Probe) -> dict[str, Count]:
     """A range of each numeric field with a word: items of the word that are in the range, and no others."""
     shares = {}
     joint = " AND " if "boolean" in capabilities_of(probe.setup.env.retriever) else " "
     for field, column in probe.setup.catalog.fields.items():
         numbers = {row: float(v) for row, v in enumerate(column) if isinstance(v, int | float) and isfinite(v)}
-        expected: dict[str, Callable[[Rows], bool]] = {}
+        expected: dict[str, Check] = {}
         for word, rows in probe.of_word.items():
             values = sorted(numbers[row] for row in rows if row in numbers)
             if len(values) < 2 or values[0] == values[-1] or len(expected) >= TRIALS:
@@ -206,13 +197,7 @@ def _filters(probe: _Probe) -> dict[str, tuple[int, int]]:
                 expected[f"{word}{joint}{field}:[{low:g} TO {high:g}]"] = inside.__eq__
         if expected:
             shares[f"filters ({field})"] = probe.share(expected)
-    working = {name: count for name, count in shares.items() if count[0] >= LEAST * count[1]}
-    return working or shares or {"filters": (0, 0)}
+    return _working(shares) or {"filters": (0, 0)}
 
 
-TESTS: Mapping[str, Callable[[_Probe], dict[str, tuple[int, int]]]] = {
-    "boolean": _boolean,
-    "phrases": _phrases,
-    "fields": _fields,
-    "filters": _filters,
-}
+TESTS = {"boolean": _boolean, "phrases": _phrases, "fields": _fields, "filters": _filters}

@@ -9,19 +9,15 @@ from recr1.doctor.base import Finding, Problem, Setup, finding, graded
 from recr1.errors import examples
 from retrievers.base import Hits
 
-LENGTH = 4
-"""Words of the queries in which each is replaced in turn."""
 PLACES = ("first", "second", "third", "last")
-
+LENGTH = len(PLACES)
+"""Words of the queries in which each is replaced in turn."""
 UNKNOWN = "zxqvjk"
 """A word that no catalog has."""
-
 NONSENSE = (UNKNOWN, "wqqzpfx kzzvhr", "qjxzv qkkjwz vvxqz", "", " \t", "?!;,.", "\x00")
 """Queries that no catalog can match."""
-
 UNPARSED = 0.02
 """Share of raw needs that do not parse from which on there is a warning."""
-
 ODD = (
     '"',
     '"unbalanced phrase',
@@ -110,25 +106,18 @@ def no_match(setup: Setup) -> Finding:
     rows = setup.search([*NONSENSE, *something, *NONSENSE[::-1]]).rows_QK[: len(NONSENSE), 0]
     found = [query for query, row in zip(NONSENSE, rows, strict=True) if row >= 0]
     numbers = {"queries": len(NONSENSE), "found_something": found, "matches_everything": setup.matches_everything}
-    if setup.matches_everything and UNKNOWN in found:
-        message = (
-            "the retriever declares matches_everything: a query of unknown words finds the nearest items, so nonsense "
-            "has the reward of random items"
-        )
-        return Finding("no_match", "ok", message, numbers)
+    right = (UNKNOWN in found) if setup.matches_everything else not found
     if setup.matches_everything:
-        message = (
-            f"the retriever declares matches_everything, but {UNKNOWN!r} finds nothing: remove the declaration, which "
-            "hides problems from this check"
-        )
-        return Finding("no_match", "error", message, numbers)
-    if not found:
-        return Finding("no_match", "ok", f"{len(NONSENSE)} queries that match nothing find nothing", numbers)
-    message = (
-        f"{len(found)} of {len(NONSENSE)} queries that match nothing find items ({examples(found)}), so nonsense would "
-        "be rewarded: drop hits of score 0, or declare matches_everything if every item has a score"
-    )
-    return Finding("no_match", "error", message, numbers)
+        ok = "a query of unknown words finds the nearest items, so nonsense has the reward of random items"
+        what = f"{UNKNOWN!r} finds nothing: remove the declaration, which hides problems from this check"
+        message = f"the retriever declares matches_everything{f': {ok}' if right else f', but {what}'}"
+    elif right:
+        message = f"{len(NONSENSE)} queries that match nothing find nothing"
+    else:
+        what = f"{len(found)} of {len(NONSENSE)} queries that match nothing find items ({examples(found)})"
+        remedy = "drop hits of score 0, or declare matches_everything if every item has a score"
+        message = f"{what}, so nonsense would be rewarded: {remedy}"
+    return Finding("no_match", "ok" if right else "error", message, numbers)
 
 
 def odd_queries(setup: Setup) -> Finding:

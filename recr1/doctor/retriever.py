@@ -57,7 +57,7 @@ def _shifted(probes: np.ndarray, first: np.ndarray) -> list[Problem]:
 
 def _cut_off(setup: Setup, probes: np.ndarray) -> list[Problem]:
     """Whether titles do not find the last rows of the catalog."""
-    found = found_in(setup, len(setup.titles))
+    found = _found_in(setup, len(setup.titles))
     late = probes >= 0.9 * len(setup.catalog)
     if late.sum() < 3 or found[late].mean() >= 0.5 or found[~late].mean() < 0.8:
         return []
@@ -68,9 +68,9 @@ def _cut_off(setup: Setup, probes: np.ndarray) -> list[Problem]:
 def titles(setup: Setup) -> Finding:
     """A title used as query finds its item."""
     depth = min(FIRST, max(1, len(setup.catalog) // 10), setup.env.k)
-    found = found_in(setup, depth)
+    found = _found_in(setup, depth)
     share = float(found.mean()) if len(found) else 0.0
-    first = float(found_in(setup, 1).mean()) if len(found) else 0.0
+    first = float(_found_in(setup, 1).mean()) if len(found) else 0.0
     missing = [setup.catalog.ids[row] for row, hit in zip(setup.probes, found, strict=True) if not hit]
     numbers = {"titles": len(found), "depth": depth, "found": share, "found_first": first, "missing": missing}
     verdict = graded(share, warn_below=0.9, fail_below=0.5)
@@ -84,16 +84,11 @@ def titles(setup: Setup) -> Finding:
     return Finding("titles", verdict, f"only {message} (missing: {examples(missing)}): {remedy}", numbers)
 
 
-def found_in(setup: Setup, depth: int) -> np.ndarray:
+def _found_in(setup: Setup, depth: int) -> np.ndarray:
     """(R,) whether each probe's title found its item, or one with the same title, in the first `depth` places."""
-    names = setup.titles
-    hits = setup.title_hits.rows_QK[:, :depth]
+    names, probed = setup.titles, zip(setup.probes, setup.title_hits.rows_QK[:, :depth], strict=True)
     return np.array(
-        [
-            any(int(hit) == row or names[hit].lower() == names[row].lower() for hit in rows_K if hit >= 0)
-            for row, rows_K in zip(setup.probes, hits, strict=True)
-        ],
-        bool,
+        [any(names[hit].lower() == names[row].lower() for hit in rows_K if hit >= 0) for row, rows_K in probed], bool
     )
 
 
@@ -101,8 +96,7 @@ def deterministic(setup: Setup) -> Finding:
     """The same queries find the same: twice, in another order, and one by one."""
     queries = list(dict.fromkeys([need.text for need in setup.judged_needs] + [setup.titles[r] for r in setup.probes]))
     queries = setup.sampled(queries, "deterministic")
-    first, again = setup.search(queries), setup.search(queries)
-    backwards = setup.search(queries[::-1])
+    first, again, backwards = setup.search(queries), setup.search(queries), setup.search(queries[::-1])
     singly = [setup.search([query]) for query in queries[:10]]
     others = {
         "when searched again": again,
@@ -165,11 +159,10 @@ def latency(setup: Setup) -> Finding:
 
 def _queries(setup: Setup) -> list[str]:
     """Ten batches of different queries about as long as needs are: raw needs, then titles."""
-    rng = setup.rng("latency")
     wanted = 10 * setup.batch
     needs = list(dict.fromkeys(need.text for need in setup.needs if need.text.strip()))
     names = [title for title in setup.titles if title]
-    texts = [*needs[: wanted // 2], *rng.permutation(names[: 10 * wanted])[:wanted].tolist()]
+    texts = [*needs[: wanted // 2], *setup.rng("latency").permutation(names[: 10 * wanted])[:wanted].tolist()]
     return list(islice(cycle(texts), wanted))
 
 
@@ -182,7 +175,8 @@ def _times(calls: list[Callable[[], object]]) -> tuple[float, float]:
         seconds.append(perf_counter() - start)
         if len(seconds) >= 2 and sum(seconds) > SECONDS:
             break
-    return float(np.percentile(seconds, 50)), float(np.percentile(seconds, 95))
+    median, high = np.percentile(seconds, [50, 95])
+    return float(median), float(high)
 
 
 def _duration(seconds: float) -> str:

@@ -25,8 +25,8 @@ FLAT = 1e-6
 def rewards(setup: Setup) -> Finding:
     """The distribution of the weighted reward, and the groups whose queries all have the same.
 
-    A group is G queries for one need: random words of the catalog, random halves of the raw need (about where a policy
-    starts), or random halves of the best query of the ceiling.
+    A group is G queries for one need: random words of the catalog (as many as needs have, but at most six), random
+    halves of the raw need (about where a policy starts), or random halves of the best query of the ceiling.
     """
     needs = setup.sampled(setup.judged_needs, "rewards", min(NEEDS, setup.sample))
     if not needs:
@@ -36,35 +36,37 @@ def rewards(setup: Setup) -> Finding:
     step = setup.reward(needs, [need.text for need in needs])
     raw = step.rewards
     best_queries, best = _best(setup, needs)
-    rng, length = setup.rng("rewards"), _length(needs)
+    rng, owners = setup.rng("rewards"), [need for need in needs for _ in range(setup.group)]
+    length = int(np.clip(np.median([len(need.text.split()) for need in needs]), 1, 6))
     groups = {
-        "random": [_random(rng, setup.vocabulary, length) for _ in needs for _ in range(setup.group)],
-        "raw": [_half(rng, need.text) for need in needs for _ in range(setup.group)],
+        "random": [
+            " ".join(setup.vocabulary[i] for i in rng.integers(0, len(setup.vocabulary), length)) for _ in owners
+        ],
+        "raw": [_half(rng, need.text) for need in owners],
         "best": [_half(rng, query) for query in best_queries for _ in range(setup.group)],
     }
-    owners = [need for need in needs for _ in range(setup.group)]
     earned = {name: setup.reward(owners, queries).rewards for name, queries in groups.items()}
-    flat = {name: _flat(values.reshape(-1, setup.group)) for name, values in earned.items()}
-    numbers = {
-        "needs": len(needs),
-        "group": setup.group,
-        "random": _summary(earned["random"]),
-        "raw": _summary(raw),
-        "best": _summary(best),
-        "zero_variance_groups": flat,
-        **unjudged_metrics(step.batch),
+    random = earned["random"]
+    flat = {
+        name: float((np.ptp(values.reshape(-1, setup.group), axis=1) <= FLAT).mean()) for name, values in earned.items()
     }
+    summaries = {"random": _summary(random), "raw": _summary(raw), "best": _summary(best)}
+    numbers = {"needs": len(needs), "group": setup.group, **summaries, "zero_variance_groups": flat}
+    unjudged = unjudged_metrics(step.batch)
     everything = np.concatenate([raw, best, *earned.values()])
-    problems = _problems(everything, float(earned["random"].mean()), float(best.mean()), flat["raw"])
-    problems += _blindness(step)
-    means = f"{earned['random'].mean():.3f} for random words, {raw.mean():.3f} for raw needs"
-    means += f" ({_lowest_part(step, setup)})" if raw.mean() < earned["random"].mean() else ""
+    problems = _problems(everything, float(random.mean()), float(best.mean()), flat["raw"])
+    blind = next(share for name, share in unjudged.items() if "blind" in name)
+    if blind > BLIND:
+        what = f"for {blind:.0%} of raw needs with hits, none of the first items is judged: their rewards mean nothing"
+        problems.append(Problem("warning", f"{what}; judge more items, or search and measure deeper"))
+    means = f"{random.mean():.3f} for random words, {raw.mean():.3f} for raw needs"
+    means += f" ({_lowest_part(step, setup)})" if raw.mean() < random.mean() else ""
     groups_flat = ", ".join(f"{share:.0%} of {name}" for name, share in flat.items())
     ok = (
         f"the mean reward is {means}, {best.mean():.3f} for the best queries; all {setup.group} queries of a group "
         f"have the same reward in {groups_flat} groups"
     )
-    return finding("rewards", problems, ok, numbers)
+    return finding("rewards", problems, ok, numbers | unjudged)
 
 
 def _lowest_part(step: Step, setup: Setup) -> str:
@@ -89,15 +91,6 @@ def _problems(everything: Floats, random: float, best: float, flat: float) -> li
     return problems
 
 
-def _blindness(step: Step) -> list[Problem]:
-    """Whether answer keys judge anything that raw needs find."""
-    blind = next(share for name, share in unjudged_metrics(step.batch).items() if "blind" in name)
-    if blind <= BLIND:
-        return []
-    what = f"for {blind:.0%} of raw needs with hits, none of the first items is judged: their rewards mean nothing"
-    return [Problem("warning", f"{what}; judge more items, or search and measure deeper")]
-
-
 def _best(setup: Setup, needs: Sequence[Need]) -> tuple[list[str], Floats]:
     """For each need, the query of the ceiling with the highest reward, and that reward."""
     task = setup.env.task
@@ -109,24 +102,11 @@ def _best(setup: Setup, needs: Sequence[Need]) -> tuple[list[str], Floats]:
     return chosen, np.array([part.max() for part in parts], np.float32)
 
 
-def _length(needs: Sequence[Need]) -> int:
-    """Words of a random query: as many as needs have, but no more than six."""
-    return int(np.clip(np.median([len(need.text.split()) for need in needs]), 1, 6))
-
-
-def _random(rng: Generator, vocabulary: Sequence[str], length: int) -> str:
-    return " ".join(vocabulary[place] for place in rng.integers(0, len(vocabulary), length))
-
-
 def _half(rng: Generator, text: str) -> str:
     """About half of a text's words, at least one, in their order."""
     words = text.split()
     kept = [word for word, keep in zip(words, rng.random(len(words)) < 0.5, strict=True) if keep]
     return " ".join(kept or words[:1]) or "x"
-
-
-def _flat(rewards_NG: Floats) -> float:
-    return float((np.ptp(rewards_NG, axis=1) <= FLAT).mean())
 
 
 def _summary(values: Floats) -> dict[str, Any]:

@@ -35,15 +35,12 @@ def qrels(setup: Setup) -> Finding:
     without = [need_id for need_id, key in keys.items() if key is None]
     outside = [need_id for need_id, key in keys.items() if key and key.rows_J[-1] >= items]
     hopeless = [need_id for need_id, key in keys.items() if key is not None and not key.positives]
+    beyond = f"have answer keys with rows beyond the {items} items of the catalog"
     problems = [
         Problem("error", f"{len(needs)} of {len(keys)} needs {what} ({examples(needs)}): {remedy}")
         for needs, what, remedy in (
             (without, "have no answer key", "use the same need ids in both files"),
-            (
-                outside,
-                f"have answer keys with rows beyond the {items} items of the catalog",
-                "use one catalog for both",
-            ),
+            (outside, beyond, "use one catalog for both"),
             (hopeless, "have no item with a grade above 0", "drop them, since nothing can be learned from them"),
         )
         if needs
@@ -70,27 +67,19 @@ def qrels(setup: Setup) -> Finding:
 
 def _common_words(setup: Setup) -> tuple[float, float]:
     """The share of a need's words that are in its best item, and in the best items of other needs."""
-    words = [_lower(setup, need.text) for need in setup.judged_needs]
-    items = [_lower(setup, setup.catalog.texts[best_rows(_key(setup, need))[0]]) for need in setup.judged_needs]
-    own = [len(need & item) / max(len(need), 1) for need, item in zip(words, items, strict=True)]
-    others = [
-        len(need & item) / max(len(need), 1)
-        for turn in range(1, min(6, len(items)))
-        for need, item in zip(words, items[turn:] + items[:turn], strict=True)
+    texts = [(need.text, setup.catalog.texts[_best_rows(setup, need)[0]]) for need in setup.judged_needs]
+    words = [[{word.lower() for word in setup.content_words(text)} for text in pair] for pair in texts]
+    items = [item for _, item in words]
+    shares = [
+        np.mean([len(need & item) / max(len(need), 1) for (need, _), item in zip(words, turned, strict=True)])
+        for turned in (items[turn:] + items[:turn] for turn in range(min(6, len(items))))
     ]
-    return float(np.mean(own)), float(np.mean(others))
+    return float(shares[0]), float(np.mean(shares[1:]))
 
 
-def _lower(setup: Setup, text: str) -> set[str]:
-    return {word.lower() for word in setup.content_words(text)}
-
-
-def _key(setup: Setup, need: Need) -> Qrels:
-    return setup.env.task.qrels[need.id]
-
-
-def best_rows(key: Qrels) -> list[int]:
-    """The items of an answer key's highest grade, at most as many as the ceiling looks at."""
+def _best_rows(setup: Setup, need: Need) -> list[int]:
+    """The items of a need's highest grade, at most as many as the ceiling looks at."""
+    key = setup.env.task.qrels[need.id]
     best: list[int] = key.rows_J[key.grades_J == key.grades_J.max()][:BEST_ITEMS].tolist()
     return best
 
@@ -131,7 +120,7 @@ def ceiling(setup: Setup) -> Finding:
 
 def _found_by_text(setup: Setup, needs: Sequence[Need]) -> float:
     """The share of needs with a best item that its own text finds, cut as the ceiling cuts it."""
-    wanted = [(place, row) for place, need in enumerate(needs) for row in best_rows(_key(setup, need))]
+    wanted = [(place, row) for place, need in enumerate(needs) for row in _best_rows(setup, need)]
     hits = setup.search([" ".join(setup.catalog.texts[row].split()[:TEXT_WORDS]) for _, row in wanted])
     served = {place for (place, row), rows_K in zip(wanted, hits.rows_QK, strict=True) if row in rows_K}
     return len(served) / len(needs)
