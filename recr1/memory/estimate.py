@@ -6,12 +6,10 @@ docs/launching.md has the same formulas. Not included: fragmentation, and what f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import ceil, sqrt
 from typing import NamedTuple
 
-from recr1.memory.load import Load
-from recr1.memory.shape import Shape
+from recr1.memory.load import Load, Shape
 from recr1.memory.sharding import Sharding
 
 GB = 1e9
@@ -38,8 +36,7 @@ class Term(NamedTuple):
     note: str
 
 
-@dataclass(frozen=True)
-class Estimate:
+class Estimate(NamedTuple):
     """Terms by name: those that are always held, and those of each phase."""
 
     always: Mapping[str, Term]
@@ -48,7 +45,7 @@ class Estimate:
     @property
     def peak(self) -> float:
         """Bytes at the peak."""
-        return _total(self.always) + max(map(_total, self.phases.values()))
+        return _total(self.always) + _total(self.phases[self.phase])
 
     @property
     def phase(self) -> str:
@@ -61,31 +58,34 @@ def _total(terms: Mapping[str, Term]) -> float:
 
 
 def estimate(shape: Shape, load: Load, sharding: Sharding | None = None, *, available: float = 0) -> Estimate:
-    """The memory of one process.
+    """The memory of one process, which has `available` bytes: vLLM in it takes its share of them, whatever the model.
 
-    Args:
-        shape: The model.
-        load: What the recipe does with it.
-        sharding: How processes divide the model; None for one process.
-        available: Bytes of memory; vLLM in the same process takes its share of them, whatever the model.
+    Without `sharding` there is one process.
     """
     launch = sharding or Sharding()
-    gradients = _gradients(load, launch)
-    vllm = Term(load.vllm_share * available, f"{load.vllm_share:.0%} of the GPU, with its own weights")
+    each = 4 if launch.deepspeed else load.trained_bytes
+    gradients_note = f"{load.trained:,} of {each} bytes{_in_shards(launch.of_gradients)}"
+    gradients = Term(load.trained * each / launch.of_gradients, gradients_note)
+    vllm = {"vLLM": Term(load.vllm_share * available, f"{load.vllm_share:.0%} of the GPU, with its own weights")}
     kept, layer = _activations(shape, load, launch)
-    waits = {"gradients": gradients} if load.accumulates or launch.deepspeed else {}
+    waits = load.accumulates or launch.deepspeed
     whole = Term(2 * shape.parameters, "all of them, for generation")
     gathered = {"weights, gathered": whole} if launch.shard == "zero3" else {}
     in_trainer = load.rows and not load.vllm_share
     generation = gathered | _completing(shape, load, load.rows, load.group, load.sampled) if in_trainer else {}
+    rest = shape.parameters * load.weight_bytes * (1 - 1 / launch.of_weights)  # each process loads the whole policy
     phases = {
-        "loading": _loading(shape, load, launch),
-        "generation": generation | ({"vLLM": vllm} if load.vllm_sleeps else {}),
+        "loading": {"weights, whole": Term(rest, "before they are sharded")} if launch.shard != "none" else {},
+        "generation": generation | (vllm if load.vllm_sleeps else {}),
         "validation": gathered | _completing(shape, load, load.validated, 1, 2),
-        "update, output layer": {**waits, "activations": kept, **_output(shape, load)},
+        "update, output layer": {
+            **({"gradients": gradients} if waits else {}),
+            "activations": kept,
+            **_output(shape, load),
+        },
         "update, layers": {
             "gradients": gradients,
-            "activations": kept if load.accumulates or launch.deepspeed else Term(kept.size / shape.layers, kept.note),
+            "activations": kept if waits else Term(kept.size / shape.layers, kept.note),
             "one layer": layer,
         },
     }
@@ -95,24 +95,27 @@ def estimate(shape: Shape, load: Load, sharding: Sharding | None = None, *, avai
             "policy, written": Term(load.trained * load.trained_bytes, "a copy of the trained weights"),
         }
     if load.vllm_share and not load.vllm_sleeps:
-        phases = {name: {**terms, "vLLM": vllm} for name, terms in phases.items()}
+        phases = {name: terms | vllm for name, terms in phases.items()}
     return Estimate(_always(shape, load, launch), phases)
 
 
 def _always(shape: Shape, load: Load, launch: Sharding) -> dict[str, Term]:
     each = _each(load, launch)
-    whole = _weights(shape, load, each)
-    frozen = "frozen, " if load.adapter else ""
-    shards = f" in {launch.of_weights} shards" if launch.of_weights > 1 else ""
+    in_4bit = shape.matrices if load.in_4bit else 0
+    whole = in_4bit * FOUR_BITS + (shape.parameters - in_4bit) * each
     kind = "4 bits" if load.in_4bit else f"{each} bytes"
+    note = f"{'frozen, ' * load.adapter}{shape.parameters:,} of {kind}{_in_shards(launch.of_weights)}"
+    optimizer = load.moments * load.moment_bytes
+    if launch.deepspeed:  # moments, and a master copy of the weights
+        optimizer = 4 + load.moments * (1 if load.moment_bytes == 1 else 4)
     terms = {
         "runtime": Term(RUNTIME["cuda" if load.gpu else "cpu"], "Python and its libraries, or a CUDA context"),
-        "weights": Term(whole / launch.of_weights, f"{frozen}{shape.parameters:,} of {kind}{shards}"),
-        "optimizer": _optimizer(load, launch),
+        "weights": Term(whole / launch.of_weights, note),
+        "optimizer": Term(load.trained * optimizer / launch.of_gradients, f"{optimizer} bytes for each trained weight"),
     }
     if load.adapter:
         terms["adapter"] = Term(load.trained * load.trained_bytes, f"{load.trained:,} trained weights")
-    if _casts(load, launch):
+    elif load.compute_bytes < each and launch.shard == "none":  # autocast keeps them during a pass
         terms["weights, cast"] = Term(2 * (shape.trunk - shape.embedding), "copies of 2 bytes for the computation")
     if load.reference:
         terms["reference"] = Term(whole / launch.of_weights, "the starting policy, because beta is not 0")
@@ -132,30 +135,8 @@ def _each(load: Load, launch: Sharding) -> int:
     return 2 if launch.deepspeed else load.weight_bytes
 
 
-def _casts(load: Load, launch: Sharding) -> bool:
-    """Whether autocast keeps copies of the weights in half precision during a pass."""
-    return load.compute_bytes < _each(load, launch) and launch.shard == "none" and not load.adapter
-
-
-def _weights(shape: Shape, load: Load, each: int) -> float:
-    if not load.in_4bit:
-        return shape.parameters * each
-    return shape.matrices * FOUR_BITS + (shape.parameters - shape.matrices) * each
-
-
-def _gradients(load: Load, launch: Sharding) -> Term:
-    each = 4 if launch.deepspeed else load.trained_bytes
-    shards = f" in {launch.of_gradients} shards" if launch.of_gradients > 1 else ""
-    return Term(load.trained * each / launch.of_gradients, f"{load.trained:,} of {each} bytes{shards}")
-
-
-def _optimizer(load: Load, launch: Sharding) -> Term:
-    """Moments, and with DeepSpeed a master copy of the weights."""
-    if launch.deepspeed:
-        each = 4 + load.moments * (1 if load.moment_bytes == 1 else 4)
-    else:
-        each = load.moments * load.moment_bytes
-    return Term(load.trained * each / launch.of_gradients, f"{each} bytes for each trained weight")
+def _in_shards(count: int) -> str:
+    return f" in {count} shards" if count > 1 else ""
 
 
 def _buckets(shape: Shape, load: Load, launch: Sharding) -> Term:
@@ -170,14 +151,6 @@ def _buckets(shape: Shape, load: Load, launch: Sharding) -> Term:
     ends = shape.parameters - shape.trunk + shape.embedding
     layers = 2 * (shape.trunk - shape.embedding) / shape.layers
     return Term(2 * load.compute_bytes * (ends + layers), "gathered layers, gradients being sent")
-
-
-def _loading(shape: Shape, load: Load, launch: Sharding) -> dict[str, Term]:
-    """Each process loads the whole policy before it is sharded."""
-    if launch.shard == "none":
-        return {}
-    rest = shape.parameters * load.weight_bytes * (1 - 1 / launch.of_weights)
-    return {"weights, whole": Term(rest, "before they are sharded")}
 
 
 def _completing(shape: Shape, load: Load, rows: int, group: int, copies: int) -> dict[str, Term]:
@@ -204,10 +177,8 @@ def _activations(shape: Shape, load: Load, launch: Sharding) -> tuple[Term, Term
     how = f"{tokens} tokens of {load.micro} completions"
     times = 2 if load.critic else 1
     if load.recompute:
-        return (
-            Term(times * residual * shape.layers, f"{how}, the input of each layer"),
-            Term(layer + through, "recomputed for its gradients"),
-        )
+        inputs = Term(times * residual * shape.layers, f"{how}, the input of each layer")
+        return inputs, Term(layer + through, "recomputed for its gradients")
     return Term(times * layer * shape.layers, f"{how}, in all layers"), Term(through, "temporary, for its gradients")
 
 
@@ -247,7 +218,6 @@ def _output(shape: Shape, load: Load) -> dict[str, Term]:
     states = tokens * shape.hidden * (4 + 2 * load.compute_bytes) + words * shape.hidden * load.compute_bytes
     terms = {"logits": Term(tile + states, f"a tile of {rows} tokens by {words:,} words, and its gradients")}
     if not load.adapter:
-        terms["output layer"] = Term(
-            4 * shape.embedding, f"gradients of {shape.vocabulary:,} words, before they are added"
-        )
+        note = f"gradients of {shape.vocabulary:,} words, before they are added"
+        terms["output layer"] = Term(4 * shape.embedding, note)
     return terms

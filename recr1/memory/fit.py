@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recr1.assets import shipped_model
 from recr1.config.build import build
 from recr1.errors import UserError
 from recr1.memory.estimate import GB, Estimate, Term, estimate
-from recr1.memory.load import Load, load_of
-from recr1.memory.shape import Shape, shape_of
+from recr1.memory.load import Load, Shape, load_of, shape_of
 from recr1.memory.sharding import Sharding
 from recr1.recipe import Recipe
 
@@ -29,9 +28,6 @@ SHARDED_PROCESSES = 8
 """Number of processes in the advice to shard the weights."""
 LORA_RANK = 16
 """Rank in the advice to train an adapter."""
-
-Change: TypeAlias = tuple[bool, str, dict[str, Any]]
-"""Whether it applies, what to write in the recipe, and what it changes in a `Load`."""
 
 
 class Requirements(NamedTuple):
@@ -60,30 +56,22 @@ def memory_report(recipe: Recipe, gpu_gb: float | None = None, sharding: Shardin
     if needed.index_bytes:
         lines.append(f"{'index of bm25':<20} {_size(needed.index_bytes)} of RAM at most")
     room = available if gpu else available - needed.index_bytes
-    lines.append(_verdict(found, room, _vllm_problem(needed, available)))
+    lines.append(_verdict(needed, found.peak, room, available))
     if found.peak > TIGHT * room:
         lines += [f"  {text}" for text in _advice(needed, available, found.peak, room)]
     return "\n".join(lines) + "\n"
 
 
-def _verdict(found: Estimate, room: float, vllm: str | None) -> str:
-    if found.peak > room:
+def _verdict(needed: Requirements, peak: float, room: float, available: float) -> str:
+    if peak > room:
         return "it will not fit"
-    if vllm:
-        return vllm
-    if found.peak > TIGHT * room:
+    weights, share = 2 * needed.shape.parameters, needed.load.vllm_share * available
+    if 0 < share <= weights:  # vLLM holds the weights in half precision too
+        sizes = _size(share).strip(), _size(weights).strip()
+        return "vLLM will not fit: its share is {}, and the weights alone need {}".format(*sizes)
+    if peak > TIGHT * room:
         return f"it may fit: the estimate is above {TIGHT:.0%} of the available memory"
     return "it fits"
-
-
-def _vllm_problem(needed: Requirements, available: float) -> str | None:
-    """What is wrong with vLLM's share of the GPU, which must hold the weights in half precision too."""
-    weights, share = 2 * needed.shape.parameters, needed.load.vllm_share * available
-    if not share or weights < share:
-        return None
-    return (
-        f"vLLM will not fit: its share is {_size(share).strip()}, and the weights alone need {_size(weights).strip()}"
-    )
 
 
 def _lines(terms: Mapping[str, Term]) -> str:
@@ -103,53 +91,43 @@ def _advice(needed: Requirements, available: float, peak: float, room: float) ->
 
 
 def _changes(needed: Requirements) -> Iterator[tuple[str, Requirements]]:
-    load, sharding = needed.load, needed.sharding
-    for applies, text, changes in (*_in_update(load), *_in_generation(load), *_in_weights(needed.shape, load)):
-        if applies:
-            yield text, needed._replace(load=replace(load, **changes))
-    if load.gpu and sharding.shard == "none":
-        processes = max(sharding.processes, SHARDED_PROCESSES)
-        text = f"sharded weights (recr1 cp launch/zero3 .) on {processes} GPUs"
-        yield text, needed._replace(sharding=Sharding(processes, "zero3"))
-
-
-def _in_update(load: Load) -> list[Change]:
-    half = load.micro // 2
-    size, more = f"trainer.trl.per_device_train_batch_size={half}", "trainer.trl.gradient_accumulation_steps"
-    halves = load.micro > load.group
-    return [
-        (not load.recompute, "trainer.trl.gradient_checkpointing=true", {"recompute": True}),
-        (halves, f"{size} with twice the {more}", {"micro": half, "accumulates": True}),
-        (halves, f"{size} alone, which halves the step", {"micro": half, "rows": load.rows // 2}),
-    ]
-
-
-def _in_generation(load: Load) -> list[Change]:
-    in_trainer = load.gpu and load.rows > 0 and not load.vllm_share
-    awake = load.vllm_share > 0 and not load.vllm_sleeps
-    return [
-        (load.validated > 1, f"policy.batch_size={load.validated // 2}", {"validated": load.validated // 2}),
-        (load.new > 1, f"policy.max_new_tokens={load.new // 2}", {"new": load.new // 2}),
-        (in_trainer, "a vLLM server (trainer.trl.use_vllm=true trainer.trl.vllm_mode=server)", {"rows": 0}),
-        (awake, "trainer.trl.vllm_enable_sleep_mode=true", {"vllm_sleeps": True}),
-    ]
-
-
-def _in_weights(shape: Shape, load: Load) -> list[Change]:
+    """Each change that applies: what to write in the recipe, and what is needed then."""
+    load, sharding, in_recipe = needed.load, needed.sharding, "trainer.trl."
+    half, halves = load.micro // 2, load.micro > load.group
+    size, more = f"{in_recipe}per_device_train_batch_size={half}", f"{in_recipe}gradient_accumulation_steps"
+    server = f"a vLLM server ({in_recipe}use_vllm=true {in_recipe}vllm_mode=server)"
     adapter = {
         "adapter": True,
-        "trained": LORA_RANK * sum(shape.linear.values()),
+        "trained": LORA_RANK * sum(needed.shape.linear.values()),
         "trained_bytes": 4,
         "reference": False,
         "weight_bytes": 2 if load.gpu else load.weight_bytes,
     }
-    return [
+    changes: list[tuple[bool, str, dict[str, Any]]] = [
+        (not load.recompute, f"{in_recipe}gradient_checkpointing=true", {"recompute": True}),
+        (halves, f"{size} with twice the {more}", {"micro": half, "accumulates": True}),
+        (halves, f"{size} alone, which halves the step", {"micro": half, "rows": load.rows // 2}),
+        (load.validated > 1, f"policy.batch_size={load.validated // 2}", {"validated": load.validated // 2}),
+        (load.new > 1, f"policy.max_new_tokens={load.new // 2}", {"new": load.new // 2}),
+        (load.gpu and load.rows > 0 and not load.vllm_share, server, {"rows": 0}),
+        (
+            load.vllm_share > 0 and not load.vllm_sleeps,
+            f"{in_recipe}vllm_enable_sleep_mode=true",
+            {"vllm_sleeps": True},
+        ),
         (not load.adapter, f"policy.lora_rank={LORA_RANK}", adapter),
         (load.gpu and not load.in_4bit and load.adapter, "policy.load_in_4bit=true", {"in_4bit": True}),
-        (load.gpu and load.moment_bytes > 1, "trainer.trl.optim=paged_adamw_8bit", {"moment_bytes": 1}),
-        (load.reference, "trainer.trl.beta=0", {"reference": False}),
+        (load.gpu and load.moment_bytes > 1, f"{in_recipe}optim=paged_adamw_8bit", {"moment_bytes": 1}),
+        (load.reference, f"{in_recipe}beta=0", {"reference": False}),
         (load.critic, "trainer.critic=head", {"critic": False}),
     ]
+    for applies, text, changed in changes:
+        if applies:
+            yield text, needed._replace(load=replace(load, **changed))
+    if load.gpu and sharding.shard == "none":
+        processes = max(sharding.processes, SHARDED_PROCESSES)
+        text = f"sharded weights (recr1 cp launch/zero3 .) on {processes} GPUs"
+        yield text, needed._replace(sharding=Sharding(processes, "zero3"))
 
 
 def requirements(recipe: Recipe, *, gpu: bool, sharding: Sharding | None = None) -> Requirements:
@@ -185,7 +163,7 @@ def _available_memory(gpu_gb: float | None) -> tuple[bool, str, float]:
     if gpu_gb is not None:
         return True, "--gpu-gb", gpu_gb * GB
     if torch.cuda.is_available():
-        sizes = {torch.cuda.get_device_properties(i).total_memory: i for i in range(torch.cuda.device_count())}
-        least = min(sizes)
-        return True, torch.cuda.get_device_name(sizes[least]), float(least)
+        devices = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+        smallest = min(devices, key=lambda device: device.total_memory)
+        return True, smallest.name, float(smallest.total_memory)
     return False, "RAM of this machine", float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

@@ -1,19 +1,105 @@
-"""What a recipe does with its model, in one process; what it leaves out has the defaults of TRL and recr1."""
+"""The sizes of a model, from its config, and what a recipe does with it in one process.
+
+What a recipe leaves out has the defaults of TRL and recr1.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from recr1.assets import shipped_model
 from recr1.config.build import EvaluationSpec, Part
-from recr1.memory.shape import Shape
+from recr1.errors import UserError
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 DEFAULT_BETA = {"rloo": 0.05}
 """TRL's defaults that are not 0."""
 DEFAULT_ROWS, DEFAULT_GROUP, DEFAULT_SHARE, VALIDATED = 8, 8, 0.3, 64
 """Defaults: TRL's micro-batch, group and share of vLLM, and the policy's batch in a validation."""
+
+
+class Shape(NamedTuple):
+    """The sizes of a model that decide its memory."""
+
+    parameters: int
+    linear: Mapping[str, int]
+    """Name of linear layers -> sum of their inputs and outputs: an adapter has `rank` times that. Without the output
+    layer."""
+    matrices: int
+    """Weights of these layers, which are those that can be stored in 4 bits."""
+    layers: int
+    hidden: int
+    inner: int
+    """Width inside a feed-forward block; in a mixture of experts, of all experts that a token uses."""
+    queries: int
+    """Width of a token's attention queries in a layer."""
+    keys: int
+    """Width of a token's keys in a layer, and of its values."""
+    vocabulary: int
+    tied: bool
+    """Whether the output layer is the embedding."""
+    dtype: str
+    """Of the checkpoint, such as "bfloat16"."""
+    shares: bool = False
+    """Whether a group shares the computation of its prompt, on a CPU."""
+
+    @property
+    def embedding(self) -> int:
+        """Weights of the embedding."""
+        return self.vocabulary * self.hidden
+
+    @property
+    def trunk(self) -> int:
+        """Weights below the output layer."""
+        return self.parameters - (0 if self.tied else self.embedding)
+
+
+def shape_of(model: str, *, trust_remote_code: bool = False) -> Shape:
+    """The shape of a model by folder, hub name or shipped name; reads the config and allocates nothing."""
+    import torch
+    import transformers
+
+    from recr1.trainers.layers.shared_prompts import can_share
+
+    path = str(shipped_model(model) or model)
+    try:
+        config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+        with torch.device("meta"):
+            empty = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise UserError(f"policy.model: cannot read the config of {path!r}: {error}") from error
+    text, last = config.get_text_config(), empty.get_output_embeddings()
+    linear: dict[str, int] = {}
+    matrices = 0
+    for name, module in empty.named_modules():
+        if isinstance(module, torch.nn.Linear) and module is not last:
+            own = name.rpartition(".")[2]
+            linear[own] = linear.get(own, 0) + module.in_features + module.out_features
+            matrices += module.in_features * module.out_features
+    heads = text.num_attention_heads
+    head = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return Shape(
+        parameters=sum(parameter.numel() for parameter in empty.parameters()),
+        linear=linear,
+        matrices=matrices,
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        inner=_inner(text),
+        queries=heads * head,
+        keys=(getattr(text, "num_key_value_heads", None) or heads) * head,
+        vocabulary=text.vocab_size,
+        tied=last.weight is empty.get_input_embeddings().weight,
+        dtype=str(text.dtype or "float32").removeprefix("torch."),
+        shares=can_share(empty),
+    )
+
+
+def _inner(config: Any) -> int:
+    asked: int = getattr(config, "num_experts_per_tok", None) or 1
+    width = getattr(config, "moe_intermediate_size", None) if asked > 1 else None
+    return asked * int(width or getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
 
 
 @dataclass(frozen=True)
@@ -63,21 +149,17 @@ class Load:
 def load_of(
     policy: Part, trainer: Part, shape: Shape, prompt: int, *, gpu: bool, evaluation: EvaluationSpec | None = None
 ) -> Load:
-    """The load of a recipe's policy and trainer, before sharding.
+    """The load of a recipe's policy and trainer (or of one of its stages), before sharding.
 
-    Args:
-        policy: Of the recipe.
-        trainer: Of the recipe, or of one of its stages.
-        shape: Of the policy's model.
-        prompt: Tokens of the longest prompt.
-        gpu: Whether training runs on a GPU.
-        evaluation: Of the recipe; None for an unlimited number of needs.
+    `prompt` is the number of tokens of the longest prompt. Without `evaluation`, validations have any number of needs.
     """
     options, trl = policy.options, dict(trainer.options.get("trl") or {})
-    adapter, in_4bit = bool(options.get("lora_rank", 0)), bool(options.get("load_in_4bit", False))
+    rank, in_4bit = int(options.get("lora_rank") or 0), bool(options.get("load_in_4bit", False))
+    adapter, targets = rank > 0, options.get("lora_targets") or shape.linear
     micro = trl.get("per_device_train_batch_size", DEFAULT_ROWS)
     accumulated = trl.get("gradient_accumulation_steps", 1)
-    online, server = trainer.type != "sft", _vllm(trl, "server")
+    online = trainer.type != "sft"
+    vllm = trl.get("vllm_mode", "colocate") if trl.get("use_vllm") else None
     weight_bytes = _weight_bytes(options, shape, gpu=gpu)
     trained_bytes = 4 if adapter else weight_bytes
     optim = str(trl.get("optim", "adamw"))
@@ -85,7 +167,7 @@ def load_of(
     batch = options.get("batch_size", VALIDATED)
     return Load(
         gpu=gpu,
-        rows=micro * (trl.get("steps_per_generation") or accumulated) if online and not server else 0,
+        rows=micro * (trl.get("steps_per_generation") or accumulated) if online and vllm != "server" else 0,
         micro=micro,
         group=trl.get("num_generations", DEFAULT_GROUP) if online and shape.shares and not gpu else 1,
         validated=min(batch, needs) if needs else batch,
@@ -95,7 +177,7 @@ def load_of(
         recompute=trl.get("gradient_checkpointing", gpu),
         reference=online and trl.get("beta", DEFAULT_BETA.get(trainer.type, 0.0)) != 0 and not adapter,
         critic=trainer.type == "ppo" and trainer.options.get("critic") == "model",
-        trained=_adapted(options, shape) if adapter else shape.parameters,
+        trained=rank * sum(shape.linear.get(name, 0) for name in targets) if adapter else shape.parameters,
         trained_bytes=trained_bytes,
         adapter=adapter,
         in_4bit=in_4bit,
@@ -104,25 +186,15 @@ def load_of(
         moments=0 if "adafactor" in optim or optim == "sgd" else 2,
         moment_bytes=1 if "8bit" in optim else trained_bytes,
         sampled=3 + (trl.get("temperature", 1.0) != 1) + 2 * (trl.get("top_k", 0) > 0) + 5 * (trl.get("top_p", 1) < 1),
-        vllm_share=trl.get("vllm_gpu_memory_utilization", DEFAULT_SHARE) if _vllm(trl, "colocate") else 0.0,
+        vllm_share=trl.get("vllm_gpu_memory_utilization", DEFAULT_SHARE) if vllm == "colocate" else 0.0,
         vllm_sleeps=bool(trl.get("vllm_enable_sleep_mode", False)),
     )
-
-
-def _vllm(trl: Mapping[str, Any], mode: str) -> bool:
-    return bool(trl.get("use_vllm")) and trl.get("vllm_mode", "colocate") == mode
 
 
 def _weight_bytes(options: Mapping[str, Any], shape: Shape, *, gpu: bool) -> int:
     """Bytes of a weight that is not stored in 4 bits, as the policy loads it."""
     dtype = options.get("dtype", "auto")
     if dtype == "auto":
-        dtype = "float32" if not gpu else shape.dtype if options.get("lora_rank") else "float32"
+        dtype = shape.dtype if gpu and options.get("lora_rank") else "float32"
         dtype = "bfloat16" if options.get("load_in_4bit") else dtype
     return BYTES.get(dtype, 4)
-
-
-def _adapted(options: Mapping[str, Any], shape: Shape) -> int:
-    """Number of weights of an adapter."""
-    targets = options.get("lora_targets") or shape.linear
-    return int(options["lora_rank"]) * sum(shape.linear.get(name, 0) for name in targets)

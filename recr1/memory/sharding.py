@@ -38,15 +38,10 @@ class Sharding:
 
 
 def sharding_of(launch: str | None, processes: int | None, shard: Shard | None) -> Sharding:
-    """The sharding of a configuration of accelerate, with overrides.
+    """The sharding of a configuration of accelerate (a file, or the name of one that ships), with overrides.
 
-    Args:
-        launch: A file, or the name of one that ships, such as "launch/zero3"; None for one process.
-        processes: Number of processes; None takes it from the configuration.
-        shard: None takes it from the configuration.
-
-    Raises:
-        UserError: For a configuration that cannot be read, or whose sharding is not supported.
+    What is None is taken from the configuration; without one there is one process. Raises `UserError` for a
+    configuration that cannot be read, or whose sharding is not supported.
     """
     found = _configured(launch) if launch else Sharding()
     kind = shard or found.shard

@@ -11,8 +11,7 @@ from recr1.cli import main as cli
 from recr1.config.build import EvaluationSpec, Part
 from recr1.errors import UserError
 from recr1.memory.estimate import GB, estimate, saved
-from recr1.memory.load import Load, load_of
-from recr1.memory.shape import Shape, shape_of
+from recr1.memory.load import Load, Shape, load_of, shape_of
 from recr1.memory.sharding import Sharding, sharding_of
 from recr1.recipe import load_recipe, shipped_recipes
 
