@@ -121,7 +121,7 @@ def _timed_saves() -> Iterator[Clock]:
 
 
 def _resumes(name: str, overrides: Sequence[str], folder: Path) -> None:
-    """Stop a run with a checkpoint, go on, and print how long the first new step had to be waited for."""
+    """Stop a run with a checkpoint, resume it, and print how long it takes until the first new step."""
     import psutil
 
     small = ["trainer.steps=1000", "evaluate.needs=20", "evaluate.every=100000"]
@@ -137,7 +137,7 @@ def _resumes(name: str, overrides: Sequence[str], folder: Path) -> None:
     again.kill()
     again.wait()
     begins = waited - line["train/time/step"]
-    print(f"  going on after step {step}: the next begins after {begins:.1f} s ({used:.1f}, that step included)")
+    print(f"  resuming after step {step}: the next begins after {begins:.1f} s ({used:.1f}, that step included)")
     print(f"  wanted: {GOAL_RESUME:g} s and loading the policy", flush=True)
 
 

@@ -43,7 +43,7 @@ class Point(NamedTuple):
 
 
 class Clocked(Run):
-    """A run that ends when its training has had so many CPU seconds."""
+    """A run that ends after a given number of CPU seconds of training."""
 
     budget = 60.0
 

@@ -213,7 +213,7 @@ CORES = sorted(os.sched_getaffinity(0))
 
 
 def hold_to(cores: int) -> None:
-    """Lets all threads of this process have so many cores and no more.
+    """Limits all threads of this process to this number of cores.
 
     What an engine is asked to do in one thread it may do in two: pyserini's batch_search takes twice the CPU time of
     what it is timed at.

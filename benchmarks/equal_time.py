@@ -61,7 +61,7 @@ class Spent(Exception):  # noqa: N818 - no error: the time is over
 
 
 class Clocked(Run):
-    """A run that ends when its training has had so many CPU seconds."""
+    """A run that ends after a given number of CPU seconds of training."""
 
     def __init__(self, path: Path, **options: Any) -> None:
         super().__init__(path, **options)

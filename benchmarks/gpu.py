@@ -13,8 +13,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +61,7 @@ def overrides(model: str, setting: dict[str, Any]) -> list[str]:
 def one(model: str, setting: dict[str, Any], *, bare: bool) -> dict[str, Any]:
     """Seconds and tokens of a step, and the peak in bytes, of this process."""
     import torch
+    from step import bare_steps
 
     from recr1.config.build import EvaluationSpec, build
     from recr1.env import open_environment
@@ -73,7 +72,7 @@ def one(model: str, setting: dict[str, Any], *, bare: bool) -> dict[str, Any]:
     assert recipe.trainer is not None
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
     if bare:
-        return {"step": statistics.median(bare_steps(recipe, env)), "peak": torch.cuda.max_memory_allocated()}
+        return {"step": statistics.median(bare_steps(recipe, env, 0)), "peak": torch.cuda.max_memory_allocated()}
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", recipe.to_dict(), {})
         spec = EvaluationSpec(measures=("nDCG@10",), every=10**6, needs=8, keep="last")
@@ -83,39 +82,6 @@ def one(model: str, setting: dict[str, Any], *, bare: bool) -> dict[str, Any]:
     names = ("train/time/step", "train/time/share/generation", "train/time/share/update", "train/completions/tokens")
     found = {name.rpartition("/")[2]: statistics.median(line[name] for line in lines) for name in names}
     return {**found, "peak": torch.cuda.max_memory_allocated()}
-
-
-def bare_steps(recipe: Any, env: Any) -> list[float]:
-    """Seconds of the steps of TRL's own trainer, with its own defaults."""
-    import transformers
-    import trl
-
-    from recr1.config.build import build
-    from recr1.trainers.trl.reward import training_data
-
-    learner = build("policy", recipe.policy)
-    ends: list[float] = []
-
-    class Clock(transformers.TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            ends.append(time.perf_counter())
-
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = trl.GRPOConfig(
-            **recipe.trainer.options["trl"], output_dir=folder, max_steps=STEPS, max_completion_length=NEW,
-            report_to="none", logging_steps=1, disable_tqdm=True,
-        )  # fmt: skip
-        trainer = trl.GRPOTrainer(
-            model=learner.model,
-            reward_funcs=lambda completions, **_: [0.0] * len(completions),
-            args=arguments,
-            train_dataset=training_data(env),
-            processing_class=learner.tokenizer,
-            callbacks=[Clock()],
-        )
-        trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
-        trainer.train()
-    return [after - before for before, after in pairwise(ends[1:])]
 
 
 def make(folder: Path, shape: dict[str, int]) -> Path:

@@ -36,8 +36,8 @@ def main() -> None:
     ours: list[float] = []
     shares: list[float] = []
     for turn in range(args.turns):
-        default += _bare(recipe, env, turn, {})
-        bare += _bare(recipe, env, turn, ON_A_CPU)
+        default += bare_steps(recipe, env, turn, use_cpu=True)
+        bare += bare_steps(recipe, env, turn, use_cpu=True, **ON_A_CPU)
         seconds, inside = _ours(recipe, env, turn)
         ours += seconds
         shares += inside
@@ -57,8 +57,8 @@ ON_A_CPU = {"bf16": False, "gradient_checkpointing": False, "dataloader_pin_memo
 """What recr1 sets where there is no GPU."""
 
 
-def _bare(recipe: Recipe, env: Environment, seed: int, options: dict[str, Any]) -> list[float]:
-    """Seconds between the ends of steps of TRL's own trainer."""
+def bare_steps(recipe: Recipe, env: Environment, seed: int, **options: Any) -> list[float]:
+    """Seconds between the ends of steps of TRL's own trainer, with its own defaults but for these options."""
     import transformers
     import trl
 
@@ -75,15 +75,12 @@ def _bare(recipe: Recipe, env: Environment, seed: int, options: dict[str, Any]) 
 
     with tempfile.TemporaryDirectory() as folder:
         arguments = trl.GRPOConfig(
-            **recipe.trainer.options["trl"],
+            **{**recipe.trainer.options["trl"], "save_strategy": "no", **options},
             output_dir=folder,
             max_steps=recipe.trainer.options["steps"],
             max_completion_length=learner.max_new_tokens,
             seed=seed,
-            use_cpu=True,
-            **options,
             report_to="none",
-            save_strategy="no",
             logging_steps=1,
             disable_tqdm=True,
         )
