@@ -239,7 +239,7 @@ def test_what_stops_one_rank_stops_all_with_the_reason_and_all_go_on_together(re
     )
     assert f"resume with: recr1 train {out}" in failed.stdout
     alone = train(out)
-    assert "it began with world_size 2, and here it is world_size 1" in alone.communicate(timeout=60)[1]
+    assert "it started with world_size 2, and now it is world_size 1" in alone.communicate(timeout=60)[1]
     flag.unlink()
     again = launch_two(out)
     assert again.returncode == 0, again.stderr
