@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from recr1.config.build import Part, build
 from recr1.env import Environment, open_environment
-from recr1.evaluate import Evaluation, Evaluator, References, find_references
+from recr1.evaluate import Evaluation, Evaluator
+from recr1.evaluate.references import References, find_references
 from recr1.judge.difference import bounds_text, p_text, paired_test
 from recr1.recipe import Recipe, load_recipe
 from recr1.runs import Run

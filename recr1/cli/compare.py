@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     from recr1.judge.table import print_tables
 
     lines = [f"- {sentence}" for sentence in verdicts(comparison).values()]
-    print_tables(tables(comparison), lines, end=verdict(comparison))
+    print_tables(tables(comparison.summary), lines, end=verdict(comparison))
     if home:
         sys.stdout.write(f"written to {home}\n")
     return 0

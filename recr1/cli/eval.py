@@ -90,7 +90,7 @@ def _policies(recipe: Recipe, trained: Run | None, named: str | None) -> Mapping
 
 def _write(done: Sequence[Evaluation], swapped: Swap | None, home: Path, origin: Mapping[str, Any] | None) -> None:
     """The files of an evaluation; of several, each in its own folder, and one common table."""
-    from recr1.evaluate import table, verdict, write
+    from recr1.evaluate.report import table, verdict, write
     from recr1.judge.table import page
     from recr1.runs import write_text, writing
     from recr1.swap import write_swap
@@ -108,13 +108,13 @@ def _write(done: Sequence[Evaluation], swapped: Swap | None, home: Path, origin:
 
 
 def _examples(done: Sequence[Evaluation]) -> str:
-    from recr1.evaluate import examples, examples_text
+    from recr1.evaluate.report import examples, examples_text
 
     return examples_text(examples(done[0], done[-1]), done[0].name, done[-1].name)
 
 
 def _show(done: Sequence[Evaluation], swapped: Swap | None, home: Path | None) -> None:
-    from recr1.evaluate import table, verdict
+    from recr1.evaluate.report import table, verdict
     from recr1.judge.table import print_tables
     from recr1.swap import swap_tables
 

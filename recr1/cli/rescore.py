@@ -53,9 +53,9 @@ def run(args: argparse.Namespace) -> int:
     with ProgressBar(quiet=args.json) as bar:
         env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
         original, notes = _original(source, own, recipe, env)
-        rescorer, results = Rescorer(env, measures, original=original, seed=recipe.seed), []
         bar.begin("floor and ceiling", len({need for one in written for need in one.needs}))
-        rescorer.prepare(written, bar.advance)
+        rescorer = Rescorer(env, measures, written, original=original, seed=recipe.seed, progress=bar.advance)
+        results = []
         for one in written:
             bar.begin(one.name, len(one))
             if scored := rescorer(one, bar.advance):

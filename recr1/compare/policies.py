@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -44,13 +44,17 @@ class ListedPolicy:
 
     label: str
     spec: str
-    parts: Sequence[Part]
+    """As given in `--policies`."""
+    parts: Sequence[Part] = ()
     """One for each seed."""
-    samples: int
+    samples: int = 0
+    """Completions per need, whose measures are averaged; 0 is one greedy completion."""
     trained: bool = False
+    """Whether it comes from run folders."""
     notes: tuple[str, ...] = ()
+    """What a reader of its numbers must know."""
     runs: Sequence[Mapping[str, Any]] = ()
-    """Facts of the run that each part comes from."""
+    """The run of each part (`recr1.runs.policy_of`); empty for a policy without a run."""
 
 
 def read_policies(texts: Sequence[str], recipe: Recipe, measure: str) -> list[ListedPolicy]:
@@ -133,22 +137,13 @@ class Cost(NamedTuple):
     """Read and written."""
 
 
-@dataclass(frozen=True)
-class ComparedPolicy:
+@dataclass(frozen=True, kw_only=True)
+class ComparedPolicy(ListedPolicy):
     """A row of the table: a policy with an evaluation for each of its S seeds, all on the same needs."""
 
-    label: str
-    spec: str
-    """As given in `--policies`."""
     evaluations: Sequence[Evaluation]
     costs: Sequence[Cost]
-    sees: tuple[Visible, ...] = ()
-    trained: bool = False
-    """Whether it comes from run folders."""
-    notes: tuple[str, ...] = ()
-    """What a reader of its numbers must know."""
-    runs: Sequence[Mapping[str, Any]] = ()
-    """The run of each seed (`recr1.runs.policy_of`); empty for a policy without a run."""
+    sees: tuple[Visible, ...]
 
     @property
     def bound(self) -> bool:
@@ -177,7 +172,7 @@ class ComparedPolicy:
         return {
             "spec": self.spec,
             "seeds": len(self.evaluations),
-            "samples": 0 if self.first.greedy else self.first.samples,
+            "samples": self.samples,
             "sees": list(self.sees),
             "bound": self.bound,
             "trained": self.trained,
@@ -228,27 +223,28 @@ class _Metered:
         return Cost(1000 * self._writing / queries, read, written, self._preparing, sum(before))
 
 
-def measured(
-    evaluator: Evaluator, policies: Sequence[Callable[[], Policy]], label: str, spec: str, *, samples: int = 0
-) -> ComparedPolicy:
-    """Evaluate a policy, or each of its seeds, and measure what it costs.
+def measured(evaluator: Evaluator, policies: Sequence[Callable[[], Policy]], label: str, spec: str) -> ComparedPolicy:
+    """Evaluate a policy with one greedy completion per need, and measure what it costs.
 
     Args:
         evaluator: The needs and measures.
-        policies: Make the policy of each seed; each is deleted before the next is made.
+        policies: Make the policy, or the policy of each seed; each is deleted before the next is made.
         label: Its name in tables.
         spec: As given in `--policies`.
-        samples: Completions per need, whose measures are averaged; 0 is one greedy completion.
     """
+    return _measured(evaluator, policies, ListedPolicy(label, spec))
+
+
+def _measured(evaluator: Evaluator, makers: Sequence[Callable[[], Policy]], listed: ListedPolicy) -> ComparedPolicy:
     evaluations, costs = [], []
     sees: tuple[Visible, ...] = ()
-    for make in policies:
+    for make in makers:
         metered = _Metered(make())
-        evaluations.append(evaluator(metered, samples=samples, name=label))
-        costs.append(metered.cost(len(evaluator.needs) * max(samples, 1)))
+        evaluations.append(evaluator(metered, samples=listed.samples, name=listed.label))
+        costs.append(metered.cost(len(evaluator.needs) * max(listed.samples, 1)))
         sees = metered.sees
         del metered  # it may hold a model
-    return ComparedPolicy(label, spec, evaluations, costs, sees)
+    return ComparedPolicy(**vars(listed), evaluations=evaluations, costs=costs, sees=sees)
 
 
 class PolicyLoader:
@@ -275,6 +271,4 @@ def measure_listed(evaluator: Evaluator, listed: ListedPolicy, bar: ProgressBar,
         bar.note(lambda: f"{spent.written:,} tokens written" if (spent := spent_by(policy)).written else "")
         return policy
 
-    makers = [partial(make, part) for part in listed.parts]
-    done = measured(evaluator, makers, listed.label, listed.spec, samples=listed.samples)
-    return replace(done, trained=listed.trained, notes=listed.notes, runs=listed.runs)
+    return _measured(evaluator, [partial(make, part) for part in listed.parts], listed)

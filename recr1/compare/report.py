@@ -21,7 +21,7 @@ Held = Mapping[str, Any]
 """The content of `compare.json`, or a part of it."""
 
 
-def tables_of(held: Held) -> list[Table]:
+def tables(held: Held) -> list[Table]:
     """The measures with their tests, the costs and the slices, from `compare.json`; `KeyError` if a key is missing."""
     return [_measured(held), _costs(held), *_sliced(held)]
 
@@ -117,11 +117,6 @@ def _sentence(comparison: Comparison, policy: ComparedPolicy) -> str:
     return "; ".join([statement(policy.label, against, comparison.main, tests[first.label]), *rest]) + "."
 
 
-def tables(comparison: Comparison) -> list[Table]:
-    """The measures with their tests, the costs, and the slices."""
-    return tables_of(comparison.summary)
-
-
 def write(comparison: Comparison, folder: str | Path) -> Path:
     """Write `compare.json` (every number, with the values of each need) and `compare.md` into a folder and return it.
 
@@ -130,7 +125,7 @@ def write(comparison: Comparison, folder: str | Path) -> Path:
     out, main, sentences = Path(folder), verdict(comparison), verdicts(comparison)
     summary = comparison.summary | {"verdict": main, "verdicts": sentences}
     said = "\n".join(f"- {sentence}" for sentence in sentences.values())
-    drawn = "\n".join(table.markdown() for table in tables(comparison))
+    drawn = "\n".join(table.markdown() for table in tables(summary))
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "compare.json", json.dumps(summary) + "\n")

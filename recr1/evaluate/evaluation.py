@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recr1.baselines.access import prepare
 from recr1.env import ContractError, Environment, Step, chat_with, known_share, words
@@ -62,6 +63,11 @@ class Evaluation:
         means: Doubles = self.values[measure].mean(axis=1, dtype=np.float64)
         return means
 
+    def systems(self, measure: str) -> dict[str, NDArray[np.floating]]:
+        """(N,) the values of the policy, the floor and the ceiling on each need."""
+        floor, ceiling = self.references.floor[measure], self.references.ceiling[measure]
+        return {"policy": self.per_need(measure), "floor": floor, "ceiling": ceiling}
+
     @property
     def qrels(self) -> list[Qrels]:
         """(N,) the answer keys."""
@@ -104,14 +110,13 @@ class Evaluation:
 
     def metrics(self) -> dict[str, float]:
         """The means for a log; the names are stable and described in docs/runs.md."""
-        references, behaviour = self.references, self.behaviour()
+        behaviour = self.behaviour()
         logged: dict[str, float] = {}
         for measure in self.values:
-            values = self.per_need(measure)
-            logged[measure] = float(values.mean())
-            logged[f"{measure}/floor"] = float(references.floor[measure].mean(dtype=np.float64))
-            logged[f"{measure}/ceiling"] = float(references.ceiling[measure].mean(dtype=np.float64))
-            logged[f"{measure}/stderr"] = standard_error(values)
+            means = {name: float(values.mean(dtype=np.float64)) for name, values in self.systems(measure).items()}
+            logged[measure] = means.pop("policy")
+            logged |= {f"{measure}/{bound}": mean for bound, mean in means.items()}
+            logged[f"{measure}/stderr"] = standard_error(self.per_need(measure))
         for measure, systems in self.exposure.items():
             logged |= {measure: systems["policy"], f"{measure}/floor": systems["floor"]}
         logged["reward"] = float(self.rewards.mean())
@@ -143,17 +148,9 @@ class Evaluation:
         }
 
     def _measured(self, measure: str) -> dict[str, dict[str, float]]:
-        policy, floor, ceiling = (
-            self.per_need(measure),
-            self.references.floor[measure],
-            self.references.ceiling[measure],
-        )
-        return {
-            "floor": bootstrap_interval(floor, seed=self.seed)._asdict(),
-            "policy": bootstrap_interval(policy, seed=self.seed)._asdict(),
-            "ceiling": bootstrap_interval(ceiling, seed=self.seed)._asdict(),
-            "versus_floor": paired_test(policy, floor, seed=self.seed)._asdict(),
-        }
+        systems = self.systems(measure)
+        intervals = {name: bootstrap_interval(values, seed=self.seed)._asdict() for name, values in systems.items()}
+        return intervals | {"versus_floor": paired_test(systems["policy"], systems["floor"], seed=self.seed)._asdict()}
 
 
 class Evaluator:

@@ -183,7 +183,7 @@ def write(evaluation: Evaluation, folder: str | Path, *, origin: Mapping[str, An
 def per_need(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
     """The lines of `per_need.jsonl`: the first completion of each need; with several, all of them in "samples"."""
     references, catalog = evaluation.references, evaluation.env.task.catalog
-    policy = {measure: evaluation.per_need(measure) for measure in evaluation.values}
+    measured = {measure: evaluation.systems(measure) for measure in evaluation.values}
     floor = Graded.join(references.floor_rows_NK, evaluation.qrels).grades_BK
     slices = kept_of(evaluation.env.task, evaluation.needs)
     for row, need in enumerate(evaluation.needs):
@@ -200,12 +200,8 @@ def per_need(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
             "ceiling_query": references.best_queries[row],
             **slices[row],
             "measures": {
-                measure: {
-                    "policy": float(policy[measure][row]),
-                    "floor": float(references.floor[measure][row]),
-                    "ceiling": float(references.ceiling[measure][row]),
-                }
-                for measure in evaluation.values
+                measure: {name: float(values[row]) for name, values in systems.items()}
+                for measure, systems in measured.items()
             },
         }
         if evaluation.samples > 1:

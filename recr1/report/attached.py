@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from recr1.compare.report import tables_of as compare_tables
+from recr1.compare.report import tables as compare_tables
 from recr1.errors import RunError
 from recr1.judge.table import Table
 from recr1.report import figures

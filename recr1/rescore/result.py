@@ -21,7 +21,7 @@ from recr1.recipe import Recipe
 from recr1.rescore.written import REWARD, TRAINING, CompletionScorer, Scored, Written
 from recr1.runs import writing
 from recr1.runs.files import write_lines
-from recr1.runs.plots import series
+from recr1.runs.plots import draw_panels, series
 from rewards.measures import Measure
 
 NAMES = "rescored"
@@ -154,23 +154,27 @@ class Rescorer:
     """Scores completions again; floor and ceiling are searched once for all of them."""
 
     def __init__(
-        self, env: Environment, measures: Sequence[Measure], *, original: Environment | None = None, seed: int = 0
+        self,
+        env: Environment,
+        measures: Sequence[Measure],
+        written: Sequence[Written],
+        *,
+        original: Environment | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
     ) -> None:
-        """Set up the environments.
+        """Find floor and ceiling of all needs; raises `RunError` if the task has none of them.
 
         Args:
             env: For the scores after.
             measures: With cutoffs of at most the k of both environments.
+            written: All completions that will be scored.
             original: For the scores before; None if it is the same or does not exist any more.
             seed: Of intervals and tests.
+            progress: Called with the needs done and the number of needs.
         """
-        self._envs, self._measures, self._seed = [env, *([original] if original else [])], measures, seed
-        self._scorers: list[CompletionScorer] = []
-
-    def prepare(self, written: Sequence[Written], progress: Progress | None = None) -> None:
-        """Find floor and ceiling of all needs; `RunError` if the task has none of them."""
-        needs = [need for one in written for need in one.needs]
-        self._scorers = [CompletionScorer(env, self._measures, needs, progress) for env in self._envs]
+        needs, envs = [need for one in written for need in one.needs], [env, *([original] if original else [])]
+        self._scorers, self._seed = [CompletionScorer(one, measures, needs, progress) for one in envs], seed
 
     def __call__(self, written: Written, progress: Progress | None = None) -> Rescored | None:
         """Score the completions whose needs the task has, and count the others; None if it has none of the needs."""
@@ -249,22 +253,14 @@ def write(home: Path, recipe: Recipe, results: Sequence[Rescored], summary: Mapp
 
 def draw_curve(records: Sequence[Mapping[str, Any]], measure: str, out: Path) -> None:
     """Draw `rescored/<measure>` with floor, ceiling and its values before as a PNG; raises `MissingLibrary`."""
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ImportError as error:
-        raise MissingLibrary("matplotlib", "report", "drawing the rescored curve") from error
-    figure = Figure(figsize=(8, 4), dpi=130, layout="constrained")
-    axis = figure.subplots()
-    for suffix, (label, style) in _STYLES.items():
-        steps, values = series(records, f"rescored/{measure}{suffix}")
-        if len(steps):
-            axis.plot(steps, values, label=label, **style)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(axis="y", alpha=0.25)
-    axis.set_ylim(0, 1)
-    axis.set_xlabel("training step")
-    axis.set_ylabel(f"{measure} of the rollouts")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.legend(loc="best", frameon=False)
-    figure.savefig(out)
+
+    def paint(axis: Any) -> None:
+        for suffix, (label, style) in _STYLES.items():
+            steps, values = series(records, f"rescored/{measure}{suffix}")
+            if len(steps):
+                axis.plot(steps, values, label=label, **style)
+        axis.set_ylim(0, 1)
+        axis.set_ylabel(f"{measure} of the rollouts")
+        axis.legend(loc="best", frameon=False)
+
+    draw_panels([paint], out, height=4)

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from recr1.env import Environment
 from recr1.errors import RunError
-from recr1.evaluate import find_references
 from recr1.evaluate.evaluation import complete_step
-from recr1.evaluate.references import Progress
+from recr1.evaluate.references import Progress, find_references
 from recr1.judge.stats import Doubles
 from recr1.runs import Run
 from recr1.runs.files import read_lines, read_text

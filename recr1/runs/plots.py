@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,30 +31,37 @@ def reward_curve(records: Sequence[Mapping[str, Any]], out: Path, *, title: str)
         MissingLibrary: Without matplotlib.
         UserError: When the records have neither a reward nor a measure.
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ImportError as error:
-        raise MissingLibrary("matplotlib", "train", "drawing the reward curve") from error
     measure = _first_measure(records)
     panels = [name for name in (measure, TRAIN) if name and len(series(records, name)[0])]
     if not panels:
         raise UserError(
             f"nothing to draw in {out}: no line of metrics.jsonl has '{TRAIN}' or an 'eval/<split>/<measure>'"
         )
+    paints = [partial(_draw_reward if name == TRAIN else _draw_measure, records, name) for name in panels]
+    draw_panels(paints, out, height=1.0 + 2.9 * len(panels), title=title)
+
+
+def draw_panels(paints: Sequence[Callable[[Any], None]], out: Path, *, height: float, title: str = "") -> None:
+    """Draw panels over the training steps, one below the other, into a PNG; raises `MissingLibrary`.
+
+    `paints` draw on the axis of their panel; `height` is in inches.
+    """
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+    except ImportError as error:
+        raise MissingLibrary("matplotlib", "report", "drawing the curves of a run") from error
     # A Figure of its own needs no display and no global state.
-    figure = Figure(figsize=(8, 1.0 + 2.9 * len(panels)), dpi=130, layout="constrained")
-    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    for axis, name in zip(axes, panels, strict=True):
-        if name == TRAIN:
-            _draw_reward(axis, *series(records, name))
-        else:
-            _draw_measure(axis, records, name)
+    figure = Figure(figsize=(8, height), dpi=130, layout="constrained")
+    axes = figure.subplots(len(paints), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, paint in zip(axes, paints, strict=True):
+        paint(axis)
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="y", alpha=0.25)
     axes[-1].set_xlabel("training step")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.suptitle(title)
+    if title:
+        figure.suptitle(title)
     figure.savefig(out)
 
 
@@ -79,7 +87,8 @@ def _first_measure(records: Sequence[Mapping[str, Any]]) -> str | None:
     return next((n for n in names if n.startswith("eval/") and n.count("/") == 2 and "@" in n), None)
 
 
-def _draw_reward(axis: Any, steps: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+def _draw_reward(records: Sequence[Mapping[str, Any]], name: str, axis: Any) -> None:
+    steps, values = series(records, name)
     width = max(len(values) // 15, 1)
     smooth = width >= 3
     axis.plot(steps, values, color=_BLUE, lw=1, alpha=0.3 if smooth else 1, label="each step")
@@ -89,7 +98,7 @@ def _draw_reward(axis: Any, steps: NDArray[np.int64], values: NDArray[np.float64
     axis.legend(loc="lower right", frameon=False)
 
 
-def _draw_measure(axis: Any, records: Sequence[Mapping[str, Any]], name: str) -> None:
+def _draw_measure(records: Sequence[Mapping[str, Any]], name: str, axis: Any) -> None:
     _, split, measure = name.split("/")
     steps, values = series(records, name)
     axis.plot(steps, values, color=_ORANGE, lw=2, marker="o", ms=4, label="policy")

@@ -236,7 +236,7 @@ def test_what_is_written_can_be_read_and_says_each_need(tmp_path):
 def test_a_table_marks_bounds_and_says_what_is_seen():
     evaluator = Evaluator(Environment(TOY, BM25(TOY.catalog), [], k=10), "test", ["nDCG@10"])
     made = [measured(evaluator, [Echo], "raw", ""), measured(evaluator, [BestItem], "best", "")]
-    main = tables(Comparison(made))[0]
+    main = tables(Comparison(made).summary)[0]
     assert [row[0] for row in main.rows] == ["raw", "best *"]
     assert "best: catalog, answers" in main.notes[1]
     assert "the raw need" in verdict(Comparison(made))

@@ -11,9 +11,9 @@ import pytrec_eval
 from recr1.baselines.without_model import Echo, Scripted
 from recr1.env import ContractError, Environment
 from recr1.errors import RunError, UserError
-from recr1.evaluate import Evaluator, examples, examples_text, find_references, table, write
-from recr1.evaluate.references import answer_queries
-from recr1.evaluate.report import escaped, strictly_falling
+from recr1.evaluate import Evaluator
+from recr1.evaluate.references import answer_queries, find_references
+from recr1.evaluate.report import escaped, examples, examples_text, strictly_falling, table, write
 from retrievers.base import Catalog
 from retrievers.errors import MissingAnswers
 from rewards.base import Need, Qrels

@@ -11,8 +11,9 @@ from recr1.compare import Comparison, measured, verdict, verdicts
 from recr1.compare import tables as compare_tables
 from recr1.cross import cross, cross_tables
 from recr1.env import open_environment
-from recr1.evaluate import Evaluator, table, write
-from recr1.evaluate import verdict as eval_verdict
+from recr1.evaluate import Evaluator
+from recr1.evaluate.report import table, write
+from recr1.evaluate.report import verdict as eval_verdict
 from recr1.recipe import load_recipe
 from recr1.report import read_run
 from recr1.report.groups import grouped
@@ -78,9 +79,8 @@ def said(judged):
     done, env = judged.done, judged.env
     makers = {"raw": Echo, **judged.policies}
     compared = Comparison([measured(judged.evaluator, [make], name, name) for name, make in makers.items()])
-    rescorer = Rescorer(env, judged.evaluator.measures, seed=3)
     written = read_written(judged.run)
-    rescorer.prepare(written)
+    rescorer = Rescorer(env, judged.evaluator.measures, written, seed=3)
     rescored = {one.name: rescorer(one).summary for one in written}
     group = grouped([read_run(judged.run.path)])[0]
     pooled = group.splits["test"]
@@ -92,7 +92,7 @@ def said(judged):
     )  # fmt: skip
     return {
         "eval": (eval_verdict(done), [table(done)]),
-        "compare": (verdicts(compared).values(), compare_tables(compared)),
+        "compare": (verdicts(compared).values(), compare_tables(compared.summary)),
         "rescore": (sentences(rescored), rescore_tables(rescored)),
         "report": ([report_verdict(group).sentence], [results(group, "test"), rivals(pooled, "nDCG@10")]),
         "swap": (swapped.verdict(), swap_tables(swapped.summary)),

@@ -8,7 +8,8 @@ import numpy as np
 
 from recr1.baselines.without_model import Echo
 from recr1.env import Environment, chat_with, metrics, open_environment
-from recr1.evaluate import Evaluator, write
+from recr1.evaluate import Evaluator
+from recr1.evaluate.report import write
 from recr1.recipe import load_recipe
 from recr1.runs import Run
 from retrievers.fingerprint import retriever_fingerprint

@@ -37,9 +37,7 @@ class Backwards(Overlap):
 
 
 def rescored(one, env, measures=("RR@4",), original=None):
-    rescorer = Rescorer(env, [parse_measure(name) for name in measures], original=original)
-    rescorer.prepare([one])
-    return rescorer(one)
+    return Rescorer(env, [parse_measure(name) for name in measures], [one], original=original)(one)
 
 
 @pytest.fixture
