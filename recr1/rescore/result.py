@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from recr1.env import Environment
-from recr1.errors import MissingLibrary
-from recr1.evaluate.references import Progress
+from recr1.errors import MissingLibrary, RunError
+from recr1.evaluate.references import Progress, find_references
 from recr1.judge.difference import RAW_NEED, Difference, difference_cell, paired_test, statement
 from recr1.judge.stats import LEVEL, Doubles, bootstrap_interval
 from recr1.judge.table import Table, write_result
 from recr1.recipe import Recipe
-from recr1.rescore.written import REWARD, TRAINING, CompletionScorer, Scored, Written
+from recr1.rescore.written import REWARD, TRAINING, Scored, Written, score
 from recr1.runs import writing
 from recr1.runs.files import write_lines
 from recr1.runs.plots import draw_panels, series
@@ -86,13 +88,13 @@ class Rescored:
         rows_of: dict[str, list[int]] = {}
         for row, need in enumerate(self.written.needs):
             rows_of.setdefault(need, []).append(row)
-        counts = {name: self.after.outcomes.count(name) / len(self.written) for name in ("ok", "no_hits", "invalid")}
+        ended = Counter(self.after.outcomes)
         return {
             "completions": len(self.written),
             "needs": len(rows_of),
             "missing": self.missing,
             "differ": self.differ,
-            "outcomes": counts,
+            "outcomes": {name: ended[name] / len(self.written) for name in ("ok", "no_hits", "invalid")},
             "measures": {measure: self._measured(measure, list(rows_of.values())) for measure in self.measures},
         }
 
@@ -173,16 +175,25 @@ class Rescorer:
             seed: Of intervals and tests.
             progress: Called with the needs done and the number of needs.
         """
-        needs, envs = [need for one in written for need in one.needs], [env, *([original] if original else [])]
-        self._scorers, self._seed = [CompletionScorer(one, measures, needs, progress) for one in envs], seed
+        envs, self._measures, self._seed = [env, *([original] if original else [])], measures, seed
+        wanted = list(dict.fromkeys(need for one in written for need in one.needs))
+        found = []
+        for need in wanted:
+            with suppress(KeyError):
+                found.append([one.need(need) for one in envs])
+        if not found:
+            raise RunError(f"the task has none of the run's needs, such as {wanted[0]!r}: is it another task?")
+        self._known = {needs[0].id for needs in found}
+        places = zip(envs, zip(*found, strict=True), strict=True)
+        self._places = [(one, find_references(one, needs, measures, progress)) for one, needs in places]
 
     def __call__(self, written: Written, progress: Progress | None = None) -> Rescored | None:
         """Score the completions whose needs the task has, and count the others; None if it has none of the needs."""
-        rows = [row for row, need in enumerate(written.needs) if all(need in scorer for scorer in self._scorers)]
+        rows = [row for row, need in enumerate(written.needs) if need in self._known]
         if not rows:
             return None
         kept = written.of(rows)
-        after, *original = (scorer(kept, progress) for scorer in self._scorers)
+        after, *original = (score(*place, self._measures, kept, progress) for place in self._places)
         return Rescored(kept, after, original[0] if original else None, len(written) - len(kept), self._seed)
 
 

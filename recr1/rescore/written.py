@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recr1.env import Environment
 from recr1.errors import RunError
 from recr1.evaluate.evaluation import complete_step
-from recr1.evaluate.references import Progress, find_references
+from recr1.evaluate.references import Progress, References
 from recr1.judge.stats import Doubles
 from recr1.runs import Run
 from recr1.runs.files import read_lines, read_text
+from retrievers.base import Floats
 from rewards.measures import Measure
 
 CHUNK = 512
@@ -116,51 +116,33 @@ class Scored:
     """(B,) the rank of the first relevant item."""
 
 
-class CompletionScorer:
-    """Scores completions in one environment."""
+def score(
+    env: Environment, references: References, measures: Sequence[Measure], written: Written, progress: Progress | None
+) -> Scored:
+    """Parse and search completions of needs that are in the references.
 
-    def __init__(
-        self, env: Environment, measures: Sequence[Measure], needs: Sequence[str], progress: Progress | None = None
-    ) -> None:
-        """Search floor and ceiling of the needs, without those that the task does not have.
-
-        Raises `RunError` if it has none of them.
-        """
-        found = []
-        for need in dict.fromkeys(needs):
-            with suppress(KeyError):
-                found.append(env.need(need))
-        if not found:
-            raise RunError(f"the task has none of the run's needs, such as {needs[0]!r}: is it another task?")
-        self._env, self._measures = env, measures
-        self._row_of = {need.id: row for row, need in enumerate(found)}
-        self._references = find_references(env, found, measures, progress)
-
-    def __contains__(self, need: str) -> bool:
-        return need in self._row_of
-
-    def __call__(self, written: Written, progress: Progress | None = None) -> Scored:
-        """Parse and search completions of needs that the task has.
-
-        Raises `MissingAnswers` if the retriever does not answer some query after retries.
-        """
-        needs = [self._env.need(need) for need in written.needs]
-        values: dict[str, list[NDArray[np.floating]]] = {measure.name: [] for measure in self._measures}
-        rewards, outcomes, first = [], [], []
-        for start in range(0, len(needs), CHUNK):
-            chunk, texts = needs[start : start + CHUNK], written.completions[start : start + CHUNK]
-            step = complete_step(self._env, chunk, self._env.prompts(chunk), texts)
-            for measure in self._measures:
-                values[measure.name].append(measure.of(step.batch.graded))
-            rewards.append(step.rewards)
-            outcomes += step.outcomes
-            first += [rank or None for rank in step.batch.graded.first_relevant.tolist()]
-            if progress:
-                progress(start + len(chunk), len(needs))
-        rows_B = [self._row_of[need] for need in written.needs]
-        floor, ceiling = (
-            {name: values[rows_B].astype(np.float64) for name, values in bound.items()}
-            for bound in (self._references.floor, self._references.ceiling)
-        )
-        joined = {name: np.concatenate(parts).astype(np.float64) for name, parts in values.items()}
-        return Scored(joined, floor, ceiling, np.concatenate(rewards).astype(np.float64), outcomes, first)
+    Raises `MissingAnswers` if the retriever does not answer some query after retries.
+    """
+    row_of = {need.id: row for row, need in enumerate(references.needs)}
+    rows_B = [row_of[need] for need in written.needs]
+    needs = [references.needs[row] for row in rows_B]
+    values: dict[str, list[Floats]] = {measure.name: [] for measure in measures}
+    rewards, outcomes, first = [], [], []
+    for start in range(0, len(needs), CHUNK):
+        chunk, texts = needs[start : start + CHUNK], written.completions[start : start + CHUNK]
+        step = complete_step(env, chunk, env.prompts(chunk), texts)
+        for measure in measures:
+            values[measure.name].append(measure.of(step.batch.graded))
+        rewards.append(step.rewards)
+        outcomes += step.outcomes
+        first += [rank or None for rank in step.batch.graded.first_relevant.tolist()]
+        if progress:
+            progress(start + len(chunk), len(needs))
+    return Scored(
+        {name: np.concatenate(parts).astype(np.float64) for name, parts in values.items()},
+        {name: bound[rows_B].astype(np.float64) for name, bound in references.floor.items()},
+        {name: bound[rows_B].astype(np.float64) for name, bound in references.ceiling.items()},
+        np.concatenate(rewards).astype(np.float64),
+        outcomes,
+        first,
+    )
