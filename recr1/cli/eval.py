@@ -90,7 +90,7 @@ def _policies(recipe: Recipe, trained: Run | None, named: str | None) -> Mapping
 
 def _write(done: Sequence[Evaluation], swapped: Swap | None, home: Path, origin: Mapping[str, Any] | None) -> None:
     """The files of an evaluation; of several, each in its own folder, and one common table."""
-    from recr1.evaluate.report import table, verdict, write
+    from recr1.evaluate.report import examples, table, verdict, write
     from recr1.judge.table import page
     from recr1.runs import write_text, writing
     from recr1.swap import write_swap
@@ -102,24 +102,18 @@ def _write(done: Sequence[Evaluation], swapped: Swap | None, home: Path, origin:
         return
     for evaluation in done:
         write(evaluation, home / evaluation.name, origin=origin)
-    examples = f"## Before and after\n\n```text\n{_examples(done)}\n```\n"
+    shown = f"## Before and after\n\n```text\n{examples(done[0], done[-1])}\n```\n"
     with writing(home):
-        write_text(home / "eval.md", f"{page([table(done)], verdict(done))}\n{examples}")
-
-
-def _examples(done: Sequence[Evaluation]) -> str:
-    from recr1.evaluate.report import examples, examples_text
-
-    return examples_text(examples(done[0], done[-1]), done[0].name, done[-1].name)
+        write_text(home / "eval.md", f"{page([table(done)], verdict(done))}\n{shown}")
 
 
 def _show(done: Sequence[Evaluation], swapped: Swap | None, home: Path | None) -> None:
-    from recr1.evaluate.report import table, verdict
+    from recr1.evaluate.report import examples, table, verdict
     from recr1.judge.table import print_tables
     from recr1.swap import swap_tables
 
-    examples = [_examples(done), ""] if len(done) > 1 else []
-    print_tables([table(done)], [*examples, *verdict(done)])
+    shown = [examples(done[0], done[-1]), ""] if len(done) > 1 else []
+    print_tables([table(done)], [*shown, *verdict(done)])
     if swapped:
         sys.stdout.write("\n")
         print_tables(swap_tables(swapped.summary), swapped.verdict())

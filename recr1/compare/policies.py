@@ -125,16 +125,17 @@ def _of_run(folder: Path, recipe: Recipe) -> tuple[Part, tuple[str, ...], dict[s
 
 
 class Cost(NamedTuple):
-    """What a query costs, and the setup before the first one: finding examples or a prompt, reading the catalog."""
+    """What a query costs, and the setup before the first one: finding examples or a prompt, reading the catalog.
+
+    `milliseconds` are wall time, with the searches that the policy itself makes, without the final search. Tokens are 0
+    if the policy is not a language model; `setup_tokens` are those read and written.
+    """
 
     milliseconds: float
-    """Wall time per query, with the searches that the policy itself makes, without the final search."""
     tokens_read: float
     tokens_written: float
-    """Per query; 0 if the policy is not a language model."""
     setup_seconds: float
     setup_tokens: int
-    """Read and written."""
 
 
 @dataclass(frozen=True, kw_only=True)

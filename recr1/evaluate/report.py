@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,61 +73,29 @@ def check_same_needs(evaluations: Sequence[Evaluation]) -> None:
             raise ValueError(f"'{first.name}' and '{other.name}' were evaluated on different needs or measures")
 
 
-class Example(NamedTuple):
-    """One need, what two policies wrote for it, and what their queries found; pairs are before and after."""
+def examples(before: Evaluation, after: Evaluation, n: int = 5, width: int = 100) -> str:
+    """Needs with the queries before and after, their ranks and what they found, as lines of at most `width` for items.
 
-    need: str
-    measure: str
-    """The first measure; values are of this one."""
-    queries: tuple[str, str]
-    """For an invalid completion "(invalid: reason)"."""
-    ranks: tuple[int | None, int | None]
-    """Rank of the first relevant item; None if there is none in k."""
-    values: tuple[float, float]
-    titles: tuple[Sequence[str], Sequence[str]]
-    """The first items found, each with its rank and, if relevant, a star."""
-
-
-def examples(before: Evaluation, after: Evaluation, n: int = 5, titles: int = SHOWN) -> list[Example]:
-    """Before-and-after queries that show losses as well as gains.
-
-    The needs are sorted by the change in the first measure (ties in the order of the data), and n are taken at even
-    distances: the largest gain first, the largest loss last, typical ones in between. The first completion of each is
-    shown. Raises `ValueError` unless both are of the same needs and measures.
+    They show losses as well as gains: the needs are sorted by the change in the first measure (ties in the order of the
+    data), and n are taken at even distances: the largest gain first, the largest loss last, typical ones in between.
+    Of each need it is the first completion. Raises `ValueError` unless both are of the same needs and measures.
     """
     check_same_needs([before, after])
     measure = next(iter(after.values))
     change = after.values[measure][:, 0] - before.values[measure][:, 0]
     order = np.argsort(-change, kind="stable")
     places = np.linspace(0, len(order) - 1, min(n, len(order))).round().astype(int)
-    shown = []
-    for need in order[places].tolist():
-        pairs = zip(*(_attempt(one, measure, need, titles) for one in (before, after)), strict=True)
-        shown.append(Example(after.needs[need].text, measure, *pairs))
-    return shown
-
-
-def _attempt(
-    evaluation: Evaluation, measure: str, need: int, titles: int
-) -> tuple[str, int | None, float, Sequence[str]]:
-    action = evaluation.actions[need][0]
-    query = str(action.query) if isinstance(action, Search) else f"(invalid: {action.reason})"
-    rank = next(iter(evaluation.relevant_ranks(need)), None)
-    return query, rank, float(evaluation.values[measure][need, 0]), titles_of(evaluation, need, titles)
-
-
-def examples_text(shown: Sequence[Example], before: str = "before", after: str = "after", width: int = 100) -> str:
-    """Examples for a terminal: each need, then the queries before and after, with ranks and what they found."""
-    margin = max(len(label) for label in ("need", before, after)) + 2
+    margin = max(len(label) for label in ("need", before.name, after.name)) + 2
     blocks = []
-    for example in shown:
-        lines = [f"{'need':<{margin}}{example.need}"]
-        for place, label in enumerate((before, after)):
-            rank = example.ranks[place]
-            at = f"first relevant at {rank}" if rank else "nothing relevant"
-            lines.append(f"{label:<{margin}}{example.queries[place]}")
-            lines.append(f"{'':<{margin}}{example.measure} {example.values[place]:.2f}, {at}")
-            lines += [shortened(f"{'':<{margin}}  {title}", width) for title in example.titles[place]]
+    for need in order[places].tolist():
+        lines = [f"{'need':<{margin}}{after.needs[need].text}"]
+        for one in (before, after):
+            action, ranks = one.actions[need][0], one.relevant_ranks(need)
+            query = str(action.query) if isinstance(action, Search) else f"(invalid: {action.reason})"
+            at = f"first relevant at {ranks[0]}" if ranks else "nothing relevant"
+            lines.append(f"{one.name:<{margin}}{query}")
+            lines.append(f"{'':<{margin}}{measure} {one.values[measure][need, 0]:.2f}, {at}")
+            lines += [shortened(f"{'':<{margin}}  {title}", width) for title in titles_of(one, need, SHOWN)]
         blocks.append("\n".join(lines))
     note = "The needs are taken at even distances, from the largest gain to the largest loss. *: a relevant item."
     return "\n\n".join([*blocks, note])

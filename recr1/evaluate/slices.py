@@ -44,13 +44,8 @@ class Slice(NamedTuple):
 def slices_of(task: Task, needs: Sequence[Need], category: str | None = None) -> list[Slice]:
     """The slices of some needs; a criterion that puts all needs into one slice is left out.
 
-    - "need length": words of the need;
-    - "relevant items": how many items the answer key grades above 0;
-    - "popularity", or "training" for a catalog without interactions: "head", "tail" or "unseen", see `popularity_of`;
-    - the category field, of the first item of the highest grade.
-
-    Raises:
-        UserError: For a category field that the catalog does not have.
+    They are by words of the need, by the number of relevant items, by `popularity_of`, and by the category field of the
+    first item of the highest grade. Raises `UserError` for a category field that the catalog does not have.
     """
     qrels = [task.qrels[need.id] for need in needs]
     criteria = [by_length([need.text for need in needs]), by_relevant([key.positives for key in qrels])]
@@ -72,8 +67,7 @@ def kept_of(task: Task, needs: Sequence[Need]) -> list[dict[str, dict[str, str]]
     best = [_best_row(key) for key in qrels]
     fields = {name: [_value(column[row]) for row in best] for name, column in task.catalog.fields.items()}
     usable = {name: values for name, values in fields.items() if _is_category(values)}
-    counted = popularity_of(task, qrels)
-    popularity = {counted[0]: counted[1]} if counted else {}
+    popularity = dict([counted] if (counted := popularity_of(task, qrels)) else [])
     return [
         {
             "popularity": {by: names[place] for by, names in popularity.items()},
@@ -88,10 +82,8 @@ def popularity_of(task: Task, qrels: Sequence[Qrels]) -> tuple[str, list[str]] |
 
     An item's count is its events in the catalog's interactions ("popularity"), or, for a catalog without interactions,
     the training needs that it is relevant to ("training"). A need has the count of its most frequent relevant item: 0
-    is "unseen", above the median of the others is "head", the rest is "tail".
-
-    Raises:
-        UserError: If the interactions are not events of a user and a row of the catalog.
+    is "unseen", above the median of the others is "head", the rest is "tail". Raises `UserError` if the interactions
+    are not events of a user and a row of the catalog.
     """
     if task.catalog.interactions is not None:
         try:
@@ -124,10 +116,7 @@ def by_relevant(counts: Sequence[int]) -> tuple[str, list[str]]:
 
 
 def category_field(fields: Sequence[str], named: str | None, where: str) -> str | None:
-    """The named field, or the first with a usual name; None if there is none.
-
-    Raises `UserError` if the named field does not exist.
-    """
+    """The named field, or the first with a usual name, or None; raises `UserError` if the named one does not exist."""
     if named is not None and named not in fields:
         raise UserError(f"--category: {where} has no field {named!r}; it has: {', '.join(sorted(fields)) or 'none'}")
     by_name = {name.lower(): name for name in reversed(fields)}

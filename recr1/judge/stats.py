@@ -149,18 +149,16 @@ def pooled(
 ) -> PooledDifference:
     """The first system, S seeds on N needs, against the second, which has other seeds and may have more or fewer.
 
-    Seeds and needs are crossed random effects (Clark 1973). A test over needs of the mean over seeds ignores that other
-    seeds give other policies: with 400 needs and few seeds it claims differences that the next seed takes back. The
-    squares of the half intervals from each source of chance add up: the seeds of each system that has several, and the
-    needs (Banerjee 1961):
+    Seeds and needs are crossed random effects (Clark 1973): other seeds give other policies, and other needs could have
+    been drawn. The squares of the half intervals from each source of chance add up: the seeds of each system that has
+    several, and the needs (Banerjee 1961):
 
         half^2 = sum over systems of t(S - 1)^2 * var(means of seeds) / S  +  t(N - 1)^2 * var(means of needs) / N
 
     The level holds for normal effects whatever the variances are: the probability that a squared normal value is below
     x is concave in x, so that the probability of the weighted sum is at least the weighted sum of the probabilities,
-    each of which is the level. One t distribution with Satterthwaite's degrees of freedom would be narrower, and claims
-    too much with few seeds: where their means happen to be close, it takes the many degrees of freedom of the needs.
-    The interaction of needs and seeds is in both terms, which makes the test conservative (as min F' of Clark 1973).
+    each of which is the level. Satterthwaite's degrees of freedom claim too much with few seeds. The interaction of
+    needs and seeds is in both terms, which makes the test conservative (as min F' of Clark 1973).
 
     With one seed, the claim is about that run. With one seed on both sides this is the paired t test.
 

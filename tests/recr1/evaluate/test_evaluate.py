@@ -13,7 +13,7 @@ from recr1.env import ContractError, Environment
 from recr1.errors import RunError, UserError
 from recr1.evaluate import Evaluator
 from recr1.evaluate.references import answer_queries, find_references
-from recr1.evaluate.report import escaped, examples, examples_text, strictly_falling, table, write
+from recr1.evaluate.report import escaped, examples, strictly_falling, table, write
 from retrievers.base import Catalog
 from retrievers.errors import MissingAnswers
 from rewards.base import Need, Qrels
@@ -342,22 +342,35 @@ def test_an_evaluation_is_the_same_each_time(env):
 
 def test_examples_go_from_the_largest_gain_to_the_largest_loss(env):
     evaluator = Evaluator(env, "train", ["RR@3"])
-    before = evaluator(Echo(), name="untrained")
-    after = evaluator(Scripted(answers={"something for coffee, red": "mug", "green tea": "pan", "zzz": "tea pot"}))
-    gain, same, loss = examples(before, after, n=5)
-    assert [e.need for e in (gain, same, loss)] == ["zzz", "something for coffee, red", "green tea"]
-    assert gain.queries == ("zzz", "tea pot") and gain.ranks == (None, 1) and gain.values == (0.0, 1.0)
-    assert gain.titles == ([], ["1* Tea Pot Blue", "2  Green Tea Loose Leaf", "3  Black Tea Bags"])
-    assert loss.ranks == (1, None) and loss.titles[1] == ["1  Red Pan"]
-    assert [e.need for e in examples(before, after, n=2)] == ["zzz", "green tea"]
-    assert examples(before, after, n=0) == []
+    before = evaluator(Echo(), name="raw")
+    answers = {"something for coffee, red": "mug", "green tea": "pan", "zzz": "tea pot"}
+    after = evaluator(Scripted(answers=answers), name="new")
+    gain, same, loss, note = examples(before, after, n=5).split("\n\n")
+    assert [block.splitlines()[0] for block in (gain, same, loss)] == [
+        "need  zzz",
+        "need  something for coffee, red",
+        "need  green tea",
+    ]
+    assert gain.splitlines()[1:] == [
+        "raw   zzz",
+        "      RR@3 0.00, nothing relevant",
+        "new   tea pot",
+        "      RR@3 1.00, first relevant at 1",
+        "        1* Tea Pot Blue",
+        "        2  Green Tea Loose Leaf",
+        "        3  Black Tea Bags",
+    ]
+    assert "      RR@3 1.00, first relevant at 1" in loss
+    assert loss.splitlines()[-3:] == ["new   pan", "      RR@3 0.00, nothing relevant", "        1  Red Pan"]
+    assert note.startswith("The needs are taken at even distances")
+    needs = [line for line in examples(before, after, n=2).splitlines() if line.startswith("need")]
+    assert needs == ["need  zzz", "need  green tea"]
+    assert examples(before, after, n=0) == note
 
 
 def test_examples_show_invalid_completions_as_such(env):
     evaluator = Evaluator(env, "train", ["RR@3"])
-    shown = examples(evaluator(Echo()), evaluator(writes()))
-    assert shown[-1].queries == ("green tea", "(invalid: no brackets)")
-    drawn = examples_text(shown, "untrained", "trained")
+    drawn = examples(evaluator(Echo(), name="untrained"), evaluator(writes(), name="trained"))
     need, before, found, *_, after, nothing = drawn.split("\n\n")[-2].splitlines()
     assert (need, before) == ("need       green tea", "untrained  green tea")
     assert found == "           RR@3 1.00, first relevant at 1"
@@ -365,8 +378,8 @@ def test_examples_show_invalid_completions_as_such(env):
 
 
 def test_long_titles_are_cut_to_the_width(env):
-    shown = examples(Evaluator(env, "train", ["RR@3"])(Echo()), Evaluator(env, "train", ["RR@3"])(Echo()))
-    body = [line for line in examples_text(shown, width=24).splitlines() if line.startswith("          ")]
+    raw = Evaluator(env, "train", ["RR@3"])(Echo(), name="before")
+    body = [line for line in examples(raw, raw, width=24).splitlines() if line.startswith("          ")]
     assert any(line.endswith("...") for line in body)
     assert max(map(len, (line for line in body if "RR@3" not in line))) == 24
 
