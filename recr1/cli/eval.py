@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from recr1.env import open_environment
     from recr1.evaluate import Evaluator
     from recr1.runs import origin_of
-    from recr1.runs.find import open_target
+    from recr1.runs.run import open_target
     from recr1.swap import open_retrievers, swap
     from retrievers.progress import ProgressBar
 
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 def _policies(recipe: Recipe, trained: Run | None, named: str | None) -> Mapping[str, Part]:
     """What to evaluate, by the name in the table."""
     from recr1.config.build import Part
-    from recr1.runs.find import trained_part
+    from recr1.runs.run import trained_part
 
     if named:
         return {named: recipe.policy if named == recipe.policy.type else Part(named)}

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from recr1.errors import UserError
     from recr1.recipe import load_recipe
     from recr1.runs import Run
-    from recr1.runs.find import find_target
+    from recr1.runs.run import find_target
     from recr1.tasks.splits import find_overlaps, refuse_leaks
     from recr1.trainers.launch.processes import check_processes
 

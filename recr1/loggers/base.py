@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -97,6 +98,47 @@ class Buffer:
         self._next = monotonic() + INTERVAL
 
 
-def numbers_of(line: Mapping[str, Any]) -> dict[str, float | None]:
-    """The numbers of a line of `metrics.jsonl`, by name."""
-    return {name: value for name, value in line.items() if name not in ("step", "time")}
+class BufferedLogger:
+    """A logger of a service that takes each step once, in order, within seconds.
+
+    Subclasses open `_run`, and have `log` and the service's own tables and histograms.
+    """
+
+    def __init__(self) -> None:
+        self._run: Any = None
+        self._next = 0
+        """The first step that the service does not have."""
+        self._buffer = Buffer()
+
+    def resume(self, step: int, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Send the numbers that a killed process had not sent."""
+        for line in lines:
+            self._send(int(line["step"]), self._numbers({n: v for n, v in line.items() if n not in ("step", "time")}))
+
+    def show(self, step: int, tables: Mapping[str, LogTable], histograms: Mapping[str, Sequence[float]]) -> None:
+        """Send tables at once, and histograms within seconds: every step has some."""
+        self._buffer.add(partial(self._send_shown, step, tables, histograms))
+        if tables:
+            self._buffer.flush()
+
+    def _send_shown(self, step: int, tables: Mapping[str, LogTable], histograms: Mapping[str, Sequence[float]]) -> None:
+        if step >= self._next:
+            shown = {
+                name: self._table(list(table.columns), list(map(list, table.rows))) for name, table in tables.items()
+            }
+            self._send(step, shown | {name: self._histogram(values) for name, values in histograms.items()})
+
+    def _send(self, step: int, values: Mapping[str, Any]) -> None:
+        assert self._run is not None, "the run is not open: call start() first"
+        if step >= self._next:
+            self._run.log(values, step=step)
+
+    def _numbers(self, logged: Mapping[str, float | None]) -> dict[str, float]:
+        """Numbers of a step as the service takes them; None is one that is not finite."""
+        raise NotImplementedError
+
+    def _table(self, columns: list[str], rows: list[list[Cell]]) -> Any:
+        raise NotImplementedError
+
+    def _histogram(self, values: Sequence[float]) -> Any:
+        raise NotImplementedError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +39,15 @@ class JsonlLogger:
 
     def resume(self, step: int, lines: Sequence[Mapping[str, Any]]) -> None:
         """Delete what this run logged after the step."""
-        lines_now = self._file.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines_now if self._keeps(line, step)]
+        kept = []
+        for line in self._file.read_text(encoding="utf-8").splitlines(keepends=True):
+            with suppress(json.JSONDecodeError):  # cut off when the process was killed
+                record = json.loads(line)
+                if record["run"] != self._run or record["step"] <= step:
+                    kept.append(line)
         part = self._file.with_name(f".{self._file.name}.part")
         part.write_text("".join(kept), encoding="utf-8")
         part.replace(self._file)
-
-    def _keeps(self, line: str, step: int) -> bool:
-        """Whether to keep a line: it is complete, and of another run or not after the step."""
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            return False  # cut off when the process was killed
-        return bool(record["run"] != self._run or record["step"] <= step)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write the numbers of a step; null where one is not finite."""

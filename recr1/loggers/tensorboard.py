@@ -11,8 +11,6 @@ from typing import Any
 from recr1.errors import MissingLibrary
 from recr1.loggers.base import Cell, LogTable
 
-LIBRARIES = ("torch", "tensorboard")
-
 
 class TensorBoardLogger:
     """TensorBoard. Look with `tensorboard --logdir runs`.
@@ -23,7 +21,7 @@ class TensorBoardLogger:
 
     def __init__(self, *, folder: str | None = None) -> None:
         """Keep the option. Raises `MissingLibrary` when tensorboard is not installed."""
-        for library in LIBRARIES:
+        for library in ("torch", "tensorboard"):
             if find_spec(library) is None:
                 raise MissingLibrary(library, "tensorboard", "logging to TensorBoard")
         self.folder = folder

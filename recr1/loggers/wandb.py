@@ -11,7 +11,7 @@ from time import time
 from typing import Any, Literal
 
 from recr1.errors import MissingLibrary, UserError
-from recr1.loggers.base import Buffer, LogTable, numbers_of
+from recr1.loggers.base import BufferedLogger, Cell
 
 ID_FILE = "run_id"
 """A file beside W&B's own in the run folder, with the run's id in W&B, for resuming."""
@@ -22,7 +22,7 @@ WHOLE, LAST = 1, 4
 """Kinds of pieces that end a record."""
 
 
-class WandbLogger:
+class WandbLogger(BufferedLogger):
     """Weights & Biases. Its files go into the run folder; `offline` needs no account and no network.
 
     Args:
@@ -47,13 +47,10 @@ class WandbLogger:
         """Keep the options; they are W&B's own. Raises `MissingLibrary` when wandb is not installed."""
         if find_spec("wandb") is None:
             raise MissingLibrary("wandb", "wandb", "logging to W&B")
+        super().__init__()
         self.project, self.entity, self.name, self.group, self.mode = project, entity, name, group, mode
         self.tags = list(tags or [])
-        self._run: Any = None
         self._path = Path()
-        self._next = 0
-        """The first step that W&B does not have: it takes each step once, in order."""
-        self._buffer = Buffer()
 
     def start(self, run_path: Path, config: Mapping[str, Any]) -> None:
         """Open the W&B run, with its files under `run_path`; raises `UserError` when W&B refuses (no login)."""
@@ -83,41 +80,24 @@ class WandbLogger:
             id_file.parent.mkdir(exist_ok=True)
             id_file.write_text(f"{self._run.id}\n", encoding="utf-8")
 
-    def resume(self, step: int, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Send the numbers that a killed process had not sent; W&B would refuse steps that it has."""
-        for line in lines:
-            numbers = {name: float("nan") if v is None else v for name, v in numbers_of(line).items()}
-            self._send(int(line["step"]), numbers)
-
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Send the numbers of a step within seconds, with the current time."""
         assert self._run is not None, "log() before start()"
         self._buffer.add(partial(self._send, step, {**metrics, "_timestamp": time()}))
 
-    def show(self, step: int, tables: Mapping[str, LogTable], histograms: Mapping[str, Sequence[float]]) -> None:
-        """Send tables at once, and histograms within seconds: every step has some."""
-        self._buffer.add(partial(self._send_shown, step, tables, histograms))
-        if tables:
-            self._buffer.flush()
+    def _numbers(self, logged: Mapping[str, float | None]) -> dict[str, float]:
+        return {name: float("nan") if value is None else value for name, value in logged.items()}
 
-    def _send_shown(self, step: int, tables: Mapping[str, LogTable], histograms: Mapping[str, Sequence[float]]) -> None:
-        if step < self._next:
-            return
+    def _table(self, columns: list[str], rows: list[list[Cell]]) -> Any:
+        import wandb
+
+        return wandb.Table(columns=columns, data=rows)
+
+    def _histogram(self, values: Sequence[float]) -> Any:
         import numpy as np
         import wandb
 
-        shown: dict[str, Any] = {
-            name: wandb.Table(columns=list(table.columns), data=[list(row) for row in table.rows])
-            for name, table in tables.items()
-        }
-        for name, values in histograms.items():
-            shown[name] = wandb.Histogram(np_histogram=np.histogram(values, bins=BINS))
-        self._send(step, shown)
-
-    def _send(self, step: int, values: dict[str, Any]) -> None:
-        assert self._run is not None, "log() before start()"
-        if step >= self._next:
-            self._run.log(values, step=step)
+        return wandb.Histogram(np_histogram=np.histogram(values, bins=BINS))
 
     def alert(self, title: str, text: str) -> None:
         """Send a W&B alert, by mail or Slack, as the user's settings in W&B say."""
@@ -128,21 +108,17 @@ class WandbLogger:
     def finish(self, status: str) -> None:
         """Attach the run card and close the W&B run: W&B shows any status but "finished" as a failure."""
         if self._run is not None:
+            import wandb
+
             self._buffer.flush()
             self._run.summary["status"] = status
-            self._attach_card()
+            card = wandb.Artifact(f"run-card-{self._run.id}", type="run-card")
+            for path in (self._path / "run.json", self._path / "recipe.yaml"):
+                if path.exists():
+                    card.add_file(str(path))
+            self._run.log_artifact(card)
             self._run.finish(exit_code=0 if status == "finished" else 1)
             self._run = None
-
-    def _attach_card(self) -> None:
-        """Attach `run.json` and `recipe.yaml` as an artifact of the run."""
-        import wandb
-
-        card = wandb.Artifact(f"run-card-{self._run.id}", type="run-card")
-        for name in ("run.json", "recipe.yaml"):
-            if (self._path / name).exists():
-                card.add_file(str(self._path / name))
-        self._run.log_artifact(card)
 
 
 def last_step(folder: Path, run_id: str) -> int:
@@ -151,13 +127,9 @@ def last_step(folder: Path, run_id: str) -> int:
     A killed process loses what W&B had not written to disk.
     """
     files = folder.glob(f"wandb/offline-run-*-{run_id}/*.wandb")
-    return max((step for file in files for step in _steps(file)), default=-1)
-
-
-def _steps(file: Path) -> Iterator[int]:
-    for record in offline_records(file):
-        if record.WhichOneof("record_type") == "history":
-            yield int(record.history.step.num)
+    records = (record for file in files for record in offline_records(file))
+    steps = (int(one.history.step.num) for one in records if one.WhichOneof("record_type") == "history")
+    return max(steps, default=-1)
 
 
 def offline_records(file: Path) -> Iterator[Any]:

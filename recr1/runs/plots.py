@@ -19,24 +19,17 @@ _BLUE, _ORANGE, _GREY = "#2f6db3", "#d9711c", "#6b6b6b"
 
 
 def reward_curve(records: Sequence[Mapping[str, Any]], out: Path, *, title: str) -> None:
-    """Draw the training reward and the first evaluated measure over the steps into a PNG.
+    """Draw the training reward, and the first evaluated measure with floor and ceiling, over the steps into a PNG.
 
-    Args:
-        records: Lines of `metrics.jsonl`: `train/reward` is drawn, and the first `eval/<split>/<measure>` with its
-            `/floor` and `/ceiling`.
-        out: The PNG; its folder exists.
-        title: Of the plot.
-
-    Raises:
-        MissingLibrary: Without matplotlib.
-        UserError: When the records have neither a reward nor a measure.
+    `records` are the lines of `metrics.jsonl`. Raises `MissingLibrary` without matplotlib, and `UserError` when the
+    records have neither a reward nor a measure.
     """
-    measure = _first_measure(records)
+    logged = (name for record in records for name in record)
+    measure = next((n for n in logged if n.startswith("eval/") and n.count("/") == 2 and "@" in n), None)
     panels = [name for name in (measure, TRAIN) if name and len(series(records, name)[0])]
     if not panels:
-        raise UserError(
-            f"nothing to draw in {out}: no line of metrics.jsonl has '{TRAIN}' or an 'eval/<split>/<measure>'"
-        )
+        what = f"no line of metrics.jsonl has '{TRAIN}' or an 'eval/<split>/<measure>'"
+        raise UserError(f"nothing to draw in {out}: {what}")
     paints = [partial(_draw_reward if name == TRAIN else _draw_measure, records, name) for name in panels]
     draw_panels(paints, out, height=1.0 + 2.9 * len(panels), title=title)
 
@@ -80,11 +73,6 @@ def smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     high = np.minimum(np.arange(len(values)) + half + 1, len(values))
     means: NDArray[np.float64] = (sums[high] - sums[low]) / (high - low)
     return means
-
-
-def _first_measure(records: Sequence[Mapping[str, Any]]) -> str | None:
-    names = (name for record in records for name in record)
-    return next((n for n in names if n.startswith("eval/") and n.count("/") == 2 and "@" in n), None)
 
 
 def _draw_reward(records: Sequence[Mapping[str, Any]], name: str, axis: Any) -> None:

@@ -45,18 +45,13 @@ def surroundings() -> dict[str, Any]:
 def fingerprints(env: Environment, retriever: Mapping[str, Any]) -> dict[str, Any]:
     """Fingerprints of what rewards depend on: `catalog`, `retriever`, and `other_retrievers` if rewards have some.
 
-    Args:
-        env: With all of them open.
-        retriever: The recipe's section of the retriever: `type` and the options.
+    `retriever` is the recipe's section of the retriever: `type` and the options.
     """
     catalog = env.task.catalog
     specs = {name: spec for reward, _ in env.rewards for name, spec in retrievers_of(reward).items()}
     others = {name: retriever_fingerprint(spec, catalog, env.elsewhere[name]) for name, spec in specs.items()}
-    return {
-        "catalog": catalog.fingerprint,
-        "retriever": retriever_fingerprint(retriever, catalog, env.retriever),
-        **({"other_retrievers": others} if others else {}),
-    }
+    own = retriever_fingerprint(retriever, catalog, env.retriever)
+    return {"catalog": catalog.fingerprint, "retriever": own, **({"other_retrievers": others} if others else {})}
 
 
 def _git_commit() -> str | None:
@@ -81,13 +76,7 @@ def setting_of(recipe: Mapping[str, Any], catalog: str) -> dict[str, Any]:
 
 
 def origin_of(run: Run, recipe: Mapping[str, Any], catalog: str) -> dict[str, Any]:
-    """The `origin` of a result of a run.
-
-    Args:
-        run: The run of the policy.
-        recipe: The resolved recipe, with the overrides of the command.
-        catalog: The fingerprint of the catalog that was searched.
-    """
+    """The `origin` of a result of a run, from the resolved recipe of the command and the catalog that it searched."""
     return policy_of(run) | setting_of(recipe, catalog)
 
 

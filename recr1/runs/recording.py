@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 FILES = ("metrics.jsonl", "alerts.jsonl", "rollouts.jsonl", "queries.jsonl")
 """Files with a step in each line; a resumed run deletes the lines after the step that it resumes from."""
-_RESERVED = ("step", "time")
 
 
 class Recording:
@@ -40,10 +39,10 @@ class Recording:
         """
         if not self.writer:
             return
-        if reserved := [name for name in _RESERVED if name in metrics]:
-            raise ValueError(f"metric name {reserved[0]!r} is reserved in metrics.jsonl: use another one")
+        for reserved in {"step", "time"} & metrics.keys():
+            raise ValueError(f"metric name {reserved!r} is reserved in metrics.jsonl: use another one")
         numbers = {name: float(value) for name, value in metrics.items()}
-        plain = {name: number_or_none(value) for name, value in numbers.items()}
+        plain = {name: _number_or_none(value) for name, value in numbers.items()}
         with writing(self.path):
             append_lines(self.path / "metrics.jsonl", [{"step": step, "time": self.seconds, **plain}])
         for logger in self.loggers:
@@ -53,10 +52,8 @@ class Recording:
         """Append every rollout of a step to `rollouts.jsonl`: completion, query, outcome and rewards."""
         if self.writer:
             with writing(self.path):
-                append_lines(
-                    self.path / "rollouts.jsonl",
-                    [rollout_record(step, result, row) for row in range(len(result.batch))],
-                )
+                records = [_rollout_record(step, result, row) for row in range(len(result.batch))]
+                append_lines(self.path / "rollouts.jsonl", records)
 
     def log_queries(self, step: int, split: str, records: Sequence[Mapping[str, Any]]) -> None:
         """Append a validation's queries for the needs that are followed to `queries.jsonl`, and show them as a table.
@@ -112,7 +109,7 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
     return cells
 
 
-def rollout_record(step: int, result: Step, row: int) -> dict[str, Any]:
+def _rollout_record(step: int, result: Step, row: int) -> dict[str, Any]:
     """A line of `rollouts.jsonl`: what was written, how it was parsed, what it found, and its rewards."""
     rollout = result.batch.rollouts[row]
     action = rollout.action
@@ -122,12 +119,12 @@ def rollout_record(step: int, result: Step, row: int) -> dict[str, Any]:
         "completion": rollout.completion,
         **({"query": action.query} if isinstance(action, Search) else {"invalid": action.reason}),
         "outcome": result.outcomes[row],
-        "parts": {name: number_or_none(values[row]) for name, values in result.parts.items()},
-        "reward": number_or_none(result.rewards[row]),
+        "parts": {name: _number_or_none(values[row]) for name, values in result.parts.items()},
+        "reward": _number_or_none(result.rewards[row]),
         "first_relevant": int(result.batch.graded.first_relevant[row]) or None,
     }
 
 
-def number_or_none(value: float) -> float | None:
+def _number_or_none(value: float) -> float | None:
     """None for a number that is not finite, which JSON does not have."""
     return float(value) if math.isfinite(value) else None

@@ -1,15 +1,4 @@
-"""The run folder.
-
-- `recipe.yaml`: the resolved recipe; loading it gives an equal recipe
-- `run.json`: status, times, seed, versions, platform, fingerprints
-- `metrics.jsonl`: a line per log, with its step, seconds since the start, and metrics
-- `alerts.jsonl`: a line per sign of a collapse
-- `rollouts.jsonl`: a line per rollout that was logged
-- `queries.jsonl`: a line per need that is followed, for each validation
-- `policy/`: the policy in Hugging Face format
-- `eval/`: evaluations
-- `plots/`: pictures
-"""
+"""The run folder, whose files docs/runs.md describes, and runs as the command line names them."""
 
 from __future__ import annotations
 
@@ -20,12 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from recr1.config import yaml12
+from recr1.config.build import Part
 from recr1.errors import RunError, UserError
 from recr1.loggers import Logger, SupportsResume
+from recr1.policies.adapters import with_weights
+from recr1.recipe import Recipe, find_recipe, load_recipe, shipped_recipes
 from recr1.runs import plots
 from recr1.runs.files import keep_lines, read_text, runs_here, write_text, writing
 from recr1.runs.provenance import surroundings
 from recr1.runs.recording import FILES, Recording
+from retrievers.options import did_you_mean
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -61,15 +54,8 @@ class Run(Recording):
     ) -> Run:
         """Start a run in a new folder, or in one without a run, and start its loggers.
 
-        Args:
-            path: The folder; made with its parents.
-            recipe: The resolved recipe, of plain YAML values.
-            facts: More for `run.json`: seed, fingerprints of catalog and retriever, world size.
-            writer: Whether this process writes.
-            loggers: Services that get every log too.
-
-        Raises:
-            RunError: When the folder has a run already, or cannot be written.
+        `recipe` is resolved, of plain YAML values. `facts` are more for `run.json`: seed, fingerprints, world size.
+        Raises `RunError` when the folder has a run already, or cannot be written.
         """
         run = cls(Path(path).expanduser(), writer=writer, loggers=loggers)
         if writer:
@@ -90,14 +76,8 @@ class Run(Recording):
     ) -> Run:
         """Resume a run that is not finished, with its own recipe, and start its loggers.
 
-        Args:
-            path: The folder.
-            facts: What must not have changed since the run started: seed, fingerprints, number of processes.
-            writer: Whether this process writes.
-            loggers: Services that get every log too.
-
-        Raises:
-            RunError: When there is no run, it is finished, another process trains it, or a fact has changed.
+        `facts` must not have changed since it started: seed, fingerprints, number of processes. Raises `RunError` when
+        one has, and when there is no run, it is finished, or another process trains it.
         """
         run = cls.open(path)
         run.writer, run.loggers, run.resumed = writer, tuple(loggers) if writer else (), True
@@ -155,9 +135,7 @@ class Run(Recording):
         """An existing run, for reading; raises `RunError` when the folder has none."""
         run = cls(Path(path).expanduser(), writer=False)
         if not run.path.is_dir():
-            here = runs_here(run.path.parent)
-            listed = f"runs here: {', '.join(here)}" if here else "no runs here"
-            raise RunError(f"there is no run folder '{path}' ({listed})")
+            raise RunError(f"there is no run folder '{path}' ({_listed(runs_here(run.path.parent))})")
         run.facts()
         run.recipe()
         return run
@@ -251,3 +229,33 @@ def _now() -> str:
 
 def _taken(folder: Path, mark: str) -> RunError:
     return RunError(f"{folder} has a run already ({mark}): choose another folder, or remove this one")
+
+
+def _listed(runs: Sequence[str]) -> str:
+    return f"runs here: {', '.join(runs)}" if runs else "no runs here"
+
+
+def find_target(name: str) -> Path:
+    """The folder of a run, or the file of a recipe; raises `UserError` that lists the runs if it is neither."""
+    path = Path(name).expanduser()
+    if path.is_dir() or path.exists() or path.suffix in (".yaml", ".yml") or name in shipped_recipes():
+        return path if path.is_dir() else find_recipe(name)
+    here = runs_here(path.parent)
+    hint = did_you_mean(name, [*shipped_recipes(), *here])
+    raise UserError(f"there is no run folder or recipe '{name}'{hint} ({_listed(here)}; 'recr1 ls' lists recipes)")
+
+
+def open_target(name: str, overrides: Sequence[str] = ()) -> tuple[Recipe, Run | None]:
+    """The recipe of a file or of a run folder, with overrides, and the run; raises `UserError` as `find_target`."""
+    path = find_target(name)
+    if not path.is_dir():
+        return load_recipe(path, overrides), None
+    run = Run.open(path)
+    return load_recipe(run.path / "recipe.yaml", overrides), run
+
+
+def trained_part(run: Run, policy: Part) -> Part:
+    """The policy of a run's recipe with the weights that the run trained; raises `RunError` if there are none yet."""
+    if not (run.policy_path / "config.json").is_file():
+        raise RunError(f"{run.path} has no trained policy yet ({run.policy_path} is missing): finish the run first")
+    return with_weights(policy, run.policy_path)
