@@ -7,12 +7,11 @@ environment in `prepare`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from recr1.baselines.without_model import Verbatim
 from recr1.env import Environment
-from rewards.base import Action, Chat, Need
+from rewards.base import Chat, Need
 
 Visible: TypeAlias = Literal["catalog", "hits", "training rewards", "answers"]
 """Texts of items; what searches found; rewards of training needs; the answer keys of the evaluated needs."""
@@ -41,18 +40,9 @@ def prepare(policy: object, env: Environment) -> None:
         policy.prepare(env)
 
 
-class ByNeed:
+class ByNeed(Verbatim):
     """The format of baselines that look needs up: the prompt is the need's id, the completion is the query."""
 
     def render(self, need: Need) -> Chat:
         """A single user message with the need's id."""
         return [{"role": "user", "content": need.id}]
-
-    def parse(self, completion: str) -> Action:
-        """As `Verbatim` does."""
-        return Verbatim().parse(completion)
-
-
-def needs_asked(chats: Sequence[Chat], env: Environment) -> list[Need]:
-    """The needs that chats of `ByNeed` ask about."""
-    return [env.need(chat[-1]["content"]) for chat in chats]

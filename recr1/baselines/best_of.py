@@ -9,7 +9,7 @@ import numpy as np
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from recr1.baselines.access import RETRIES, ByNeed, Visible, needs_asked, prepare
+from recr1.baselines.access import RETRIES, ByNeed, Visible, prepare
 from recr1.config.build import build
 from recr1.env import Environment, chat_with
 from recr1.errors import UserError
@@ -32,20 +32,18 @@ class BestOf:
         choose: by the recipe's rewards, or by agreement of what the samples found.
     """
 
+    sees: tuple[Visible, ...] = ("hits",)
+
     def __init__(
         self, *, policy: dict[str, Any], n: Annotated[int, Ge(2)] = 8, choose: Literal["reward", "agreement"] = "reward"
     ) -> None:
         self.n, self.choose = n, choose
+        if choose == "reward":
+            self.sees = ("answers",)
         self._policy: Policy = build("policy", policy)
         if format_of(self._policy):
-            raise UserError(
-                f"policy: {policy['type']!r} always answers a need the same way; there is nothing to choose"
-            )
-
-    @property
-    def sees(self) -> tuple[Visible, ...]:
-        """The answers, or what searches found."""
-        return ("answers",) if self.choose == "reward" else ("hits",)
+            what = "always answers a need the same way; there is nothing to choose"
+            raise UserError(f"policy: {policy['type']!r} {what}")
 
     @property
     def format(self) -> BestOf:
@@ -77,25 +75,19 @@ class BestOf:
         if not chats:
             return []
         per_chat = max(n, 1)
-        needs = needs_asked(chats, self._env)
-        prompts = self._env.prompts(needs)
-        flat = [text for texts in self._policy.generate(prompts, per_chat * self.n) for text in texts]
         size = per_chat * self.n
-        scores_B = (
-            self._rewards(
-                [need for need in needs for _ in range(size)],
-                [chat_with(prompts[place // size], text) for place, text in enumerate(flat)],
-            )
-            if self.choose == "reward"
-            else self._agreements(flat)
-        )
+        needs = [self._env.need(chat[-1]["content"]) for chat in chats]
+        prompts = self._env.prompts(needs)
+        flat = [text for texts in self._policy.generate(prompts, size) for text in texts]
+        if self.choose == "reward":
+            full = [chat_with(prompts[place // size], text) for place, text in enumerate(flat)]
+            rewards_B = self._env.step([need for need in needs for _ in range(size)], full, again=RETRIES).rewards
+            scores_B = np.nan_to_num(rewards_B, nan=-np.inf)  # NaN where a search had no answer
+        else:
+            scores_B = self._agreements(flat)
         best_G = scores_B.reshape(-1, self.n).argmax(axis=1)
         chosen = [flat[group * self.n + int(best)] for group, best in enumerate(best_G)]
         return [chosen[start : start + per_chat] for start in range(0, len(chosen), per_chat)]
-
-    def _rewards(self, needs: Sequence[Need], chats: Sequence[Chat]) -> NDArray[np.floating]:
-        """(B,) the reward of each completion; -inf where a search had no answer."""
-        return np.nan_to_num(self._env.step(needs, chats, again=RETRIES).rewards, nan=-np.inf)
 
     def _agreements(self, completions: Sequence[str]) -> NDArray[np.floating]:
         """(B,) for each completion, how many samples of its group found an item: the mean over the items it found."""

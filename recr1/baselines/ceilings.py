@@ -8,21 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from recr1.baselines.access import RETRIES, ByNeed, Visible, needs_asked
+from recr1.baselines.access import RETRIES, ByNeed, Visible
 from recr1.baselines.feedback import words_of
+from recr1.baselines.without_model import OneQuery
 from recr1.env import Environment
 from recr1.errors import UserError
 from retrievers.base import Floats
 from retrievers.options import PositiveInt, checked
-from rewards.base import Chat, Graded, Qrels
-from rewards.measures import Measure, parse_measure
+from rewards.base import Graded, Qrels
+from rewards.measures import Measure, measure_option
 
 _QUERIES = 8192
 """Queries in one search."""
 
 
 @checked
-class BestItem:
+class BestItem(OneQuery):
     """Searches the text of the need's best item: of the highest grade, the first in catalog order.
 
     Args:
@@ -39,15 +40,14 @@ class BestItem:
         """Keep catalog and answer keys."""
         self._env = env
 
-    def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
-        """The same query every time: `max(n, 1)` copies a chat."""
+    def _queries(self, prompts: Sequence[str]) -> list[str]:
         task = self._env.task
-        best = [positive_rows(task.qrels[need.id])[0] for need in needs_asked(chats, self._env)]
-        return [[" ".join(task.catalog.texts[row].split()[: self.words])] * max(n, 1) for row in best]
+        best = [positive_rows(task.qrels[need])[0] for need in prompts]
+        return [" ".join(task.catalog.texts[row].split()[: self.words]) for row in best]
 
 
 @checked
-class TermOracle:
+class TermOracle(OneQuery):
     """Adds the word of the best items' texts that raises the measure most, until no word raises it.
 
     A greedy ceiling for queries of words: it knows the answer key, the engine and the measure. A better query may
@@ -66,16 +66,16 @@ class TermOracle:
     def __init__(
         self, *, measure: str = "nDCG@10", terms: PositiveInt = 8, items: PositiveInt = 3, tried: PositiveInt = 48
     ) -> None:
-        self.measure: Measure = parse_measure(measure)
+        self.measure: Measure = measure_option(measure)
         self.terms, self.items, self.tried = terms, items, tried
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """Whether there is such a measure."""
         try:
-            parse_measure(options.get("measure", "nDCG@10"))
+            measure_option(options.get("measure", "nDCG@10"))
         except ValueError as error:
-            return [f"measure: {error}"]
+            return [str(error)]
         return []
 
     def prepare(self, env: Environment) -> None:
@@ -86,16 +86,15 @@ class TermOracle:
             raise UserError(f"policy 'term_oracle': measure: {error}") from error
         self._env = env
 
-    def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
-        """The same query every time: `max(n, 1)` copies a chat. One search a word, over all chats."""
-        queries = [self._empty(self._env.task.qrels[need.id]) for need in needs_asked(chats, self._env)]
+    def _queries(self, prompts: Sequence[str]) -> list[str]:
+        queries = [self._empty(self._env.task.qrels[need]) for need in prompts]
         unfinished = queries
-        for _ in range(self.terms):
+        for _ in range(self.terms):  # one search a word, over all needs
             unfinished = [query for query in unfinished if query.left]
             if not unfinished:
                 break
             unfinished = self._extended(unfinished)
-        return [[" ".join(query.words)] * max(n, 1) for query in queries]
+        return [" ".join(query.words) for query in queries]
 
     def _empty(self, qrels: Qrels) -> _PartialQuery:
         texts = self._env.task.catalog.texts
@@ -128,14 +127,12 @@ class TermOracle:
 
 @dataclass
 class _PartialQuery:
-    """A query that words are added to."""
+    """A query of some words, of which the measure is `value`, and the words that are `left` to add."""
 
     qrels: Qrels
     words: list[str]
     left: list[str]
-    """Words that may be added."""
     value: float
-    """The measure of `words`."""
 
 
 def positive_rows(qrels: Mapping[int, int]) -> list[int]:

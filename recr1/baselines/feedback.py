@@ -9,18 +9,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from recr1.baselines.access import RETRIES, Visible
-from recr1.baselines.without_model import Verbatim
+from recr1.baselines.without_model import OneQuery
 from recr1.env import Environment
 from retrievers.base import Catalog, Floats, Rows
 from retrievers.options import PositiveInt, Share, checked
-from rewards.base import Chat
 
 COMMON = 0.1
 """Words in a larger share of the items than this are not added: they are not specific to the first items."""
 
 
 @checked
-class RM3:
+class RM3(OneQuery):
     """RM3 on any retriever whose queries are words: it reads the text of what the raw need finds.
 
     A word's weight is its share of the texts of the first items, each item weighted by its score (Lavrenko and Croft
@@ -34,7 +33,6 @@ class RM3:
         words: the length of the query, approximately.
     """
 
-    format = Verbatim()
     sees: tuple[Visible, ...] = ("catalog", "hits")
 
     def __init__(
@@ -46,12 +44,10 @@ class RM3:
         """Count in how many items each word appears."""
         self._env, self._common = env, _common_words(env.task.catalog)
 
-    def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
-        """The same query every time: `max(n, 1)` copies a chat. One search for all chats."""
-        needs = [chat[-1]["content"] for chat in chats]
-        hits = self._env.search(needs, again=RETRIES)
-        found = zip(needs, hits.rows_QK[:, : self.items], hits.scores_QK[:, : self.items], strict=True)
-        return [[self._expanded(need, rows_K, scores_K)] * max(n, 1) for need, rows_K, scores_K in found]
+    def _queries(self, prompts: Sequence[str]) -> list[str]:
+        hits = self._env.search(prompts, again=RETRIES)
+        found = zip(prompts, hits.rows_QK[:, : self.items], hits.scores_QK[:, : self.items], strict=True)
+        return [self._expanded(*one) for one in found]
 
     def _expanded(self, need: str, rows_K: Rows, scores_K: Floats) -> str:
         own = words_of(need)

@@ -65,19 +65,14 @@ def _turns(chat: Chat) -> list[Message]:
 def best_shots(env: Environment, policy: Policy, *, needs: int, samples: int, seed: int) -> list[Shot]:
     """For each of some training needs the best of the policy's samples, best first; only valid ones with a reward > 0.
 
-    Args:
-        env: where the needs and the rewards are.
-        policy: writes the completions.
-        needs: how many training needs are drawn.
-        samples: completions of each.
-        seed: draws the needs.
+    `needs` and `samples` are how many needs the seed draws, and how many completions each of them gets.
     """
     pool = env.task.needs("train")
     drawn = Random(seed).sample(list(pool), min(needs, len(pool)))
     prompts = env.prompts(drawn)
     written = policy.generate(prompts, samples)
-    flat = [(need, prompt, text) for need, prompt, texts in zip(drawn, prompts, written, strict=True) for text in texts]
-    step = env.step([need for need, _, _ in flat], [chat_with(prompt, text) for _, prompt, text in flat], again=RETRIES)
+    chats = [chat_with(prompt, text) for prompt, texts in zip(prompts, written, strict=True) for text in texts]
+    step = env.step([need for need in drawn for _ in range(samples)], chats, again=RETRIES)
     rewards_NS = np.nan_to_num(step.rewards, nan=-np.inf).reshape(len(drawn), samples)
     shots = [
         Shot(prompt, texts[best], float(rewards_S[best]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
@@ -25,17 +26,28 @@ class Verbatim:
         return Search(completion) if completion.strip() else Invalid("empty query")
 
 
-class Echo:
-    """Searches the need as it is: the floor that every other policy has to beat."""
+class OneQuery(ABC):
+    """A policy that always writes the same query for a need."""
 
     format = Verbatim()
 
     def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
-        """The last user message: `max(n, 1)` copies a chat."""
-        return [[chat[-1]["content"]] * max(n, 1) for chat in chats]
+        """The same query every time: `max(n, 1)` copies a chat."""
+        return [[query] * max(n, 1) for query in self._queries([chat[-1]["content"] for chat in chats])]
+
+    @abstractmethod
+    def _queries(self, prompts: Sequence[str]) -> list[str]:
+        """A query for each prompt, which is what `format` makes of a need: its text, unchanged."""
 
 
-class Scripted:
+class Echo(OneQuery):
+    """Searches the need as it is: the floor that every other policy has to beat."""
+
+    def _queries(self, prompts: Sequence[str]) -> list[str]:
+        return list(prompts)
+
+
+class Scripted(OneQuery):
     """Answers each need with the query that a table has for its text: queries that were written elsewhere, and tests.
 
     Args:
@@ -43,24 +55,18 @@ class Scripted:
         default: the query for a need that is not in the table; null stops with an error there.
     """
 
-    format = Verbatim()
-
     def __init__(self, *, answers: dict[str, str], default: str | None = None) -> None:
         self.answers, self.default = answers, default
 
-    def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
-        """The same query every time: `max(n, 1)` copies a chat. Raises `UserError` for a need without an answer."""
-        return [[self._answer(chat[-1]["content"])] * max(n, 1) for chat in chats]
-
-    def _answer(self, need: str) -> str:
-        answer = self.answers.get(need, self.default)
-        if answer is None:
-            raise UserError(f"policy 'scripted' has no answer to the need {need!r}: add one, or set `default`")
-        return answer
+    def _queries(self, prompts: Sequence[str]) -> list[str]:
+        lacking = [need for need in prompts if need not in self.answers]
+        if self.default is None and lacking:
+            raise UserError(f"policy 'scripted' has no answer to the need {lacking[0]!r}: add one, or set `default`")
+        return [self.answers.get(need, self.default or "") for need in prompts]
 
 
 @checked
-class Keywords:
+class Keywords(OneQuery):
     """The most important words of the need according to YAKE, in the order of the need; no model, no catalog.
 
     YAKE (Campos et al. 2020, doi 10.1016/j.ins.2019.09.013) scores the words of a single text by position, case and
@@ -70,8 +76,6 @@ class Keywords:
         top: how many words, at most.
         language: whose stop words are left out, as two letters.
     """
-
-    format = Verbatim()
 
     def __init__(self, *, top: PositiveInt = 6, language: str = "en") -> None:
         if missing := self.missing_libraries({}):
@@ -96,9 +100,8 @@ class Keywords:
 
         return yake.KeywordExtractor(lan=self.language, n=1, top=self.top)
 
-    def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
-        """The same query every time: `max(n, 1)` copies a chat."""
-        return [[self._keywords(chat[-1]["content"])] * max(n, 1) for chat in chats]
+    def _queries(self, prompts: Sequence[str]) -> list[str]:
+        return [self._keywords(need) for need in prompts]
 
     def _keywords(self, need: str) -> str:
         wanted = {word.lower() for word, _ in self._extractor.extract_keywords(need)}

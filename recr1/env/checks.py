@@ -27,8 +27,9 @@ def checked_hits(hits: Hits, retriever: Retriever, queries: int, k: int, items: 
                 f"return {dtype.__name__} of shape {shape}"
             )
     rows, scores = hits
-    if rows.min() < -1 or rows.max() >= items:
-        raise ContractError(f"{who} returned row {_outside(rows)}; the catalog has {items} items")
+    outside = rows[(rows < -1) | (rows >= items)]
+    if len(outside):
+        raise ContractError(f"{who} returned row {outside[0]}; the catalog has {items} items")
     if ((rows[:, 1:] >= 0) & (rows[:, :-1] < 0)).any():
         raise ContractError(f"{who} returned an item after a -1; padding belongs at the end")
     if np.isnan(scores).any() or (scores[:, 1:] > scores[:, :-1]).any():
@@ -69,13 +70,12 @@ class Canary:
     def of(cls, task: Task) -> Canary:
         """The canary that a task declares; raises `UserError` where some item does not hold it."""
         text = task.canary if isinstance(task, HasCanary) else ""
-        catalog = task.catalog
-        without = next((row for row, item in enumerate(catalog.texts) if text not in item), None) if text else None
-        if without is not None:
-            raise UserError(
-                f"the canary {text!r} is not in the text of item '{catalog.ids[without]}': add it to every item, or it "
-                "detects a leak of some items only"
-            )
+        for item, own_text in zip(task.catalog.ids, task.catalog.texts, strict=True) if text else ():
+            if text not in own_text:
+                raise UserError(
+                    f"the canary {text!r} is not in the text of item '{item}': add it to every item, or it detects a "
+                    "leak of some items only"
+                )
         return cls(text)
 
     def check(self, need: Need, prompt: Chat) -> None:
@@ -89,7 +89,3 @@ class Canary:
 
 def _describe(value: object) -> str:
     return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-
-
-def _outside(rows: np.ndarray) -> int:
-    return int(rows.min() if rows.min() < -1 else rows.max())

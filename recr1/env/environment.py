@@ -24,7 +24,7 @@ from retrievers.abilities import max_k_of, shared_syntax, stats_of
 from retrievers.base import Floats, Hits, Query, Retriever
 from retrievers.errors import MissingAnswers
 from rewards.abilities import check_data, cutoff_of, cutoff_problem, needs_raw_hits, retrievers_of
-from rewards.base import Action, Batch, Chat, Found, Message, Need, Reward, Rollout, Search
+from rewards.base import Batch, Chat, Found, Message, Need, Reward, Rollout, Search
 
 
 def chat_with(prompt: Chat, completion: str) -> list[Message]:
@@ -73,24 +73,26 @@ class Environment:
         self.task, self.retriever, self.k = task, retriever, k
         self._canary = Canary.of(task)
         self.rewards = tuple(rewards)
-        self.elsewhere = self._opened(elsewhere or {})
-        for one in (retriever, *self.elsewhere.values()):
+        self.elsewhere: dict[str, Retriever] = {}
+        for reward, _ in self.rewards:
+            self._open(reward, elsewhere or {})
+        everyone = [retriever, *self.elsewhere.values()]
+        for one in everyone:
             deepest = max_k_of(one)
             if deepest is not None and k > deepest:
                 raise UserError(f"k is {k}, and the retriever {type(one).__name__} finds at most {deepest} items")
-        self.format: Format = _fitted(answer_format or task.format, [retriever, *self.elsewhere.values()])
+        form = answer_format or task.format
+        self.format: Format = form.with_syntax(shared_syntax(everyone)) if isinstance(form, FitsEngine) else form
         self._needs_raw_hits = any(needs_raw_hits(reward) for reward, _ in self.rewards)
         self._check_rewards()
 
-    def _opened(self, built: Mapping[str, Retriever]) -> dict[str, Retriever]:
-        """The other retrievers that rewards declare in `elsewhere`, each once, on the task's catalog."""
-        opened: dict[str, Retriever] = {}
-        for reward, _ in self.rewards:
-            for name, spec in retrievers_of(reward).items():
-                known = {**built, **opened}
-                path = f"retrievers of reward '{reward.name}'"
-                opened[name] = known[name] if name in known else build("retriever", spec, self.task.catalog, path=path)
-        return opened
+    def _open(self, reward: Reward, built: Mapping[str, Retriever]) -> None:
+        path = f"retrievers of reward '{reward.name}'"
+        for name, spec in retrievers_of(reward).items():
+            if name in built:
+                self.elsewhere[name] = built[name]
+            elif name not in self.elsewhere:
+                self.elsewhere[name] = build("retriever", spec, self.task.catalog, path=path)
 
     def _check_rewards(self) -> None:
         for name, count in Counter(reward.name for reward, _ in self.rewards).items():
@@ -164,15 +166,7 @@ class Environment:
         (hits, raw_hits), elsewhere, faults = self._search_rollouts(rollouts, again)
         searched = perf_counter()
         qrels = [self.task.qrels[need.id] for need in needs]
-        batch = Batch(
-            rollouts,
-            hits,
-            qrels,
-            raw_hits,
-            catalog=self.task.catalog,
-            elsewhere=elsewhere,
-            training_step=training_step,
-        )
+        batch = Batch(rollouts, hits, qrels, raw_hits, self.task.catalog, elsewhere, training_step)
         parts = self._parts(batch, faults)
         total = np.zeros(len(rollouts), np.float32)
         for reward, weight in self.rewards:
@@ -198,14 +192,14 @@ class Environment:
         return found, elsewhere, dict(sorted(faults.items()))
 
     def _search_with(self, retriever: Retriever, rollouts: Sequence[Rollout], again: int) -> tuple[Found, Faults]:
-        queries = [_query(rollout.action) for rollout in rollouts]
-        if not self._needs_raw_hits:
-            hits, faults = self._ask(retriever, queries, again)
-            return Found(hits, None), faults
-        both, faults = self._ask(retriever, [*queries, *(rollout.need.text for rollout in rollouts)], again)
-        size = len(rollouts)
-        own, raw = both.of(slice(size)), both.of(slice(size, None))
-        return Found(own, raw), {row % size: faults[row] for row in sorted(faults, key=lambda row: (row % size, row))}
+        queries = [r.action.query if isinstance(r.action, Search) else None for r in rollouts]
+        size = len(queries)
+        if self._needs_raw_hits:
+            queries += [rollout.need.text for rollout in rollouts]
+        hits, faults = self._ask(retriever, queries, again)
+        raw = hits.of(slice(size, None)) if self._needs_raw_hits else None
+        # Of a rollout whose two searches both failed, the error of the raw need is kept.
+        return Found(hits.of(slice(size)), raw), {row % size: faults[row] for row in sorted(faults)}
 
     def _parts(self, batch: Batch, faults: Faults) -> dict[str, Floats]:
         if not faults:
@@ -231,17 +225,6 @@ class Environment:
 
     def _ask(self, retriever: Retriever, queries: Sequence[Query | None], again: int) -> tuple[Hits, Faults]:
         return ask(retriever, queries, k=self.k, items=len(self.task.catalog), again=again)
-
-
-def _fitted(answer_format: Format, retrievers: Sequence[Retriever]) -> Format:
-    """The format for the syntax that all retrievers share."""
-    if not isinstance(answer_format, FitsEngine):
-        return answer_format
-    return answer_format.with_syntax(shared_syntax(retrievers))
-
-
-def _query(action: Action) -> Query | None:
-    return action.query if isinstance(action, Search) else None
 
 
 def open_environment(task: Part, retriever: Part, rewards: Sequence[tuple[Part, float]], k: int) -> Environment:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,45 +29,25 @@ def with_weights(policy: Part, folder: Path) -> Part:
     return Part(policy.type, {**options, "model": str(folder)})
 
 
-@dataclass(frozen=True)
-class Adapter:
-    """A LoRA adapter, by the options of a policy."""
+def with_adapter(model: Any, targets: Sequence[str] | None, **options: Any) -> Any:
+    """The model with a new LoRA adapter, which changes no output yet; raises `UserError` for layers it lacks.
 
-    rank: int
-    alpha: int
-    dropout: float
-    targets: Sequence[str] | None
-    """Names of linear layers; None for all but the output."""
-    dora: bool
+    `targets` are names of linear layers, None for all but the output; the options are those of `peft.LoraConfig`.
+    """
+    import peft
+    import torch
 
-    def on(self, model: Any) -> Any:
-        """The model with a new adapter, which changes no output yet; raises `UserError` for layers it lacks."""
-        import peft
-
-        self._check_targets(model)
-        config = peft.LoraConfig(
-            r=self.rank,
-            lora_alpha=self.alpha,
-            lora_dropout=self.dropout,
-            target_modules=list(self.targets) if self.targets else "all-linear",
-            use_dora=self.dora,
-            task_type="CAUSAL_LM",
-        )
-        return peft.get_peft_model(model, config)
-
-    def _check_targets(self, model: Any) -> None:
-        import torch
-
-        linear = {
-            name.rpartition(".")[2]
-            for name, module in model.named_modules()
-            if isinstance(module, torch.nn.Linear) and module is not model.get_output_embeddings()
-        }
-        absent = [name for name in self.targets or () if name not in linear]
-        if absent:
-            raise UserError(
-                f"policy.lora_targets: the model has no linear layers {absent[0]!r}; it has {', '.join(sorted(linear))}"
-            )
+    linear = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not model.get_output_embeddings()
+    }
+    absent = [name for name in targets or () if name not in linear]
+    if absent:
+        what = f"the model has no linear layers {absent[0]!r}; it has {', '.join(sorted(linear))}"
+        raise UserError(f"policy.lora_targets: {what}")
+    modules = list(targets) if targets else "all-linear"
+    return peft.get_peft_model(model, peft.LoraConfig(target_modules=modules, task_type="CAUSAL_LM", **options))
 
 
 def adapter_problems(options: Mapping[str, Any]) -> list[str]:
@@ -92,13 +71,19 @@ def missing_libraries(options: Mapping[str, Any]) -> list[MissingLibrary]:
     return [MissingLibrary(name, *why) for name, why in needed.items() if find_spec(name) is None]
 
 
-def in_four_bits(dtype: Any) -> Any:
-    """How transformers loads 4-bit weights: NF4 with double quantization, as in QLoRA; computed in a torch dtype."""
+def in_four_bits(dtype: str, device: str) -> dict[str, Any]:
+    """How transformers loads 4-bit weights onto a device: NF4 with double quantization, as in QLoRA.
+
+    They are computed in the dtype, bfloat16 for "auto", which is also that of all other weights.
+    """
+    import torch
     import transformers
 
-    return transformers.BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    computing = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
+    config = transformers.BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=computing
     )
+    return {"dtype": computing, "quantization_config": config, "device_map": {"": device}}
 
 
 def keep_layout(model: Any) -> Any:

@@ -14,31 +14,20 @@ Loaded = TypeVar("Loaded")
 
 
 class ModelKey(NamedTuple):
-    """Equal for models that are loaded from one place with the same options."""
+    """Equal for models that are loaded from one place (`path_of`) with the same options."""
 
     path: str
-    """As `path_of` returns it."""
     options: str
-    """The options that it is loaded with."""
 
 
-class ModelCache:
+class ModelCache(dict[ModelKey, Any]):
     """The models in memory that a later policy may use."""
-
-    def __init__(self) -> None:
-        self._models: dict[ModelKey, Any] = {}
 
     def keep_only(self, models: Collection[str]) -> None:
         """Drop every model but these, named as policies name them."""
         paths = {path_of(model) for model in models}
-        self._models = {key: loaded for key, loaded in self._models.items() if key.path in paths}
-
-    def get(self, key: ModelKey, load: Callable[[], Loaded]) -> Loaded:
-        """The model of this key; `load` is called where there is none yet."""
-        if key not in self._models:
-            self._models[key] = load()
-        loaded: Loaded = self._models[key]
-        return loaded
+        for key in [key for key in self if key.path not in paths]:
+            del self[key]
 
 
 _OPEN: ContextVar[ModelCache | None] = ContextVar("model cache", default=None)
@@ -58,7 +47,12 @@ def model_cache() -> Iterator[ModelCache]:
 def cached(key: ModelKey, load: Callable[[], Loaded]) -> Loaded:
     """What `load` returns; within `model_cache`, the same object for the same key."""
     cache = _OPEN.get()
-    return load() if cache is None else cache.get(key, load)
+    if cache is None:
+        return load()
+    if key not in cache:
+        cache[key] = load()
+    loaded: Loaded = cache[key]
+    return loaded
 
 
 def path_of(model: str) -> str:

@@ -13,7 +13,6 @@ from annotated_types import MinLen
 from recr1.assets import shipped_model
 from recr1.errors import MissingLibrary, UserError
 from recr1.policies.adapters import (
-    Adapter,
     adapter_problems,
     in_four_bits,
     is_adapted,
@@ -21,6 +20,7 @@ from recr1.policies.adapters import (
     merged,
     missing_libraries,
     save_adapter,
+    with_adapter,
 )
 from recr1.policies.base import Spent
 from recr1.policies.model_cache import ModelKey, cached, path_of
@@ -75,15 +75,16 @@ class Transformers:
         path = str(shipped_model(model) or model)
         if dtype == "auto" and not ((lora_rank or load_in_4bit) and _gpu()):
             dtype = "float32"
-        rank = (lora_rank, lora_alpha or 2 * lora_rank, lora_dropout, lora_targets, use_dora)
-        adapter = Adapter(*rank) if lora_rank else None
+        scale = lora_alpha or 2 * lora_rank
+        lora = {"r": lora_rank, "lora_alpha": scale, "lora_dropout": lora_dropout, "use_dora": use_dora}
 
         def load() -> tuple[Any, Any, list[int]]:
             tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
             loaded = _load_model(path, dtype, in_4bit=load_in_4bit, trust_remote_code=trust_remote_code)
             ends = ends_of(loaded, tokenizer)
-            return tokenizer, adapter.on(loaded) if adapter else loaded, ends
+            return tokenizer, with_adapter(loaded, lora_targets, **lora) if lora_rank else loaded, ends
 
+        adapter = (lora_targets, lora) if lora_rank else None
         key = ModelKey(path_of(model), repr((dtype, load_in_4bit, trust_remote_code, adapter)))
         self.tokenizer, self.model, self._ends = cached(key, load)
 
@@ -127,11 +128,8 @@ class Transformers:
         import torch
 
         ids_BP, mask_BP = prompt_tensors(self.tokenizer, chats, self.model.device)
-        sampling = (
-            {"do_sample": True, "temperature": self.temperature, "top_k": 0, "top_p": 1.0}
-            if n
-            else {"do_sample": False}
-        )
+        per_chat = max(n, 1)
+        sampling = {"temperature": self.temperature, "top_k": 0, "top_p": 1.0} if n else {}
         was_training = self.model.training
         self.model.eval()
         with torch.inference_mode():
@@ -139,10 +137,11 @@ class Transformers:
                 input_ids=ids_BP,
                 attention_mask=mask_BP,
                 max_new_tokens=self.max_new_tokens,
-                num_return_sequences=n or 1,
+                num_return_sequences=per_chat,
                 pad_token_id=self.tokenizer.pad_token_id,
                 eos_token_id=self._ends,
                 use_cache=True,
+                do_sample=n > 0,
                 **sampling,
             )
         self.model.train(was_training)
@@ -150,7 +149,6 @@ class Transformers:
         texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
         read, completed = int(mask_BP.sum()), _until_end(written, self._ends)
         self.spent = Spent(self.spent.read + read, self.spent.written + completed)
-        per_chat = n or 1
         return [texts[row * per_chat : (row + 1) * per_chat] for row in range(len(chats))]
 
 
@@ -204,20 +202,12 @@ def ends_of(model: Any, tokenizer: Any) -> list[int]:
 def _load_model(path: str, dtype: str, *, in_4bit: bool, trust_remote_code: bool) -> Any:
     transformers = _transformers()
     device = _gpu() or "cpu"
-    given = _four_bits(dtype, device) if in_4bit else {"dtype": dtype}
+    given = in_four_bits(dtype, device) if in_4bit else {"dtype": dtype}
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(path, trust_remote_code=trust_remote_code, **given)
     except (OSError, ValueError) as error:
         raise UserError(f"policy.model: cannot load {path!r}: {error}") from error
     return keep_layout(model) if in_4bit else model.to(device)
-
-
-def _four_bits(dtype: str, device: str) -> dict[str, Any]:
-    """How to load weights in 4 bits, directly onto their device; other weights are in the type of computing."""
-    import torch
-
-    computing = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
-    return {"dtype": computing, "quantization_config": in_four_bits(computing), "device_map": {"": device}}
 
 
 def _gpu() -> str | None:

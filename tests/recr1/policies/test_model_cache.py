@@ -11,7 +11,7 @@ from recr1.baselines.best_of import BestOf
 from recr1.baselines.prompting import FewShot
 from recr1.compare.policies import PolicyLoader
 from recr1.config.build import Part
-from recr1.policies.model_cache import ModelCache, ModelKey, model_cache, models_of, path_of
+from recr1.policies.model_cache import ModelKey, cached, model_cache, models_of, path_of
 from recr1.policies.transformers import Transformers
 
 TINY = "tiny-shopper"
@@ -65,11 +65,12 @@ def test_what_nobody_asks_for_any_more_is_let_go():
     class Model:
         pass
 
-    cache, key = ModelCache(), ModelKey(path_of("org/model"), "float32")
-    held = weakref.ref(cache.get(key, Model))
-    cache.keep_only(["org/model", "other"])
-    assert cache.get(key, Model) is held()
-    cache.keep_only(["other"])
+    key = ModelKey(path_of("org/model"), "float32")
+    with model_cache() as cache:
+        held = weakref.ref(cached(key, Model))
+        cache.keep_only(["org/model", "other"])
+        assert cached(key, Model) is held()
+        cache.keep_only(["other"])
     gc.collect()
     assert held() is None
 
@@ -84,9 +85,9 @@ def test_a_comparison_keeps_a_model_until_its_last_policy_is_loaded():
     with model_cache() as cache:
         load = PolicyLoader(parts, cache)
         one, two = load(parts[0], "one"), load(parts[1], "two")
-        assert two._policy.model is one.model and len(cache._models) == 1
+        assert two._policy.model is one.model and len(cache) == 1
         load(parts[2], "three")
-        assert cache._models == {}
+        assert cache == {}
 
 
 def test_weights_are_given_back_after_an_error():
