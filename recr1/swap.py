@@ -22,30 +22,17 @@ from recr1.judge.stats import LEVEL, Doubles
 from recr1.judge.table import Table, write_result
 from retrievers.abilities import capabilities_of
 from retrievers.base import Retriever
-from rewards.base import Action, Chat, Need
+from rewards.base import Chat
 
 HEADING = 24
 """Characters of a column's heading; a longer name gets a number there, and the notes have it in full."""
 
 
 class Replay:
-    """A policy that repeats the completions of an evaluation, in the same order and format."""
+    """A policy that repeats the completions of an evaluation, in the same order."""
 
     def __init__(self, evaluation: Evaluation) -> None:
-        self._env, self._left = evaluation.env, iter(evaluation.completions)
-
-    @property
-    def format(self) -> Replay:
-        """Itself: prompts stay the same, whatever syntax the searched retriever has."""
-        return self
-
-    def render(self, need: Need) -> Chat:
-        """The prompt that was answered."""
-        return self._env.format.render(need)
-
-    def parse(self, completion: str) -> Action:
-        """The action of the completion."""
-        return self._env.format.parse(completion)
+        self._left = iter(evaluation.completions)
 
     def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
         """The next completions, a list for each chat."""
@@ -130,11 +117,17 @@ def swap(done: Sequence[Evaluation], retrievers: Mapping[str, Retriever], own: s
         own: The name of the policies' own retriever.
     """
     check_same_needs(done)
-    first, columns = done[0], {own: list(done)}
+    columns = {own: list(done)}
     for name, retriever in retrievers.items():
-        env = first.env.with_retriever(retriever)
-        evaluator = Evaluator(env, first.split, list(first.values), limit=len(first.needs), seed=first.seed)
-        columns[name] = [evaluator(Replay(e), samples=0 if e.greedy else e.samples, name=e.name) for e in done]
+        column: list[Evaluation] = []
+        for one in done:
+            # Prompts stay those of the evaluation, whatever syntax this retriever has.
+            env = one.env.with_retriever(retriever)
+            evaluator = Evaluator(env, one.split, list(one.values), limit=len(one.needs), seed=one.seed)
+            if column:
+                evaluator.references = column[0].references
+            column.append(evaluator(Replay(one), samples=0 if one.greedy else one.samples, name=one.name))
+        columns[name] = column
     return Swap(columns, own)
 
 
