@@ -15,8 +15,8 @@ from recr1.baselines.access import prepare
 from recr1.env import ContractError, Environment, Step, chat_with, known_share, words
 from recr1.errors import UserError
 from recr1.evaluate.references import AGAIN, CHUNK, Progress, References, find_references
-from recr1.judge.difference import paired_test
-from recr1.judge.stats import LEVEL, PERMUTATIONS, RESAMPLES, Doubles, bootstrap_interval, standard_error
+from recr1.judge.difference import against_floor
+from recr1.judge.stats import LEVEL, PERMUTATIONS, RESAMPLES, Doubles, standard_error
 from recr1.policies.base import Policy, format_of
 from recr1.runs.provenance import surroundings
 from retrievers.base import Floats, Hits
@@ -139,18 +139,13 @@ class Evaluation:
             "needs": len(self.needs),
             "samples": 0 if self.greedy else self.samples,
             "k": self.env.k,
-            "measures": {measure: self._measured(measure) for measure in self.values},
+            "measures": {name: against_floor(self.systems(name), seed=self.seed) for name in self.values},
             "exposure": self.exposure,
             "reward": float(self.rewards.mean()) if self.env.rewards else None,
             **self.behaviour(),
             "settings": self.settings,
             "versions": surroundings()["versions"],
         }
-
-    def _measured(self, measure: str) -> dict[str, dict[str, float]]:
-        systems = self.systems(measure)
-        intervals = {name: bootstrap_interval(values, seed=self.seed)._asdict() for name, values in systems.items()}
-        return intervals | {"versus_floor": paired_test(systems["policy"], systems["floor"], seed=self.seed)._asdict()}
 
 
 class Evaluator:

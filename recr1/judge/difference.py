@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from recr1.judge.stats import LEVEL, Doubles, bootstrap_interval, holm, pooled, randomisation_test
+from recr1.judge.stats import LEVEL, Doubles, bootstrap_interval, holm, mean_interval, pooled, randomisation_test
 
 ALPHA = 0.05
 """A difference is called one where its p, corrected for the number of tests, is below this."""
@@ -80,6 +80,15 @@ def paired_tests(
     tests = {name: paired_test(values, other, seed=seed) for name, other in others.items()}
     corrected = holm([test.p for test in tests.values()]).tolist()
     return {name: test._replace(p=p) for (name, test), p in zip(tests.items(), corrected, strict=True)}
+
+
+def against_floor(systems: Mapping[str, NDArray[np.floating]], *, seed: int) -> dict[str, dict[str, float]]:
+    """The interval of each system, and `versus_floor`, the test of "policy" against "floor", as in `eval.json`.
+
+    The values of a system are (N,), or (S, N) of S seeds.
+    """
+    intervals = {name: mean_interval(np.atleast_2d(values), seed=seed)._asdict() for name, values in systems.items()}
+    return intervals | {"versus_floor": paired_test(systems["policy"], systems["floor"], seed=seed)._asdict()}
 
 
 def tally(differences_N: Doubles) -> tuple[int, int, int]:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recr1.judge.difference import RAW_NEED, Difference, Tone, paired_test, paired_tests, statement
-from recr1.judge.stats import Doubles, mean_interval
+from recr1.judge.difference import RAW_NEED, Difference, Tone, against_floor, paired_tests, statement
+from recr1.judge.stats import Doubles
 from recr1.report.run_data import SPLITS, EvaluatedPolicy, RunData, first_rank
 
 MAY_DIFFER = ("seed", "log")
@@ -59,9 +59,7 @@ class PooledPolicy:
         pooled = {}
         for measure in self.first.measures:
             systems = {system: self.by_run(measure, system) for system in ("floor", "policy", "ceiling")}
-            test = paired_test(systems["policy"], systems["floor"], seed=self.seed)._asdict()
-            means = {name: mean_interval(values_SN, seed=self.seed)._asdict() for name, values_SN in systems.items()}
-            pooled[measure] = {**means, "versus_floor": test}
+            pooled[measure] = against_floor(systems, seed=self.seed)
         return pooled
 
     def gains(self, measure: str) -> list[float]:
