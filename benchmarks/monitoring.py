@@ -116,15 +116,15 @@ def go(folder: Path, services: list[str], steps: int) -> Spent:
     for who, part, names in [*watched, ("folder", run, FOLDER), ("view", view, ("step", "validated"))]:
         for name in names:
             setattr(part, name, spent.timed(who, getattr(part, name)))
-    begin = Clock.begin
+    start = Clock.start
 
-    def begins(clock: Clock) -> None:
+    def starts(clock: Clock) -> None:
         spent.step_began()
-        begin(clock)
+        start(clock)
 
     (trainer,) = recipe.stages
     with (
-        patched(Clock, "begin", begins),
+        patched(Clock, "start", starts),
         patched(monitor, "View", lambda *_args, **_options: view),
         patched(views, "perf_counter", time.thread_time),
     ):

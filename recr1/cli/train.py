@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from recr1.runs import Run
     from recr1.runs.run import find_target
     from recr1.tasks.splits import find_overlaps, refuse_leaks
-    from recr1.trainers.launch.processes import check_processes
+    from recr1.trainers.launch import check_processes
 
     check_processes()
     target = find_target(args.recipe)

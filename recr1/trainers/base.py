@@ -19,14 +19,14 @@ from recr1.config.build import EvaluationSpec, Part, build
 from recr1.env import Environment
 from recr1.errors import MissingLibrary, UserError
 from recr1.runs import Run
-from recr1.trainers.launch.ranks import Interrupts, Ranks
+from recr1.trainers.launch import Interrupts, Ranks
 from recr1.trainers.layers.checkpoints import Checkpoints, ExactResume
 from recr1.trainers.trl.additions import Addition
-from recr1.trainers.trl.loop import Loop, check_batch, check_groups
+from recr1.trainers.trl.loop import Loop, check_batch
 from recr1.trainers.trl.options import trl_options
 from recr1.trainers.watch.best import FOLDER as BEST
 from recr1.trainers.watch.best import sharded
-from retrievers.options import PositiveInt, ShareBelowOne, did_you_mean, option_problems
+from retrievers.options import PositiveInt, ShareBelowOne, did_you_mean, value_problems
 
 if TYPE_CHECKING:
     from recr1.trainers.watch.monitor import Monitor
@@ -82,9 +82,9 @@ class TRLTrainer(ABC):
 
     name: ClassVar[str]
     config: ClassVar[str]
-    """The name of TRL's config class."""
+    """TRL's config class, by its name."""
     trainer: ClassVar[str]
-    """The name of our class of TRL's trainer, in `recr1.trainers.trl.classes`."""
+    """Our class of TRL's trainer, by its name in `recr1.trainers.trl.classes`."""
     meaningless: ClassVar[Mapping[str, str]] = {}
     """Keys of that config that mean nothing to this trainer, and why."""
 
@@ -108,11 +108,11 @@ class TRLTrainer(ABC):
         problems = [f"trl.{key}: not here: {elsewhere[key]}" for key in keys if key in elsewhere]
         known = {name: option for name, option in trl_options(cls.config).items() if name not in elsewhere}
         for key in keys if known else ():
-            if key not in known and key not in elsewhere:
+            if key in known:
+                problems += map(str, value_problems(known[key].annotation, keys[key], f"trl.{key}"))
+            elif key not in elsewhere:
                 problems.append(f"trl.{key}: {cls.config} has no such field{did_you_mean(key, known)}")
-        typed = {key: value for key, value in keys.items() if key in known}
-        optional = {key: option for key, option in known.items() if key in typed}
-        return problems + [str(problem) for problem in option_problems(optional, typed, "trl", cls.config)]
+        return problems
 
     @classmethod
     def missing_libraries(cls, options: Mapping[str, Any]) -> list[MissingLibrary]:
@@ -139,7 +139,10 @@ class TRLTrainer(ABC):
             raise UserError(
                 f"policy.type: {policy.type!r} cannot be trained by {self.name}: it has no weights; use transformers"
             )
-        checkpoints = self._checkpoints(run)
+        limit = self.trl.get("save_total_limit", KEPT)
+        checkpoints = Checkpoints(run.path / "checkpoints", limit, beside=run.path / BEST)
+        if run.writer:
+            checkpoints.clean()
         start = checkpoints.newest()
         if run.resumed:
             run.rewind(start[0] if start else -1)
@@ -152,22 +155,15 @@ class TRLTrainer(ABC):
         try:
             loop.run(start)
             if in_pieces:  # every rank has a part to give, which ranks that were interrupted cannot do
-                _save_sharded(loop.monitor, learner, run)
+                self._save_sharded(loop.monitor, learner, run)
         finally:
             if run.writer and not in_pieces:
                 whole = loop.trainer.accelerator.unwrap_model(loop.trainer.model)
-                save(whole, learner.tokenizer, run.policy_path, _adapter_path(run))
+                save(whole, learner.tokenizer, run.policy_path, run.policy_path.with_name("adapter"))
         if run.writer and not {"save_steps", "save_total_limit"} & set(self.trl):
             checkpoints.remove()  # they were there to resume from
         loop.monitor.best.remove()
         return run.policy_path
-
-    def _checkpoints(self, run: Run) -> Checkpoints:
-        limit = self.trl.get("save_total_limit", KEPT)
-        checkpoints = Checkpoints(run.path / "checkpoints", limit, beside=run.path / BEST)
-        if run.writer:
-            checkpoints.clean()
-        return checkpoints
 
     def _loop(
         self, learner: Any, env: Environment, run: Run, checkpoints: Checkpoints, seed: int, evaluation: EvaluationSpec
@@ -188,13 +184,22 @@ class TRLTrainer(ABC):
             model=learner.model,
             args=args,
             processing_class=learner.tokenizer,
-            callbacks=[classes.MonitorCallback(monitor), *self._callbacks(learner, monitor)],
+            callbacks=[classes.MonitorCallback(monitor)],
             **material,
         )
-        check_batch(trainer)
-        check_groups(trainer, env.rewards)
-        monitor.attach(trainer)
-        return Loop(trainer, resume, ranks, monitor, interrupts, self.steps)
+        check_batch(trainer, env.rewards)
+        monitor.trainer = trainer
+        return Loop(trainer, resume, ranks, monitor, interrupts)
+
+    def _save_sharded(self, monitor: Monitor, learner: Any, run: Run) -> None:
+        """Save weights that are in pieces; TRL saves an adapter alone, and one rank merges it."""
+        from recr1.policies.adapters import is_adapted
+        from recr1.policies.transformers import save_merged
+
+        adapted, adapter = is_adapted(learner.model), run.policy_path.with_name("adapter")
+        monitor.save_pieces(adapter if adapted else run.policy_path)
+        if adapted and run.writer:
+            save_merged(adapter, learner.tokenizer, run.policy_path, dtype=learner.model.dtype)
 
     @abstractmethod
     def _material(self, learner: Any, env: Environment, run: Run, ranks: Ranks) -> dict[str, Any]:
@@ -202,10 +207,6 @@ class TRLTrainer(ABC):
 
     def _additions(self, learner: Any, monitor: Monitor) -> list[Addition]:
         """What is added to TRL's trainer, the outermost first."""
-        return []
-
-    def _callbacks(self, learner: Any, monitor: Monitor) -> list[Any]:
-        """Callbacks of transformers beside the monitor's."""
         return []
 
     @abstractmethod
@@ -219,12 +220,8 @@ class TRLTrainer(ABC):
         defaults: dict[str, Any] = {"save_strategy": "steps", "save_steps": max(1, self.steps // SAVES)}
         if not torch.cuda.is_available():
             # TRL's defaults are made for GPUs: half precision and recomputation cost time on a CPU and give nothing.
-            defaults |= {
-                "use_cpu": True,
-                "bf16": False,
-                "gradient_checkpointing": False,
-                "dataloader_pin_memory": False,
-            }
+            off = ("bf16", "gradient_checkpointing", "dataloader_pin_memory")
+            defaults |= {"use_cpu": True, **dict.fromkeys(off, False)}
         own = {
             "output_dir": str(run.path / "checkpoints"),
             "max_steps": self.steps,
@@ -240,35 +237,18 @@ class TRLTrainer(ABC):
             raise UserError(f"trainer.trl: {error}") from error
 
 
-def _adapter_path(run: Run) -> Path:
-    return run.policy_path.with_name("adapter")
-
-
-def _save_sharded(monitor: Monitor, learner: Any, run: Run) -> None:
-    """Save weights that are in pieces; of a policy with an adapter, TRL saves the adapter, and one rank merges it."""
-    from recr1.policies.adapters import is_adapted
-    from recr1.policies.transformers import save_merged
-
-    if not is_adapted(learner.model):
-        monitor.save_pieces(run.policy_path)
-        return
-    monitor.save_pieces(_adapter_path(run))
-    if run.writer:
-        save_merged(_adapter_path(run), learner.tokenizer, run.policy_path, dtype=learner.model.dtype)
-
-
 def _libraries() -> Any:
-    # Where bitsandbytes is installed, trl loads it; that a kernel of its own cannot be downloaded costs speed alone.
+    # Where bitsandbytes is installed, trl loads it; that a kernel of its own cannot be downloaded only costs speed.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     import transformers
 
     # TRL still writes "gradient_checkpointing" where transformers has a new word, which a user cannot change.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    # A reward may be missing, and outcome/retriever_error counts it.
     for module in ("grpo_trainer", "rloo_trainer"):
         logging.getLogger(f"trl.trainer.{module}").addFilter(_is_wanted)
     return transformers
 
 
 def _is_wanted(record: logging.LogRecord) -> bool:
+    """A reward may be missing: outcome/retriever_error counts it."""
     return "All reward functions returned None" not in record.getMessage()

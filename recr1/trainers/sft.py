@@ -17,7 +17,7 @@ from recr1.env import Environment
 from recr1.errors import UserError
 from recr1.runs import Run
 from recr1.trainers.base import TRLTrainer
-from recr1.trainers.launch.ranks import FailureBudget, Ranks
+from recr1.trainers.launch import FailureBudget, Ranks
 from recr1.trainers.pairs.pairs import IGNORED, Pair, Pairs, example
 from retrievers.options import checked, options_of
 
@@ -51,7 +51,7 @@ class SFT(TRLTrainer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._source: Pairs = build("pairs", self.pairs, path="trainer.pairs")
+        self._source: Pairs = build("pairs", self.pairs)
 
     def train(self, policy: Part, env: Environment, run: Run, *, seed: int, evaluation: EvaluationSpec) -> Path:
         """Train the policy and save it, as every trainer does; returns the folder of the trained policy."""

@@ -28,10 +28,10 @@ class Stage(Run):
     """
 
     def __init__(self, whole: Run, name: str, *, first: int, start: int, last: bool, resumed: bool) -> None:
-        """Bind a stage of `whole` that begins after its step `first`, with the policy of its step `start`."""
+        """Begin after step `first` of `whole`, with the policy of its step `start`."""
         super().__init__(whole.path / FOLDER / name, writer=whole.writer)
-        self._whole, self._first, self._is_last, self.resumed = whole, first, last, resumed
-        self._start = start
+        self._whole, self._first, self._start, self._is_last = whole, first, start, last
+        self.resumed = resumed
         if self.writer:
             with writing(self.path):
                 self.path.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ class Stage(Run):
         self._whole.log(self._first + step, metrics)
 
     def alert(self, step: int, title: str, record: Mapping[str, Any]) -> None:
-        """Tell of a step of this stage under its number in the whole run."""
+        """Record an alert of a step of this stage under its number in the whole run."""
         self._whole.alert(self._first + step, title, record)
 
     def global_step(self, step: int) -> int:
@@ -106,36 +106,41 @@ def train_stages(
     evaluation: EvaluationSpec,
     say: Callable[[str], None],
 ) -> None:
-    """Train the stages that a run has not finished yet, each on the policy of the one before.
+    """Train the stages that a run has not finished yet, each on the policy of the one before; see `Trainer.train`.
 
-    Args:
-        stages: each trainer with the part that it was built from.
-        policy: what the first stage starts from.
-        env: prompts, rewards and validation needs.
-        run: the run, which keeps a record of finished stages under `stages` in `run.json`.
-        seed: of every stage.
-        evaluation: what to measure on which needs, and how often.
-        say: shows a line.
+    Each stage is a trainer with the part that it was built from; `say` shows a line. The run keeps a record of finished
+    stages under `stages` in `run.json`.
     """
+    from accelerate import PartialState
+
     done = finished_stages(run)
     resumed = run.resumed
     for number, (part, trainer) in enumerate(stages):
         name = f"{number + 1}-{part.type.rpartition(':')[2]}"
-        if number < len(done):
-            policy = _from(policy, run.path / FOLDER / name / "policy")
-            continue
-        last = number + 1 == len(stages)
-        first = done[-1]["last_step"] if done else 0
-        say(f"stage {number + 1} of {len(stages)}: {part.type}")
-        start = done[-1].get("policy_step", first) if done else 0
-        run.update(policy=None)
-        stage = Stage(run, name, first=first, start=start, last=last, resumed=resumed)
-        saved = trainer.train(policy, env, stage, seed=seed, evaluation=evaluation)
-        done.append({"type": part.type, "last_step": _last_step(run, first), **_policy_step(run)})
-        run.update(stages=done)
-        _wait()
-        policy, resumed = _from(policy, saved), False
-        gc.collect()  # a trainer and its model hold each other: two stages need not fit into memory at once
+        saved = run.path / FOLDER / name / "policy"
+        if number >= len(done):
+            say(f"stage {number + 1} of {len(stages)}: {part.type}")
+            run.update(policy=None)
+            first = done[-1]["last_step"] if done else 0
+            start = done[-1].get("policy_step", first) if done else 0
+            last = number + 1 == len(stages)
+            stage = Stage(run, name, first=first, start=start, last=last, resumed=resumed)
+            saved = trainer.train(policy, env, stage, seed=seed, evaluation=evaluation)
+            done.append({"type": part.type, **_steps(run, first)})
+            run.update(stages=done)
+            PartialState().wait_for_everyone()  # no process reads a policy before it is written
+            resumed = False
+            gc.collect()  # a trainer and its model hold each other: two stages need not fit into memory at once
+        policy = Part(policy.type, {**policy.options, "model": str(saved)})
+
+
+def _steps(run: Run, first: int) -> dict[str, int]:
+    """The last step of a stage, and the step whose policy it left if its trainer recorded that, for the writer."""
+    if not run.writer:
+        return {"last_step": first}
+    last = max((int(line["step"]) for line in run.read_metrics()), default=first)
+    policy = run.facts().get("policy")
+    return {"last_step": last, **({"policy_step": policy["step"]} if policy else {})}
 
 
 def finished_stages(run: Run) -> list[dict[str, Any]]:
@@ -156,26 +161,3 @@ def policy_so_far(run: Run) -> Path:
     """Where the policy is that was saved last: the run's own, or that of a stage before the last one."""
     of_stages = sorted((run.path / FOLDER).glob("*/policy"))
     return of_stages[-1] if of_stages and not run.policy_path.exists() else run.policy_path
-
-
-def _from(policy: Part, folder: Path) -> Part:
-    """The same policy with the weights of a folder."""
-    return Part(policy.type, {**policy.options, "model": str(folder)})
-
-
-def _last_step(run: Run, first: int) -> int:
-    """The last step of this stage; only the process that writes has the numbers."""
-    return max((int(line["step"]) for line in run.read_metrics()), default=first) if run.writer else first
-
-
-def _policy_step(run: Run) -> dict[str, Any]:
-    """The step whose policy a stage left, where its trainer recorded it."""
-    policy = run.facts().get("policy") if run.writer else None
-    return {"policy_step": policy["step"]} if policy else {}
-
-
-def _wait() -> None:
-    """Let no process read a policy before it is written."""
-    from accelerate import PartialState
-
-    PartialState().wait_for_everyone()

@@ -1,17 +1,16 @@
 """The addition that makes TRL's `GRPOTrainer` an actor with a critic; the formulas are in `ppo.py`.
 
-TRL generates, asks for rewards, and computes the clipped loss of the policy. In between, the advantages of groups, of
-shape (B,), are replaced by those of tokens, (B, T), and the loss of values is added.
+TRL generates, asks for rewards, and computes the clipped loss of the policy. In between, the advantages of groups are
+replaced by those of tokens, and the loss of values is added.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recr1.trainers.layers.critic import Critic, CriticOptimizer
+from recr1.trainers.layers.critic import Critic
 from recr1.trainers.ppo import explained_variance, gae, moments, token_rewards, value_losses, whitened
 from recr1.trainers.trl.additions import Addition
 
@@ -31,25 +30,55 @@ class ActorCritic(Addition):
         self.options = options
         self.critic = Critic(policy, options.critic, options.value_weight)
 
-    def set_up(self) -> None:
-        """Move the critic to its device, with an optimizer of its own."""
+    def begin(self, checkpoint: Path | None) -> None:
+        """Move the critic to its device, with an optimizer whose other options are those of the policy's."""
+        import torch
+
         args = self.trainer.args
         self.critic.place(self.trainer.accelerator.device, recompute=args.gradient_checkpointing)
-        self.optimizer = CriticOptimizer(self.critic, args, self.options.critic_learning_rate)
+        self.optimizer = torch.optim.AdamW(
+            self.critic.weights.parameters(),
+            lr=self.options.critic_learning_rate,
+            betas=(args.adam_beta1, args.adam_beta2),
+            eps=args.adam_epsilon,
+            weight_decay=args.weight_decay,
+        )
 
     def after_backward(self) -> None:
-        """Step where the policy is about to."""
-        if self.trainer.accelerator.sync_gradients:
-            norm = self.optimizer.step(self.trainer.accelerator, self.trainer._get_learning_rate())
-            self._log("value/grad_norm", norm)
+        """Step where the policy is about to, with a learning rate that follows the schedule of the policy's.
+
+        Every process holds all of the critic, whatever shards the policy: gradients are averaged here.
+        """
+        import torch
+
+        accelerator, args = self.trainer.accelerator, self.trainer.args
+        if not accelerator.sync_gradients:
+            return
+        parameters = list(self.critic.weights.parameters())
+        for parameter in parameters if accelerator.num_processes > 1 else ():
+            if parameter.grad is None:  # an expert to which no token of this process went
+                parameter.grad = torch.zeros_like(parameter)
+            parameter.grad = accelerator.reduce(parameter.grad, reduction="mean")
+        self._log("value/grad_norm", float(torch.nn.utils.clip_grad_norm_(parameters, args.max_grad_norm or torch.inf)))
+        share = self.trainer._get_learning_rate() / args.learning_rate if args.learning_rate else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.options.critic_learning_rate * share
+        self.optimizer.step()
+        self.optimizer.zero_grad()
 
     def after_scoring(self, batch: dict[str, Any], rewards_B: Any) -> None:
         """Put the advantages of tokens into the batch, with the values and returns that the critic learns from."""
         rewards_B = self.trainer.own(rewards_B)
-        _leave_out(batch, rewards_B.isnan(), self._total)
+        # Rollouts without a reward are left out: no token of theirs is in any loss, mean or count.
+        batch["completion_mask"] = batch["completion_mask"] * (~rewards_B.isnan()).unsqueeze(1)
+        batch["num_items_in_batch"] = self._total(batch["completion_mask"].sum())
         values_BT, logps_BT = self._read(batch)
-        mask_BT = batch["completion_mask"].float()
-        rewards_BT = token_rewards(rewards_B, mask_BT, self._penalties(batch, logps_BT))
+        mask_BT, penalties_BT = batch["completion_mask"].float(), None
+        if self.trainer.beta != 0 and self.options.kl == "reward":
+            kl_BT = logps_BT - batch["ref_per_token_logps"]
+            self._log("kl", moments(kl_BT, batch["completion_mask"], self._total)[0].item())
+            penalties_BT = self.trainer.beta * kl_BT
+        rewards_BT = token_rewards(rewards_B, mask_BT, penalties_BT)
         advantages_BT = gae(rewards_BT, values_BT, mask_BT, self.options.gamma, self.options.gae_lambda)
         batch["old_values"], batch["returns"] = values_BT, advantages_BT + values_BT
         batch["advantages"] = advantages_BT
@@ -61,40 +90,34 @@ class ActorCritic(Addition):
         """Values and log-probabilities (both (B, T)) of a batch that was just generated."""
         import torch
 
-        rows, size = len(batch["completion_ids"]), self.trainer.args.per_device_train_batch_size
-        in_reward = self.trainer.beta != 0 and self.options.kl == "reward"
+        trainer, size = self.trainer, self.trainer.args.per_device_train_batch_size
+        in_reward = trainer.beta != 0 and self.options.kl == "reward"
         needed = self.critic.kind == "head" or (in_reward and "old_per_token_logps" not in batch)
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+        compute, length = trainer._get_per_token_logps_and_entropies, batch["completion_ids"].shape[1]
         values, logps = [], []
         with torch.no_grad():
-            for start in range(0, rows, size):
-                part = {name: batch[name][start : start + size] for name in READ}
+            for start in range(0, len(ids), size):
+                rows = slice(start, start + size)
                 with self.critic.listening() as states:
                     if needed:
-                        logps.append(self._logps(part))
-                with self.trainer.accelerator.autocast():
-                    values.append(self.critic.values(part, states, self.trainer.places))
+                        logps.append(compute(trainer.model, ids[rows], mask[rows], length)[0])
+                with trainer.accelerator.autocast():
+                    part = {name: batch[name][rows] for name in READ}
+                    values.append(self.critic.values(part, states, trainer.places))
         return torch.cat(values), batch.get("old_per_token_logps", torch.cat(logps) if logps else None)
-
-    def _logps(self, part: dict[str, Any]) -> Any:
-        import torch
-
-        ids = torch.cat([part["prompt_ids"], part["completion_ids"]], dim=1)
-        mask = torch.cat([part["prompt_mask"], part["completion_mask"]], dim=1)
-        compute = self.trainer._get_per_token_logps_and_entropies
-        return compute(self.trainer.model, ids, mask, part["completion_ids"].shape[1])[0]
-
-    def _penalties(self, batch: dict[str, Any], logps_BT: Any) -> Any:
-        if self.trainer.beta == 0 or self.options.kl == "loss":
-            return None
-        kl_BT = logps_BT - batch["ref_per_token_logps"]
-        mean, _ = moments(kl_BT, batch["completion_mask"], self._total)
-        self._log("kl", mean.item())
-        return self.trainer.beta * kl_BT
 
     def around_loss(self, compute: Callable[..., Any], model: Any, batch: dict[str, Any]) -> Any:
         """The policy's loss, with the gradient of the critic's: "loss" in the log is the policy's alone."""
-        with self.critic.listening() as states, self._beta_of_loss():
-            loss = compute(model, batch)
+        beta = self.trainer.beta
+        if self.options.kl == "reward":  # TRL would count the distance in the loss too
+            self.trainer.beta = 0.0
+        try:
+            with self.critic.listening() as states:
+                loss = compute(model, batch)
+        finally:
+            self.trainer.beta = beta
         with self.trainer.accelerator.autocast():
             values_BT = self.critic.values(batch, states, self.trainer.places)
         value_loss = self._value_loss(values_BT, batch)
@@ -116,27 +139,19 @@ class ActorCritic(Addition):
         self._log("value/clip_ratio", clipped)
         return sums[0] * trainer.accelerator.num_processes / tokens
 
-    @contextmanager
-    def _beta_of_loss(self) -> Iterator[None]:
-        """TRL adds `beta` times the distance to its loss; where it is in the reward, that would count it twice."""
-        beta = self.trainer.beta
-        self.trainer.beta = beta if self.options.kl == "loss" else 0.0
-        try:
-            yield
-        finally:
-            self.trainer.beta = beta
-
     def _log_batch(self, batch: dict[str, Any], rewards_BT: Any, advantages_BT: Any) -> None:
         """Numbers of a batch that was just generated; TRL's number of groups is taken back."""
         mask_BT, values_BT = batch["completion_mask"].float(), batch["old_values"]
         paid_BT = gae(rewards_BT, values_BT.new_zeros(values_BT.shape), mask_BT, self.options.gamma, 1.0)
-        self._log("value/mean", moments(values_BT, mask_BT, self._total)[0].item())
-        self._log("value/return", moments(paid_BT, mask_BT, self._total)[0].item())
-        explained = explained_variance(paid_BT, values_BT, mask_BT, self._total)
-        self._log("value/explained_variance", explained.item())
         mean, variance = moments(advantages_BT, mask_BT, self._total)
-        self._log("advantage/mean", mean.item())
-        self._log("advantage/std", variance.sqrt().item())
+        for name, value in {
+            "value/mean": moments(values_BT, mask_BT, self._total)[0],
+            "value/return": moments(paid_BT, mask_BT, self._total)[0],
+            "value/explained_variance": explained_variance(paid_BT, values_BT, mask_BT, self._total),
+            "advantage/mean": mean,
+            "advantage/std": variance.sqrt(),
+        }.items():
+            self._log(name, value.item())
         self.trainer._metrics["train"].pop("frac_reward_zero_std")
         of_rollouts_B = (batch["advantages"] * mask_BT).sum(1) / mask_BT.sum(1).clamp(min=1)
         self.trainer._logs["advantages"].extend(self.trainer.accelerator.gather(of_rollouts_B).tolist())
@@ -162,9 +177,3 @@ class ActorCritic(Addition):
         state = torch.load(checkpoint / FILE, map_location=self.trainer.args.device, weights_only=True)
         self.critic.weights.load_state_dict(state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
-
-
-def _leave_out(batch: dict[str, Any], lost_B: Any, total: Any) -> None:
-    """Take rollouts without a reward out of the batch: no token of theirs is in any loss, mean or count."""
-    batch["completion_mask"] = batch["completion_mask"] * (~lost_B).unsqueeze(1)
-    batch["num_items_in_batch"] = total(batch["completion_mask"].sum())

@@ -13,11 +13,14 @@ import random
 import re
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from recr1.trainers.trl.additions import Addition
+
+FILE = "recr1_{rank}.pt"
+"""What each rank keeps in a checkpoint, beside the files of transformers."""
 
 
 class Checkpoints:
@@ -46,11 +49,13 @@ class Checkpoints:
     def complete(self, step: int) -> None:
         """Move what was written under `part` to its place, in one move, and prune the oldest."""
         name = f"checkpoint-{step}"
+        written = self.part / name
         if self.beside and self.beside.is_dir():
-            shutil.copytree(self.beside, self.part / name / self.beside.name, copy_function=_link)
-        _sync(self.part / name)
-        (self.part / name).replace(self.folder / name)
-        _sync_folder(self.folder)
+            shutil.copytree(self.beside, written / self.beside.name, copy_function=_link)
+        for path in [*sorted(file for file in written.rglob("*") if file.is_file()), written]:
+            _sync(path)  # it is on the disk before it has its name
+        written.replace(self.folder / name)
+        _sync(self.folder)
         for old in list(self.steps().values())[: -self.keep] if self.keep else ():
             # Renamed first, so that one that is deleted half way is not taken for complete.
             gone = self.part / old.name
@@ -82,47 +87,19 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _sync(folder: Path) -> None:
-    """Make sure that what was written is on the disk, before it gets its name."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-FILE = "recr1_{rank}.pt"
-"""What each rank keeps beside the files of transformers."""
-
-
-class State(NamedTuple):
-    """The state of a trainer between two steps, beside its weights: a step that fails half way goes back to it."""
-
-    step: int
-    """Optimizer steps that were made."""
-    micro: int
-    """Micro-batches that were trained on."""
-    generated: Any
-    """Completions that wait for their update."""
-    tokens: int
-    """Tokens that were generated and read."""
-    random: dict[str, Any]
-    """The state of every random number generator."""
-
-
 class ExactResume(Addition):
     """Adds to checkpoints what an exact resume needs, and saves one where a step failed half way."""
 
     def __init__(self) -> None:
-        self._state: State | None = None
+        self._between: tuple[Any, ...] = (None,)
         self._epochs_before = 0
 
     def begin(self, checkpoint: Path | None) -> None:
@@ -139,21 +116,21 @@ class ExactResume(Addition):
         return sampler
 
     def mark(self) -> None:
-        """Remember the state of this moment."""
-        trainer = self.trainer
-        step, tokens = trainer.state.global_step, trainer.state.num_input_tokens_seen
-        self._state = State(step, trainer._step, trainer._buffered_inputs, tokens, _random_states())
+        """Remember the state between two steps, beside the weights: a step that fails half way goes back to it."""
+        trainer, state = self.trainer, self.trainer.state
+        counted = trainer._step, state.num_input_tokens_seen
+        self._between = state.global_step, counted, trainer._buffered_inputs, _random_states()
 
     def save_after_failure(self) -> None:
         """Save a checkpoint of the state between the last two steps, after a step failed before its update.
 
         The weights have not moved since; what was drawn and generated for the failed step is forgotten.
         """
-        state, trainer = self._state, self.trainer
-        if state is not None and state.step == trainer.state.global_step:
-            trainer._step, trainer._buffered_inputs = state.micro, state.generated
-            trainer.state.num_input_tokens_seen = state.tokens
-            _set_random_states(state.random)
+        trainer = self.trainer
+        if self._between[0] == trainer.state.global_step:
+            _, counted, trainer._buffered_inputs, random_states = self._between
+            trainer._step, trainer.state.num_input_tokens_seen = counted
+            _set_random_states(random_states)
             trainer._save_checkpoint(trainer.model, trial=None)
 
     def save(self, folder: Path) -> None:
@@ -162,10 +139,11 @@ class ExactResume(Addition):
 
         trainer = self.trainer
         every = getattr(trainer.args, "steps_per_generation", 1) * getattr(trainer, "num_iterations", 1)
+        moves = getattr(trainer.args, "sync_ref_model", False) and trainer.ref_model is not None
         state = {
             "micro": trainer._step,
             "generated": trainer._buffered_inputs if trainer._step % every else None,
-            "reference": self._moving_reference(),
+            "reference": trainer.accelerator.unwrap_model(trainer.ref_model).state_dict() if moves else None,
             "tokens": trainer._total_train_tokens,
         }
         torch.save(state, folder / FILE.format(rank=trainer.args.process_index))
@@ -181,11 +159,6 @@ class ExactResume(Addition):
         trainer._total_train_tokens = state["tokens"]
         if state["reference"] is not None:
             trainer.accelerator.unwrap_model(trainer.ref_model).load_state_dict(state["reference"])
-
-    def _moving_reference(self) -> Any:
-        trainer = self.trainer
-        moves = getattr(trainer.args, "sync_ref_model", False) and trainer.ref_model is not None
-        return trainer.accelerator.unwrap_model(trainer.ref_model).state_dict() if moves else None
 
 
 def _random_states() -> dict[str, Any]:

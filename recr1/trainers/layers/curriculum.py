@@ -4,15 +4,15 @@ A group whose rewards are all the same moves no weight. Where a reward is 0 or 1
 probability p, the rewards of a group have the variance p(1 - p): most at one half, none where a need is always or never
 solved. That is the learnability of Rutherford et al. 2024 (arXiv 2408.15099); the variance is it for any reward.
 
-Needs are drawn where a batch is generated, in place of those that TRL's sampler chose: each of them G times in a
-row, the same on all processes. The draw depends on the seed, the place in training and the variances seen, which a
-checkpoint keeps, so that a resumed run draws what it would have drawn.
+Needs are drawn where a batch is generated, in place of those that TRL's sampler chose. The draw depends on the seed,
+the place in training and the variances seen, which a checkpoint keeps: a resumed run draws what it would have drawn.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -42,18 +42,16 @@ class Learnability:
                 self.variance[self._place[name]] = value
 
     def learn(self, needs: Sequence[str], rewards: Sequence[float]) -> None:
-        """Take the rewards of a batch into account, one a completion; NaN is none, and one alone tells nothing."""
+        """Take the rewards of a batch into account, one a completion; NaN is none, and a need must have two."""
         earned: dict[str, list[float]] = {}
         for name, reward in zip(needs, rewards, strict=True):
             if np.isfinite(reward):
                 earned.setdefault(name, []).append(reward)
         for name, values in earned.items():
             if len(values) > 1:
-                self._move(self._place[name], float(np.var(values, ddof=1)))
-
-    def _move(self, place: int, variance: float) -> None:
-        known, rate = self.variance[place], self._rate
-        self.variance[place] = variance if np.isnan(known) else (1 - rate) * known + rate * variance
+                place, variance, rate = self._place[name], float(np.var(values, ddof=1)), self._rate
+                known = self.variance[place]
+                self.variance[place] = variance if np.isnan(known) else (1 - rate) * known + rate * variance
 
     @property
     def chances(self) -> Doubles:
@@ -62,13 +60,9 @@ class Learnability:
         A need that was not seen counts as the mean of those that were.
         """
         seen = ~np.isnan(self.variance)
-        mean = float(self.variance[seen].mean()) if seen.any() else 0.0
-        filled = np.where(seen, self.variance, mean)
-        even = np.full(len(filled), 1 / len(filled))
-        if not filled.sum():
-            return even
-        chances: Doubles = self._uniform * even + (1 - self._uniform) * filled / filled.sum()
-        return chances
+        filled = np.where(seen, self.variance, self.variance[seen].mean() if seen.any() else 0.0)
+        even: Doubles = np.full(len(filled), 1 / len(filled))
+        return self._uniform * even + (1 - self._uniform) * filled / filled.sum() if filled.sum() else even
 
     def draw(self, count: int, seed: Sequence[int]) -> list[int]:
         """The places of `count` different needs, drawn in turn by their chances (Efraimidis and Spirakis 2006).
@@ -94,15 +88,12 @@ class DrawnNeeds(Addition):
 
     def __init__(self, uniform: float, rate: float, start: Mapping[str, float]) -> None:
         self._options: dict[str, Any] = {"uniform": uniform, "rate": rate, "start": start}
-        self._known: Learnability | None = None
         self._before: tuple[int, list[float | None]] = (-1, [])  # steps before this one, and what was known before it
 
-    @property
+    @cached_property
     def known(self) -> Learnability:
         """What is known of the training needs."""
-        if self._known is None:
-            self._known = Learnability(self.trainer.train_dataset["need_id"], **self._options)
-        return self._known
+        return Learnability(self.trainer.train_dataset["need_id"], **self._options)
 
     def choose(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """This process's rows of the groups that all processes draw together."""
@@ -111,19 +102,15 @@ class DrawnNeeds(Addition):
             self._before = trainer.state.global_step, self.known.state()
         groups = len(rows) * trainer.accelerator.num_processes // trainer.num_generations
         drawn = self.known.draw(groups, [trainer.args.seed, trainer._step])
-        self._log_draw(drawn)
-        each = [place for place in drawn for _ in range(trainer.num_generations)]
-        first = trainer.accelerator.process_index * len(rows)
-        return [trainer.train_dataset[place] for place in each[first : first + len(rows)]]
-
-    def _log_draw(self, drawn: Sequence[int]) -> None:
-        chances, variance = self.known.chances, self.known.variance
+        chances, variance, logged = self.known.chances, self.known.variance, trainer._metrics["train"]
         known = variance[drawn][~np.isnan(variance[drawn])]
-        logged = self.trainer._metrics["train"]
         logged["curriculum/seen"].append(float((~np.isnan(variance)).mean()))
         logged["curriculum/spread"].append(float(1 / (chances**2).sum() / len(chances)))
         if len(known):
             logged["curriculum/expected_std"].append(float(np.sqrt(known).mean()))
+        each = [place for place in drawn for _ in range(trainer.num_generations)]
+        first = trainer.accelerator.process_index * len(rows)
+        return [trainer.train_dataset[place] for place in each[first : first + len(rows)]]
 
     def around_rewards(self, compute: Callable[..., Any], rows: list[dict[str, Any]], *more: Any) -> Any:
         """Learn from the rewards."""
@@ -134,7 +121,7 @@ class DrawnNeeds(Addition):
         return rewards
 
     def save(self, folder: Path) -> None:
-        """Write what is known; after a step that failed half way, what was known before it: it will be made again."""
+        """Write what is known; after a step that failed, what was known before it, for the step is made again."""
         if self.trainer.args.should_save:
             step, before = self._before
             state = before if step == self.trainer.state.global_step else self.known.state()

@@ -4,24 +4,21 @@ Where all completions of a need earn the same, no advantage is left, and the gro
 are replaced by those of fresh needs, generated and rewarded in the same step, for a bounded number of rounds. Fresh
 needs are drawn as those of the batch are: by the curriculum where there is one, all alike otherwise.
 
-TRL generates, rewards and computes advantages in one method, `_generate_and_score_completions`. The rounds run before
-it; it then finds the completions and rewards of the batch that they left ready, and continues as with any other.
+The rounds run before TRL's `_generate_and_score_completions`, which then finds completions and rewards ready.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from recr1.trainers.layers.curriculum import DrawnNeeds
 from recr1.trainers.trl.additions import Addition
 
 
-@dataclass
-class Rollouts:
+class Rollouts(NamedTuple):
     """Completions with their rewards, in rows: those of this process, but for `rewards`."""
 
     inputs: list[dict[str, Any]]
@@ -33,17 +30,16 @@ class Rollouts:
 
     def rows(self) -> list[tuple[Any, ...]]:
         """Each row's input and its entries of the lists in `generated`."""
-        return list(zip(self.inputs, *(part for part in self.generated if self._by_row(part)), strict=True))
+        return list(zip(*self._lists(), strict=True))
 
     def replace(self, row: int, values: Sequence[Any]) -> None:
         """Put what `rows` gave of another row in the place of this one."""
-        self.inputs[row] = values[0]
-        lists = [part for part in self.generated if self._by_row(part)]
-        for part, value in zip(lists, values[1:], strict=True):
+        for part, value in zip(self._lists(), values, strict=True):
             part[row] = value
 
-    def _by_row(self, part: Any) -> bool:
-        return isinstance(part, list) and len(part) == len(self.inputs)
+    def _lists(self) -> list[list[Any]]:
+        by_row = [part for part in self.generated if isinstance(part, list) and len(part) == len(self.inputs)]
+        return [self.inputs, *by_row]
 
 
 def flat_groups(rewards_N: Sequence[float], size: int, tolerance: float) -> list[int]:
@@ -51,12 +47,9 @@ def flat_groups(rewards_N: Sequence[float], size: int, tolerance: float) -> list
 
     Their highest and lowest rewards differ by the tolerance or less, or fewer than two have a reward (NaN is none).
     """
-    flat = []
-    for group, start in enumerate(range(0, len(rewards_N), size)):
-        there = [reward for reward in rewards_N[start : start + size] if math.isfinite(reward)]
-        if len(there) < 2 or max(there) - min(there) <= tolerance:
-            flat.append(group)
-    return flat
+    groups = [rewards_N[start : start + size] for start in range(0, len(rewards_N), size)]
+    there = [[reward for reward in group if math.isfinite(reward)] for group in groups]
+    return [at for at, rewards in enumerate(there) if len(rewards) < 2 or max(rewards) - min(rewards) <= tolerance]
 
 
 class DynamicSampling(Addition):
@@ -68,27 +61,12 @@ class DynamicSampling(Addition):
         self._first_reward = math.nan
 
     def before_scoring(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The rows of the batch after the last round; its completions and rewards are ready for TRL to ask for."""
+        """The rows of the batch after the last round; its completions and rewards are ready for TRL.
+
+        Every process takes the same number of rounds.
+        """
         self._ready = None
-        self._ready = self._sampled(list(rows))
-        return self._ready.inputs
-
-    def around_generation(self, generate: Callable[..., Any], prompts: list[Any]) -> Any:
-        """What is ready, else what is generated."""
-        return generate(prompts) if self._ready is None else self._ready.generated
-
-    def around_rewards(self, compute: Callable[..., Any], rows: list[dict[str, Any]], *more: Any) -> Any:
-        """What is ready, else what is computed."""
-        return compute(rows, *more) if self._ready is None else self._ready.rewards
-
-    def after_scoring(self, batch: dict[str, Any], rewards_B: Any) -> None:
-        """Log the mean reward of the first round, which is a fair sample of the needs."""
-        self._ready = None
-        self.trainer._metrics["train"]["reward"][-1] = self._first_reward
-
-    def _sampled(self, rows: list[dict[str, Any]]) -> Rollouts:
-        """The batch after the last round; every process takes the same number of rounds."""
-        batch = self._rollouts(rows)
+        batch = self._rollouts(list(rows))
         self._first_reward = batch.rewards[:, 0].nanmean().item()
         logged = _Logged(self.trainer)
         seen = set(_gathered([row["need_id"] for row in rows]))
@@ -103,7 +81,21 @@ class DynamicSampling(Addition):
         logged.keep(self.trainer)
         self.trainer._metrics["train"]["dynamic_sampling/replaced"].append(replaced / groups)
         self.trainer._metrics["train"]["dynamic_sampling/rounds"].append(rounds)
-        return batch
+        self._ready = batch
+        return batch.inputs
+
+    def around_generation(self, generate: Callable[..., Any], prompts: list[Any]) -> Any:
+        """The completions that are ready, else generated ones."""
+        return generate(prompts) if self._ready is None else self._ready.generated
+
+    def around_rewards(self, compute: Callable[..., Any], rows: list[dict[str, Any]], *more: Any) -> Any:
+        """The rewards that are ready, else computed ones."""
+        return compute(rows, *more) if self._ready is None else self._ready.rewards
+
+    def after_scoring(self, batch: dict[str, Any], rewards_B: Any) -> None:
+        """Log the mean reward of the first round, which is a fair sample of the needs."""
+        self._ready = None
+        self.trainer._metrics["train"]["reward"][-1] = self._first_reward
 
     def _rollouts(self, rows: list[dict[str, Any]]) -> Rollouts:
         prompts = [row["prompt"] for row in rows]
@@ -118,8 +110,7 @@ class DynamicSampling(Addition):
     def _draw(self, count: int, seen: set[str], round_: int) -> list[dict[str, Any]]:
         """This process's rows of fresh groups, `count` or a few more over all processes; fewer where needs run out.
 
-        The draw depends on the seed, the place in training and what a curriculum knows, which a checkpoint keeps: all
-        processes draw the same, and a run that is resumed draws what it would have drawn.
+        All processes draw the same, and a resumed run draws what it would have drawn.
         """
         size, data = self.trainer.num_generations, self.trainer.train_dataset
         processes, rank = self.trainer.accelerator.num_processes, self.trainer.accelerator.process_index
@@ -151,12 +142,10 @@ class DynamicSampling(Addition):
         rows = _gathered(fresh.rows()) if pairs else []
         own = len(batch.inputs)
         first = self.trainer.accelerator.process_index * own
-        for old, new in pairs:
-            for member in range(size):
-                here, there = old * size + member, new * size + member
-                batch.rewards[here] = fresh.rewards[there]
-                if first <= here < first + own:
-                    batch.replace(here - first, rows[there])
+        for here, there in ((old * size + row, new * size + row) for old, new in pairs for row in range(size)):
+            batch.rewards[here] = fresh.rewards[there]
+            if first <= here < first + own:
+                batch.replace(here - first, rows[there])
         return len(pairs)
 
 

@@ -13,55 +13,43 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Clock:
-    """Measures one step after another, in this process."""
+class Clock(Addition):
+    """Measures one step after another, and its generation, in this process."""
 
     def __init__(self) -> None:
         self.generates = False
         self._began = perf_counter()
         self._step = self._generation = 0.0
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """A step begins."""
         self._began, self._generation = perf_counter(), 0.0
 
-    def generated(self, seconds: float) -> None:
-        """Completions took so long."""
-        self.generates = True
-        self._generation += seconds
-
-    def end(self) -> None:
+    def stop(self) -> None:
         """A step ended, with the move of the weights; validation and checkpoints come after it."""
         self._step = perf_counter() - self._began
+
+    def around_generation(self, generate: Callable[..., Any], prompts: list[Any]) -> Any:
+        """Generate, and time it."""
+        self.generates, start = True, perf_counter()
+        generated = generate(prompts)
+        self._generation += perf_counter() - start
+        return generated
 
     def numbers(self, logged: Mapping[str, float]) -> dict[str, float]:
         """The times of the last step, and their shares, beside those of its search and its rewards that were logged.
 
         What is neither generation, search nor reward is called update: log-probabilities, gradients, the optimizer. A
-        trainer that generates nothing has the time of the whole step alone.
+        trainer that generates nothing only has the time of the whole step.
         """
-        numbers = {"train/time/step": self._step}
         if not self.generates or not self._step:
-            return numbers
-        parts = {name: logged.get(f"train/time/{name}", 0.0) for name in ("search", "rewards")}
-        parts = {"generation": self._generation, **parts}
+            return {"train/time/step": self._step}
+        of_reward = {name: logged.get(f"train/time/{name}", 0.0) for name in ("search", "rewards")}
+        parts = {"generation": self._generation, **of_reward}
         parts["update"] = max(self._step - sum(parts.values()), 0.0)
-        numbers |= {f"train/time/{name}": parts[name] for name in ("generation", "update")}
-        return numbers | {f"train/time/share/{name}": seconds / self._step for name, seconds in parts.items()}
-
-
-class TimedGeneration(Addition):
-    """Tells a clock how long completions took."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-
-    def around_generation(self, generate: Callable[..., Any], prompts: list[Any]) -> Any:
-        """Generate, and time it."""
-        start = perf_counter()
-        generated = generate(prompts)
-        self.clock.generated(perf_counter() - start)
-        return generated
+        numbers = {f"train/time/{name}": parts[name] for name in ("generation", "update")}
+        shares = {f"train/time/share/{name}": seconds / self._step for name, seconds in parts.items()}
+        return {"train/time/step": self._step, **numbers, **shares}
 
 
 class NotFiniteError(ArithmeticError):
@@ -72,15 +60,14 @@ class FiniteCheck(Addition):
     """Raises `NotFiniteError` where there are no probabilities to draw a token from."""
 
     def token_generator(self, model: Any, generate: Callable[..., Any]) -> Callable[..., Any]:
-        """The same, with a look at the scores of each token."""
+        """The same, with a check of the scores of each token."""
         return partial(generate, logits_processor=[finite])
 
 
 def finite(input_ids: Tensor, scores_BV: Tensor) -> Tensor:
-    """The scores of the next token as they are.
+    """The scores of the next token as they are; raises `NotFiniteError` unless the largest of each row is finite.
 
-    Raises `NotFiniteError` where a row has no finite largest one: nan and inf come through a maximum, and a row of
-    -inf alone has no token to draw.
+    nan and inf come through a maximum, and a row of only -inf has no token to draw.
     """
     if not bool(scores_BV.amax(-1).isfinite().all()):
         raise NotFiniteError("no probabilities to draw the next token from")

@@ -24,16 +24,13 @@ if TYPE_CHECKING:
 
 
 class Packed(NamedTuple):
-    """B completions in R rows of L tokens."""
+    """B completions in R rows of L tokens, for a model; the labels (R, L) are the completions, and -100 elsewhere."""
 
     input_ids: Tensor
-    """(R, L)"""
     position_ids: Tensor
-    """(R, L)"""
     attention_mask: Tensor
     """(R, 1, L, L): which token sees which."""
     labels: Tensor
-    """(R, L): the tokens of completions; -100 elsewhere."""
     rows: Tensor
     """(B,): the row of each completion."""
     starts: Tensor
@@ -65,9 +62,8 @@ class SharedPrompts(Addition):
         size = batch_size or len(input_ids)
         self.trainer.places = None
         if compute_aux_loss or any(value is not None for value in more.values()):
-            whole: tuple[Tensor, Tensor | None, Tensor | None] = compute(
-                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, compute_aux_loss, **more
-            )
+            given = (input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, compute_aux_loss)
+            whole: tuple[Tensor, Tensor | None, Tensor | None] = compute(model, *given, **more)
             return whole
         logps, entropies = [], []
         for start in range(0, len(input_ids), size):
@@ -118,15 +114,9 @@ def generate_from_shared(
     generation_config: Any,
     logits_processor: Any = None,
 ) -> Tensor:
-    """What `generate` gives for these prompts, after each different one was read once.
+    """What the model's `generate` gives for prompts (B, P), padded at the left, after each different one was read once.
 
-    Args:
-        model: What reads them.
-        generate: The model's own method.
-        input_ids: (B, P), padded at the left.
-        attention_mask: (B, P), 1 where there is a token.
-        generation_config: Of the method.
-        logits_processor: Of the method.
+    The options are those of `generate`.
     """
     import torch
     from transformers import DynamicCache
@@ -138,14 +128,8 @@ def generate_from_shared(
         ids, mask = both[:, :read], both[:, read + 1 : 2 * read + 1]
         positions = (mask.cumsum(1) - 1).masked_fill(mask == 0, 1)  # as `generate` numbers them
         cache = DynamicCache(config=model.config)
-        model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        prompts = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+        model(**prompts, past_key_values=cache, use_cache=True, logits_to_keep=1)
         cache.batch_select_indices(rows)
     completed: Tensor = generate(
         input_ids=input_ids,
@@ -158,22 +142,15 @@ def generate_from_shared(
 
 
 def pack(input_ids: Tensor, attention_mask: Tensor, completion: int) -> Packed:
-    """Rows that share prompts.
-
-    Args:
-        input_ids: (B, P + T), prompts padded at the left and completions at the right.
-        attention_mask: (B, P + T), 1 where there is a token.
-        completion: T.
-    """
+    """Rows that share prompts; ids and mask are (B, P + T), prompts padded at the left, completions at the right."""
     import torch
 
-    shared = input_ids.shape[1] - completion - 1
-    ids, there = input_ids.clone(), attention_mask.bool()
-    prompts, rows = torch.unique(
-        ids[:, : shared + 1].masked_fill(~there[:, : shared + 1], -1), dim=0, return_inverse=True
-    )
-    branch = _order_within(rows)
     width = completion + 1  # the last token of the prompt, and a completion
+    shared = input_ids.shape[1] - width
+    ids, there = input_ids, attention_mask.bool()
+    whole = ids[:, : shared + 1].masked_fill(~there[:, : shared + 1], -1)
+    prompts, rows = torch.unique(whole, dim=0, return_inverse=True)
+    branch = _order_within(rows)
     total = shared + int(branch.max() + 1) * width
     columns = shared + branch[:, None] * width + torch.arange(width, device=ids.device)
     where = (rows[:, None], columns)
@@ -194,7 +171,7 @@ def pack(input_ids: Tensor, attention_mask: Tensor, completion: int) -> Packed:
 
 
 def _order_within(rows: Tensor) -> Tensor:
-    """(B,): the how-manieth of its row each completion is, from 0 on."""
+    """(B,): the place of each completion among those of its row, from 0 on."""
     import torch
 
     order = torch.argsort(rows, stable=True)

@@ -17,7 +17,7 @@ from recr1.tasks.base import splits_of
 from recr1.tasks.readers import Record, records
 from recr1.tasks.shop.language import shopper_pairs
 from recr1.tasks.shop.lexicon import load_lexicon
-from recr1.trainers.launch.ranks import FailureBudget, Ranks
+from recr1.trainers.launch import FailureBudget, Ranks
 from retrievers.options import PositiveInt, Share, checked
 from rewards.base import Chat, Need
 
@@ -55,11 +55,12 @@ class Pairs(Protocol):
         ...
 
 
+@checked
 class FilePairs:
     """Needs and queries of a table: what people wrote, what a log of searches or a larger model says.
 
     Each query is taught as the completion that asks for it in the format of the task. A need of the validation or test
-    split is refused: what a policy is judged by, it must not have been shown.
+    split is refused.
 
     Args:
         path: a file that ends in .jsonl, .tsv, .csv (each also with .gz) or .parquet.
@@ -69,12 +70,10 @@ class FilePairs:
 
     def __init__(self, *, path: str, need: str = "need", query: str = "query") -> None:
         self.path = Path(path).expanduser()
-        self._rows = [
-            (line, self._text(record, need, line), self._text(record, query, line))
-            for line, record in records(self.path, "pairs")
-        ]
+        table = records(self.path, "pairs")
+        self._rows = [(line, self._text(line, row, need), self._text(line, row, query)) for line, row in table]
 
-    def _text(self, record: Record, column: str, line: int) -> str:
+    def _text(self, line: int, record: Record, column: str) -> str:
         if column not in record:
             raise DataError(self.path, line, f"no column {column!r} (there are: {', '.join(map(str, record))})")
         value = record[column]

@@ -17,8 +17,8 @@ from recr1.errors import UserError
 from recr1.policies import Policy
 from recr1.runs import Run, write_text, writing
 from recr1.runs.files import read_lines
-from recr1.trainers.launch.ranks import FailureBudget, Ranks
-from recr1.trainers.pairs.pairs import Pair
+from recr1.trainers.launch import FailureBudget, Ranks
+from recr1.trainers.pairs.pairs import Pair, answer_ids
 from retrievers.options import PositiveInt, checked
 from retrievers.progress import ProgressBar
 from rewards.base import Need, Search
@@ -62,49 +62,59 @@ class SampledPairs:
 
     def pairs(self, env: Environment, policy: Policy, run: Run, ranks: Ranks, budget: FailureBudget) -> list[Pair]:
         """The kept pairs, in the order of the needs; from the run's folder where they are there already."""
-        from accelerate import PartialState
-        from accelerate.utils import broadcast_object_list, gather_object
+        from accelerate.utils import broadcast_object_list
 
-        file, state = run.path / FILE, PartialState()
         with ranks.together():
-            there = read_lines(file) if run.writer and file.exists() else None
-        (known,) = broadcast_object_list([there])  # the folder of another rank may be on another machine
-        if known is not None:
-            return _pairs(env, known)
-        needs = list(env.task.needs("train"))[: self.needs]
-        mine = list(enumerate(needs))[state.process_index :: state.num_processes]
-        with ranks.together():
-            sampled = self._sample(mine, env, policy, budget, quiet=not run.writer)
-        whole = sorted(gather_object(sampled), key=lambda of_need: of_need["place"])
-        kept = [line for of_need in whole for line in of_need["kept"]]
+            there = read_lines(run.path / FILE) if run.writer and (run.path / FILE).exists() else None
+        (lines,) = broadcast_object_list([there])  # the folder of another rank may be on another machine
+        if lines is None:
+            lines = self._sampled(env, policy, run, ranks, budget)
+        return [Pair(env.need(line["need"]), line["completion"], f"need '{line['need']}'") for line in lines]
+
+    def _sampled(
+        self, env: Environment, policy: Policy, run: Run, ranks: Ranks, budget: FailureBudget
+    ) -> list[dict[str, Any]]:
+        """Sample, and keep the best in the folder and the record of the run; returns the lines of `pairs.jsonl`."""
+        from accelerate import PartialState
+        from accelerate.utils import gather_object
+
+        state = PartialState()
+        needs = list(enumerate(env.task.needs("train")))[: self.needs]
+        own = needs[state.process_index :: state.num_processes]
+        found: list[dict[str, Any]] = []
+        with ranks.together(), ProgressBar(quiet=not run.writer) as bar:
+            if run.writer and not sys.stderr.isatty():  # where no bar is drawn
+                sys.stdout.write(f"sampling completions of {len(own)} training needs\n")
+            bar.begin("sampling training needs", len(own))
+            for start in range(0, len(own), CHUNK):
+                found += self._best_of(own[start : start + CHUNK], env, policy, budget)
+                bar.advance(min(start + CHUNK, len(own)), len(own))
+        sampled = sorted(gather_object(found), key=lambda of_need: of_need["place"])
+        kept = [line for of_need in sampled for line in of_need["kept"]]
         if not kept:
             raise UserError(
                 f"trainer.pairs: none of {self.per_need * len(needs)} completions of the starting policy earns "
                 f"{self.at_least:g}: lower at_least, sample more per_need, or teach it from a file first"
             )
-        _keep(run, whole, kept)
-        return _pairs(env, kept)
+        if run.writer:
+            rewards = [reward for of_need in sampled for reward in of_need["rewards"]]
+            facts = {
+                "needs": len(sampled),
+                "needs_with_a_pair": sum(bool(of_need["kept"]) for of_need in sampled),
+                "sampled": len(rewards),
+                "kept": len(kept),
+                "reward_of_sampled": sum(rewards) / len(rewards),
+                "reward_of_kept": sum(line["reward"] for line in kept) / len(kept),
+            }
+            run.update(pairs=facts)
+            with writing(run.path):
+                write_text(run.path / FILE, "".join(json.dumps(line) + "\n" for line in kept))
+        return kept
 
-    def _sample(
-        self, needs: Sequence[tuple[int, Need]], env: Environment, policy: Policy, budget: FailureBudget, *, quiet: bool
+    def _best_of(
+        self, needs: Sequence[tuple[int, Need]], env: Environment, policy: Any, budget: FailureBudget
     ) -> list[dict[str, Any]]:
-        """For each need its place, the rewards of its completions, and the records of those that are kept."""
-        from rich.console import Console
-
-        sampled: list[dict[str, Any]] = []
-        if not (quiet or sys.stderr.isatty()):  # where no bar is drawn
-            Console(highlight=False).print(f"sampling completions of {len(needs)} training needs", soft_wrap=True)
-        with ProgressBar(quiet=quiet) as bar:
-            bar.begin("sampling training needs", len(needs))
-            for start in range(0, len(needs), CHUNK):
-                chunk = needs[start : start + CHUNK]
-                sampled += self._of(chunk, env, policy, budget)
-                bar.advance(start + len(chunk), len(needs))
-        return sampled
-
-    def _of(
-        self, needs: Sequence[tuple[int, Need]], env: Environment, policy: Policy, budget: FailureBudget
-    ) -> list[dict[str, Any]]:
+        """For each need its place, the rewards of its completions, and the lines of those that are kept."""
         prompts = env.prompts([need for _, need in needs])
         answers = policy.generate(prompts, self.per_need)
         each = [need for _, need in needs for _ in range(self.per_need)]
@@ -115,41 +125,12 @@ class SampledPairs:
         for order, (place, need) in enumerate(needs):
             rows = range(order * self.per_need, (order + 1) * self.per_need)
             rewards = {row: float(step.rewards[row]) for row in rows if math.isfinite(step.rewards[row])}
-            good = [row for row in rewards if rewards[row] >= self.at_least]
             best: dict[str, float] = {}
-            for row in sorted(good, key=lambda row: -rewards[row]):
-                rollout = step.batch.rollouts[row]
-                if isinstance(rollout.action, Search) and _ends(rollout.completion, policy):
-                    best.setdefault(rollout.completion, rewards[row])
+            for row in sorted(rewards, key=lambda row: -rewards[row]):
+                action, text = step.batch.rollouts[row].action, step.batch.rollouts[row].completion
+                taught = rewards[row] >= self.at_least and isinstance(action, Search)
+                if taught and len(answer_ids(policy.tokenizer, text)) <= policy.max_new_tokens:
+                    best.setdefault(text, rewards[row])
             kept = [{"need": need.id, "completion": text, "reward": best[text]} for text in list(best)[: self.keep]]
             found.append({"place": place, "rewards": list(rewards.values()), "kept": kept})
         return found
-
-
-def _ends(completion: str, policy: Any) -> bool:
-    """Whether a completion, with its end, is within the tokens that the policy may write."""
-    from recr1.trainers.pairs.pairs import answer_ids
-
-    return len(answer_ids(policy.tokenizer, completion)) <= int(policy.max_new_tokens)
-
-
-def _keep(run: Run, whole: Sequence[Mapping[str, Any]], kept: Sequence[Mapping[str, Any]]) -> None:
-    """Write the pairs in one move, and what was sampled into the record of the run."""
-    if not run.writer:
-        return
-    rewards = [reward for of_need in whole for reward in of_need["rewards"]]
-    facts = {
-        "needs": len(whole),
-        "needs_with_a_pair": sum(bool(of_need["kept"]) for of_need in whole),
-        "sampled": len(rewards),
-        "kept": len(kept),
-        "reward_of_sampled": sum(rewards) / len(rewards),
-        "reward_of_kept": sum(line["reward"] for line in kept) / len(kept),
-    }
-    run.update(pairs=facts)
-    with writing(run.path):
-        write_text(run.path / FILE, "".join(json.dumps(line) + "\n" for line in kept))
-
-
-def _pairs(env: Environment, lines: Sequence[Mapping[str, Any]]) -> list[Pair]:
-    return [Pair(env.need(line["need"]), line["completion"], f"need '{line['need']}'") for line in lines]

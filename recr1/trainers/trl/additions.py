@@ -12,14 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recr1.trainers.launch.ranks import Ranks
+from recr1.trainers.launch import Ranks
 
 if TYPE_CHECKING:
     from recr1.trainers.layers.checkpoints import Checkpoints
 
 OVERRIDDEN: Mapping[str, str] = {
-    "__init__": "gives the additions their trainer, and lets them set up what they need",
-    "train": "tells the additions where training begins",
+    "__init__": "gives the additions their trainer",
+    "train": "the additions learn where training begins",
     "create_model_card": "a checkpoint has no model card",
     "_get_output_dir": "a checkpoint is written into a part folder, and moved once it is complete",
     "_save_checkpoint": "a checkpoint is complete, with the state of the additions, or not there",
@@ -46,9 +46,6 @@ class Addition:
 
     trainer: Any
     """Set before TRL's own constructor runs."""
-
-    def set_up(self) -> None:
-        """TRL's constructor is done: the accelerator and the arguments are there."""
 
     def begin(self, checkpoint: Path | None) -> None:
         """Training begins, from a checkpoint or with the first step."""
@@ -114,8 +111,6 @@ class Extended(_Trainer):  # type: ignore[misc]
         for addition in additions:
             addition.trainer = self
         super().__init__(**given)
-        for addition in additions:
-            addition.set_up()
 
     def train(self, resume_from_checkpoint: str | None = None, **more: Any) -> Any:
         """Train, from a checkpoint where one is given."""

@@ -1,11 +1,11 @@
-"""The classes that training runs: one of ours for each trainer of TRL, and callbacks. Imported where a training starts.
+"""The classes that training runs: one of ours for each trainer of TRL, and a callback; imported when it starts.
 
 This is the one module that imports TRL at its top.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import trl
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from recr1.trainers.watch.monitor import Monitor
 
 CLIPPED = 0.5
-"""Share of truncated completions in a step from which on `TruncationWatch` warns."""
+"""Share of truncated completions in a step from which on there is a warning."""
 
 
 class GRPOTrainer(ExtendedOnline, trl.GRPOTrainer):  # type: ignore[misc]
@@ -39,10 +39,13 @@ class SFTTrainer(Extended, trl.SFTTrainer):  # type: ignore[misc]
 
 
 class MonitorCallback(TrainerCallback):  # type: ignore[misc]
-    """Tells the monitor how far training is, and ends training when the monitor says so."""
+    """Calls the monitor, and ends training when the monitor says so.
+
+    It warns once where `mask_truncated_completions` leaves much of a step out of the update: all of it has no loss.
+    """
 
     def __init__(self, monitor: Monitor) -> None:
-        self.monitor = monitor
+        self.monitor, self.warned = monitor, False
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Validate before the first step."""
@@ -50,10 +53,10 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start the clock."""
-        self.monitor.clock.begin()
+        self.monitor.clock.start()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Stop the clock, and the run where somebody asked for it."""
+        """Stop the clock, and the run on an interrupt."""
         if self.monitor.step_ended(state.global_step):
             control.should_save = control.should_training_stop = True
 
@@ -62,26 +65,11 @@ class MonitorCallback(TrainerCallback):  # type: ignore[misc]
         self.monitor.log(state.global_step, logs)
         if self.monitor.ended:
             control.should_training_stop = True
-
-
-class TruncationWatch(TrainerCallback):  # type: ignore[misc]
-    """Warns once when `mask_truncated_completions` leaves much of a step out of the update: all of it would be no loss.
-
-    Args:
-        say: Where a line goes.
-        limit: Tokens of a completion, `policy.max_new_tokens`.
-    """
-
-    def __init__(self, say: Callable[[str], None], limit: int) -> None:
-        self.say, self.limit, self.warned = say, limit, False
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **_: Any) -> None:
-        """Look at the share of truncated completions of a step."""
         share = logs.get("completions/clipped_ratio", 0.0)
-        if not self.warned and share >= CLIPPED:
+        if getattr(args, "mask_truncated_completions", False) and share >= CLIPPED and not self.warned:
             self.warned = True
-            self.say(
-                f"trl.mask_truncated_completions left {share:.0%} of the completions of step {state.global_step} "
-                f"out of the update: they reached policy.max_new_tokens ({self.limit}) without an end; raise it, or "
-                "leave the key out"
+            self.monitor.view.say(
+                f"trl.mask_truncated_completions left {share:.0%} of the completions of step {state.global_step} out "
+                f"of the update: they reached policy.max_new_tokens ({args.max_completion_length}) without an end; "
+                "raise it, or leave the key out"
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recr1.errors import UserError
-from recr1.trainers.launch.ranks import Interrupts, Ranks
+from recr1.trainers.launch import Interrupts, Ranks
 from recr1.trainers.layers.checkpoints import ExactResume
 from recr1.trainers.layers.generation import NotFiniteError
 from rewards.abilities import needs_groups
@@ -27,27 +27,27 @@ class Loop:
     ranks: Ranks
     monitor: Monitor
     interrupts: Interrupts
-    steps: int
 
     def run(self, start: tuple[int, Path] | None) -> None:
         """Train from a checkpoint, or from the beginning, until it ends; or save the state and raise.
 
         In the end the weights are those that the recipe keeps, but for a sharded model, which is saved in another way.
         """
-        with self.monitor, self.interrupts.heeded():
-            self.ranks.same(start[0] if start else 0)
-            if self.monitor.recall(start[0] if start else 0) and start:  # killed between its last step and its end
-                self.trainer._load_from_checkpoint(str(start[1]))
-                self.monitor.begin(start[0])
+        step, checkpoint = start or (0, None)
+        with self.monitor, self.interrupts.handled():
+            self.ranks.same(step)
+            if self.monitor.replay(step) and checkpoint:  # killed between its last step and its end
+                self.trainer._load_from_checkpoint(str(checkpoint))
+                self.monitor.begin(step)
             else:
-                self._train(start)
+                self._train(checkpoint)
             if self.monitor.stopped:
                 raise KeyboardInterrupt
-            self.monitor.settle()
+            self.monitor.finish()
 
-    def _train(self, start: tuple[int, Path] | None) -> None:
+    def _train(self, checkpoint: Path | None) -> None:
         try:
-            self.trainer.train(resume_from_checkpoint=str(start[1]) if start else None)
+            self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except NotFiniteError as error:
             raise self.monitor.diverged() from error
         except Exception:
@@ -56,28 +56,26 @@ class Loop:
             raise
 
 
-def check_batch(trainer: Any) -> None:
-    """Raises `UserError` for a batch of more needs than there are: TRL drops one that is not full, and all would be."""
-    generates = getattr(trainer, "num_generations", None)
-    if generates is None:  # it trains on pairs that are there already
+def check_batch(trainer: Any, rewards: Sequence[tuple[Reward, float]]) -> None:
+    """Raises `UserError` for a batch of completions that cannot be trained on.
+
+    That is one of more needs than there are, for TRL drops a batch that is not full; and one of which a process has
+    parts of groups, where a reward compares the completions of a group.
+    """
+    group = getattr(trainer, "num_generations", None)
+    if group is None:  # it trains on pairs, and generates nothing
         return
-    needs, there = trainer.args.generation_batch_size // generates, len(trainer.train_dataset)
+    needs, there = trainer.args.generation_batch_size // group, len(trainer.train_dataset)
     if there < needs:
         raise UserError(
             f"trainer: a batch takes {needs} needs, and there are {there} for training; lower "
             "trl.per_device_train_batch_size or trl.gradient_accumulation_steps, or raise trl.num_generations"
         )
-
-
-def check_groups(trainer: Any, rewards: Sequence[tuple[Reward, float]]) -> None:
-    """Raises `UserError` where a reward compares the completions of a group, and processes have parts of groups."""
-    generates, processes = getattr(trainer, "num_generations", None), trainer.accelerator.num_processes
-    if generates is None or trainer.args.generation_batch_size // processes % generates == 0:
-        return
+    processes = trainer.accelerator.num_processes
+    own = trainer.args.generation_batch_size // processes
     for reward, _ in rewards:
-        if needs_groups(reward):
-            own = trainer.args.generation_batch_size // processes
+        if own % group and needs_groups(reward):
             raise UserError(
-                f"reward '{reward.name}' compares the {generates} completions of a need, and each of {processes} "
-                f"processes has {own}: make trl.per_device_train_batch_size a multiple of {generates}"
+                f"reward '{reward.name}' compares the {group} completions of a need, and each of {processes} "
+                f"processes has {own}: make trl.per_device_train_batch_size a multiple of {group}"
             )

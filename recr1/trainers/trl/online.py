@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from recr1.env import Environment
 from recr1.runs import Run
 from recr1.trainers.base import TRLTrainer
-from recr1.trainers.launch.ranks import FailureBudget, Ranks
+from recr1.trainers.launch import FailureBudget, Ranks
 from recr1.trainers.layers.curriculum import Curriculum, DrawnNeeds, curriculum_problems, known_variances
 from recr1.trainers.layers.dynamic_sampling import DynamicSampling
-from recr1.trainers.layers.generation import FiniteCheck, TimedGeneration
+from recr1.trainers.layers.generation import FiniteCheck
 from recr1.trainers.layers.shared_prompts import SharedPrompts, pays
 from recr1.trainers.trl.additions import Addition
 from recr1.trainers.trl.reward import RewardFunction, training_data
@@ -54,24 +54,21 @@ class OnlineTrainer(TRLTrainer):
         return {"reward_funcs": reward, "train_dataset": training_data(env)}
 
     def _additions(self, learner: Any, monitor: Monitor) -> list[Addition]:
-        shared = [SharedPrompts()] if pays(learner.model) else []
-        drawn = []
+        drawn = None
         if self.curriculum != "none":
-            drawn = [DrawnNeeds(self.curriculum_uniform, self.curriculum_rate, self._start)]
-        algorithm = self._algorithm(learner, drawn[0] if drawn else None)
+            drawn = DrawnNeeds(self.curriculum_uniform, self.curriculum_rate, self._start)
         # RLOO's addition reads the log-probabilities that shared prompts give, so that it comes before them.
-        return [*algorithm, *shared, *drawn, FiniteCheck(), TimedGeneration(monitor.clock)]
+        return [
+            *self._algorithm(learner, drawn),
+            *([SharedPrompts()] if pays(learner.model) else []),
+            *([drawn] if drawn else []),
+            FiniteCheck(),
+            monitor.clock,
+        ]
 
     @abstractmethod
     def _algorithm(self, learner: Any, curriculum: DrawnNeeds | None) -> list[Addition]:
         """The additions that make this algorithm of TRL's trainer."""
-
-    def _callbacks(self, learner: Any, monitor: Monitor) -> list[Any]:
-        from recr1.trainers.trl.classes import TruncationWatch
-
-        if not self.trl.get("mask_truncated_completions"):
-            return []
-        return [TruncationWatch(monitor.view.say, learner.max_new_tokens)]
 
     def _lengths(self, learner: Any) -> dict[str, Any]:
         return {"max_completion_length": learner.max_new_tokens}

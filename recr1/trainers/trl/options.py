@@ -11,7 +11,8 @@ from typing import Any
 
 from retrievers.options import Option
 
-_TYPES: dict[str, Any] = {"Any": Any, "typing": typing, "Literal": typing.Literal, **vars(typing)}
+_TYPES: dict[str, Any] = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict}
+_TYPES |= {"typing": typing, **vars(typing)}
 
 
 @cache
@@ -20,23 +21,16 @@ def trl_options(config: str) -> dict[str, Option]:
 
     A field whose annotation names a class of TRL or transformers takes any value here; TRL checks it when it starts.
     """
-    trl, transformers = _home("trl"), _home("transformers")
+    specs = find_spec("trl"), find_spec("transformers")
+    trl, transformers = (Path(spec.origin).parent if spec and spec.origin else None for spec in specs)
     if trl is None or transformers is None:
         return {}
     own = trl / "trainer" / f"{config.removesuffix('Config').lower()}_config.py"
-    fields: dict[str, Option] = {}
-    for path, name in (
-        (transformers / "training_args.py", "TrainingArguments"),
-        (trl / "trainer" / "base_config.py", "_BaseConfig"),
-        (own, config),
-    ):
-        fields |= _fields(path, name)
-    return fields
-
-
-def _home(package: str) -> Path | None:
-    spec = find_spec(package)
-    return Path(spec.origin).parent if spec and spec.origin else None
+    return {
+        **_fields(transformers / "training_args.py", "TrainingArguments"),
+        **_fields(trl / "trainer" / "base_config.py", "_BaseConfig"),
+        **_fields(own, config),
+    }
 
 
 def _fields(path: Path, class_name: str) -> dict[str, Option]:
@@ -54,10 +48,8 @@ def _annotation(node: ast.expr) -> Any:
     source = ast.unparse(node)
     if any(isinstance(part, ast.Call) for part in ast.walk(node)):
         return Any
-    names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
-    known = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict, **_TYPES}
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return _annotation(ast.parse(node.value, mode="eval").body)
-    if not names <= known.keys():
+    if not {part.id for part in ast.walk(node) if isinstance(part, ast.Name)} <= _TYPES.keys():
         return Any
-    return eval(compile(ast.Expression(node), source, "eval"), {"__builtins__": {}}, known)
+    return eval(compile(ast.Expression(node), source, "eval"), {"__builtins__": {}}, _TYPES)

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from recr1.env import Environment, Step, chat_with, metrics, words
+from recr1.env import Environment, chat_with, metrics, words
 from recr1.runs import Run
-from recr1.trainers.launch.ranks import FailureBudget, Ranks
-from rewards.base import Chat, Search
+from recr1.trainers.launch import FailureBudget, Ranks
+from rewards.base import Action, Chat, Graded, Search
 
 
 class RewardFunction:
@@ -35,10 +35,13 @@ class RewardFunction:
         replacement: Sequence[bool] = (False,),
         **_columns: Any,
     ) -> list[float | None]:
-        """The rewards of a batch; `replacement` where its groups only come in for others of a batch that is there."""
+        """The rewards of a batch; `replacement` if its groups only replace some of the step's batch."""
         with self._ranks.together():
-            done = int(trainer_state.global_step)
-            step = self._step(prompts, completions, need_id, done, alone=not replacement[0])
+            texts = [completion[0]["content"] for completion in completions]
+            chats = [chat_with(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
+            needs = [self._env.need(name) for name in need_id]
+            step = self._env.step(needs, chats, training_step=int(trainer_state.global_step))
+            self._budget.spend(step, alone=not replacement[0])
         for name, value in metrics(step).items():
             if name != "reward" and math.isfinite(value):  # TRL logs the total under this name itself
                 log_metric(name, value)
@@ -46,26 +49,16 @@ class RewardFunction:
         if self._rollouts_every and (number == 1 or number % self._rollouts_every == 0):
             self._run.log_rollouts(number, step)
         if not replacement[0]:
-            self._run.log_histograms(number, spread(step))
+            actions = [rollout.action for rollout in step.batch.rollouts]
+            self._run.log_histograms(number, histograms("train", step.batch.graded, actions))
         return [float(value) if math.isfinite(value) else None for value in step.rewards]
 
-    def _step(
-        self, prompts: Sequence[Chat], completions: Sequence[Any], need_id: Sequence[str], done: int, *, alone: bool
-    ) -> Step:
-        needs = [self._env.need(name) for name in need_id]
-        chats = [
-            chat_with(prompt, completion[0]["content"]) for prompt, completion in zip(prompts, completions, strict=True)
-        ]
-        step = self._env.step(needs, chats, training_step=done)
-        self._budget.spend(step, alone=alone)
-        return step
 
-
-def spread(step: Step) -> dict[str, list[int]]:
+def histograms(under: str, graded: Graded, actions: Sequence[Action]) -> dict[str, list[int]]:
     """What is shown as histograms: ranks of the first relevant items that were found, and words of valid queries."""
-    ranks_B = step.batch.graded.first_relevant
-    lengths = [words(rollout.action.query) for rollout in step.batch.rollouts if isinstance(rollout.action, Search)]
-    return {"train/histogram/rank": ranks_B[ranks_B > 0].tolist(), "train/histogram/words": lengths}
+    ranks_B = graded.first_relevant
+    lengths = [words(action.query) for action in actions if isinstance(action, Search)]
+    return {f"{under}/histogram/rank": ranks_B[ranks_B > 0].tolist(), f"{under}/histogram/words": lengths}
 
 
 def training_data(env: Environment) -> Any:

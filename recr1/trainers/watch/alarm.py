@@ -6,8 +6,8 @@ It depends on what was logged and on nothing else: a resumed run reads its own l
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple
 
 from recr1.config.build import AlarmSpec, Sign
 
@@ -38,42 +38,38 @@ class Alert(NamedTuple):
     level: Literal["warning", "stop"]
     sign: str
     text: str
-    values: Mapping[str, float]
-
-    def record(self) -> dict[str, Any]:
-        """For JSON."""
-        return {**self._asdict(), "values": dict(self.values)}
+    values: dict[str, float]
 
 
-class Reading(NamedTuple):
-    """A number beside its threshold."""
+class Check(NamedTuple):
+    """A number compared with its bound."""
 
     value: float
     bound: float
     bad: bool
     clear: bool = True
-    """Whether a number on the good side is there for certain."""
+    """Whether a number that is not bad is good for certain."""
     best: float | None = None
-    """What the number was at its best, where that is what it is compared with."""
+    """The best that the number was, where it is compared with that."""
 
 
-class Watch:
-    """One sign: counts how long it lasts, once it was seen on its good side."""
+class SignCounter:
+    """Counts how many checks of a sign in a row were bad, once one was good."""
 
-    def __init__(self, warn_after: int, stop_after: int | None, *, armed: bool = False) -> None:
-        """Warn and stop after this many readings in a row, None for never; `armed`: it was on its good side already."""
+    def __init__(self, warn_after: int, stop_after: int | None, *, armed: bool) -> None:
+        """Warn and stop after this many bad checks, None for never; `armed`: it counts as good before the first."""
         self.warn_after, self.stop_after = warn_after, stop_after
         self.first: float | None = None
         self.bad = self.good = 0
         self.armed, self.warned = armed, False
 
-    def take(self, reading: Reading) -> Literal["warning", "stop"] | None:
-        """Count a reading; what follows from it."""
+    def take(self, check: Check) -> Literal["warning", "stop"] | None:
+        """Count a check; returns what follows from it."""
         start = self.first is None
-        self.first = reading.value if self.first is None else self.first
-        if not reading.bad:
+        self.first = check.value if self.first is None else self.first
+        if not check.bad:
             self.bad, self.good = 0, self.good + 1
-            self.armed = self.armed or (reading.clear and (start or self.good >= self.warn_after))
+            self.armed = self.armed or (check.clear and (start or self.good >= self.warn_after))
             self.warned = self.warned and self.good < self.warn_after
             return None
         self.bad, self.good = self.bad + self.armed, 0
@@ -86,99 +82,80 @@ class Watch:
 
 
 class Alarm:
-    """Watches the numbers of training steps and of validations."""
+    """Checks the numbers of training steps and of validations."""
 
     def __init__(self, spec: AlarmSpec, main: str) -> None:
-        """Watch for the signs of `spec`; `main` is the name of the measure that counts, `eval/<split>/<measure>`."""
+        """Check the signs of `spec`; `main` is the name of the measure that decides, `eval/<split>/<measure>`."""
         self.spec, self.main = spec, main
         self.best: Mapping[str, float] | None = None
-        self._watches = {sign: self._watch(sign) for sign in SIGNS}
-        self._readers: Mapping[Sign, Callable[[Mapping[str, float], float], Reading | None]] = {
-            "entropy": lambda numbers, bound: _below(numbers.get("train/entropy"), bound),
-            "kl": lambda numbers, bound: _above(numbers.get("train/kl"), bound),
-            "valid": lambda numbers, bound: _below(_valid(numbers), bound),
-            "repeated": lambda numbers, bound: _above(numbers.get("train/query/repeated"), bound),
-            "blind": lambda numbers, bound: _above(_at_any_depth(numbers, "train/hits/blind"), bound),
-            "growth": self._growth,
-            "floor": self._floor,
-            "drop": self._drop,
-        }
+        self._counters = {sign: self._counter(sign) for sign in SIGNS}
 
-    def _watch(self, sign: Sign) -> Watch:
-        measured = sign in ("floor", "drop")
-        lasts = self.spec.validations if measured else self.spec.stop_after
+    def _counter(self, sign: Sign) -> SignCounter:
+        warn_after, stop_after = self.spec.warn_after, self.spec.stop_after
+        if sign in ("floor", "drop"):
+            warn_after, stop_after = 1, self.spec.validations
         stops = self.spec.action == "stop" and sign in self.spec.stop_on
-        # What has a best was as good as that; and keys that judge nothing of what is found do so from the start.
-        armed = sign in ("drop", "blind")
-        return Watch(1 if measured else self.spec.warn_after, lasts if stops else None, armed=armed)
+        # What has a best was as good as that; and answer keys that judge nothing of what is found do so from the start.
+        return SignCounter(warn_after, stop_after if stops else None, armed=sign in ("drop", "blind"))
 
     def take(self, numbers: Mapping[str, float]) -> list[Alert]:
         """The alerts of a line of the log, of a training step or of a validation."""
         return list(self._alerts(numbers)) if self.spec.action != "off" else []
 
     def _alerts(self, numbers: Mapping[str, float]) -> Iterator[Alert]:
-        for sign, watch in self._watches.items():
+        for sign, counter in self._counters.items():
             threshold = getattr(self.spec, sign)
-            reading = None if threshold is None else self._readers[sign](numbers, threshold)
-            level = watch.take(reading) if reading else None
-            if reading and level:
-                yield self._alert(level, sign, reading, watch)
+            check = None if threshold is None else self._check(sign, numbers, threshold)
+            level = counter.take(check) if check else None
+            if check and level:
+                values = {"value": check.value, "bound": check.bound, "for": counter.bad}
+                yield Alert(level, sign, self._text(sign, check, counter), values)
 
-    def _alert(self, level: Literal["warning", "stop"], sign: Sign, reading: Reading, watch: Watch) -> Alert:
+    def _text(self, sign: Sign, check: Check, counter: SignCounter) -> str:
         name, meaning = SIGNS[sign]
         name, unit = (name, "steps") if name else (self.main.removeprefix("eval/").replace("/", " "), "validations")
         bound = f"evaluate.alarm.{sign} {getattr(self.spec, sign):g}"
         if sign in ("growth", "floor", "drop"):
-            bound += f" puts the bound at {reading.bound:.3g}"
-        lasting = f"{watch.bad} {unit} in a row" if watch.bad > 1 else f"1 {unit[:-1]}"
-        was = f"{watch.first or 0:.3g} at first" if reading.best is None else f"{reading.best:.3g} at best"
-        text = f"{name} {reading.value:.3g} for {lasting}, {was} ({bound}): {meaning}"
-        return Alert(level, sign, text, {"value": reading.value, "bound": reading.bound, "for": watch.bad})
+            bound += f" puts the bound at {check.bound:.3g}"
+        lasting = f"{counter.bad} {unit} in a row" if counter.bad > 1 else f"1 {unit[:-1]}"
+        was = f"{counter.first or 0:.3g} at first" if check.best is None else f"{check.best:.3g} at best"
+        return f"{name} {check.value:.3g} for {lasting}, {was} ({bound}): {meaning}"
 
-    def _growth(self, numbers: Mapping[str, float], threshold: float) -> Reading | None:
-        if self.best is None or "words" not in self.best:
+    def _check(self, sign: Sign, numbers: Mapping[str, float], threshold: float) -> Check | None:
+        """The check of a sign; None where its number is not in this line."""
+        if sign in ("floor", "drop"):
+            return self._validated(sign, numbers, threshold)
+        value, best = _finite(_number(sign, numbers)), self.best or {}
+        if value is None or (sign == "growth" and "words" not in best):
             return None
-        return _above(numbers.get("train/query/words"), threshold * max(self.best["words"], 1.0))
+        bound = threshold * max(best["words"], 1.0) if sign == "growth" else threshold
+        return Check(value, bound, value < bound if sign in ("entropy", "valid") else value > bound)
 
-    def _floor(self, numbers: Mapping[str, float], threshold: float) -> Reading | None:
-        value, error, floor = (_number(numbers.get(f"{self.main}{of}")) for of in ("", "/stderr", "/floor"))
-        if value is None or error is None or floor is None:
+    def _validated(self, sign: Sign, numbers: Mapping[str, float], threshold: float) -> Check | None:
+        value, error, floor = (_finite(numbers.get(f"{self.main}{of}")) for of in ("", "/stderr", "/floor"))
+        if value is None or error is None:
             return None
-        bound, chance = threshold * floor, self.spec.certainty * error
-        return Reading(value, bound, value + chance < bound, value - chance > bound)
-
-    def _drop(self, numbers: Mapping[str, float], threshold: float) -> Reading | None:
-        value, error = (_number(numbers.get(f"{self.main}{of}")) for of in ("", "/stderr"))
-        if value is None or error is None or self.best is None:
-            return None
-        best = self.best["value"]
-        chance = self.spec.certainty * math.hypot(error, self.best.get("error", error))
-        return Reading(value, threshold * best, value < threshold * best and best - value > chance, best=best)
-
-
-def _valid(numbers: Mapping[str, float]) -> float | None:
-    """The share of valid ones among those that the retriever answered, or had nothing to answer to."""
-    invalid, lost = (_number(numbers.get(f"train/outcome/{name}")) for name in ("invalid", "retriever_error"))
-    if invalid is None or (lost or 0.0) >= 1:
+        if sign == "floor" and floor is not None:
+            bound, chance = threshold * floor, self.spec.certainty * error
+            return Check(value, bound, value + chance < bound, value - chance > bound)
+        if sign == "drop" and self.best is not None:
+            best = self.best["value"]
+            chance = self.spec.certainty * math.hypot(error, self.best.get("error", error))
+            return Check(value, threshold * best, value < threshold * best and best - value > chance, best=best)
         return None
-    return 1 - invalid / (1 - (lost or 0.0))
 
 
-def _at_any_depth(numbers: Mapping[str, float], name: str) -> float | None:
-    """`<name>@10`, or of fewer places where searches return no more."""
-    return next((value for key, value in numbers.items() if key.startswith(f"{name}@")), None)
+def _number(sign: Sign, numbers: Mapping[str, float]) -> float | None:
+    """The number of a training step that a sign is about."""
+    if sign == "valid":  # of the completions that the retriever answered, or had nothing to answer to
+        invalid, lost = (_finite(numbers.get(f"train/outcome/{name}")) for name in ("invalid", "retriever_error"))
+        return None if invalid is None or (lost or 0.0) >= 1 else 1 - invalid / (1 - (lost or 0.0))
+    if sign == "blind":  # at 10, or at fewer places where searches return no more
+        return next((value for name, value in numbers.items() if name.startswith("train/hits/blind@")), None)
+    names = {"repeated": "train/query/repeated", "growth": "train/query/words"}
+    return numbers.get(names.get(sign, f"train/{sign}"))
 
 
-def _below(value: float | None, bound: float) -> Reading | None:
-    value = _number(value)
-    return None if value is None else Reading(value, bound, value < bound)
-
-
-def _above(value: float | None, bound: float) -> Reading | None:
-    value = _number(value)
-    return None if value is None else Reading(value, bound, value > bound)
-
-
-def _number(value: float | None) -> float | None:
+def _finite(value: float | None) -> float | None:
     """None for a number that is not finite; a log that is read again has null there."""
     return value if value is not None and math.isfinite(value) else None

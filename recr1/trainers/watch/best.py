@@ -10,21 +10,20 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from recr1.config.build import EvaluationSpec
 from recr1.trainers.watch.alarm import Alarm, Alert
 
+FOLDER, WEIGHTS = "best", "weights.safetensors"
 
-@dataclass(frozen=True)
-class Point:
-    """A validated policy."""
+
+class Validated(NamedTuple):
+    """A validated policy: its step, and the mean of the first measure."""
 
     step: int
     value: float
-    """The first measure's mean."""
 
 
 class Stop(NamedTuple):
@@ -35,13 +34,11 @@ class Stop(NamedTuple):
     text: str
 
 
-@dataclass
-class Change:
-    """What a line of the log changes."""
+class Change(NamedTuple):
+    """What a line of the log changes: whether its policy is the best so far, and alerts."""
 
-    better: bool = False
-    """Whether its policy is the best so far."""
-    alerts: list[Alert] = field(default_factory=list)
+    better: bool
+    alerts: list[Alert]
 
 
 class Progress:
@@ -51,8 +48,8 @@ class Progress:
         """Begin; `measure` is the name of the one that decides."""
         self.spec, self.measure = spec, measure
         self.main = f"eval/{spec.split}/{measure}"
-        self.best: Point | None = None
-        self.last: Point | None = None
+        self.best: Validated | None = None
+        self.last: Validated | None = None
         self.validations = self.waited = 0
         self.stop: Stop | None = None
         self._bar = -math.inf
@@ -60,16 +57,16 @@ class Progress:
 
     def take(self, step: int, numbers: Mapping[str, Any]) -> Change:
         """Take a line of the log: the numbers of a training step, or of a validation."""
-        change = Change(alerts=self._alarm.take(numbers))
-        for alert in change.alerts:
+        alerts = self._alarm.take(numbers)
+        for alert in alerts:
             if alert.level == "stop" and self.stop is None:
                 self.stop = Stop("collapse", step, alert.text)
         value = numbers.get(self.main)
-        if value is not None and math.isfinite(value):
-            change.better = self._validated(Point(step, float(value)), numbers)
-        return change
+        if value is None or not math.isfinite(value):
+            return Change(better=False, alerts=alerts)
+        return Change(self._validated(Validated(step, float(value)), numbers), alerts)
 
-    def broken(self, step: int) -> Alert:
+    def not_finite(self, step: int) -> Alert:
         """The weights are not finite: nothing can be sampled from them."""
         level: Literal["warning", "stop"] = "stop" if self.spec.alarm.action == "stop" else "warning"
         text = "weights are not finite: lower trl.learning_rate or trl.max_grad_norm"
@@ -77,29 +74,21 @@ class Progress:
             self.stop = self.stop or Stop("collapse", step, text)
         return Alert(level, "weights", text, {})
 
-    def _validated(self, point: Point, numbers: Mapping[str, Any]) -> bool:
-        self.last, self.validations = point, self.validations + 1
-        better = self.best is None or point.value > self.best.value
+    def _validated(self, now: Validated, numbers: Mapping[str, Any]) -> bool:
+        spec = self.spec
+        self.last, self.validations = now, self.validations + 1
+        better = self.best is None or now.value > self.best.value
         if better:
-            self.best = point
-            named = {"value": self.main, "error": f"{self.main}/stderr", "words": f"eval/{self.spec.split}/query/words"}
+            self.best = now
+            named = {"value": self.main, "error": f"{self.main}/stderr", "words": f"eval/{spec.split}/query/words"}
             self._alarm.best = {key: numbers[name] for key, name in named.items() if numbers.get(name) is not None}
-        gained = point.value > self._bar + (self.spec.min_gain if self.validations > 1 else 0.0)
-        self._bar, self.waited = (point.value, 0) if gained else (self._bar, self.waited + 1)
-        if self.spec.patience is not None and self.waited >= self.spec.patience and self.stop is None:
-            self.stop = Stop("patience", point.step, self._waited_for())
+        gained = now.value > self._bar + (spec.min_gain if self.validations > 1 else 0.0)
+        self._bar, self.waited = (now.value, 0) if gained else (self._bar, self.waited + 1)
+        if spec.patience is not None and self.waited >= spec.patience and self.stop is None:
+            gain = f" by more than {spec.min_gain:g}" if spec.min_gain else ""
+            waited = f"{self.waited} validation{'s' if self.waited > 1 else ''} (evaluate.patience {spec.patience})"
+            self.stop = Stop("patience", now.step, f"{self.measure} has not passed {self._bar:.3f}{gain} in {waited}")
         return better
-
-    def _waited_for(self) -> str:
-        gain = f" by more than {self.spec.min_gain:g}" if self.spec.min_gain else ""
-        plural = "s" if self.waited > 1 else ""
-        return (
-            f"{self.measure} has not passed {self._bar:.3f}{gain} in {self.waited} validation{plural} "
-            f"(evaluate.patience {self.spec.patience})"
-        )
-
-
-FOLDER, WEIGHTS = "best", "weights.safetensors"
 
 
 class Best:
@@ -112,7 +101,9 @@ class Best:
         self.folder, self.writer = folder, writer
 
     def save(self, trainer: Any) -> None:
-        """Keep the trainer's weights in place of those before."""
+        """Keep the trainer's weights, and drop those that were kept before."""
+        from safetensors.torch import save_file
+
         part = self.folder.with_name(f".{self.folder.name}.part")
         if self.writer:
             shutil.rmtree(part, ignore_errors=True)
@@ -122,7 +113,7 @@ class Best:
             trainer.save_model(str(part))
             trainer.accelerator.wait_for_everyone()
         elif self.writer:
-            _write(trainer, part / WEIGHTS)
+            save_file({name: value.detach().cpu().contiguous() for name, value in _trained(trainer)}, part / WEIGHTS)
         if self.writer:
             # A folder is put in its place, never written into: its files may be linked from checkpoints.
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -130,8 +121,14 @@ class Best:
 
     def restore(self, trainer: Any) -> None:
         """Make the best weights the trainer's again, in the process that writes."""
+        import torch
+        from safetensors.torch import load_file
+
         if self.writer:
-            _read(trainer, self.folder / WEIGHTS)
+            kept = load_file(self.folder / WEIGHTS)
+            with torch.no_grad():
+                for name, weights in _trained(trainer):
+                    weights.copy_(kept[name])
 
     def copy_to(self, folder: Path) -> None:
         """Write the best weights of a sharded model as they were saved."""
@@ -149,22 +146,6 @@ def sharded(trainer: Any) -> bool:
     return bool(trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled)
 
 
-def _trained(trainer: Any) -> dict[str, Any]:
+def _trained(trainer: Any) -> list[tuple[str, Any]]:
     model = trainer.accelerator.unwrap_model(trainer.model)
-    return {name: weights for name, weights in model.named_parameters() if weights.requires_grad}
-
-
-def _write(trainer: Any, path: Path) -> None:
-    from safetensors.torch import save_file
-
-    save_file({name: weights.detach().cpu().contiguous() for name, weights in _trained(trainer).items()}, path)
-
-
-def _read(trainer: Any, path: Path) -> None:
-    import torch
-    from safetensors.torch import load_file
-
-    kept = load_file(path)
-    with torch.no_grad():
-        for name, weights in _trained(trainer).items():
-            weights.copy_(kept[name])
+    return [(name, weights) for name, weights in model.named_parameters() if weights.requires_grad]

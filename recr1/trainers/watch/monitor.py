@@ -10,7 +10,7 @@ from typing import Any
 
 from recr1.errors import DivergedError
 from recr1.runs import Run
-from recr1.trainers.launch.ranks import Interrupts, Ranks
+from recr1.trainers.launch import Interrupts, Ranks
 from recr1.trainers.layers.generation import Clock
 from recr1.trainers.watch.alarm import Alert
 from recr1.trainers.watch.best import FOLDER, Best, Progress, sharded
@@ -25,28 +25,23 @@ DROPPED = ("step_time", "rewards/", "train_", "epoch", "total_flos")
 
 
 class Monitor:
-    """Takes what TRL logs after each step, adds validation, and shows both."""
+    """Takes what TRL logs after each step, adds validation, and shows both.
+
+    A validation to which the retriever has no answer is left out if the monitor is `lenient`, and ends the run if not.
+    """
+
+    trainer: Any
+    """TRL's, whose model is validated; set before the training begins."""
 
     def __init__(
         self, run: Run, steps: int, validator: Validator, ranks: Ranks, interrupts: Interrupts, *, lenient: bool
     ) -> None:
-        """Bind what is watched.
-
-        Args:
-            run: Where numbers go.
-            steps: The number of the last step.
-            validator: Measures the policy.
-            ranks: The processes of this launch.
-            interrupts: Whether somebody wants the run to stop.
-            lenient: Whether a validation to which the retriever has no answer is left out, and ends nothing.
-        """
         self.run, self.steps, self.validator = run, steps, validator
         self.view = View(steps, quiet=not run.writer)
         self.stopped, self.clock = False, Clock()
         self.progress = Progress(validator.spec, validator.measure)
         self.best = Best(run.path / FOLDER, writer=run.writer)
         self._ranks, self._interrupts, self._lenient = ranks, interrupts, lenient
-        self._trainer: Any = None
         self._ended: int | None = None
         self._at, self._kept = 0, False
 
@@ -54,10 +49,6 @@ class Monitor:
     def ended(self) -> bool:
         """Whether training is to end here; every rank must ask at the same point."""
         return self._ranks.first(self.progress.stop is not None)
-
-    def attach(self, trainer: Any) -> None:
-        """The trainer whose model is validated."""
-        self._trainer = trainer
 
     def __enter__(self) -> Monitor:
         self.view.start()
@@ -67,13 +58,10 @@ class Monitor:
         self.view.stop()
 
     def step_ended(self, step: int) -> bool:
-        """Stop the clock after a step; whether somebody asked the run to stop. Every rank must call.
-
-        TRL logs after this; validation waits for it, so that the lines of a step stay in order.
-        """
-        self.clock.end()
+        """Stop the clock after a step; returns whether the run must stop. TRL logs after this. Every rank must call."""
+        self.clock.stop()
         self._ended = step
-        self.stopped = self.stopped or self._ranks.any(self._interrupts.asked)
+        self.stopped = self.stopped or self._ranks.any(self._interrupts.requested)
         return self.stopped
 
     def log(self, step: int, logs: Mapping[str, Any]) -> None:
@@ -91,17 +79,17 @@ class Monitor:
         if self._ended is not None:
             self._ended, self._at = None, step
             for alert in self.progress.take(step, numbers).alerts:
-                self._tell(step, alert)
-            self._look_at_weights(step)
+                self._alert(step, alert)
+            self._check_weights(step)
             if self.validator.due(step, self.steps) and not self.ended:
                 self.validate(step)
 
-    def recall(self, step: int) -> bool:
-        """Read the log up to the step from which a run is resumed; returns whether training had ended there."""
+    def replay(self, step: int) -> bool:
+        """Read the log up to the step from which a run resumes; returns whether training had ended there."""
         for line in self.run.read_metrics() if self.run.writer else []:
             if line["step"] <= step:
                 self.progress.take(line["step"], line)
-                self.view.recall(line["step"], line)
+                self.view.replay(line["step"], line)
         return step >= self.steps or self.ended
 
     def begin(self, step: int) -> None:
@@ -116,52 +104,54 @@ class Monitor:
             self.validate(step)
         elif step == 0:
             self._keep()
-        self._trainer.mark()
+        self.trainer.mark()
 
     def validate(self, step: int) -> None:
         """Evaluate on every rank with the whole weights at hand, log on one, and keep the weights if they are best."""
         start = time.perf_counter()
-        with _whole_weights(self._trainer), self._ranks.together():
-            found = self._validation(step)
-        numbers = found.numbers
-        if numbers:
-            self.run.log(step, {**numbers, "time/validation": time.perf_counter() - start})
-            self.run.log_queries(step, self.validator.split, found.queries)
+        found = Validation({}, [], {})
+        with _whole_weights(self.trainer), self._ranks.together():
+            try:
+                found = self.validator()
+            except EngineError as error:
+                if not self._lenient:
+                    raise
+                self.view.say(f"no validation after {step} steps: {error}")
+        if found.numbers:
+            self.run.log(step, {**found.numbers, "time/validation": time.perf_counter() - start})
+            self.run.log_queries(step, self.validator.spec.split, found.queries)
             self.run.log_histograms(step, found.histograms)
-            self.view.validated(step, numbers, found.queries)
-        change = self.progress.take(step, numbers)
+            self.view.validated(step, found.numbers, found.queries)
+        change = self.progress.take(step, found.numbers)
         for alert in change.alerts:
-            self._tell(step, alert)
+            self._alert(step, alert)
         if self._ranks.first(change.better):
             self._keep()
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         """End: the weights are those that the recipe keeps, and `run.json` records which, and why training ended."""
-        progress, spec = self.progress, self.validator.spec
-        stop = progress.stop
-        kept = self._ranks.first(progress.best is not None and self._restores)
-        if kept and not sharded(self._trainer):
+        progress, stop = self.progress, self.progress.stop
+        self._kept = self._ranks.first(progress.best is not None and self._restores)
+        if self._kept and not sharded(self.trainer):
             with self._ranks.together():
-                self.best.restore(self._trainer)
-        self._kept = kept
+                self.best.restore(self.trainer)
         if stop and stop.why == "patience" and self._at < self.steps:
             self.view.say(f"training ends after step {stop.step}: {stop.text}")
-        if kept and progress.best and progress.best.step != self._at:
-            self.view.say(
-                f"keeping the policy of step {progress.best.step} "
-                f"(best {spec.split} {progress.measure} {progress.best.value:.3f})"
-            )
-        self.run.update(policy=self._card(kept=kept), stopped=self._stopped())
+        if self._kept and progress.best and progress.best.step != self._at:
+            chosen = f"{self.validator.spec.split} {progress.measure} {progress.best.value:.3f}"
+            self.view.say(f"keeping the policy of step {progress.best.step} (best {chosen})")
+        stopped = {**stop._asdict(), "step": self.run.global_step(stop.step)} if stop else None
+        self.run.update(policy=self._card(kept=self._kept), stopped=stopped)
 
     def diverged(self) -> DivergedError:
-        """End where nothing can be sampled, with the best weights where they were kept; returns the error that says so.
+        """End where nothing can be sampled, with the best weights where they were kept; returns the error to raise.
 
-        No rank waits for another here, for it may be that one alone drew what made this happen.
+        No rank waits for another here: it may have happened on one alone.
         """
-        args, best = self._trainer.args, self.progress.best if self._restores else None
+        args, best = self.trainer.args, self.progress.best if self._restores else None
         kept = ""
-        if best and not sharded(self._trainer):
-            self.best.restore(self._trainer)
+        if best and not sharded(self.trainer):
+            self.best.restore(self.trainer)
             kept = f"; the policy of step {self.run.global_step(best.step)}, the best, is kept"
         self.run.update(policy=self._card(kept=bool(kept)))
         norm = f"{args.max_grad_norm:g}" if args.max_grad_norm else "off"
@@ -172,12 +162,12 @@ class Monitor:
         )
 
     def save_pieces(self, folder: Path) -> None:
-        """After the end, save a policy whose weights are sharded, as the trainer does; every rank must call."""
+        """After the end, save a policy whose weights are sharded; every rank must call."""
         if self._kept:
             with self._ranks.together():
                 self.best.copy_to(folder)
         else:
-            self._trainer.save_model(str(folder))
+            self.trainer.save_model(str(folder))
 
     @property
     def _restores(self) -> bool:
@@ -186,61 +176,47 @@ class Monitor:
 
     def _card(self, *, kept: bool) -> dict[str, Any]:
         """Which policy the run leaves, by which number it was chosen, and on which needs."""
-        progress, split = self.progress, self.validator.split
-        point = progress.best if kept else progress.last if progress.last and progress.last.step == self._at else None
+        progress, split = self.progress, self.validator.spec.split
+        last = progress.last if progress.last and progress.last.step == self._at else None
+        validated = progress.best if kept else last
         return {
             "keep": "best" if kept else "last",
-            "step": self.run.global_step(point.step if point else self._at),
+            "step": self.run.global_step(validated.step if validated else self._at),
             "measure": progress.measure,
-            "value": point.value if point else None,
+            "value": validated.value if validated else None,
             "split": split,
             "chosen_on": split if kept else None,
             "validations": progress.validations,
         }
 
-    def _stopped(self) -> dict[str, Any] | None:
-        stop = self.progress.stop
-        return {**stop._asdict(), "step": self.run.global_step(stop.step)} if stop else None
-
     def _keep(self) -> None:
-        """Keep the weights as they are now, where they may be wanted again."""
-        spec, point = self.validator.spec, self.progress.best
+        """Keep the weights as they are now, if they may be needed again."""
+        spec, best = self.validator.spec, self.progress.best
         if spec.keep == "best" or spec.alarm.action == "stop":
             with self._ranks.together():
-                self.best.save(self._trainer)
-        if point:
-            step = self.run.global_step(point.step)
-            self.run.update(
-                best={"step": step, "measure": self.progress.measure, "value": point.value, "split": spec.split}
-            )
+                self.best.save(self.trainer)
+        if best:
+            of = {"measure": self.progress.measure, "value": best.value, "split": spec.split}
+            self.run.update(best={"step": self.run.global_step(best.step), **of})
 
-    def _tell(self, step: int, alert: Alert) -> None:
+    def _alert(self, step: int, alert: Alert) -> None:
         title = "stopped" if alert.level == "stop" else "warning"
-        self.run.alert(step, f"{title}: {alert.sign}", alert.record())
+        self.run.alert(step, f"{title}: {alert.sign}", alert._asdict())
         ending = "; training stops, and the best policy so far is kept" if alert.level == "stop" else ""
         self.view.warn(f"{title} after step {step}: {alert.text}{ending}")
 
-    def _look_at_weights(self, step: int) -> None:
+    def _check_weights(self, step: int) -> None:
         """Nothing can be sampled from weights that are not finite: that ends a run before it fails."""
         if self.validator.spec.alarm.action == "off":
             return
-        weights = self._trainer.accelerator.unwrap_model(self._trainer.model).parameters()
+        weights = self.trainer.accelerator.unwrap_model(self.trainer.model).parameters()
         if self._ranks.any(not all(bool(part.isfinite().all()) for part in weights)):
-            self._tell(step, self.progress.broken(step))
-
-    def _validation(self, step: int) -> Validation:
-        try:
-            return self.validator()
-        except EngineError as error:
-            if not self._lenient:
-                raise
-            self.view.say(f"no validation after {step} steps: {error}")
-            return Validation({}, [], {})
+            self._alert(step, self.progress.not_finite(step))
 
 
 def _whole_weights(trainer: Any) -> Any:
     """The context in which every rank can generate: sharded weights are gathered, others are there already."""
-    if trainer is None or not sharded(trainer):
+    if not sharded(trainer):
         return nullcontext()
     from trl.models.utils import unwrap_model_for_generation
 

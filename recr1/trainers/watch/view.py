@@ -6,26 +6,24 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
+    from rich.live import Live
     from rich.table import Table
     from rich.text import Text
 
-Overflow: TypeAlias = Literal["crop", "ellipsis"]
-"""How a line that is too long ends."""
-
-BARS = "".join(chr(0x2581 + height) for height in range(8))
-"""Blocks of eight heights."""
-PLAIN_BARS = "_.-=*#"
-"""In place of the blocks where a terminal has no Unicode."""
-CURVE = 40
-"""The most marks of a curve."""
-LABEL = 9
-"""Columns of what a line is called."""
+BARS, PLAIN_BARS = "".join(chr(0x2581 + height) for height in range(8)), "_.-=*#"
+"""Blocks of eight heights, and marks for a terminal without Unicode."""
+CURVE, LABEL = 40, 9
+"""The most marks of a curve, and the columns of a line's name."""
 EXAMPLES = 3
 """Needs that are shown at a time; the next validation shows others."""
+PLAIN_EVERY = 10
+"""Steps between two lines where there is no terminal."""
+REDRAW = 2.0
+"""Seconds between two drawings of the panel: a drawing takes milliseconds, and a step may not take many."""
 OUTCOMES = {"ok": "found", "no_hits": "found nothing", "invalid": "no query", "retriever_error": "no answer"}
 TIMES = ("generation", "search", "rewards", "update")
 
@@ -45,7 +43,7 @@ class Panel:
         """Take the numbers of a training step, or of a validation."""
         self.done = max(self.done, step)
         self._last |= numbers
-        main = next((name for name in numbers if name.startswith("eval/")), None)
+        main = _main(numbers)
         if main is not None:
             self._main, self._validations = main, self._validations + 1
             self._curves.setdefault(main, [])
@@ -56,13 +54,12 @@ class Panel:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
         bars = PLAIN_BARS if options.ascii_only else BARS
         yield self._progress(options.max_width, bars)
-        cut: Overflow = "crop" if options.ascii_only else "ellipsis"
-        grid = _grid(cut)
+        grid = _grid(options)
         for label, line in self._lines(bars):
             grid.add_row(label, line)
         yield grid
         if self.queries:
-            yield self._examples(cut)
+            yield self._examples(_grid(options, ranks=True))
 
     def _progress(self, width: int, bars: str) -> Text:
         from rich.text import Text
@@ -81,63 +78,56 @@ class Panel:
         if self._curves["train/reward"]:
             yield "reward", self._curve("train/reward", bars)
         if self._main is not None:
-            yield self._main.split("/", 2)[2], self._curve(self._main, bars) + self._bounds()
+            yield self._main.split("/", 2)[2], self._curve(self._main, bars) + _bounds(self._main, last)
         if "train/outcome/ok" in last:
             shares = [(text, last.get(f"train/outcome/{name}", 0.0)) for name, text in OUTCOMES.items()]
             yield "outcomes", "  ".join(f"{text} {share:.0%}" for text, share in shares if share or text == "found")
         if "train/query/words" in last:
-            yield "queries", self._of_queries()
+            different = f", {last['train/query/unique']:.0%} different" if "train/query/unique" in last else ""
+            repeated = last.get("train/query/repeated")
+            repeats = f", {repeated:.0%} of the words repeated" if repeated else ""
+            yield "queries", f"{last['train/query/words']:.1f} words{different}{repeats}"
         if "train/time/search" in last:
-            yield "retriever", self._of_retriever()
+            query = f", {1000 * last['train/time/query']:.2f} ms a query" if "train/time/query" in last else ""
+            hits = last.get("train/retriever/hit_rate")
+            cached = f", {hits:.0%} from the cache" if hits is not None else ""
+            yield "retriever", f"{1000 * last['train/time/search']:.0f} ms a search{query}{cached}"
         if "train/time/share/update" in last:
-            shares = [(name, last[f"train/time/share/{name}"]) for name in TIMES]
-            each = "  ".join(f"{name} {share:.0%}" for name, share in shares)
+            each = "  ".join(f"{name} {last[f'train/time/share/{name}']:.0%}" for name in TIMES)
             yield "time", f"{last['train/time/step']:.2f} s a step: {each}"
 
     def _curve(self, name: str, bars: str) -> str:
         values = self._curves[name]
         return f"{spark(values, bars)} {values[-1]:.3f}" if values else ""
 
-    def _bounds(self) -> str:
-        marks = [mark for mark in ("floor", "ceiling") if f"{self._main}/{mark}" in self._last]
-        return "".join(f"  {mark} {self._last[f'{self._main}/{mark}']:.3f}" for mark in marks)
-
-    def _of_queries(self) -> str:
-        last = self._last
-        unlike = f", {last['train/query/unique']:.0%} different" if "train/query/unique" in last else ""
-        repeated = (
-            f", {last['train/query/repeated']:.0%} of the words repeated" if last.get("train/query/repeated") else ""
-        )
-        return f"{last['train/query/words']:.1f} words{unlike}{repeated}"
-
-    def _of_retriever(self) -> str:
-        last = self._last
-        health = f"{1000 * last['train/time/search']:.0f} ms a search"
-        if "train/time/query" in last:
-            health += f", {1000 * last['train/time/query']:.2f} ms a query"
-        if "train/retriever/hit_rate" in last:
-            health += f", {last['train/retriever/hit_rate']:.0%} from the cache"
-        return health
-
-    def _examples(self, cut: Overflow) -> Table:
-        grid = _grid(cut, ranks=True)
-        first = (self._validations - 1) * EXAMPLES % len(self.queries)
-        for place in range(min(EXAMPLES, len(self.queries))):
-            shown = self.queries[(first + place) % len(self.queries)]
+    def _examples(self, grid: Table) -> Table:
+        first = (self._validations - 1) * EXAMPLES
+        for place in range(first, first + min(EXAMPLES, len(self.queries))):
+            shown = self.queries[place % len(self.queries)]
             grid.add_row("before", plain(shown["text"]), rank(shown["rank_before"]))
             written = f"({shown['outcome'].replace('_', ' ')})" if shown["query"] is None else plain(shown["query"])
             grid.add_row("after", written, rank(shown["rank_after"]))
         return grid
 
 
-def _grid(cut: Overflow, *, ranks: bool = False) -> Table:
+def _main(numbers: Mapping[str, float]) -> str | None:
+    """The name of the measure that decides, `eval/<split>/<measure>`; None without a validation."""
+    return next((name for name in numbers if name.startswith("eval/")), None)
+
+
+def _bounds(main: str, numbers: Mapping[str, float]) -> str:
+    there = [bound for bound in ("floor", "ceiling") if f"{main}/{bound}" in numbers]
+    return "".join(f"  {bound} {numbers[f'{main}/{bound}']:.3f}" for bound in there)
+
+
+def _grid(options: ConsoleOptions, *, ranks: bool = False) -> Table:
     from rich.table import Table
 
-    grid = Table.grid(padding=(0, 1), expand=False)
+    cut: Literal["crop", "ellipsis"] = "crop" if options.ascii_only else "ellipsis"
+    grid = Table.grid(padding=(0, 1), expand=ranks)
     grid.add_column(style="dim", no_wrap=True, min_width=LABEL, max_width=2 * LABEL, overflow=cut)
     grid.add_column(no_wrap=True, overflow=cut, ratio=1 if ranks else None)
     if ranks:
-        grid.expand = True
         grid.add_column(no_wrap=True, justify="right", style="bold", overflow=cut)
     return grid
 
@@ -171,33 +161,25 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-PLAIN_EVERY = 10
-"""Steps between two lines where there is no terminal."""
-REDRAW = 2.0
-"""Seconds between two drawings of the panel: a drawing takes milliseconds, and a step may not take many."""
-
-
 class View:
     """Shows how a run goes. Silent when `quiet` (all ranks but the first)."""
 
-    def __init__(self, steps: int, *, quiet: bool, console: Any = None) -> None:
-        """Bind the number of the last step; `console` is rich's, in place of one for standard output."""
-        self.steps, self.quiet = steps, quiet
-        self.console = console
-        self._live: Any = None
+    def __init__(self, steps: int, *, quiet: bool, console: Console | None = None) -> None:
+        """Bind the number of the last step; `console` is rich's, instead of one for standard output."""
+        from rich.console import Console
+
+        self.steps = steps
+        self.console = console or Console(highlight=False, quiet=quiet)
+        self._live: Live | None = None
         self._panel = Panel(steps)
         self._drawn = 0.0
         self._since: tuple[int, float] | None = None
 
     def start(self) -> None:
         """Open the view."""
-        from rich.console import Console
         from rich.live import Live
 
-        if self.quiet:
-            return
-        self.console = self.console or Console(highlight=False)
-        if self.console.is_terminal:
+        if self.console.is_terminal and not self.console.quiet:
             self._live = Live(self._panel, console=self.console, auto_refresh=False)
             self._live.start()
 
@@ -214,32 +196,30 @@ class View:
         if step:
             self.say(f"resuming after step {step}")
 
-    def recall(self, step: int, numbers: Mapping[str, Any]) -> None:
-        """Take a line of the log of before, for the curves of a resumed run."""
+    def replay(self, step: int, numbers: Mapping[str, Any]) -> None:
+        """Take a line of the log, for the curves of a resumed run."""
         self._panel.take(step, {name: value for name, value in numbers.items() if isinstance(value, int | float)})
 
     def say(self, text: str) -> None:
         """A line of its own."""
-        if not self.quiet:
-            self.console.print(text, soft_wrap=True)
+        self.console.print(text, soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        """A line that is not to be missed."""
-        if not self.quiet:
-            self.console.print(text, style="bold yellow", markup=False, soft_wrap=True)
+        """A line in colour."""
+        self.console.print(text, style="bold yellow", markup=False, soft_wrap=True)
 
     def step(self, step: int, numbers: Mapping[str, float]) -> None:
         """The numbers of a training step."""
-        if self.quiet:
-            return
         left = self._left(step)
         if self._live is not None:
             self._panel.take(step, numbers)
             self._panel.left = left
-            self._draw()
+            if perf_counter() - self._drawn >= REDRAW:
+                self._drawn = perf_counter()
+                self._live.update(self._panel, refresh=True)
         elif step == 1 or step % PLAIN_EVERY == 0 or step == self.steps:
             ending = f"  {left} left" if left else ""
-            self.console.print(f"step {step}/{self.steps}  {_numbers(numbers)}{ending}", soft_wrap=True)
+            self.say(f"step {step}/{self.steps}  {_numbers(numbers)}{ending}")
 
     def _left(self, step: int) -> str:
         """The time left, by the steps since the first one, which compiles and fills caches; nothing at that one."""
@@ -252,21 +232,12 @@ class View:
 
     def validated(self, step: int, numbers: Mapping[str, float], queries: Sequence[Mapping[str, Any]] = ()) -> None:
         """The numbers of a validation, and what was written for the needs that are followed."""
-        main = next((name for name in numbers if name.startswith("eval/")), None)
-        if self.quiet or main is None:
-            return
-        self._panel.take(step, numbers)
-        self._panel.queries = queries
-        split, measure = main.split("/", 2)[1:]
-        marks = [mark for mark in ("floor", "ceiling") if f"{main}/{mark}" in numbers]
-        around = "".join(f"  {mark} {numbers[f'{main}/{mark}']:.3f}" for mark in marks)
-        line = f"[bold]{split} {measure} {numbers[main]:.3f}[/bold] after {step} steps{around}"
-        self.console.print(line, soft_wrap=True)
-
-    def _draw(self) -> None:
-        if perf_counter() - self._drawn >= REDRAW:
-            self._drawn = perf_counter()
-            self._live.update(self._panel, refresh=True)
+        main = _main(numbers)
+        if main is not None:
+            self._panel.take(step, numbers)
+            self._panel.queries = queries
+            split, measure = main.split("/", 2)[1:]
+            self.say(f"[bold]{split} {measure} {numbers[main]:.3f}[/bold] after {step} steps{_bounds(main, numbers)}")
 
 
 def _numbers(numbers: Mapping[str, float]) -> str:

@@ -7,9 +7,10 @@ import typing
 import pytest
 
 import rewards
-from recr1 import policies
+from recr1 import policies, tasks, trainers
 from recr1.cli.main import run
 from recr1.config.build import KINDS, check_part, find_class
+from recr1.trainers.pairs import pairs
 from retrievers import BUILTIN
 from retrievers.base import Catalog
 from retrievers.combine import rerank
@@ -42,6 +43,16 @@ ADDITIVE = {"slope": [0.0, -1.0, NAN, INFINITE], "cap": [0.0, -1.0, NAN, INFINIT
 NO_MEASURE = {"measure": ["nDCG", "nDCG@0", "nDCG@-1", "nDGC@10", "nDCG(gain=zzz)@10", "Gini@10", ""]}
 NDCG = {"type": "measure", "measure": "nDCG@10"}
 SPEAKER = {"type": "tests.recr1.policies.speaker:Speaker", "lines": ["[red lamp]"]}
+ONLINE = {
+    "steps": [0, -1],
+    "trl": [None, {"seed": 3}, {"max_steps": 3}],
+    "failure_budget": [-0.1, 1, NAN],
+    "rollouts_every": [-1],
+    "curriculum_uniform": [0, 1.1, NAN],
+    "curriculum_rate": [0, 1.1, NAN],
+    "curriculum_start": ["./no/such/folder"],
+}
+GROUPS = {**ONLINE, "dynamic_sampling": [-1], "dynamic_sampling_tolerance": [-0.1, NAN, INFINITE]}
 SIZES = ("candidates", "nlist", "nprobe", "hnsw_m", "ef_construction", "ef_search", "pq_m")
 
 NEEDED = {
@@ -67,6 +78,13 @@ NEEDED = {
     "few_shot": {"policy": SPEAKER},
     "prompt_search": {"policy": SPEAKER},
     "best_of": {"policy": SPEAKER},
+    "files": {"path": "data"},
+    "grpo": {"steps": 1},
+    "ppo": {"steps": 1},
+    "rloo": {"steps": 1},
+    "sft": {"steps": 1, "pairs": {"type": "shopper", "count": 1}},
+    "file": {"path": "pairs.tsv"},
+    "shopper": {"count": 1},
 }
 """What each type must have beside the value that is wrong."""
 
@@ -166,10 +184,55 @@ BAD = {
         "best_item": {"words": [0]},
         "term_oracle": {"terms": [0], "items": [0], "tried": [0], "measure": ["nDCG"]},
     },
+    "task": {
+        "toy": {},
+        "files": {
+            "splits": [{"train": 1.5}, {"train": NAN}, {"trian": 0.5}],
+            "gains": [{"E": -1.0}, {"E": NAN}],
+            "min_grade": [0, -1],
+            "max_needs": [0, -1],
+            "qrels": [{}, {"trian": "qrels.tsv"}],
+            "columns": [{"nead": "text"}],
+        },
+        "shop": {
+            "items": [99, -1],
+            "train": [-1],
+            "validation": [-1],
+            "test": [-1],
+            "shared": [-0.1, 1.1, NAN],
+            "indirect": [-0.1, 1.1, NAN],
+            "typos": [-0.1, 1.1, NAN],
+            "dialect": ["c"],
+        },
+    },
+    "trainer": {
+        "grpo": {**GROUPS, "trl": [*GROUPS["trl"], {"loss_type": "cispo"}]},
+        "rloo": GROUPS,
+        "ppo": {
+            **ONLINE,
+            "trl": [*ONLINE["trl"], {"scale_rewards": "none"}, {"loss_type": "cispo"}],
+            "critic_learning_rate": [0, -1, NAN],
+            "gamma": [-0.1, 1.1, NAN],
+            "gae_lambda": [-0.1, 1.1, NAN],
+            "value_clip": [0, -1, NAN],
+            "value_weight": [-1, NAN, INFINITE],
+        },
+        "sft": {
+            "steps": [0, -1],
+            "trl": [None, {"packing": True}],
+            "failure_budget": [-0.1, 1, NAN],
+            "pairs": [{"type": "fil"}, {"type": "sampled", "per_need": 0}, {"type": "shopper"}],
+        },
+    },
+    "pairs": {
+        "file": {},
+        "sampled": {"per_need": [0, -1], "keep": [0, 9], "at_least": [NAN, INFINITE], "needs": [0, -1]},
+        "shopper": {"count": [0, -1], "private": [-0.1, 1.1, NAN]},
+    },
 }
 """For each type, values of the right kind that it cannot use."""
 
-ANY_NUMBER = {"seed"}
+ANY_NUMBER = {"seed", "split_seed"}
 """Numeric options of which no value is wrong."""
 
 CASES = [
@@ -196,6 +259,9 @@ def test_no_built_in_type_is_left_out():
     assert set(BAD["scorer"]) == set(rerank.BUILTIN)
     assert set(BAD["reward"]) == set(rewards.BUILTIN)
     assert set(BAD["policy"]) == set(policies.BUILTIN)
+    assert set(BAD["task"]) == set(tasks.BUILTIN)
+    assert set(BAD["trainer"]) == set(trainers.BUILTIN)
+    assert set(BAD["pairs"]) == set(pairs.BUILTIN)
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, types in BAD.items() for name in types])

@@ -17,7 +17,7 @@ from recr1.config.build import Part
 from recr1.env import open_environment
 from recr1.policies.transformers import Transformers
 from recr1.runs import Run
-from recr1.trainers.launch.ranks import FailureBudget, Ranks
+from recr1.trainers.launch import FailureBudget, Ranks
 from recr1.trainers.pairs.sampled import SampledPairs
 
 pytestmark = [

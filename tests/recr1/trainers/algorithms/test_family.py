@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -103,11 +104,13 @@ def test_a_step_whose_completions_were_all_cut_is_told_once(tmp_path, random_mod
 def test_a_few_that_were_cut_are_no_news(share, lines):
     from transformers import TrainerControl, TrainerState
 
-    from recr1.trainers.trl.classes import TruncationWatch
+    from recr1.trainers.trl.classes import MonitorCallback
 
     said = []
-    watch = TruncationWatch(said.append, 12)
+    view = SimpleNamespace(say=said.append)
+    callback = MonitorCallback(SimpleNamespace(view=view, log=lambda *_: None, ended=False))
+    args = SimpleNamespace(mask_truncated_completions=True, max_completion_length=12)
     for step in (1, 2):
         state = TrainerState(global_step=step)
-        watch.on_log(None, state, TrainerControl(), logs={"completions/clipped_ratio": share})
+        callback.on_log(args, state, TrainerControl(), logs={"completions/clipped_ratio": share})
     assert len(said) == lines

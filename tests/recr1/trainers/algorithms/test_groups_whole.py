@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from recr1.errors import UserError
-from recr1.trainers.trl.loop import check_groups
+from recr1.trainers.trl.loop import check_batch
 from rewards.guards.form import GroupLengthReward
 from rewards.guards.words import RepetitionReward
 
@@ -15,6 +15,7 @@ from rewards.guards.words import RepetitionReward
 def trainer(*, processes, batch, group):
     return SimpleNamespace(
         num_generations=group,
+        train_dataset=range(100),
         args=SimpleNamespace(generation_batch_size=batch),
         accelerator=SimpleNamespace(num_processes=processes),
     )
@@ -25,10 +26,10 @@ def test_parts_of_groups_are_refused_with_what_helps():
     with pytest.raises(
         UserError, match=r"'group_length' compares the 8 .* each of 2 processes has 12: .* multiple of 8"
     ):
-        check_groups(trainer(processes=2, batch=24, group=8), rewards)
+        check_batch(trainer(processes=2, batch=24, group=8), rewards)
 
 
 def test_whole_groups_and_rewards_of_single_completions_are_fine():
-    check_groups(trainer(processes=2, batch=16, group=8), [(GroupLengthReward(), 0.5)])
-    check_groups(trainer(processes=2, batch=24, group=8), [(RepetitionReward(), 0.5)])
-    check_groups(SimpleNamespace(accelerator=SimpleNamespace(num_processes=2)), [(GroupLengthReward(), 0.5)])
+    check_batch(trainer(processes=2, batch=16, group=8), [(GroupLengthReward(), 0.5)])
+    check_batch(trainer(processes=2, batch=24, group=8), [(RepetitionReward(), 0.5)])
+    check_batch(SimpleNamespace(accelerator=SimpleNamespace(num_processes=2)), [(GroupLengthReward(), 0.5)])

@@ -148,7 +148,7 @@ def test_other_columns_and_kinds_of_file_are_read_too(tmp_path):
         ('{"need": "a", "query": 7}\n', r"pairs.jsonl:1: 'query' is 7: it must be a text"),
         ('{"need": " ", "query": "b"}\n', r"pairs.jsonl:1: 'need' is ' ': it must be a text"),
         ('{"need": "a", "query": "b"}\n\n{oops\n', r"pairs.jsonl:3: not JSON"),
-        ("", r"no pairs here"),
+        ("", r"no pairs: the file has no rows"),
         (json.dumps({"need": "a", "query": "x" * 1001}), r"pairs.jsonl:1: no answer .* query too long"),
     ],
 )
@@ -231,7 +231,7 @@ class Scripted:
 
 def test_what_is_no_query_or_too_long_or_earns_too_little_is_not_kept(tmp_path, random_model):
     from recr1.config.build import build
-    from recr1.trainers.launch.ranks import FailureBudget, Ranks
+    from recr1.trainers.launch import FailureBudget, Ranks
 
     env = open_environment(Part("toy"), Part("bm25"), [(Part(f"{Vowels.__module__}:Vowels"), 1.0)], 10)
     texts = ["<query>eea</query>", "aeiou", "<query>" + "a" * 90 + "</query>", "<query>xyz</query>"]
@@ -320,7 +320,7 @@ def test_pairs_are_sampled_once(tmp_path):
         ({"pairs": {"type": "fil", "path": "x"}}, "trainer.pairs.type: no 'fil' here; did you mean 'file'?"),
         ({"pairs": {"type": "sampled", "per_need": 0}}, "trainer.pairs.per_need: must be an integer >= 1, got 0"),
         ({"pairs": {"type": "sampled", "keep": 9}}, "trainer.pairs.keep: 9 of 8 completions: raise per_need"),
-        ({"pairs": {"type": "sampled", "at_least": math.inf}}, "trainer.pairs.at_least: must be a finite number"),
+        ({"pairs": {"type": "sampled", "at_least": math.inf}}, "trainer.pairs.at_least: must be a number, got inf"),
         ({"pairs": {"type": "sampled", "needs": 0}}, "trainer.pairs.needs: must be an integer >= 1, or null, got 0"),
         ({"pairs": {"type": "sampled"}, "trl": {"packing": True}}, "trainer.trl.packing: not here: each pair is a row"),
         (

@@ -116,7 +116,7 @@ def test_the_line_names_values_bound_key_and_remedy():
         "entropy in nats a token 0.004 for 1 step, 1.25 at first (evaluate.alarm.entropy 0.01): "
     )
     assert "trl.learning_rate" in alert.text
-    assert alert.record()["values"] == {"value": 0.004, "bound": 0.01, "for": 1}
+    assert alert.values == {"value": 0.004, "bound": 0.01, "for": 1}
 
 
 # --- the progress of a training
@@ -150,7 +150,7 @@ def test_small_rises_are_no_gain_but_may_be_the_best():
     assert progress([0.50, 0.53, 0.56], patience=2, min_gain=0.05)[0].stop is None  # 0.06 above the last gain
 
 
-def test_a_course_taken_from_the_log_again_is_the_same_course():
+def test_progress_that_is_read_from_the_log_again_is_the_same():
     values = [0.1, 0.5, 0.5, 0.1, None, 0.1, 0.1]
     lines = [
         {MAIN: value, f"{MAIN}/floor": 0.2, f"{MAIN}/stderr": 0.01, "train/entropy": value and value / 10}

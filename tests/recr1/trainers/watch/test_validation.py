@@ -10,9 +10,9 @@ from recr1.env import Environment
 from recr1.loggers.jsonl import JsonlLogger
 from recr1.runs import Run
 from recr1.runs.files import read_lines
-from recr1.trainers.layers.generation import Clock, TimedGeneration
+from recr1.trainers.layers.generation import Clock
 from recr1.trainers.stages import Stage
-from recr1.trainers.trl.reward import spread
+from recr1.trainers.trl.reward import histograms
 from recr1.trainers.watch.validation import Validator
 from rewards.base import Need, Qrels
 from tests.recr1.baselines.world import First, Overlap, World
@@ -111,7 +111,9 @@ def test_a_training_step_shows_ranks_that_were_found_and_words_of_valid_queries(
         for need, text in zip(needs, ["[tea blue pan]", "[green tea]", "no"], strict=True)
     ]
     # "tea blue pan" finds pot (2 words), then mug-blue, relevant, by its row.
-    assert spread(env.step(needs, chats)) == {"train/histogram/rank": [2, 1], "train/histogram/words": [3, 2]}
+    batch = env.step(needs, chats).batch
+    found = histograms("train", batch.graded, [rollout.action for rollout in batch.rollouts])
+    assert found == {"train/histogram/rank": [2, 1], "train/histogram/words": [3, 2]}
 
 
 def test_the_queries_of_a_run_are_in_its_folder_and_go_with_a_rewind(tmp_path, validation):
@@ -135,12 +137,12 @@ def test_the_queries_of_a_stage_stand_under_the_step_of_the_whole_run(tmp_path, 
 
 
 def test_the_shares_of_a_step_add_up_to_one(monkeypatch):
-    now = iter((0.0, 10.0, 30.0))
+    now = iter((0.0, 10.0, 12.0, 17.0, 30.0))
     monkeypatch.setattr("recr1.trainers.layers.generation.perf_counter", lambda: next(now))
     clock = Clock()
-    clock.begin()
-    clock.generated(5.0)
-    clock.end()
+    clock.start()
+    assert clock.around_generation(lambda prompts: prompts, ["a"]) == ["a"]
+    clock.stop()
     numbers = clock.numbers({"train/time/search": 2.0, "train/time/rewards": 1.0})
     assert numbers == {
         "train/time/step": 20.0,
@@ -155,12 +157,6 @@ def test_the_shares_of_a_step_add_up_to_one(monkeypatch):
 
 def test_a_trainer_that_generates_nothing_has_the_time_of_its_steps_alone():
     clock = Clock()
-    clock.begin()
-    clock.end()
+    clock.start()
+    clock.stop()
     assert list(clock.numbers({})) == ["train/time/step"]
-
-
-def test_generation_is_told_to_the_clock():
-    clock = Clock()
-    clock.begin()
-    assert TimedGeneration(clock).around_generation(lambda prompts: prompts, ["a"]) == ["a"] and clock.generates

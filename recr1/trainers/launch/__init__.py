@@ -1,1 +1,0 @@
-"""Several processes, interrupts, and how many failures a run may have."""
