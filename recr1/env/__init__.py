@@ -2,12 +2,11 @@
 
 from recr1.env.checks import ContractError
 from recr1.env.environment import Environment, chat_with, open_environment
-from recr1.env.step import Outcome, Step, known_share, metrics, repeated, unjudged_metrics, words
+from recr1.env.step import Step, known_share, metrics, repeated, unjudged_metrics, words
 
 __all__ = [
     "ContractError",
     "Environment",
-    "Outcome",
     "Step",
     "chat_with",
     "known_share",

@@ -22,7 +22,7 @@ from recr1.runs.provenance import surroundings
 from retrievers.base import Floats, Hits
 from retrievers.errors import MissingAnswers
 from rewards.base import Action, Chat, Graded, Invalid, Need, Qrels, Search
-from rewards.measures import CORPUS_MEASURES, Measure, check_data, parse_measure
+from rewards.measures import CORPUS_MEASURES, Measure, parse_measure
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,8 @@ class Evaluator:
         self.env, self.split, self.seed, self._progress = env, split, seed, progress
         self.measures = read_measures(measures, env.k)
         try:
-            check_data(self.measures, env.task.catalog, env.task.qrels)
+            for measure in self.measures:
+                measure.check_data(env.task.catalog, env.task.qrels)
         except ValueError as error:
             raise UserError(str(error)) from error
         self.needs = env.task.needs(split)[:limit]

@@ -120,12 +120,6 @@ def learn_in_full_precision(model: Any) -> None:
                 weight.data = weight.data.float()
 
 
-def save_adapter(model: Any, folder: Path) -> None:
-    """Write the adapter alone, as peft reads it."""
-    # The other adapter in the model is the reference, a copy of this one at the start.
-    model.save_pretrained(folder, selected_adapters=["default"], save_embedding_layers=False)
-
-
 def merged(model: Any) -> Any:
     """A plain model that computes what the adapted one does; the adapted one cannot be used any more.
 

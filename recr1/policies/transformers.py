@@ -19,7 +19,6 @@ from recr1.policies.adapters import (
     keep_layout,
     merged,
     missing_libraries,
-    save_adapter,
     with_adapter,
 )
 from recr1.policies.base import Spent
@@ -167,7 +166,8 @@ def save(model: Any, tokenizer: Any, folder: Path, adapter: Path | None = None) 
     """
     if is_adapted(model):
         if adapter is not None:
-            save_adapter(model, adapter)
+            # The other adapter in the model is the reference, a copy of this one at the start.
+            model.save_pretrained(adapter, selected_adapters=["default"], save_embedding_layers=False)
         model = merged(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

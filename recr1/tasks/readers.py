@@ -73,7 +73,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Numbered lines with their ends. Only a line feed ends one: other line breaks may be inside a JSON string."""
     number = 0
     try:
-        with _open(path) as stream:
+        # No larger buffer around gzip: it would lose the lines before the place where a file is cut off.
+        with cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb") as stream:
             for number, line in enumerate(stream, 1):
                 yield number, (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).decode()
     except UnicodeDecodeError as error:
@@ -85,11 +86,6 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(path, number + 1, f"not a valid gzip file: {error} (copy or download it again)") from error
     except OSError as error:
         raise DataError(path, None, f"cannot be read: {error.strerror or error}") from error
-
-
-def _open(path: Path) -> IO[bytes]:
-    # No larger buffer around gzip: it would lose the lines before the place where a file is cut off.
-    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, Record]]:

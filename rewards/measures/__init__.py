@@ -16,24 +16,7 @@ Every setting is in the name, and the cutoff always is. The definitions are thos
 """
 
 from rewards.measures.base import Measure
-from rewards.measures.exposure import CORPUS_MEASURES, CorpusMeasure
-from rewards.measures.names import MEASURES, check_data, deepest, measure_all, measure_option, parse_measure
-from rewards.measures.ranking import NDCG, AveragePrecision, Precision, Recall, ReciprocalRank, Success
+from rewards.measures.exposure import CORPUS_MEASURES
+from rewards.measures.names import MEASURES, deepest, measure_all, measure_option, parse_measure
 
-__all__ = [
-    "CORPUS_MEASURES",
-    "MEASURES",
-    "NDCG",
-    "AveragePrecision",
-    "CorpusMeasure",
-    "Measure",
-    "Precision",
-    "Recall",
-    "ReciprocalRank",
-    "Success",
-    "check_data",
-    "deepest",
-    "measure_all",
-    "measure_option",
-    "parse_measure",
-]
+__all__ = ["CORPUS_MEASURES", "MEASURES", "Measure", "deepest", "measure_all", "measure_option", "parse_measure"]

@@ -85,12 +85,6 @@ def deepest(measures: Iterable[Measure]) -> int | None:
     return None if None in depths else max((depth for depth in depths if depth is not None), default=0)
 
 
-def check_data(measures: Iterable[Measure], catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
-    """Raises `ValueError` where a task's catalog or answer keys do not have what one of the measures reads."""
-    for measure in measures:
-        measure.check_data(catalog, qrels)
-
-
 def _settings(kind: type[Measure], text: str | None) -> dict[str, int | float | bool | str]:
     settings, known = dict[str, int | float | bool | str](), [field.name for field in fields(kind)[1:]]
     for part in text.split(",") if text is not None else ():

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewards.base import Graded, Qrels
-from rewards.measures import MEASURES, NDCG, Recall, measure_all, parse_measure
+from rewards.measures import MEASURES, measure_all, parse_measure
+from rewards.measures.ranking import NDCG, Recall
 from tests.processes import ROOT
 
 NAMES = ["nDCG@{k}", "nDCG(gain=exp)@{k}"]
