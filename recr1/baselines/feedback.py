@@ -64,8 +64,11 @@ class RM3(OneQuery):
     def _learned(self, rows_K: Rows, scores_K: Floats) -> dict[str, float]:
         """The words of the items, with weights that add up to 1; equals in the order of the items."""
         texts = self._env.task.catalog.texts
+        weights_K = scores_K.astype(np.float64)
+        if (weights_K <= 0).any():
+            weights_K = np.ones(len(weights_K))  # such scores cannot be shares: all items count alike
         total: dict[str, float] = {}
-        for row, share in zip(rows_K, _shares(scores_K), strict=True):
+        for row, share in zip(rows_K, (weights_K / weights_K.sum()).tolist(), strict=True):
             counts = Counter(words_of(texts[row]))
             for word, count in counts.items():
                 total[word] = total.get(word, 0.0) + share * count / counts.total()
@@ -77,14 +80,6 @@ class RM3(OneQuery):
 def words_of(text: str) -> list[str]:
     """The words of a text in lower case."""
     return re.findall(r"\w+", text.lower())
-
-
-def _shares(scores_K: Floats) -> list[float]:
-    """Scores as shares of 1; equal shares where some score is not above 0."""
-    scores = scores_K.astype(np.float64)
-    if (scores <= 0).any():
-        scores = np.ones(len(scores))
-    return [float(share) for share in scores / scores.sum()]
 
 
 def _common_words(catalog: Catalog) -> frozenset[str]:
