@@ -18,7 +18,7 @@ from recr1.baselines.without_model import Verbatim
 from recr1.env import Environment, Step, chat_with
 from recr1.errors import UserError
 from recr1.tasks.base import splits_of
-from retrievers.abilities import HasUnparsed, matches_everything
+from retrievers.abilities import HasUnparsed
 from retrievers.analyzer import Analyzer
 from retrievers.base import Catalog, Hits, Query
 from retrievers.errors import EngineError, MissingAnswers, PermanentError
@@ -131,11 +131,6 @@ class Setup:
     def catalog(self) -> Catalog:
         """All items."""
         return self.env.task.catalog
-
-    @property
-    def matches_everything(self) -> bool:
-        """Whether the retriever declares that every item has a score for every query (dense vectors)."""
-        return matches_everything(self.env.retriever)
 
     def rng(self, purpose: str) -> Generator:
         """Random numbers for one purpose, so that checks do not change each other."""

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from recr1.doctor.base import Finding, Problem, Setup, finding, graded
 from recr1.errors import examples
+from retrievers.abilities import matches_everything
 from retrievers.base import Hits
 
 PLACES = ("first", "second", "third", "last")
@@ -105,9 +106,10 @@ def no_match(setup: Setup) -> Finding:
     something = setup.vocabulary[:1]
     rows = setup.search([*NONSENSE, *something, *NONSENSE[::-1]]).rows_QK[: len(NONSENSE), 0]
     found = [query for query, row in zip(NONSENSE, rows, strict=True) if row >= 0]
-    numbers = {"queries": len(NONSENSE), "found_something": found, "matches_everything": setup.matches_everything}
-    right = (UNKNOWN in found) if setup.matches_everything else not found
-    if setup.matches_everything:
+    declared = matches_everything(setup.env.retriever)
+    numbers = {"queries": len(NONSENSE), "found_something": found, "matches_everything": declared}
+    right = (UNKNOWN in found) if declared else not found
+    if declared:
         ok = "a query of unknown words finds the nearest items, so nonsense has the reward of random items"
         what = f"{UNKNOWN!r} finds nothing: remove the declaration, which hides problems from this check"
         message = f"the retriever declares matches_everything{f': {ok}' if right else f', but {what}'}"

@@ -145,15 +145,9 @@ def latency(setup: Setup) -> Finding:
     )
     if verdict != "ok":
         message += "; the GPU waits for it: use a faster retriever, a smaller k, or a machine closer to the engine"
-    numbers = {
-        "query_p50_ms": query[0] * 1000,
-        "query_p95_ms": query[1] * 1000,
-        "batch": setup.batch,
-        "batch_p50_ms": batch[0] * 1000,
-        "batch_p95_ms": batch[1] * 1000,
-        "step_seconds": setup.step_seconds,
-        "share_of_step": share,
-    }
+    numbers = {"batch": setup.batch, "step_seconds": setup.step_seconds, "share_of_step": share}
+    for what, (median, high) in (("query", query), ("batch", batch)):
+        numbers |= {f"{what}_p50_ms": median * 1000, f"{what}_p95_ms": high * 1000}
     return Finding("latency", verdict, message, numbers)
 
 

@@ -70,7 +70,6 @@ def rewards(setup: Setup) -> Finding:
 
 
 def _lowest_part(step: Step, setup: Setup) -> str:
-    """Which reward gives raw needs the least."""
     parts = {reward.name: weight * float(step.parts[reward.name].mean()) for reward, weight in setup.env.rewards}
     name = min(parts, key=lambda name: parts[name])
     return f"less than random words: '{name}' gives raw needs {parts[name]:.3f}"

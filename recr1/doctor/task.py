@@ -71,10 +71,10 @@ def _common_words(setup: Setup) -> tuple[float, float]:
     words = [[{word.lower() for word in setup.content_words(text)} for text in pair] for pair in texts]
     items = [item for _, item in words]
     shares = [
-        np.mean([len(need & item) / max(len(need), 1) for (need, _), item in zip(words, turned, strict=True)])
+        [len(need & item) / max(len(need), 1) for (need, _), item in zip(words, turned, strict=True)]
         for turned in (items[turn:] + items[:turn] for turn in range(min(6, len(items))))
     ]
-    return float(shares[0]), float(np.mean(shares[1:]))
+    return float(np.mean(shares[0])), float(np.mean(np.concatenate(shares[1:])))
 
 
 def _best_rows(setup: Setup, need: Need) -> list[int]:

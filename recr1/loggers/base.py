@@ -80,7 +80,6 @@ class Buffer:
     """
 
     def __init__(self) -> None:
-        """An empty buffer."""
         self._waiting: list[Callable[[], None]] = []
         self._next = monotonic()
 

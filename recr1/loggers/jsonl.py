@@ -23,7 +23,6 @@ class JsonlLogger:
     """
 
     def __init__(self, *, path: str | None = None) -> None:
-        """Keep the option."""
         self.path = path
         self._file, self._run, self._step = Path(), "", 0
 

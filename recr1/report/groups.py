@@ -83,13 +83,14 @@ class Group:
         return {split: policies for split, policies in pooled.items() if policies}
 
     def _pooled(self, split: str) -> list[PooledPolicy]:
-        by_run = [{one.policy: one for one in run.of_split(split)} for run in self.runs]
-        policies = [[run.get(policy) for run in by_run] for policy in by_run[0]]
-        return [
-            PooledPolicy([one for one in runs if one])
-            for first, runs in zip(by_run[0].values(), policies, strict=True)
-            if all(one and one.needs == first.needs and one.measures == first.measures for one in runs)
-        ]
+        by_run = [{one.policy: one for one in run.evaluated if one.split == split} for run in self.runs]
+        pooled = []
+        for name in sorted(by_run[0], key=lambda name: (name == "trained", name != "untrained")):
+            runs = [run[name] for run in by_run if name in run]
+            same = all(one.needs == runs[0].needs and one.measures == runs[0].measures for one in runs)
+            if same and len(runs) == len(by_run):
+                pooled.append(PooledPolicy(runs))
+        return pooled
 
 
 def grouped(runs: Sequence[RunData]) -> list[Group]:

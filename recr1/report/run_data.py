@@ -97,11 +97,6 @@ class RunData:
         """The last step that was logged."""
         return max((int(line["step"]) for line in self.metrics), default=0)
 
-    def of_split(self, split: str) -> list[EvaluatedPolicy]:
-        """The policies that were evaluated on a split; the trained one last."""
-        found = [one for one in self.evaluated if one.split == split]
-        return sorted(found, key=lambda one: (one.policy == "trained", one.policy != "untrained"))
-
 
 def read_run(path: str | Path) -> RunData:
     """Read a run folder; `RunError` for a folder without a run, or a file with a broken line.

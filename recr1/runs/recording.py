@@ -99,7 +99,6 @@ class Recording:
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record as cells of a table."""
     cells: dict[str, Any] = {}
     for name, value in record.items():
         if isinstance(value, Mapping):
