@@ -27,9 +27,9 @@ import yaml
 from retrieval import generated
 
 from retrievers import PARTS, Catalog
+from retrievers.abilities import retriever_fingerprint
 from retrievers.base import Retriever
 from retrievers.combine.cached import Cached
-from retrievers.fingerprint import retriever_fingerprint
 from retrievers.service.client import Service
 
 CUTOFFS = (10, 100, 1000)

@@ -9,7 +9,7 @@ BUILTIN = {
     "lucene": "retrievers.lucene.lucene:Lucene",
     "http": "retrievers.remote.http:HTTP",
     "opensearch": "retrievers.remote.opensearch:OpenSearch",
-    "elasticsearch": "retrievers.remote.elasticsearch:Elasticsearch",
+    "elasticsearch": "retrievers.remote.opensearch:Elasticsearch",
     "postgres": "retrievers.remote.postgres:Postgres",
     "milvus": "retrievers.remote.milvus:Milvus",
     "dense": "retrievers.dense.dense:Dense",

@@ -1,15 +1,22 @@
-"""What a retriever can do beside `search`: each ability is an attribute or method that it may have, or not.
+"""What a retriever can do in addition to `search`, and its fingerprint.
 
-Ask for an ability with the functions here, which also say what holds for a retriever without it. `Delegate` passes the
-abilities of another retriever on.
+An ability is an attribute or method that a retriever may have. The functions here return it, or the default for a
+retriever without it. `Delegate` has the abilities of another retriever.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+import hashlib
+import json
+import unicodedata
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
-from retrievers.base import Query, Retriever
+from retrievers.base import Catalog, Query, Retriever
 
 CAPABILITIES: Mapping[str, str] = {
     "boolean": "AND, OR and NOT in capital letters, with parentheses, as in (tent OR shelter) AND light NOT family",
@@ -17,7 +24,7 @@ CAPABILITIES: Mapping[str, str] = {
     "fields": "a field's name and a colon before a word that must stand in that field, as in title:tent",
     "filters": "a field's name and a range that must hold, as in price:[10 TO 50]",
 }
-"""Every capability, with its usual syntax in words that a policy can read: that of Lucene's query parser."""
+"""Every capability, with its usual syntax, that of Lucene's query parser, in words for the policy."""
 
 
 @runtime_checkable
@@ -29,21 +36,21 @@ class HasMaxK(Protocol):
 
 @runtime_checkable
 class HasMatchesEverything(Protocol):
-    """Says whether every item has a score for every query, as in dense search, so that no query finds nothing."""
+    """Says whether every item has a score for every query, as in dense search."""
 
     matches_everything: bool
 
 
 @runtime_checkable
 class HasCapabilities(Protocol):
-    """Understands more in a query than words: the names of `CAPABILITIES` that it declares."""
+    """Understands more than words in a query: names of `CAPABILITIES`."""
 
     capabilities: frozenset[str]
 
 
 @runtime_checkable
 class HasSyntax(Protocol):
-    """Says how to write a capability where that is not the usual way, in words for the policy."""
+    """Says how to write a capability where the syntax is not the usual one, in words for the policy."""
 
     syntax: Mapping[str, str]
 
@@ -64,7 +71,7 @@ class HasNormalQuery(Protocol):
 
 @runtime_checkable
 class HasFingerprint(Protocol):
-    """Knows its own fingerprint, because its index is elsewhere."""
+    """Has its own fingerprint, because its index is elsewhere."""
 
     fingerprint: str
 
@@ -92,49 +99,83 @@ def stats_of(retriever: Retriever) -> dict[str, float]:
 
 
 def capabilities_of(retriever: Retriever) -> frozenset[str]:
-    """What a query may hold beside words. `ValueError` for a capability that there is not."""
+    """What a query may hold in addition to words. `ValueError` for a capability that does not exist."""
     declared = frozenset(retriever.capabilities) if isinstance(retriever, HasCapabilities) else frozenset()
-    unknown = sorted(declared - CAPABILITIES.keys())
-    if unknown:
+    if unknown := sorted(declared - CAPABILITIES.keys()):
         known = ", ".join(CAPABILITIES)
         raise ValueError(f"{type(retriever).__name__} declares the capability {unknown[0]!r}; there are: {known}")
     return declared
 
 
 def syntax_of(retriever: Retriever) -> dict[str, str]:
-    """How to write what a retriever understands: capability -> words for the policy, in the order of `CAPABILITIES`."""
+    """How to write what a retriever understands: capability -> words for the policy."""
     declared = capabilities_of(retriever)
     own = retriever.syntax if isinstance(retriever, HasSyntax) else {}
     return {name: own.get(name, usual) for name, usual in CAPABILITIES.items() if name in declared}
 
 
 def shared_syntax(retrievers: Sequence[Retriever]) -> dict[str, str]:
-    """What all of some retrievers understand, written alike."""
+    """What all of these retrievers understand, with the same syntax."""
     first, *others = map(syntax_of, retrievers)
     return {name: words for name, words in first.items() if all(other.get(name) == words for other in others)}
 
 
 class Delegate:
-    """A retriever that searches with another one, `_inner`, and has what that one can do."""
+    """A retriever that searches with another one, `_inner`, and has its abilities."""
 
     _inner: Retriever
 
-    @property
-    def max_k(self) -> int | None:
-        """See `HasMaxK`."""
-        return max_k_of(self._inner)
+    max_k = property(lambda self: max_k_of(self._inner))
+    matches_everything = property(lambda self: matches_everything(self._inner))
+    capabilities = property(lambda self: capabilities_of(self._inner))
+    syntax = property(lambda self: syntax_of(self._inner))
 
-    @property
-    def matches_everything(self) -> bool:
-        """See `HasMatchesEverything`."""
-        return matches_everything(self._inner)
 
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """See `HasCapabilities`."""
-        return capabilities_of(self._inner)
+SEARCH_LIBRARIES = (
+    *("recr1", "numpy", "bm25s", "rank-bm25", "PyStemmer", "pyserini"),
+    *("torch", "transformers", "sentence-transformers", "faiss-cpu", "milvus-lite"),
+)
+"""Libraries that can change a ranking."""
 
-    @property
-    def syntax(self) -> dict[str, str]:
-        """See `HasSyntax`."""
-        return syntax_of(self._inner)
+
+def retriever_fingerprint(spec: Mapping[str, Any], catalog: Catalog, retriever: Retriever | None = None) -> str:
+    """16 hex digits that change with all that a ranking depends on, so that hits can be kept and runs compared.
+
+    That is a retriever's section of the recipe (`spec`), the catalog, the versions of search libraries, and the file of
+    each class from outside this project. If the built retriever has an attribute `fingerprint`, that is returned.
+    """
+    if retriever is not None and isinstance(retriever, HasFingerprint):
+        return str(retriever.fingerprint)
+    known = {**versions(SEARCH_LIBRARIES), "unicode": unicodedata.unidata_version}
+    text = json.dumps([dict(spec), catalog.fingerprint, known, _sources(spec)], sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def versions(names: Sequence[str]) -> dict[str, str]:
+    """Versions of the libraries that are installed, read from their metadata: nothing is imported."""
+    found = {}
+    for name in names:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _sources(spec: Mapping[str, Any]) -> dict[str, str]:
+    """The digest of the file of each class `package.module:Class` that a section names, at any depth."""
+    digests = {}
+    for name in sorted(set(_types(spec))):
+        file = getattr(import_module(name.partition(":")[0]), "__file__", None)
+        if file is not None:  # a module typed into a console has none
+            digests[name] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return digests
+
+
+def _types(value: object) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        name = value.get("type")
+        if isinstance(name, str) and ":" in name:
+            yield name
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for inside in value:
+            yield from _types(inside)

@@ -16,10 +16,10 @@ from weakref import WeakKeyDictionary
 
 from annotated_types import MinLen
 
-from retrievers.base import Catalog, Query
+from retrievers.base import Catalog, Query, text_of
 from retrievers.options import NonNegativeFloat, PositiveFloat, checked
 
-# Scripts written without spaces: each sign is a term, as in Lucene's standard tokenizer.
+# Scripts written without spaces: each character is a term, as in Lucene's standard tokenizer.
 _SIGNS = "\u3041-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 K1: TypeAlias = Annotated[NonNegativeFloat, "0.9 to 1.5 is usual"]
 """The option `k1` of BM25."""
@@ -45,18 +45,14 @@ class Analyzer:
         stopwords: Words that are left out of texts and queries: the name of a list of the library bm25s ("english" has
             the 33 words of Lucene's list, "english_plus" 179), a list of words, or None. Compared before stemming.
         stemmer: A Snowball language ("english", "german"; "porter" is the classic one), or None.
-
-    Raises:
-        ValueError: For a name that does not exist, with those that do.
     """
 
     def __init__(
         self, *, lowercase: bool = True, stopwords: str | list[str] | None = None, stemmer: str | None = None
     ) -> None:
         words = _stopword_lists()[stopwords] if isinstance(stopwords, str) else stopwords or []
-        self.lowercase = lowercase
+        self.lowercase, self.stemmer = lowercase, stemmer
         self.stopwords = frozenset(word.lower() for word in words) if lowercase else frozenset(words)
-        self.stemmer = stemmer
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
@@ -66,8 +62,11 @@ class Analyzer:
         if isinstance(stopwords, str) and stopwords not in _stopword_lists():
             lists = ", ".join(sorted(_stopword_lists()))
             problems.append(f"stopwords: must be a list or its name, got {stopwords!r}; there are: {lists}")
-        if stemmer is not None and stemmer not in _languages():
-            problems.append(f"stemmer: must be a language, got {stemmer!r}; there are: {', '.join(_languages())}")
+        if stemmer is not None:
+            from Stemmer import algorithms
+
+            if stemmer not in algorithms():
+                problems.append(f"stemmer: must be a language, got {stemmer!r}; there are: {', '.join(algorithms())}")
         return problems
 
     def terms(self, text: str) -> list[str]:
@@ -76,7 +75,7 @@ class Analyzer:
         return words if self.stemmer is None else _snowball(self.stemmer).stemWords(words)
 
     def words(self, text: str) -> list[str]:
-        """The terms before they are stemmed: who reads many texts stems each word once."""
+        """The terms before they are stemmed, so that a caller with many texts can stem each word once."""
         if self.lowercase:
             text = text.lower()
         words = _ASCII_WORDS.findall(text) if text.isascii() else _unicode_words(text)
@@ -87,20 +86,18 @@ class Analyzer:
         return word if self.stemmer is None else _snowball(self.stemmer).stemWord(word)
 
     def query_terms(self, query: Query) -> Counter[str]:
-        """The terms of a query and how often it holds each; raises `ValueError` for a query that is not text."""
-        if not isinstance(query, str):
-            raise ValueError(f"a lexical retriever searches text, not a {type(query).__name__}: {query!r}")
-        return Counter(self.terms(query))
+        """The terms of a query and how often it has each; raises `ValueError` for a query that is not text."""
+        return Counter(self.terms(text_of(query, "a lexical retriever")))
+
+    def normal_query(self, query: Query) -> tuple[tuple[str, int], ...]:
+        """The counted terms in order: queries that are equal in this have the same hits."""
+        return tuple(sorted(self.query_terms(query).items()))
 
 
 def searched_fields(catalog: Catalog, fields: dict[str, float] | None) -> list[tuple[tuple[str, ...], float]]:
-    """The columns of the catalog that are searched, each with its weight; None means its `texts` with weight 1.
-
-    Raises `ValueError` for a field that the catalog does not have.
-    """
-    if fields is None:
-        return [(catalog.texts, 1.0)]
-    return [(catalog.column(name), float(weight)) for name, weight in fields.items()]
+    """The searched columns of the catalog with their weights; None is its `texts`. `ValueError` for a missing field."""
+    searched = {"texts": 1.0} if fields is None else fields
+    return [(catalog.column(name), float(weight)) for name, weight in searched.items()]
 
 
 def _unicode_words(text: str) -> list[str]:
@@ -132,20 +129,11 @@ def _stopword_lists() -> Mapping[str, tuple[str, ...]]:
     """Lists of the library bm25s by name, from their file alone: the library loads numba and scipy."""
     found = find_spec("bm25s")
     assert found is not None and found.submodule_search_locations
-    lists = {
-        attribute.removeprefix("STOPWORDS_").lower(): words
-        for attribute, words in run_path(str(Path(found.submodule_search_locations[0]) / "stopwords.py")).items()
-        if attribute.startswith("STOPWORDS_")
-    }
+    names = run_path(str(Path(found.submodule_search_locations[0]) / "stopwords.py"))
+    prefix = "STOPWORDS_"
+    lists = {name.removeprefix(prefix).lower(): tuple(names[name]) for name in names if name.startswith(prefix)}
     lists["english"], lists["english_plus"] = lists.pop("en"), lists.pop("en_plus")
-    return {name: tuple(words) for name, words in lists.items()}
-
-
-def _languages() -> list[str]:
-    import Stemmer
-
-    languages: list[str] = Stemmer.algorithms()
-    return languages
+    return lists
 
 
 _stemmers = threading.local()
@@ -171,16 +159,12 @@ def vocabulary(catalog: Catalog, stemmer: str | None = None) -> frozenset[str]:
     """
     words_by_stemmer = _known.setdefault(catalog, {})
     if stemmer not in words_by_stemmer:
-        analyzer = Analyzer(stemmer=stemmer)
-        plain = vocabulary(catalog) if stemmer else _words(catalog)
-        words_by_stemmer[stemmer] = frozenset(map(analyzer.stem, plain)) if stemmer else plain
+        analyzer, words = Analyzer(stemmer=stemmer), set[str]()
+        if stemmer:
+            words.update(map(analyzer.stem, vocabulary(catalog)))
+        else:
+            for column in (catalog.texts, *catalog.fields.values()):
+                for value in column:
+                    words.update(analyzer.words(value) if isinstance(value, str) else ())
+        words_by_stemmer[stemmer] = frozenset(words)
     return words_by_stemmer[stemmer]
-
-
-def _words(catalog: Catalog) -> frozenset[str]:
-    analyzer, words = Analyzer(), set[str]()
-    for column in (catalog.texts, *catalog.fields.values()):
-        for value in column:
-            if isinstance(value, str):
-                words.update(analyzer.words(value))
-    return frozenset(words)

@@ -24,8 +24,8 @@ BLOCK = 4096
 class Hits(NamedTuple):
     """Ranked items of Q queries, best first.
 
-    `rows_QK` holds -1 and `scores_QK` holds -inf from the first place on where fewer than K items matched. Scores never
-    increase along a row, and equal scores are in the order of their rows.
+    Places after the last match hold -1 in `rows_QK` and -inf in `scores_QK`. Scores never increase along a row, and
+    equal scores are in the order of their rows.
     """
 
     rows_QK: Rows
@@ -43,7 +43,7 @@ class Hits(NamedTuple):
 
 
 class Catalog:
-    """All items: ids, texts and named fields, each in one order. The policy never sees it.
+    """All items: ids, texts and named fields, in the same order. The policy never sees it.
 
     `texts[row]` is the text that is searched when a retriever names no fields; `fields[name][row]` is a column of the
     data (a title, a brand, a price); `interactions` is for recommenders (events of a user and a row), None for search.
@@ -74,11 +74,8 @@ class Catalog:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"ids": self.ids, "texts": self.texts, "fields": dict(self.fields), "interactions": self.interactions}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+    def __reduce__(self) -> tuple[type[Catalog], tuple[Any, ...]]:
+        return type(self), (self.ids, self.texts, dict(self.fields), self.interactions)
 
     def row(self, item: str) -> int:
         """The row of an item id; raises `KeyError` for an id that is not in the catalog."""
@@ -93,10 +90,7 @@ class Catalog:
         return item in self._row_of
 
     def column(self, name: str) -> tuple[str, ...]:
-        """A field as searchable text (missing values are empty strings); "texts" is the default text of each item.
-
-        Raises `ValueError` when there is no such field.
-        """
+        """A field as text (missing values are empty strings), or "texts"; `ValueError` if there is no such field."""
         if name == "texts":
             return self.texts
         if name not in self.fields:
@@ -108,12 +102,11 @@ class Catalog:
     def fingerprint(self) -> str:
         """16 hex digits that change when any id, text, field or interaction of the catalog does.
 
-        Every part is hashed behind its length, so that no two catalogs are the same bytes. The digits depend on the
-        content alone: not on the process, the platform or the order of the fields.
+        They depend on the content alone: not on the process, the platform or the order of the fields.
         """
         digest = hashlib.sha256(usedforsecurity=False)
 
-        def add(part: bytes) -> None:
+        def add(part: bytes) -> None:  # with its length, so that no two catalogs are the same bytes
             digest.update(len(part).to_bytes(8, "little"))
             digest.update(part)
 
@@ -124,6 +117,13 @@ class Catalog:
         if self.interactions is not None:
             add(_bytes_of_interactions(self.interactions))
         return digest.hexdigest()[:16]
+
+
+def text_of(query: Query, who: str) -> str:
+    """A query as text; raises `ValueError` for one that is not, in which `who` is "a lexical retriever"."""
+    if not isinstance(query, str):
+        raise ValueError(f"{who} searches text, not a {type(query).__name__}: {query!r}")
+    return query
 
 
 def _bytes_of_values(values: Sequence[Any]) -> bytes:
@@ -150,10 +150,9 @@ def _bytes_of_interactions(interactions: Any) -> bytes:
 class Retriever(Protocol):
     """Ranks the items of a catalog for a query. Built as `cls(catalog, *, options)`.
 
-    An implementation declares no more than it does: `search` for any number of queries, any `k >= 1`, in one call.
-    Queries do not see each other, the same query gives the same hits, and a query that matches nothing finds nothing.
-    What goes beyond is declared in attributes: `capabilities` and `syntax` where queries may hold more than words (see
-    `retrievers.abilities`), and `max_k` where no search can ask for more items.
+    `search` takes any number of queries and any `k >= 1`. Queries do not affect each other, the same query gives the
+    same hits, and a query that matches nothing finds nothing. What else a retriever can do, and a largest k, are
+    attributes: see `retrievers.abilities`.
     """
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:

@@ -22,7 +22,7 @@ class OptionError(UserError):
 
 
 class TransientError(Exception):
-    """One attempt failed, and the next may not: no connection, a time-out, 429, 5xx, an answer that breaks off.
+    """One attempt failed, and the next may not: no connection, a time-out, 429, 5xx, an incomplete answer.
 
     `retry_after` is how many seconds the engine asked the client to wait.
     """
@@ -49,10 +49,10 @@ class EngineError(ConnectionError):
 
 
 class MissingAnswers(EngineError):  # noqa: N818 - it carries the answers that there are
-    """A search in which some queries, or all, have no answer after the last attempt.
+    """A search in which some queries, or all, have no answer after the last attempt; `faults` says which and why.
 
-    `hits` are those of the whole search, empty in the places of `faults`, which says why. It is raised, not returned,
-    so that nobody takes a query without an answer for one that found nothing.
+    `hits` are those of the whole search, empty in these places. It is raised, so that a query without an answer is not
+    taken for one that found nothing.
     """
 
     def __init__(self, hits: Hits, faults: Mapping[int, EngineError]) -> None:

@@ -4,10 +4,10 @@
     class BM25:
         def __init__(self, catalog: Catalog, *, k1: NonNegativeFloat = 1.2, b: Share = 0.75) -> None: ...
 
-A recipe is checked against the annotations, and `@checked` makes a direct call of the constructor refuse the same
-values in the same words: `k1: must be a number >= 0, got -1`. Other bounds are written out as
-`Annotated[int, Ge(1), Le(64)]`; a string among them is a note: `Annotated[NonNegativeFloat, "0.9 to 1.5 is usual"]`.
-Numbers are finite. The fields of a `@dataclass(kw_only=True)` are options too, inherited ones included.
+A recipe is checked against the annotations, and `@checked` makes the constructor raise the same errors:
+`k1: must be a number >= 0, got -1`. Other bounds are written as `Annotated[int, Ge(1), Le(64)]`; a string among them is
+a note: `Annotated[NonNegativeFloat, "0.9 to 1.5 is usual"]`. Numbers are finite. The fields of a
+`@dataclass(kw_only=True)` are options too, inherited ones included.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import os
 import reprlib
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
@@ -75,10 +76,9 @@ class Option(NamedTuple):
 
 
 def checked(cls: type[Checked]) -> type[Checked]:
-    """Class decorator: the constructor raises `OptionError` for what a check of a recipe refuses, in the same words.
+    """Class decorator, above `@dataclass`: the constructor raises `OptionError` as a check of a recipe does.
 
-    That is the bounds of the annotations, then the lines of the class's own `check_options`, if it has one. It goes
-    above `@dataclass`.
+    That is the bounds of the annotations, then the lines of the class's own `check_options`, if it has one.
     """
     original: Any = cls.__init__
     options: dict[str, Option] = {}
@@ -102,19 +102,16 @@ def checked(cls: type[Checked]) -> type[Checked]:
 
 
 def options_of(cls: type[Any], *, takes: int = 0) -> dict[str, Option]:
-    """The options of a class in the order of its constructor.
+    """The options of a class in the order of its constructor, after `takes` positional arguments.
 
-    `takes` is the number of positional arguments that come first. Raises `UserError` for a constructor whose options
-    cannot be checked: positional ones, `**kwargs`, or annotations that do not resolve.
+    Raises `UserError` for options that cannot be checked: positional ones, `**kwargs`, or unresolved annotations.
     """
     options = _options(cls)
     init = _constructor(cls)
     own = list(inspect.signature(vars(init)["__init__"]).parameters.values())[1 + takes :] if init else []
-    loose = [parameter for parameter in own if parameter.name not in options]
-    if loose:
-        raise UserError(
-            f"{cls.__name__}.__init__ must have its options after a '*', to be checked by name: '{loose[0]}' is not"
-        )
+    if loose := [parameter for parameter in own if parameter.name not in options]:
+        what = f"{cls.__name__}.__init__ must have its options after a '*', to be checked by name"
+        raise UserError(f"{what}: '{loose[0]}' is not")
     return options
 
 
@@ -127,10 +124,7 @@ def option_problems(
     renamed: Mapping[str, str] = MappingProxyType({}),
     complete: bool = True,
 ) -> list[Problem]:
-    """Unknown, renamed and missing options, and values that do not fit; `owner` is what messages call the class.
-
-    `complete=False` leaves out what is missing.
-    """
+    """Unknown, renamed and (if `complete`) missing options, and wrong values; messages call the class `owner`."""
     problems = []
     for name, value in given.items():
         place = f"{path}.{name}" if path else name
@@ -142,23 +136,23 @@ def option_problems(
             listed = f"options: {', '.join(known)}" if known else "it has none"
             what = f"{owner} has no option {name!r}{did_you_mean(name, known)} ({listed})"
             problems.append(Problem(place, what))
-    absent = [name for name, option in known.items() if complete and option.required and name not in given]
-    return problems + [
-        Problem(f"{path}.{name}", f"missing: {owner} needs it ({known[name].expects})") for name in absent
-    ]
+    for name, option in known.items():
+        if complete and option.required and name not in given:
+            problems.append(Problem(f"{path}.{name}", f"missing: {owner} needs it ({option.expects})"))
+    return problems
 
 
 def value_problems(annotation: Any, value: Any, path: str) -> list[Problem]:
-    """What is wrong with a value, under the path of the item of a list or mapping that has it."""
+    """What is wrong with a value; in a list or mapping, under the path of the wrong item."""
     inner = _without_null(annotation)
     if value is not None and dataclasses.is_dataclass(inner):
         return _section_problems(inner, value, path)
-    inside = [
-        problem for key, kind, item in _items(inner, value) for problem in value_problems(kind, item, f"{path}.{key}")
-    ]
-    if inside:
+    inside: list[Problem] = []
+    for key, kind, item in _items(inner, value):
+        inside += value_problems(kind, item, f"{path}.{key}")
+    if inside or _fits(annotation, value):
         return inside
-    return [] if _fits(annotation, value) else [Problem(path, f"must be {in_words(annotation)}, got {shown(value)}")]
+    return [Problem(path, f"must be {in_words(annotation)}, got {shown(value)}")]
 
 
 def convert(known: Mapping[str, Option], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,13 +163,12 @@ def convert(known: Mapping[str, Option], options: Mapping[str, Any]) -> dict[str
 def placed(remark: object, known: Mapping[str, Option], path: str) -> Problem:
     """A class's remark, under its option's path if it begins with one ("trl.beta: ...")."""
     head, colon, rest = str(remark).partition(": ")
-    if colon and head.split(".")[0] in known:
-        return Problem(f"{path}.{head}", rest)
-    return Problem(path, str(remark))
+    of_option = colon and head.split(".")[0] in known
+    return Problem(f"{path}.{head}", rest) if of_option else Problem(path, str(remark))
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """The middle of an error message: "; did you mean 'x'?", or nothing if no name is close."""
+    """Part of an error message: "; did you mean 'x'?", or nothing if no name is close."""
     close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""
 
@@ -185,8 +178,6 @@ def shown(value: object) -> str:
     return reprlib.repr(value)
 
 
-# --- annotations in words
-
 _WORDS: Mapping[Any, tuple[str, str]] = {
     int: ("an integer", "integers"),
     float: ("a number", "numbers"),
@@ -195,12 +186,12 @@ _WORDS: Mapping[Any, tuple[str, str]] = {
     type(None): ("null", "null"),
     Any: ("any value", "any values"),
 }
-"""A type, alone and as the items of a list."""
+"""A type in words, singular and plural."""
 
 
 def in_words(annotation: Any, *, plural: bool = False) -> str:
     """An annotation for a reader: "an integer >= 1, or null", "a list of strings", "a number between 0 and 1"."""
-    bare, bounds = _apart(annotation)
+    bare, bounds = _split(annotation)
     note = "".join(f" ({bound})" for bound in bounds if isinstance(bound, str))
     return f"{_type_in_words(bare, plural)}{_bounds_in_words(bounds, bare)}{note}"
 
@@ -217,12 +208,8 @@ def _type_in_words(bare: Any, plural: bool) -> str:  # noqa: FBT001
     if origin in _LISTS:
         return f"{'lists' if plural else 'a list'} of {in_words(args[0], plural=True)}"
     if origin in _MAPPINGS:
-        name = "mappings" if plural else "a mapping"
-        return (
-            name
-            if args[1] is Any
-            else f"{name} from {in_words(args[0], plural=True)} to {in_words(args[1], plural=True)}"
-        )
+        of = "" if args[1] is Any else f" from {in_words(args[0], plural=True)} to {in_words(args[1], plural=True)}"
+        return f"{'mappings' if plural else 'a mapping'}{of}"
     return bare.__name__ if isinstance(bare, type) and not args else str(bare).replace("typing.", "")
 
 
@@ -246,29 +233,24 @@ def _bounds_in_words(bounds: Sequence[Any], bare: Any) -> str:
     return words
 
 
-# --- the pieces of annotations
-
 _LISTS = (list, tuple, collections.abc.Sequence)
 _MAPPINGS = (dict, collections.abc.Mapping)
 
 
-def _apart(annotation: Any) -> tuple[Any, list[Any]]:
+def _split(annotation: Any) -> tuple[Any, list[Any]]:
     """The bare type of an annotation, and its bounds and notes."""
     if typing.get_origin(annotation) is not Annotated:
         return annotation, []
     bare, *metadata = typing.get_args(annotation)
-    bounds: list[Any] = []
-    for bound in metadata:
-        bounds += list(bound) if isinstance(bound, at.GroupedMetadata) else [bound]
-    return bare, bounds
+    return bare, [one for bound in metadata for one in (bound if isinstance(bound, at.GroupedMetadata) else [bound])]
 
 
 def _without_null(annotation: Any) -> Any:
     """The bare type of an annotation; of `X | None` that of X."""
-    bare = _apart(annotation)[0]
+    bare = _split(annotation)[0]
     if typing.get_origin(bare) in (typing.Union, types.UnionType):
         others = [arg for arg in typing.get_args(bare) if arg is not type(None)]
-        return _apart(others[0])[0] if len(others) == 1 else bare
+        return _split(others[0])[0] if len(others) == 1 else bare
     return bare
 
 
@@ -289,23 +271,20 @@ def _section_problems(cls: Any, value: Any, path: str) -> list[Problem]:
     if not isinstance(value, Mapping):
         return [Problem(path, f"must be a mapping with the keys {', '.join(known)}, got {shown(value)}")]
     problems = option_problems(known, value, path, path, renamed=getattr(cls, "renamed", {}))
-    checker = getattr(cls, "check_options", None)
-    if checker and not problems:
-        problems = [placed(remark, known, path) for remark in checker(value)]
-    return problems
+    remarks: Callable[[Any], Iterable[object]] = getattr(cls, "check_options", lambda _: [])
+    return problems or [placed(remark, known, path) for remark in remarks(value)]
 
 
 def _fits(annotation: Any, value: Any) -> bool:
     from pydantic import ValidationError
 
     if isinstance(value, float) and not math.isfinite(value):
-        return _apart(annotation)[0] is Any
+        return _split(annotation)[0] is Any
     try:
-        _adapter(annotation).validate_json(_json(value), strict=True)
+        with suppress(TypeError):  # an object that no recipe can hold, given in Python: the class must check it
+            _adapter(annotation).validate_json(_json(value), strict=True)
     except ValidationError:
         return False
-    except TypeError:  # an object that no recipe can hold, given in Python: the class must check it
-        return True
     return True
 
 
@@ -318,8 +297,8 @@ def _converted(annotation: Any, value: Any) -> Any:
 
 
 def _json(value: Any) -> str:
-    # YAML has JSON's types: strict there means that 'yes' and True are not integers, while a list may still stand for
-    # a tuple and an int for a float.
+    # YAML has JSON's types: strict JSON does not take 'yes' or True for an integer, but a list for a tuple and an int
+    # for a float.
     return json.dumps(value, default=lambda other: other.tolist() if hasattr(other, "tolist") else os.fspath(other))
 
 
@@ -328,9 +307,6 @@ def _adapter(annotation: Any) -> Any:
     from pydantic import ConfigDict, TypeAdapter
 
     return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
-
-
-# --- constructors
 
 
 def _options(cls: type[Any]) -> dict[str, Option]:
@@ -354,6 +330,6 @@ def _options(cls: type[Any]) -> dict[str, Option]:
 
 
 def _constructor(cls: type[Any]) -> type[Any] | None:
-    """The class that brings the `__init__`, or None: a protocol's and object's take whatever they are given."""
+    """The class that has the `__init__`, or None; those of a protocol and of object are not asked."""
     bases = (base for base in cls.__mro__[:-1] if not getattr(base, "_is_protocol", False))
     return next((base for base in bases if "__init__" in vars(base)), None)

@@ -1,17 +1,13 @@
-"""Parts: from `{type: bm25, k1: 1.2}` to a checked, built object; the one builder, for every package.
+"""Parts: from `{type: bm25, k1: 1.2}` to a checked, built object, for every package.
 
-The keyword-only arguments of a class are its options, and their annotations say what a recipe may write
-(`retrievers.options`). A class that can say more about its options before anything heavy loads has
-
-    @staticmethod
-    def check_options(options: Mapping[str, Any]) -> list[str]: ...
-
-whose lines are shown under the part's path ("trl.beta: ..." for an option, or a plain sentence). An option that got
-another name is `renamed: ClassVar[Mapping[str, str]] = {"old": "new"}`.
+The keyword-only arguments of a class are its options, and their annotations are checked (`retrievers.options`). For
+what else can be wrong, and found before anything heavy loads, a class has a static method `check_options(options)` that
+returns lines: "trl.beta: ..." for an option, or a plain sentence. `renamed = {"old": "new"}` are options that got
+another name.
 
 An option that is named like a kind and holds a mapping (`task: {type: files, format: {type: tag}}`) is a part itself:
-it is checked with the whole, passed on as it is, and built by the class that takes it, with the `Parts` of its
-package. A class whose option has another name, or takes a list of parts, says so: `nested = {"parts": "retriever"}`.
+it is checked with the whole, and built by the class that takes it, with the `Parts` of its package. A class whose
+option has another name, or takes a list of parts, has `nested = {"parts": "retriever"}`.
 """
 
 from __future__ import annotations
@@ -31,7 +27,7 @@ from retrievers.options import Option, Problem, convert, did_you_mean, option_pr
 
 
 class Kind(NamedTuple):
-    """What a recipe can name: where the built-in types are listed, and what a class of this kind must have."""
+    """A kind of part: where its built-in types are listed, and what its classes must have."""
 
     registry: str
     """The module whose `BUILTIN` maps names to "package.module:Class"."""
@@ -39,7 +35,7 @@ class Kind(NamedTuple):
     takes: int = 0
     """How many positional arguments the constructor has before the options."""
     light: bool = False
-    """Building one costs nothing: a check builds it too, and finds what only the constructor refuses."""
+    """Whether a check may also build one, to find what only the constructor checks."""
 
 
 @dataclass(frozen=True)
@@ -107,42 +103,43 @@ class Parts:
             cls, known = self.find(kind, name), self.options(kind, name)
         except UserError as error:
             return [Problem(f"{path}.type", str(error))]
-        part = Part.from_dict(spec)
-        problems = option_problems(known, part.options, path, name, renamed=getattr(cls, "renamed", {}))
-        nested = self._check_nested(cls, known, part, path)
+        options = Part.from_dict(spec).options
+        problems = option_problems(known, options, path, name, renamed=getattr(cls, "renamed", {}))
+        nested = self._check_nested(cls, known, options, path)
         # A class is asked about its sound options alone, and not at all if one that it needs is not among them.
         faulty = {problem.path.removeprefix(f"{path}.").partition(".")[0] for problem in problems}
-        sound = {option: value for option, value in part.options.items() if option not in faulty}
+        sound = {option: value for option, value in options.items() if option not in faulty}
         if all(option in sound for option in known if known[option].required):
-            whole = not (problems or nested)
-            problems += self._own_checks(kind, cls, known, Part(name, sound), path, whole=whole)
+            light = self.kinds[kind].light and not (problems or nested)
+            problems += [placed(remark, known, path) for remark in _own_remarks(cls, known, sound, build=light)]
         return problems + nested
 
     def build(self, kind: str, part: Part | Mapping[str, Any], *args: Any, path: str | None = None) -> Any:
         """The object that a part describes: `cls(*args, **options)`.
 
-        Raises `OptionError` with every problem of the part, under `path` (the kind if not given). What the constructor
-        raises itself, other than a plain `ValueError` about an option, passes through.
+        Raises `OptionError` with every problem of the part, under `path` (the kind if not given), also for a plain
+        `ValueError` of the constructor.
         """
         path = path or kind
         spec = part.to_dict() if isinstance(part, Part) else part
-        problems = self.check(kind, spec, path)
-        if problems:
+        if problems := self.check(kind, spec, path):
             raise OptionError(problems)
         known = self.options(kind, spec["type"])
         try:
             return self.find(kind, spec["type"])(*args, **convert(known, Part.from_dict(spec).options))
         except ValueError as error:
-            # Other subclasses (DataError, UnicodeDecodeError) are not about an option: they say what is wrong.
+            # Other subclasses (DataError, UnicodeDecodeError) are not about an option.
             if type(error) in (ValueError, UserError, OptionError):
                 raise OptionError(placed(line, known, path) for line in _remarks(error)) from error
             raise
 
-    def _check_nested(self, cls: type[Any], known: Mapping[str, Option], part: Part, path: str) -> list[Problem]:
+    def _check_nested(
+        self, cls: type[Any], known: Mapping[str, Option], options: Mapping[str, Any], path: str
+    ) -> list[Problem]:
         """Everything wrong with the parts in a part's options."""
         declared: Mapping[str, str] = getattr(cls, "nested", {})
         problems = []
-        for key, value in part.options.items():
+        for key, value in options.items():
             kind = declared.get(key, key)
             if kind not in self.kinds or key not in known:
                 continue
@@ -153,21 +150,19 @@ class Parts:
                     problems += self.check(kind, spec, f"{path}.{key}.{place}")
         return problems
 
-    def _own_checks(
-        self, kind: str, cls: type[Any], known: Mapping[str, Option], part: Part, path: str, *, whole: bool
-    ) -> list[Problem]:
-        """What the class itself says about options of the right types; it is only built with sound parts in it."""
-        checker = getattr(cls, "check_options", None)
-        remarks = list(checker(part.options)) if checker else []
-        if not remarks and whole and self.kinds[kind].light:
-            try:
-                cls(**convert(known, part.options))
-            except ValueError as error:
-                remarks = _remarks(error)
-        return [placed(remark, known, path) for remark in remarks]
-
     def _listed(self, kind: str) -> str:
         return f"built in: {', '.join(sorted(self.builtin(kind)))}; or your own as package.module:Class"
+
+
+def _own_remarks(cls: type[Any], known: Mapping[str, Option], options: Mapping[str, Any], *, build: bool) -> list[str]:
+    """What the class itself says about sound options; with `build` its constructor too."""
+    remarks = list(getattr(cls, "check_options", lambda _: [])(options))
+    if build and not remarks:
+        try:
+            cls(**convert(known, options))
+        except ValueError as error:
+            return _remarks(error)
+    return remarks
 
 
 def _remarks(error: ValueError) -> list[str]:

@@ -8,20 +8,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.progress import Progress, TaskID
 
 Item = TypeVar("Item")
-
 PATIENCE = 1.0
-"""Seconds that an iteration runs without a bar."""
-
+"""Seconds before the bar of `tracked` appears."""
 STRIDE = 1000
-"""Items between two looks at the clock, which takes longer than the work on an item."""
+"""Items between two readings of the clock, which take longer than the work on an item."""
 
 
 def tracked(items: Sequence[Item], doing: str) -> Iterator[Item]:
-    """The items, with a bar once they have taken longer than a second. `doing`: "indexing items"."""
+    """The items, with a bar if they take longer than a second. `doing`: "indexing items"."""
     rest = iter(items)
     began = time.monotonic()
     done = 0
@@ -41,7 +38,7 @@ def tracked(items: Sequence[Item], doing: str) -> Iterator[Item]:
 
 
 class ProgressBar:
-    """Bars for one thing after the other; nothing is drawn when `quiet`, or outside of a terminal."""
+    """Bars, one after the other; nothing is drawn when `quiet`, or outside of a terminal."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -50,12 +47,9 @@ class ProgressBar:
 
     def __enter__(self) -> ProgressBar:
         if not self._quiet:
-            from rich.console import Console
-
-            console = Console(stderr=True)
-            if console.is_terminal:
-                self._progress = _drawn(console)
-                self._progress.start()
+            self._progress = _progress()
+        if self._progress:
+            self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,40 +69,42 @@ class ProgressBar:
                 self._progress.start()
 
     def begin(self, name: str, total: int | None) -> None:
-        """A new bar below the last one. With a total of None, it moves without an end until `advance` names one."""
+        """A new bar below the last one. With a total of None, it has no end until `advance` sets one."""
         if self._progress:
             if self._task is not None:
-                # The last note stays; the function that made it is dropped, because it may hold a model.
+                # The last note stays; the function that returned it is dropped, because it may hold a model.
                 last = next(task.fields["note"]() for task in self._progress.tasks if task.id == self._task)
                 self.note(lambda: last)
             self._task = self._progress.add_task(name, total=total, note=str)
 
     def note(self, text: Callable[[], str]) -> None:
-        """A text beside the bar, read again each time that the bar is drawn."""
+        """A text next to the bar, read again each time that the bar is drawn."""
         if self._progress and self._task is not None:
             self._progress.update(self._task, note=text)
 
     def advance(self, done: int, total: int) -> None:
-        """How many of all are done by now."""
+        """How many of all are done."""
         if self._progress and self._task is not None:
             self._progress.update(self._task, completed=done, total=total)
 
 
-def _drawn(console: Console) -> Progress:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+def _progress() -> Progress | None:
+    """What draws the bars; None outside of a terminal."""
+    from rich import progress
+    from rich.console import Console
     from rich.text import Text
 
-    class Note(ProgressColumn):
-        def render(self, task: Task) -> Text:
+    class Note(progress.ProgressColumn):
+        def render(self, task: progress.Task) -> Text:
             return Text(task.fields["note"](), style="dim")
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), Note())
-    return Progress(*columns, console=console, transient=True)
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return None
+    description, bar, done = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+    )
+    columns = description, bar, done, progress.TimeRemainingColumn(), Note()
+    return progress.Progress(*columns, console=console, transient=True)

@@ -6,8 +6,8 @@
         def build(self, catalog): return MyEngine(catalog)
         def brute_force(self, catalog, query): return {row: score for row, score in ...}
 
-Inherited by a class that pytest collects, it runs as a dozen tests. What a retriever does beyond the rule is declared
-in class attributes and tested as declared; nothing is skipped.
+Inherited by a class that pytest collects, it runs as a dozen tests. What differs from the rule is declared in class
+attributes and tested as declared; nothing is skipped.
 """
 
 from __future__ import annotations
@@ -23,18 +23,16 @@ from numpy.random import Generator, default_rng
 from retrievers.base import Catalog, Hits, Query, Retriever
 
 WORDS = (*"a b c d e f g h i j k l m n Red red shoe shoes 4k the of".split(), "na\u00efve", "caf\u00e9", "\u65e5\u672c")
-"""So few that random items share words, repeat them, and tie."""
+"""Few, so that random items share words, repeat them, and tie."""
 
 
 class RetrieverContract:
-    """Inherit, and write `build` and `brute_force`; a retriever that is not asked in text also writes the hooks."""
+    """Inherit, and write `build` and `brute_force`; a retriever whose queries are not text also writes the hooks."""
 
     matches_everything: ClassVar[bool] = False
-    """True where every item has a score for every query (dense vectors), so that no query finds nothing."""
-
+    """True where every item has a score for every query (dense vectors)."""
     tolerance: ClassVar[float] = 1e-5
     """How far a score may be from the brute force's, as a share of the query's highest (of 1, if that is lower)."""
-
     least_recall: ClassVar[float] = 1.0
     """The share of the true best k that is found, averaged over the queries; below 1 for approximate search."""
 
@@ -43,10 +41,10 @@ class RetrieverContract:
         raise NotImplementedError(f"{type(self).__name__} must say how to build the retriever")
 
     def brute_force(self, catalog: Catalog, query: Query) -> Mapping[int, float]:
-        """The score of every item that matches, by the retriever's documented formula, written to be plainly right."""
+        """The score of every item that matches, by the retriever's documented formula, in the simplest code."""
         raise NotImplementedError(f"{type(self).__name__} must say what the true scores are")
 
-    # The hooks: what catalogs and queries look like. `texts` is always title and body.
+    # Hooks: catalogs and queries. `texts` is always title and body.
 
     def random_catalog(self, rng: Generator, items: int) -> Catalog:
         """A catalog of this many items; some alike, some without a word."""
@@ -87,8 +85,6 @@ class RetrieverContract:
             " ".join(f"w{word}" for word in range(100_000)) + " shoe",
         ]
 
-    # The tests.
-
     def test_hits_have_a_row_for_each_query_and_k_columns(self) -> None:
         """No queries, one, many; k of 1, up to and beyond the catalog."""
         catalog = self.random_catalog(default_rng(1), 12)
@@ -101,13 +97,11 @@ class RetrieverContract:
         """Or, where every item matches, as many as there are."""
         catalog = self.random_catalog(default_rng(2), 30)
         nothing, something = self.no_match_queries(), self._queries(catalog, 3)
-        hits = self.build(catalog).search([*nothing, *something, *nothing], 7)
-        for asked, rows in (
-            *zip(nothing, hits.rows_QK, strict=False),
-            *zip(nothing[::-1], hits.rows_QK[::-1], strict=False),
-        ):
-            expected = 7 if self.matches_everything else 0
-            assert (rows >= 0).sum() == expected, f"{asked!r} found rows {rows.tolist()}"
+        asked = [*nothing, *something, *nothing]
+        for place, rows in enumerate(self.build(catalog).search(asked, 7).rows_QK):
+            if not len(nothing) <= place < len(nothing) + 3:
+                expected = 7 if self.matches_everything else 0
+                assert (rows >= 0).sum() == expected, f"{asked[place]!r} found rows {rows.tolist()}"
 
     def test_equal_scores_stand_in_the_order_of_rows(self) -> None:
         """Items that are the same item but for their id, at every k."""
@@ -146,9 +140,8 @@ class RetrieverContract:
     def test_ids_do_not_matter(self) -> None:
         """Only rows do: renamed items are found as before."""
         catalog = self.random_catalog(default_rng(7), 50)
-        renamed = Catalog(
-            [f"{row * 7919 % 50:02d}" for row in range(50)], catalog.texts, catalog.fields, catalog.interactions
-        )
+        ids = [f"{row * 7919 % 50:02d}" for row in range(50)]
+        renamed = Catalog(ids, catalog.texts, catalog.fields, catalog.interactions)
         queries = self._queries(catalog, 20)
         self._assert_same(self.build(renamed).search(queries, 20), self.build(catalog).search(queries, 20))
 
@@ -205,8 +198,6 @@ class RetrieverContract:
                 found = {int(row): float(score) for row, score in zip(rows_K, scores_K, strict=True) if row >= 0}
                 recalls.append(self._recall(query, found, self.brute_force(catalog, query), k))
         assert np.mean(recalls) >= self.least_recall, f"recall is {np.mean(recalls):.4f}, not {self.least_recall}"
-
-    # What the tests share.
 
     def _recall(self, query: Query, found: Mapping[int, float], truth: Mapping[int, float], k: int) -> float:
         """The share of the k best scores that were reached; fails for a score that is not the brute force's."""

@@ -1,8 +1,8 @@
 """The only top-k: ties go to the lower row, -1 where fewer than k items matched.
 
-An item's place in a ranking is decided by one 64-bit key: its score in the upper half, its row, reversed, in the lower.
-No two keys are equal, so picking the k largest needs no rule for ties, gives the same ranking however it is done (numpy
-here, a heap in `compiled.py`), and reads back into rows and scores without a lookup.
+An item is ranked by one 64-bit key: its score in the upper half, its row, reversed, in the lower. No two keys are
+equal, so the k largest need no rule for ties, are the same however they are found (numpy here, compiled in `bm25`), and
+read back into rows and scores without a lookup.
 """
 
 from __future__ import annotations
@@ -16,50 +16,38 @@ from retrievers.base import Floats, Hits
 
 Keys: TypeAlias = NDArray[np.int64]
 """Items as sortable integers; a larger key ranks higher."""
-
 NO_KEY = np.int64(np.iinfo(np.int64).min)
-"""The key of "no item here": below the key of every item."""
-
+"""The key of "no item": below the key of every item."""
 LAST_ROW = np.int64(np.iinfo(np.int32).max)
 
 
 def topk(scores_QN: NDArray[np.floating[Any]], k: int, matched_QN: NDArray[np.bool_] | None = None) -> Hits:
-    """The k best items of each of Q queries, from the scores of all N items.
+    """Hits (Q, k): the best items of each query, from the scores of all N items.
 
     Args:
         scores_QN: One score per query and item; rounded to float32 first, and compared as such. -inf means that the
             item did not match.
         k: How many items to return; may exceed N.
-        matched_QN: Which items may be found at all. Without it, every item with a score above -inf matched: right for
-            a retriever that gives each item a score (dense vectors). For a lexical one, matched means "holds a term of
-            the query", and it says so here where a score of 0 or less can be a match.
+        matched_QN: Which items may be found. Without it, every item with a score above -inf matched. A lexical
+            retriever passes it where an item with a term of the query can have a score of 0 or less.
 
-    Returns:
-        Hits of shape (Q, k).
-
-    Raises:
-        ValueError: If k is below 1 or a score is NaN: a retriever that fails has no ranking.
+    Raises `ValueError` if k is below 1 or a score is NaN.
     """
     check_k(k)
     scores_QN = np.asarray(scores_QN, np.float32)
     if np.isnan(scores_QN).any():
         query, row = np.argwhere(np.isnan(scores_QN))[0]
-        raise ValueError(f"the score of row {row} for query {query} is NaN: it has no place in a ranking")
+        raise ValueError(f"the score of row {row} for query {query} is NaN: it cannot be ranked")
     if matched_QN is not None:
         scores_QN = np.where(matched_QN, scores_QN, np.float32(-np.inf))
     return hits_from_keys(best_keys(scores_QN, k), k)
 
 
 def topk_of(rows_QM: NDArray[np.integer[Any]], scores_QM: NDArray[np.floating[Any]], k: int) -> Hits:
-    """The k best of M candidates of each of Q queries, where `topk` takes all items: -1 in `rows_QM` is none.
+    """Hits (Q, k): the best of M candidates of each query, where `topk` takes all items; -1 in `rows_QM` is none.
 
-    A row may appear once per query. Scores are rounded to float32 first, and read for candidates only.
-
-    Returns:
-        Hits of shape (Q, k).
-
-    Raises:
-        ValueError: If k is below 1 or the score of a candidate is NaN or infinite.
+    A row may appear once per query. Scores are rounded to float32 first, and read for candidates only. Raises
+    `ValueError` if k is below 1 or the score of a candidate is NaN or infinite.
     """
     check_k(k)
     there_QM = rows_QM >= 0
@@ -68,7 +56,7 @@ def topk_of(rows_QM: NDArray[np.integer[Any]], scores_QM: NDArray[np.floating[An
     if not np.isfinite(scores_QM).all():
         query, place = np.argwhere(~np.isfinite(scores_QM))[0]
         row, score = rows_QM[query, place], scores_QM[query, place]
-        raise ValueError(f"the score of row {row} for query {query} is {score}: it has no place in a ranking")
+        raise ValueError(f"the score of row {row} for query {query} is {score}: it cannot be ranked")
     keys_QM = np.where(there_QM, _keys(scores_QM, rows_QM), NO_KEY)
     more = keys_QM.shape[1] - k
     return hits_from_keys(np.partition(keys_QM, more, axis=1)[:, more:] if more > 0 else keys_QM, k)
@@ -106,16 +94,15 @@ def no_hits(queries: int, k: int) -> Hits:
 
 
 def check_k(k: int) -> None:
-    """Raises `ValueError` for a k that no search can serve."""
+    """Raises `ValueError` for a k below 1."""
     if k < 1:
-        raise ValueError(f"k is {k}: a search returns at least 1 item per query")
+        raise ValueError(f"k must be an integer >= 1, got {k}")
 
 
 def _least_of_best(scores_QN: Floats, k: int) -> Floats:
     """For each query a score (Q, 1) that at least k items reach, and not many more, unless they tie.
 
-    The best of each of 4 k groups of items are that many different items, so the k-th of them is such a score; it costs
-    one pass over the scores, where a partition of all of them costs ten.
+    It is the k-th of the best of 4 k groups of items: one pass over the scores, where a partition costs ten.
     """
     queries, items = scores_QN.shape
     if items <= k:

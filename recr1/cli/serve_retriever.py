@@ -122,7 +122,7 @@ def _why(error: OSError) -> str:
 
 def _opened(recipe: Recipe) -> Served:
     from recr1.config.build import build
-    from retrievers.fingerprint import retriever_fingerprint
+    from retrievers.abilities import retriever_fingerprint
     from retrievers.service.app import Served
 
     catalog = build("task", recipe.task).catalog

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from recr1.cli.arguments import above_zero
 
 if TYPE_CHECKING:
-    from retrievers.store.prune import StoredEntry
+    from retrievers.prune import StoredEntry
 
 COLUMNS = ("kind", "size", "made", "used", "catalog", "state", "folder")
 GB = 1e9
@@ -33,8 +33,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """List a store; with `--prune` what would be removed, and with `--yes` remove it."""
     from recr1.errors import UserError
-    from retrievers.store.prune import kept, removable, remove
-    from retrievers.store.store import Store
+    from retrievers.prune import kept, removable, remove
+    from retrievers.store import Store
 
     opened, now = Store(args.folder), time()
     if not args.prune and (args.older_than is not None or args.max_gb is not None or args.yes):

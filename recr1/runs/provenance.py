@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrievers.fingerprint import retriever_fingerprint, versions
+from retrievers.abilities import retriever_fingerprint, versions
 from rewards.abilities import retrievers_of
 
 if TYPE_CHECKING:

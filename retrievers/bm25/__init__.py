@@ -1,1 +1,1 @@
-"""BM25 in this process: postings, compiled search, and the library rank-bm25 beside it."""
+"""BM25 in this process: postings, compiled search, and the library rank-bm25."""

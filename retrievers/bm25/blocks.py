@@ -1,18 +1,17 @@
-"""Compiled search that leaves out most postings of common words, with the hits of one that reads them all.
+"""Compiled search that skips most postings of common words, with the same hits as one that reads them all.
 
 Rows are searched in blocks whose sums fit the processor's cache. In each block:
 
-1. The postings of all columns but the first few are added up. What these few add at most is known, so that an item
-   needs a certain sum without them to be among the best; those that have it are candidates.
-2. A candidate's weights in the columns that were left out are looked up, column by column, while it
-   can still be among the best.
+1. The postings of all columns but the first few are added up. The largest sum of these few is known, so an item needs a
+   certain sum without them to be among the best; items that have it are candidates.
+2. A candidate's weights in the skipped columns are looked up, column by column, while it can still be among the best.
 
-How many columns are left out follows from the score that the k best reach. That is guessed from a sample of the rows
-before the first block, and if it was guessed too high (fewer than k items reach it), the query is searched again
-without. How many are worth leaving out is seen in each block by the number of candidates.
+How many columns can be skipped follows from the score that the k best reach. It is estimated from a sample of the rows
+before the first block; if the estimate was too high (fewer than k items reach it), the query is searched again without
+it. How many columns it pays to skip is seen in each block by the number of candidates.
 
-Sums are exact, whatever the order in which weights are added: 64 bits hold the sum of 32-bit weights without rounding
-unless the largest is many million times the least. Other queries are searched the plain way.
+Sums are exact, whatever the order of the weights: 64 bits hold the sum of 32-bit weights without rounding unless the
+largest is many million times the least. Such queries are searched by reading all postings.
 """
 
 from __future__ import annotations
@@ -41,54 +40,47 @@ from retrievers.bm25.index import Bounds, Postings
 from retrievers.topk import LAST_ROW, NO_KEY, Keys
 
 BLOCK = 2**15
-"""Rows of a block: their sums, in 64 bits, take a quarter of what a core has of cache."""
-
+"""Rows of a block: their sums, in 64 bits, take a quarter of a core's cache."""
 FEW, FEW_OF_MANY = BLOCK, BLOCK // 8
-"""The postings up to which a query is searched the plain way, which is faster: more of them where the sums of all items
-fit the cache too."""
-
+"""Up to this many postings reading all of them is faster; the first is for catalogs whose sums fit the cache too."""
 SAMPLES = 8
-"""Places in the catalog from which the sample is taken, so that one that is sorted is sampled fairly."""
+"""Places in the catalog from which the sample is taken, so that a sorted one is sampled fairly."""
 SAMPLED, LEAST_SAMPLE = 64, 4096
 """The sample is one row in 64, and at least 4096 rows."""
-
 WAIT = 4
-"""Blocks in which no further column is left out after that did not pay."""
-
+"""Blocks in which no further column is skipped after it did not pay."""
 EXACT = 2.0**29
 """Sums below this multiple of the least weight are exact: 53 bits, less the 24 of a weight."""
-
 BELOW = 1 - 1e-7
-"""What rounding to 32 bits can lift to a score is above this share of it."""
-
+"""A sum that rounds up to a score in 32 bits is above this share of it."""
 ABOVE_ZERO = np.float64(np.finfo(np.float32).smallest_subnormal)
-"""The least that an item with a matching word can have."""
+"""The least score of an item with a matching word."""
 
 
 class _Query(NamedTuple):
-    """The T columns of a query, those that add least first."""
+    """The T columns of a query, the one with the smallest largest weight first."""
 
     columns: NDArray[np.int64]
     often: NDArray[np.float64]
     places: NDArray[np.int64]
     """In `Bounds.held_DW2`; -1 where the column is not common."""
     below: NDArray[np.float64]
-    """(T + 1,) what the first t columns add at most, together."""
+    """(T + 1,) the largest sum of the first t columns."""
     common: int
-    """How many of the first columns are common, and so can be left out."""
+    """How many of the first columns are common, and so can be skipped."""
 
 
 class _Room(NamedTuple):
-    """Memory to work in, for all queries of a search."""
+    """Buffers for all queries of a search."""
 
     sums: NDArray[np.float64]
     rows: Rows
     values: NDArray[np.float64]
-    """The candidates of a block, and what they have so far."""
+    """The candidates of a block, and their sums so far."""
     best: Keys
     starts: NDArray[np.int64]
     stops: NDArray[np.int64]
-    """The entries of each column that lie in the block."""
+    """The entries of each column in the block."""
 
 
 class _Index(NamedTuple):
@@ -103,11 +95,7 @@ class _Block(NamedTuple):
 
 @compiled
 def best_keys_in_blocks(postings: Any, bounds: Any, terms: Any, items: int, k: int) -> Keys:
-    """The keys (Q, k) of the best items of each query, in any order.
-
-    `postings`, `bounds` and `terms` are the `Postings` and `Bounds` of `index.py` and the
-    `Terms` of `bm25.py`.
-    """
+    """The keys (Q, k) of the best items of each query, in any order; of `Postings`, `Bounds` and `Terms`."""
     keys_QK = np.full((len(terms.ends) - 1, k), NO_KEY)
     most = 1
     for query in range(len(keys_QK)):
@@ -169,7 +157,7 @@ def _takes_blocks(index: Any, query: Any, items: int) -> bool:
 
 @inner
 def _search(index: Any, query: Any, items: int, k: int, room: Any) -> Any:
-    """Puts the keys of the k best items in front of `room.best`; gives their number."""
+    """Puts the keys of the k best items in front of `room.best`; returns their number."""
     guess = _guess(index.postings, query, items, k, room)
     count = _search_above(index, query, items, k, guess, room)
     if count < k and guess > ABOVE_ZERO:
@@ -179,13 +167,13 @@ def _search(index: Any, query: Any, items: int, k: int, room: Any) -> Any:
 
 @inner
 def sampled_rows(items: int) -> int:
-    """How many rows are sampled at each place: no more than a block has, whose sums hold them."""
+    """How many rows are sampled at each place: at most a block."""
     return min(max(items // SAMPLED, LEAST_SAMPLE) // SAMPLES, BLOCK) // PART * PART
 
 
 @inner
 def _guess(postings: Any, query: Any, items: int, k: int, room: Any) -> np.float64:
-    """A score that the k best items reach, in all likelihood; the least of all when too few of the sample match."""
+    """A score that the k best items very likely reach; the least of all when too few of the sample match."""
     rows = sampled_rows(items)
     share = k * rows * SAMPLES / items
     reach = int(share + 4 * np.sqrt(share) + 4)  # four standard deviations more than are expected in the sample
@@ -220,7 +208,7 @@ def _guess(postings: Any, query: Any, items: int, k: int, room: Any) -> np.float
 
 @inner
 def _search_above(index: Any, query: Any, items: int, k: int, least: np.float64, room: Any) -> Any:
-    """As `_search`, among items with scores from `least` on."""
+    """As `_search`, among items with a score >= `least`."""
     count, bar = np.int64(0), NO_KEY
     left_out, wait = np.int64(0), 0
     for term in range(len(query.columns)):
@@ -246,7 +234,7 @@ def _search_above(index: Any, query: Any, items: int, k: int, least: np.float64,
 
 @inner
 def _tried(query: Any, left_out: int, least: np.float64) -> int:
-    """How many columns may be left out, at least those that are: all they add must be below what is needed."""
+    """How many columns may be skipped, at least `left_out`: their largest sum must be below `least`."""
     while left_out < query.common and query.below[left_out + 1] < least:
         left_out += 1
     return left_out
@@ -254,7 +242,7 @@ def _tried(query: Any, left_out: int, least: np.float64) -> int:
 
 @inner
 def _keep(room: Any, found: int, k: int, count: int, bar: np.int64, least: np.float64) -> tuple[int, np.int64, Any]:
-    """Puts candidates that are large enough with the best. Gives their number, the key to beat, and its score."""
+    """Adds large enough candidates to the best. Returns their number, the key to beat, and its score."""
     score = np.empty(1, np.float32)
     bits = score.view(np.int32)
     for place in range(found):
@@ -281,7 +269,7 @@ def _enter(index: Any, query: Any, last: int, items: int, room: Any) -> None:
         room.starts[term] = start
         if last == items:
             room.stops[term] = end
-        elif query.places[term] >= 0:  # a block ends where a number of the bits begins
+        elif query.places[term] >= 0:  # a block ends between two words of bits
             room.stops[term] = np.int64(index.bounds.held_DW2[query.places[term], last >> 6, 1])
         else:
             room.stops[term] = first_from(index.postings.rows, start, end, last)

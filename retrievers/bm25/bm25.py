@@ -15,15 +15,14 @@ from retrievers.analyzer import K1, Analyzer, FieldWeights, searched_fields
 from retrievers.base import Catalog, Floats, Hits, Query
 from retrievers.bm25.index import Bounds, Postings, bounds_of, index_fields
 from retrievers.options import Share, checked
-from retrievers.store.store import Entry, Store, save_array, save_lines
+from retrievers.store import Entry, Store, save_array, save_lines
 from retrievers.topk import NO_KEY, Keys, best_keys, check_k, hits_from_keys
 
 NUMBA_PAYS_FROM = 4_000
-"""Items from which on `auto` takes numba. Below, numpy answers hundreds of queries in milliseconds; loading the
-compiled code takes a fifth of a second, and compiling it, the first time, more than one."""
-
+"""Items from which `auto` takes numba. Below, numpy answers hundreds of queries in milliseconds; loading the compiled
+code takes a fifth of a second, and compiling it, the first time, more than one."""
 SCORES_AT_A_TIME = 2**18
-"""The numpy backend scores queries together up to this many scores, which fit the processor's cache."""
+"""The numpy backend computes this many scores together, which fit the processor's cache."""
 
 
 class Terms(NamedTuple):
@@ -44,10 +43,10 @@ class BM25:
         idf(t) = ln(1 + (N - df + 0.5) / (df + 0.5))
 
     where tf counts t in d, df counts the items with t, and a term that the query repeats counts as often as it occurs.
-    Words that no item holds are ignored. An item matches if it holds a term of the query, and its score is then above
-    zero. With `fields`, the score is the sum over the fields of weight * the score in that field, each field with its
-    own df and mean length (Elasticsearch calls this `most_fields`). Each summand is rounded to 32 bits and summed in
-    64; neither the order of the words nor the backend can be seen in a score.
+    Words that no item has are ignored. An item matches if it has a term of the query, and its score is then above zero.
+    With `fields`, the score is the sum over the fields of weight * the score in that field, each field with its own df
+    and mean length (Elasticsearch calls this `most_fields`). Each summand is rounded to 32 bits and summed in 64, so
+    that a score depends neither on the order of the words nor on the backend.
 
     The variant is the "Lucene (accurate)" one of Kamphuis et al., "Which BM25 Do You Mean?", ECIR 2020. Searching is
     safe from several threads.
@@ -55,7 +54,7 @@ class BM25:
     Args:
         catalog: What is searched.
         k1: How slowly a repeated term stops counting; 0 counts presence only.
-        b: How much long texts are held back, from 0 to 1.
+        b: How much the length of a text counts, from 0 to 1.
         fields: Fields of the catalog to search, with their weights; None searches its `texts`.
         lowercase: See `Analyzer`, as for the next two.
         stopwords: The name of a list ("english"), the words, or None.
@@ -64,9 +63,6 @@ class BM25:
             "auto" takes numba where it is installed and the catalog is large enough for it to pay.
         store: A folder that keeps the index, so that it is built once and all processes of a machine share its pages;
             "auto" is the folder of RECR1_CACHE, or ~/.cache/recr1. None keeps it in memory.
-
-    Raises:
-        ValueError: For an option that cannot be used, with what can.
     """
 
     def __init__(
@@ -85,6 +81,7 @@ class BM25:
         self._items = len(catalog)
         self._compiled = _takes_numba(backend, self._items)
         self._analyzer = Analyzer(lowercase=lowercase, stopwords=stopwords, stemmer=stemmer)
+        self.normal_query = self._analyzer.normal_query
         searched = searched_fields(catalog, fields)
         self._entry: Entry | None = None
         if store is None:
@@ -100,7 +97,6 @@ class BM25:
     check_options = staticmethod(Analyzer.check_options)
 
     def __getstate__(self) -> dict[str, Any]:
-        """An index that is kept in a store is opened again where the retriever is unpickled, not sent there."""
         left_out = () if self._entry is None else ("_columns_by_field", "_postings", "_bounds")
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
@@ -118,10 +114,6 @@ class BM25:
 
             return hits_from_keys(best_keys_in_blocks(self._postings, self._bounds, terms, self._items, most), k)
         return hits_from_keys(_best_keys_numpy(self._postings, terms, self._items, most), k)
-
-    def normal_query(self, query: Query) -> tuple[tuple[str, int], ...]:
-        """The terms of a query and how often it holds each: queries alike in that have the same hits."""
-        return tuple(sorted(self._analyzer.query_terms(query).items()))
 
     def _terms(self, queries: Sequence[Query]) -> Terms:
         columns: list[int] = []
@@ -154,7 +146,7 @@ def _takes_numba(backend: str, items: int) -> bool:
 
 
 def _identity(analyzer: Analyzer) -> dict[str, Any]:
-    """All that terms and weights depend on beside the options of BM25: an index is kept under it."""
+    """What terms and weights depend on in addition to the options of BM25: part of the key in the store."""
     return {
         "lowercase": analyzer.lowercase,
         "stopwords": sorted(analyzer.stopwords),

@@ -1,6 +1,6 @@
 """The compiled parts of a search: reading all postings of a query, and finding candidates in a block of rows.
 
-Only this module and `blocks` use numba. They are imported when a retriever wants them, never before.
+Only this module and `blocks` use numba. They are imported when a retriever needs them.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from retrievers.topk import LAST_ROW, NO_KEY, Keys
 ABOVE_ZERO = np.finfo(np.float32).smallest_subnormal
 
 SPARE = 64
-"""Places beside those for 2 k items that are collected before the best are cut out."""
+"""Places in addition to 2 k that are filled before the best are selected."""
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A compiled function that lets other threads run; kept on disk between processes where a folder can be written."""
+    """A compiled function that lets other threads run; cached on disk if numba finds a folder that it can write to."""
     try:
         return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
-    except RuntimeError:  # numba found no such folder (a read-only container): compile in every process
+    except RuntimeError:  # no such folder (a read-only container): compile in every process
         return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
 
 
 def inner(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that compiled ones alone call: what Python would need to call it takes time to compile."""
+    """A function that only compiled ones call: wrappers for Python would take time to compile."""
     return numba.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)  # type: ignore[no-any-return]
 
 
@@ -71,11 +71,11 @@ def cut_out(keys_C: Keys, k: int) -> None:
 
 @inner
 def _collect(best_M: Keys, count: int, bar: np.int64, rows_E: Rows, sums_N: NDArray[np.float64]) -> tuple[int, int]:
-    """Moves items with keys above the bar from the sums to the best, of which `count` are there, until these are full.
+    """Moves items with keys above the bar from the sums to the best, of which there are `count`, until these are full.
 
-    Gives the new count and how many rows were looked at. A sum is set to zero when it was looked at, so that an item
-    that comes twice is looked at once. Most items fail the one comparison, and the processor predicts that: asking
-    first whether an item matched at all doubles the time.
+    Returns the new count and how many rows were read. Their sums become zero, so that an item that comes twice is taken
+    once. Most items fail the one comparison, which the processor predicts; a test whether an item matched at all would
+    double the time.
     """
     score = np.empty(1, np.float32)
     bits = score.view(np.int32)
@@ -101,9 +101,9 @@ def _collect(best_M: Keys, count: int, bar: np.int64, rows_E: Rows, sums_N: NDAr
 def _keep_best(
     best_M: Keys, count: int, bar: np.int64, rows_E: Rows, sums_N: NDArray[np.float64], k: int
 ) -> tuple[int, np.int64]:
-    """Collects, and when no place is left cuts out the k best, the least of whose keys is the bar from then on.
+    """Collects, and when no place is left selects the k best, whose least key is the new bar. Returns count and bar.
 
-    Against a heap this saves up to 60% of the time of a search at k = 3000. Gives the new count and bar.
+    This saves up to 60% of the time that a heap takes at k = 3000.
     """
     done = 0
     while done < len(rows_E):
@@ -119,10 +119,7 @@ def _keep_best(
 def keys_of_query(
     postings: Any, columns_T: NDArray[np.int64], times_T: Floats, sums_N: NDArray[np.float64], best_M: Keys, k: int
 ) -> Any:
-    """Puts the keys of the k best items, or of all that match, in front of the best; gives their number.
-
-    The sums must be zero, and are again when it is done.
-    """
+    """Puts the keys of the k best items in front of `best_M`; returns their number. Sums are zero before and after."""
     for column, often in zip(columns_T, times_T):  # noqa: B905 (numba knows no strict)
         start, end = postings.ends[column], postings.ends[column + 1]
         _add(postings.weights[start:end], postings.rows[start:end], often, sums_N)
@@ -138,14 +135,13 @@ def keys_of_query(
 
 LOOK_UP = 50
 """Postings that are added up in the time in which one candidate is found and looked up in one column."""
-
 CHUNK, PART = 128, 16
 """Sums that are compared together, where no candidate is expected and where there are some."""
 
 
 @inner
 def candidates(postings: Any, query: Any, block: Any, left_out: int, least: np.float64, room: Any) -> tuple[int, Any]:
-    """The columns left out, at most those given, and the number of candidates, which lie in `room`; sums are zero."""
+    """The number of skipped columns, at most `left_out`, and that of candidates, which are in `room`; sums are zero."""
     terms = len(query.columns)
     added = terms  # the sums hold the columns from this one on
     while True:
@@ -170,7 +166,7 @@ def candidates(postings: Any, query: Any, block: Any, left_out: int, least: np.f
 
 @inner
 def _entries(room: Any, first: int, last: int) -> int:
-    """How many entries of the block the columns have, from the first to before the last."""
+    """How many entries of the block the columns from `first` to before `last` have."""
     count = 0
     for term in range(first, last):
         count += room.stops[term] - room.starts[term]
@@ -187,10 +183,7 @@ def add(postings: Any, start: int, stop: int, often: np.float64, sums_N: NDArray
 
 @inner
 def _take(rows_E: Rows, first: int, needed: np.float64, room: Any, found: int) -> int:
-    """Makes candidates of those rows whose sum is large enough; gives their number. Sums of all rows become zero.
-
-    A row that comes twice is taken once, since its sum is zero the second time.
-    """
+    """Makes candidates of rows whose sum is large enough, each once; returns their number. Their sums become zero."""
     for entry in range(len(rows_E)):
         row = np.uint32(rows_E[entry]) - np.uint32(first)
         value = room.sums[row]
@@ -204,9 +197,9 @@ def _take(rows_E: Rows, first: int, needed: np.float64, room: Any, found: int) -
 
 @inner
 def take_large(sums_N: NDArray[np.float64], first: int, needed: np.float64, room: Any, most: int) -> int:
-    """Makes candidates of all whose sum is large enough; gives their number, and then sums are zero.
+    """Makes candidates of all rows whose sum is large enough; returns their number, and then sums are zero.
 
-    With more than `most` it stops, gives `most` + 1, and leaves the sums.
+    With more than `most` it stops, returns `most` + 1, and leaves the sums.
     """
     found = 0
     for start in range(0, len(sums_N), CHUNK):
@@ -217,7 +210,7 @@ def take_large(sums_N: NDArray[np.float64], first: int, needed: np.float64, room
             end = min(part + PART, stop)
             if _reached(sums_N, part, end, needed) == 0:
                 continue
-            for row in range(part, end):  # no branch, which a processor could not foretell
+            for row in range(part, end):  # no branch, which a processor could not predict
                 room.rows[found] = first + row
                 found += sums_N[row] >= needed
         if found > most:
@@ -230,7 +223,7 @@ def take_large(sums_N: NDArray[np.float64], first: int, needed: np.float64, room
 
 @inner
 def _reached(sums_N: NDArray[np.float64], start: int, stop: int, needed: np.float64) -> int:
-    """How many sums are large enough: many are compared at once, which a search for the first could not be."""
+    """How many sums are large enough: many are compared at once, unlike in a search for the first."""
     count = 0
     for row in range(start, stop):
         count += sums_N[row] >= needed
@@ -239,14 +232,9 @@ def _reached(sums_N: NDArray[np.float64], start: int, stop: int, needed: np.floa
 
 @inner
 def look_up(
-    weights_E: Floats,
-    held_W2: NDArray[np.uint64],
-    often: np.float64,
-    needed: np.float64,
-    room: Any,
-    found: int,
+    weights_E: Floats, held_W2: NDArray[np.uint64], often: np.float64, needed: np.float64, room: Any, found: int
 ) -> int:
-    """Adds the weights of a common column to candidates, and keeps those that are large enough; gives their number."""
+    """Adds the weights of a common column to candidates, and keeps the large enough ones; returns their number."""
     kept = 0
     for place in range(found):
         row = np.uint64(room.rows[place])
@@ -264,7 +252,7 @@ def look_up(
 
 @inner
 def _ones(bits: np.uint64) -> np.uint64:
-    """How many bits are set, in the way that compilers know as the processor's own instruction."""
+    """How many bits are set, in a form that compilers replace by the processor's instruction."""
     bits = bits - ((bits >> np.uint64(1)) & np.uint64(0x5555555555555555))
     bits = (bits & np.uint64(0x3333333333333333)) + ((bits >> np.uint64(2)) & np.uint64(0x3333333333333333))
     bits = (bits + (bits >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)

@@ -19,9 +19,12 @@ from retrievers.progress import tracked
 
 CHUNK_ITEMS = 2**16
 """Items that are counted together, at most: their numbers within the chunk take two bytes."""
-
 CHUNK_TOKENS = 2**21
-"""Words after which a chunk ends: what counting needs beside the index is some 50 bytes for each."""
+"""Words after which a chunk ends: counting takes some 50 bytes for each."""
+WORD = 64
+"""Rows whose presence in a column is one number, a bit each."""
+COMMON = 32
+"""A column is common when at least one item in 32 has it; then these bits take less memory than postings."""
 
 Integers: TypeAlias = NDArray[np.integer]
 
@@ -49,7 +52,11 @@ def index_fields(analyzer: Analyzer, searched: Sequence[tuple[Sequence[str], flo
         postings.weights[:] *= np.float32(weight)
         columns_by_field.append(columns)
         parts.append(postings)
-    return columns_by_field, parts[0] if len(parts) == 1 else _joined(parts)
+    if len(parts) == 1:
+        return columns_by_field, parts[0]
+    weights, rows = (np.concatenate([getattr(part, name) for part in parts]) for name in ("weights", "rows"))
+    ends = np.cumsum(np.concatenate([[0], *(np.diff(part.ends) for part in parts)]))
+    return columns_by_field, Postings(weights, rows, ends)
 
 
 class _Chunk(NamedTuple):
@@ -65,7 +72,7 @@ class _Chunk(NamedTuple):
 
 
 class _ColumnNumbers(dict[str, int]):
-    """The column of each word, given when it is first asked for; words with one stem share theirs."""
+    """The column of each word, numbered when it is first read; words with one stem share theirs."""
 
     def __init__(self, analyzer: Analyzer) -> None:
         super().__init__()
@@ -89,7 +96,7 @@ def _index(analyzer: Analyzer, texts: Sequence[str], k1: float, b: float) -> tup
 
 
 def _chunks(analyzer: Analyzer, texts: Sequence[str], columns: _ColumnNumbers, lengths: array[int]) -> Iterator[_Chunk]:
-    """The texts counted, chunk by chunk; the number of words of each is appended to `lengths`."""
+    """Counts the texts chunk by chunk; the number of words of each is appended to `lengths`."""
     tokens = array("i")
     first = 0
     for words in map(analyzer.words, tracked(texts, "indexing items")):
@@ -121,12 +128,15 @@ def _counted(first: int, tokens: array[int], lengths: array[int]) -> _Chunk:
 
 
 def _weighed(chunks: list[_Chunk], columns: int, norms_N: NDArray[np.float64]) -> Postings:
-    """The postings of all chunks, which are used up. Each weight is worked out in 64 bits from an idf of 32."""
+    """The postings of all chunks, which are freed. Each weight is computed in 64 bits from an idf of 32."""
     items_C = np.zeros(columns, np.int64)
     for chunk in chunks:
         items_C[chunk.columns_C] += chunk.counts_C
     ends = np.concatenate([[0], np.cumsum(items_C)])
-    idf_C = _idf(items_C, len(norms_N))
+    known, place_C = np.unique(items_C, return_inverse=True)
+    # Rounded to 32 bits as the library bm25s does, whose weights these equal.
+    idf = [math.log(1 + (len(norms_N) - df + 0.5) / (df + 0.5)) for df in known.tolist()]
+    idf_C = np.array(idf, np.float32).astype(np.float64)[place_C]
     postings = Postings(np.empty(ends[-1], np.float32), np.empty(ends[-1], np.int32), ends)
     free_C = ends[:-1].copy()
     chunks.reverse()
@@ -141,31 +151,8 @@ def _weighed(chunks: list[_Chunk], columns: int, norms_N: NDArray[np.float64]) -
     return postings
 
 
-def _idf(items_C: NDArray[np.int64], items: int) -> NDArray[np.float64]:
-    """The idf of each column, rounded to 32 bits as the library bm25s does, whose weights these equal."""
-    known, place_C = np.unique(items_C, return_inverse=True)
-    idf = [math.log(1 + (items - held + 0.5) / (held + 0.5)) for held in known.tolist()]
-    return np.array(idf, np.float32).astype(np.float64)[place_C]
-
-
-def _joined(parts: Sequence[Postings]) -> Postings:
-    """The postings of several fields side by side."""
-    return Postings(
-        np.concatenate([part.weights for part in parts]),
-        np.concatenate([part.rows for part in parts]),
-        np.cumsum(np.concatenate([[0], *(np.diff(part.ends) for part in parts)])),
-    )
-
-
-WORD = 64
-"""Rows whose presence in a column is one number, a bit each."""
-
-COMMON = 32
-"""A column is common when at least one item in 32 has it; up to there, looking up takes less memory than postings."""
-
-
 class Bounds(NamedTuple):
-    """Of C columns, D of them common: what they add at most, and which rows hold them."""
+    """Of C columns, D of them common: their extreme weights, and which rows hold them."""
 
     extremes_2C: Floats
     """The least and the largest weight of each column."""

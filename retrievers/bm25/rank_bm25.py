@@ -26,25 +26,22 @@ class RankBM25:
         idf(t) = ln((N - df + 0.5) / (df + 0.5)), or where that is negative, epsilon * the mean of idf over all terms
 
     where tf counts t in d, df counts the items with t, and a term that the query repeats counts as often as it occurs.
-    The mean is taken before the negative values are replaced. So a term that half of the items hold adds nothing, and
-    in a small catalog scores can be negative: an item matches if it holds a term of the query, whatever its score.
-    With `fields`, the score is the sum over the fields of weight * the score in that field, as in `BM25`.
+    The mean is taken before the negative values are replaced. So a term that half of the items have adds nothing, and
+    in a small catalog scores can be negative: an item matches if it has a term of the query, whatever its score. With
+    `fields`, the score is the sum over the fields of weight * the score in that field, as in `BM25`.
 
-    It scores item by item in Python: fit for thousands of items (`BM25` is for more). Searching is safe from several
+    It scores item by item in Python, for thousands of items (`BM25` is for more). Searching is safe from several
     threads.
 
     Args:
         catalog: What is searched.
         k1: How slowly a repeated term stops counting; 0 counts presence only.
-        b: How much long texts are held back, from 0 to 1.
+        b: How much the length of a text counts, from 0 to 1.
         epsilon: The share of the mean idf that a term in more than half of the items gets.
         fields: Fields of the catalog to search, with their weights; None searches its `texts`.
         lowercase: See `Analyzer`, as for the next two.
         stopwords: The name of a list ("english"), the words, or None.
         stemmer: A Snowball language ("english"), or None.
-
-    Raises:
-        ValueError: For an option that cannot be used, with what can.
     """
 
     def __init__(
@@ -61,6 +58,7 @@ class RankBM25:
     ) -> None:
         self._items = len(catalog)
         self._analyzer = Analyzer(lowercase=lowercase, stopwords=stopwords, stemmer=stemmer)
+        self.normal_query = self._analyzer.normal_query
         self._fields = [
             (_Field(map(self._analyzer.terms, texts), k1, b, epsilon), weight)
             for texts, weight in searched_fields(catalog, fields)
@@ -71,22 +69,16 @@ class RankBM25:
     def search(self, queries: Sequence[Query], k: int) -> Hits:
         """Hits of shape (len(queries), k). Raises `ValueError` for a query that is not text or a k below 1."""
         check_k(k)
-        parts = [self._search_one(query, k) for query in queries]
-        return Hits(*map(np.concatenate, zip(no_hits(0, k), *parts, strict=True)))
-
-    def normal_query(self, query: Query) -> tuple[tuple[str, int], ...]:
-        """The terms of a query and how often it holds each: queries alike in that have the same hits."""
-        return tuple(sorted(self._analyzer.query_terms(query).items()))
-
-    def _search_one(self, query: Query, k: int) -> Hits:
-        counts = self._analyzer.query_terms(query)
-        scores_N = np.zeros(self._items)
-        matched_N = np.zeros(self._items, np.bool_)
-        for field, weight in self._fields:
-            rows = field.rows_with(counts)
-            scores_N[rows] += weight * field.scores(counts, rows)
-            matched_N[rows] = True
-        return topk(scores_N[None], k, matched_N[None])
+        hits = no_hits(len(queries), k)
+        for place, query in enumerate(queries):
+            counts = self._analyzer.query_terms(query)
+            scores_N, matched_N = np.zeros(self._items), np.zeros(self._items, np.bool_)
+            for field, weight in self._fields:
+                rows = field.rows_with(counts)
+                scores_N[rows] += weight * field.scores(counts, rows)
+                matched_N[rows] = True
+            hits.rows_QK[place], hits.scores_QK[place] = topk(scores_N[None], k, matched_N[None])
+        return hits
 
 
 class _Field:

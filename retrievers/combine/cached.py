@@ -5,52 +5,53 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrievers import PARTS
-from retrievers.abilities import Delegate, HasNormalQuery, stats_of
+from retrievers.abilities import Delegate, HasNormalQuery, retriever_fingerprint, stats_of
 from retrievers.base import Catalog, Hits, Query, Retriever
-from retrievers.combine.disk import HitsFile, check_libraries, digests
+from retrievers.combine.disk import HitsFile, digests
 from retrievers.errors import EngineError, MissingAnswers
-from retrievers.fingerprint import retriever_fingerprint
 from retrievers.options import NonNegativeInt, PositiveInt, checked
 from retrievers.topk import check_k
 
 _log = logging.getLogger(__name__)
+
+Key: TypeAlias = Hashable
+"""A query in its normal form; where hits are kept on disk too, the digest of that."""
+Out = TypeVar("Out")
 
 
 @checked
 class Cached(Delegate):
     """Any retriever, with a memory of its hits.
 
-    A search looks for each query in memory, then on disk, and asks the retriever once, for all that is left. What it
-    finds is what the retriever gave the first time, to the last bit. Hits are kept by the fingerprint of the index (see
-    `retrievers.fingerprint`), the query and k, so hits of another index, catalog or version are never met.
+    A search looks for each query in memory, then on disk, and makes one search of the retriever for the rest. Hits are
+    those that the retriever found the first time, to the last bit. They are kept by the fingerprint of the retriever,
+    the query and k, so hits of another index, catalog or version are never used.
 
     Queries are the same when they are equal. A retriever that knows more, such as one that ignores the order of words,
-    says so in a method `normal_query(query)`: queries with equal normal forms must have the same hits.
+    has a method `normal_query(query)`: queries with equal normal forms must have the same hits.
 
-    Memory takes 8 * k bytes a query, and so does the disk. On disk hits are a file of LMDB in which several processes
-    can read and write at once; it belongs on a local disk, and may be deleted while nobody uses it. Where it fails
+    Memory takes 8 * k bytes per query, and so does the disk. On disk hits are in an LMDB file that several processes
+    can read and write at once; it belongs on a local disk, and may be deleted while no process uses it. Where it fails
     later (a full disk), that is logged once and the retriever is searched instead.
 
     Args:
         catalog: What is searched.
-        retriever: What is remembered, as a recipe writes it: `{type: bm25, k1: 0.9}`.
-        memory: The queries to keep in memory for each k; the ones that were not asked for longest make room. 0 keeps
-            none.
-        disk: A folder to keep hits in, made where it is missing; None keeps none. Needs the extra `cache`.
-        disk_mb: The most megabytes of hits on disk, for each index; the oldest make room.
+        retriever: What is searched and cached, as a recipe writes it: `{type: bm25, k1: 0.9}`.
+        memory: The queries to keep in memory for each k; the least recently used are removed. 0 keeps none.
+        disk: A folder to keep hits in, made if it is missing; None keeps none. Needs the extra `cache`.
+        disk_mb: The most megabytes of hits on disk, for each index; the oldest are removed.
 
-    Raises:
-        ValueError: For an option that cannot be used, or a file of the folder that is damaged.
-        OSError: For a folder that cannot be made.
+    Raises `ValueError` for a damaged file, and `OSError` for a folder that cannot be made.
     """
 
     def __init__(
@@ -76,7 +77,8 @@ class Cached(Delegate):
         disk = options.get("disk")
         if options.get("memory") == 0 and not disk:
             return ["memory: 0 keeps nothing without a folder in disk: name one, or leave `cached` out"]
-        return check_libraries() if disk else []
+        missing = [name for name in ("lmdb", "xxhash") if disk and find_spec(name) is None]
+        return [f"disk: needs the library {name}. Install it with: pip install 'recr1[cache]'" for name in missing]
 
     def _start(self) -> None:
         self._memories: dict[int, HitsMemory] = {}
@@ -86,7 +88,6 @@ class Cached(Delegate):
         self._last_hit_rate = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the memory: another process fills its own."""
         return {name: getattr(self, name) for name in ("_inner", "fingerprint", "_most", "_on_disk", "_file")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -95,11 +96,10 @@ class Cached(Delegate):
 
     @property
     def stats(self) -> dict[str, float]:
-        """Numbers for the log; the retriever's own come first.
+        """Numbers for the log, after the retriever's own.
 
-        - `hit_rate`: share of the last search's queries that it found in the cache.
-        - `hit_rate_total`: the same of all searches of this process.
-        - `cached`: queries in memory now.
+        `hit_rate` is the share of the last search's queries that were in the cache, `hit_rate_total` that of all
+        searches of this process, `cached` the number of queries in memory.
         """
         return {
             **stats_of(self._inner),
@@ -109,14 +109,14 @@ class Cached(Delegate):
         }
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
-        """Hits of shape (len(queries), k), from one search of the retriever over what is not known yet.
+        """Hits of shape (len(queries), k), from one search of the retriever for the queries that are not known.
 
-        Raises:
-            MissingAnswers: For queries that the retriever has no answer to; the others are remembered.
+        Raises the retriever's `MissingAnswers`; the hits that it carries are kept.
         """
         check_k(k)
         keys = self._keys(queries)
-        hits, known_Q = self._recall(keys, k)
+        with self._lock:
+            hits, known_Q = self._memories.setdefault(k, HitsMemory(self._most, k)).get(keys)
         places: dict[Key, list[int]] = {}
         for place in np.flatnonzero(~known_Q).tolist():
             places.setdefault(keys[place], []).append(place)
@@ -126,8 +126,13 @@ class Cached(Delegate):
             faults = self._ask(hits, [queries[places[key][0]] for key in new], [places[key] for key in new])
         place_of = {key: where[0] for key, where in places.items() if where[0] not in faults}
         self._write(hits, queries, {key: place_of[key] for key in new if key in place_of})
-        self._remember(hits, place_of, k)
-        self._count(len(queries), sum(len(places[key]) for key in new))
+        found = len(queries) - sum(len(places[key]) for key in new)
+        with self._lock:
+            if self._most and place_of:
+                self._memories[k].put(place_of, hits)
+            self._asked += len(queries)
+            self._found += found
+            self._last_hit_rate = found / len(queries) if queries else 0.0
         if faults:
             raise MissingAnswers(hits, dict(sorted(faults.items())))
         return hits
@@ -148,43 +153,22 @@ class Cached(Delegate):
 
     def _new_keys(self, queries: Iterable[Query]) -> dict[Query, Key]:
         """Normal forms; where hits are kept on disk, their digests, made only of what is not known there."""
-        normal_query = self._inner.normal_query if isinstance(self._inner, HasNormalQuery) else _unchanged
+        normal_query = self._inner.normal_query if isinstance(self._inner, HasNormalQuery) else lambda query: query
         if not self._on_disk:
             return {query: normal_query(query) for query in queries}
         names = dict(zip(queries, digests(queries), strict=True))
-        known = self._known_keys(list(names.values()))
+        known: dict[bytes, bytes] = self._with_file(lambda file: file.keys(list(names.values())), {})
         new = [query for query, name in names.items() if name not in known]
         made = dict(zip(new, digests(map(normal_query, new)), strict=True))
         return {query: known.get(name) or made[query] for query, name in names.items()}
 
-    def _known_keys(self, names: list[bytes]) -> dict[bytes, bytes]:
-        try:
-            return file.keys(names) if (file := self._file) else {}
-        except OSError as error:
-            self._without_disk(error)
-            return {}
-
-    def _recall(self, keys: Sequence[Key], k: int) -> tuple[Hits, NDArray[np.bool_]]:
-        """Hits (Q, k) with the known ones filled in, and which those are."""
-        with self._lock:
-            memory = self._memories.setdefault(k, HitsMemory(self._most, k))
-            return memory.get(keys)
-
-    def _remember(self, hits: Hits, place_of: Mapping[Key, int], k: int) -> None:
-        if self._most and place_of:
-            with self._lock:
-                self._memories[k].put(place_of, hits)
-
     def _read(self, hits: Hits, places: Mapping[Any, list[int]], k: int) -> list[Key]:
         """Fills in what is on disk; returns what is not."""
-        if (file := self._file) is None:
+        kept = self._with_file(lambda file: file.get(list(places), k), None)
+        if kept is None:
             return list(places)
-        try:
-            known, kept = file.get(list(places), k)
-        except OSError as error:
-            self._without_disk(error)
-            return list(places)
-        _spread(kept, [places[key] for key in known], hits)
+        known, found = kept
+        _spread(found, [places[key] for key in known], hits)
         missing = places.keys() - set(known)
         return [key for key in places if key in missing]
 
@@ -204,50 +188,34 @@ class Cached(Delegate):
         return {place: fault for query, fault in faults.items() for place in places[query]}
 
     def _write(self, hits: Hits, queries: Sequence[Query], place_of: Mapping[Any, int]) -> None:
-        if (file := self._file) is None or not place_of:
+        if self._file is None or not place_of:
             return
         places = list(place_of.values())
         names = digests(queries[place] for place in places)
-        try:
-            file.put(list(place_of), names, Hits(hits.rows_QK[places], hits.scores_QK[places]))
-        except OSError as error:
-            self._without_disk(error)
+        self._with_file(lambda file: file.put(list(place_of), names, hits.of(places)), None)
 
-    def _without_disk(self, error: OSError) -> None:
-        """A failing disk is logged once and not used again; the run continues."""
-        file, self._file = self._file, None
-        if file:
-            _log.warning("%s is no longer used (%s): searching without it", file.path, error)
-
-    def _count(self, asked: int, searched: int) -> None:
-        with self._lock:
-            self._asked += asked
-            self._found += asked - searched
-            self._last_hit_rate = (asked - searched) / asked if asked else 0.0
-
-
-def _unchanged(query: Query) -> Key:
-    return query
+    def _with_file(self, use: Callable[[HitsFile], Out], otherwise: Out) -> Out:
+        """What `use` returns. A file that fails is logged once and not used again, and the search continues."""
+        if (file := self._file) is not None:
+            try:
+                return use(file)
+            except OSError as error:
+                failed, self._file = self._file, None
+                if failed:  # else another thread was first
+                    _log.warning("%s is no longer used (%s): searching without it", file.path, error)
+        return otherwise
 
 
 def _spread(found: Hits, places: Sequence[Sequence[int]], hits: Hits) -> None:
     """Copies the hits of each query into all its places."""
     target = np.fromiter(chain.from_iterable(places), np.intp)
     if len(target) > len(places):
-        source = np.repeat(np.arange(len(places)), [len(where) for where in places])
-        found = Hits(found.rows_QK[source], found.scores_QK[source])
+        found = found.of(np.repeat(np.arange(len(places)), [len(where) for where in places]))
     hits.rows_QK[target], hits.scores_QK[target] = found
 
 
-Key: TypeAlias = Hashable
-"""A query in its normal form; where hits are kept on disk too, the digest of that."""
-
-
 class HitsMemory:
-    """Hits of one k in two arrays, a slot a query, so that a batch is read with one copy.
-
-    `_slots` is in the order of use: the first is the one that was not asked for longest.
-    """
+    """Hits of one k in two arrays, so that a batch is read with one copy. `_slots` is in the order of use."""
 
     def __init__(self, most: int, k: int) -> None:
         self._most, self._k = most, k
@@ -266,8 +234,8 @@ class HitsMemory:
             if known:
                 slots.move_to_end(key)
         if known_Q.all() and slots:
-            return Hits(self._hits.rows_QK[slot_Q], self._hits.scores_QK[slot_Q]), known_Q
-        shape = (len(keys), self._k)
+            return self._hits.of(slot_Q), known_Q
+        shape = len(keys), self._k
         hits = Hits(np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32))
         for array, kept in zip(hits, self._hits, strict=True):
             array[known_Q] = kept[slot_Q[known_Q]]
@@ -277,24 +245,20 @@ class HitsMemory:
         """Keeps the hits of some keys, each at its place; of more than fit, the last."""
         chosen = list(place_of.items())[-self._most :]
         slot_P = [self._slot(key) for key, _ in chosen]
-        self._grow(max(slot_P) + 1)
+        have = len(self._hits.rows_QK)
+        if max(slot_P) >= have:
+            shape = min(max(max(slot_P) + 1, 2 * have, 256), self._most) - have, self._k
+            rows = np.concatenate([self._hits.rows_QK, np.empty(shape, np.int32)])
+            self._hits = Hits(rows, np.concatenate([self._hits.scores_QK, np.empty(shape, np.float32)]))
         places = [place for _, place in chosen]
         in_order = places == list(range(len(hits.rows_QK)))  # then there is nothing to pick, and no copy to make
         for array, new in zip(self._hits, hits, strict=True):
             array[slot_P] = new if in_order else new[places]
 
     def _slot(self, key: Key) -> int:
-        """A place for a key: its own, a new one, or that of the key that was not asked for longest."""
+        """A place for a key: its own, a new one, or that of the least recently used key."""
         slot = self._slots.pop(key, None)  # another thread may have searched the same
         if slot is None:
             slot = len(self._slots) if len(self._slots) < self._most else self._slots.popitem(last=False)[1]
         self._slots[key] = slot
         return slot
-
-    def _grow(self, slots: int) -> None:
-        have = len(self._hits.rows_QK)
-        if slots <= have:
-            return
-        more = min(max(slots, 2 * have, 256), self._most) - have
-        rows = np.concatenate([self._hits.rows_QK, np.empty((more, self._k), np.int32)])
-        self._hits = Hits(rows, np.concatenate([self._hits.scores_QK, np.empty((more, self._k), np.float32)]))

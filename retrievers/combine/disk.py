@@ -1,9 +1,8 @@
-"""Hits on disk: a file of LMDB, a memory-mapped B-tree that several processes read and write at once.
+"""Hits on disk: an LMDB file, a memory-mapped B-tree that several processes read and write at once.
 
-It has three tables. `hits` keeps hits by k and key, the digest of a query in its normal form. `names` keeps the key of
-each query, by the digest of the query as it was asked, so that a known one is not brought into its normal form again.
-`order` keeps what was written together, numbered, so that the oldest can be removed. Hits follow a checksum of
-themselves and their key.
+It has three tables. `hits` maps k and key, the digest of a query in its normal form, to a checksum and the hits.
+`names` maps the digest of a query as it was asked to its key, so that its normal form is not made again. `order` has
+the keys and names of each write, numbered, so that the oldest can be removed.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import threading
 import weakref
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,33 +23,27 @@ from retrievers.base import Hits
 
 TABLES = (b"hits", b"names", b"order")
 
-ADDRESSES = 2**40
-"""The largest file, in bytes: addresses, which cost nothing until they are used."""
-
+MAP_BYTES = 2**40
+"""The largest file; addresses cost nothing until they are used."""
 READERS = 1024
 """How many threads, of all processes, can read at the same time."""
-
 SHARE = 8
-"""What is written at a time is at most this part of the file's limit, so that there is always something to remove."""
-
-CHECKSUM, DIGEST = 8, 16
-"""Bytes."""
+"""One write is at most this part of the file's limit, so that there is always something to remove."""
+CHECKSUM, DIGEST, PREFIX = 8, 16, 4
+"""Bytes; the prefix of a key is k."""
 
 
 class HitsFile:
     """The hits of one index by key and k. Usable from several threads and processes; pickled, it is its path.
 
-    Its pages hold `most` bytes and no more: what was written first makes room. A kill or a power cut loses at most what
-    was being written. Every method raises `OSError` where the file fails.
-
-    Raises:
-        ValueError: For a file that is damaged or not LMDB's.
-        OSError: For a folder that cannot be made or written.
+    Its pages hold at most `most` bytes: the oldest hits are removed. A kill or a power cut loses at most what was being
+    written. Raises `ValueError` for a file that is damaged or not LMDB's; every method raises `OSError` where the
+    file fails.
     """
 
     def __init__(self, path: Path, most: int) -> None:
         import lmdb
-        import xxhash  # noqa: F401 - so that no step waits for it
+        import xxhash  # noqa: F401 - loaded before the first step
 
         self.path, self._most = path, most
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,15 +54,12 @@ class HitsFile:
         except lmdb.Error as error:
             raise OSError(f"{path} cannot be used: {error}") from error
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "most": self._most}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+    def __reduce__(self) -> tuple[type[HitsFile], tuple[Path, int]]:
+        return type(self), (self.path, self._most)
 
     def get(self, keys: Sequence[bytes], k: int) -> tuple[list[bytes], Hits]:
-        """Which keys are kept whole, and their hits; one whose bytes were changed counts as not kept."""
-        prefix, width = _prefix(k), CHECKSUM + 8 * k
+        """The keys that are known, and their hits; one whose bytes were changed counts as unknown."""
+        prefix, width = k.to_bytes(PREFIX), CHECKSUM + 8 * k
         with self._transaction() as (transaction, hits, _, _):
             found = transaction.cursor(hits).getmulti([prefix + key for key in keys])
             names = [bytes(place[len(prefix) :]) for place, record in found if len(record) == width]
@@ -83,13 +72,13 @@ class HitsFile:
         return names, Hits(data_QW[:, CHECKSUM:scores_at].view("<i4"), data_QW[:, scores_at:].view("<f4"))
 
     def keys(self, names: Sequence[bytes]) -> dict[bytes, bytes]:
-        """The keys of the queries whose digests are known; one that was changed is the key of nothing."""
+        """The keys of the queries whose digests are known; one that was changed is left out."""
         with self._transaction() as (transaction, _, table, _):
             found = transaction.cursor(table).getmulti(names)
             return {bytes(name): bytes(key) for name, key in found if len(key) == DIGEST}
 
     def put(self, keys: Sequence[bytes], names: Sequence[bytes], hits: Hits) -> None:
-        """Keeps hits of shape (len(keys), k), each found for the query with the digest `names[i]`."""
+        """Writes hits of shape (len(keys), k), each found for the query with the digest `names[i]`."""
         k = hits.rows_QK.shape[1]
         rows_QW, scores_QW = hits.rows_QK.astype("<i4").view(np.uint8), hits.scores_QK.astype("<f4").view(np.uint8)
         data_QW = np.hstack([rows_QW, scores_QW])
@@ -97,33 +86,30 @@ class HitsFile:
         at_a_time = max(1, self._most // SHARE // (8 * k + 4096))
         for first in range(0, len(keys), at_a_time):
             some = slice(first, first + at_a_time)
-            self._put(keys[some], names[some], [record.tobytes() for record in records_QW[some]], _prefix(k))
+            self._put(keys[some], names[some], [record.tobytes() for record in records_QW[some]], k.to_bytes(PREFIX))
 
     def _put(self, keys: Sequence[bytes], names: Sequence[bytes], records: Sequence[bytes], prefix: bytes) -> None:
         with self._transaction(write=True) as (transaction, hits, table, order):
             transaction.cursor(hits).putmulti(zip([prefix + key for key in keys], records, strict=True))
             others = [(name, key) for name, key in zip(names, keys, strict=True) if name != key]
             transaction.cursor(table).putmulti(others)
-            turns = transaction.cursor(order)
-            last = int.from_bytes(turns.key()) if turns.last() else 0
-            turns.put((last + 1).to_bytes(8), prefix + b"".join([*keys, *names]))
-            while turns.first() and int.from_bytes(turns.key()) <= last and self._used(transaction) > self._most:
-                self._remove(transaction, bytes(turns.value()))
-                turns.delete()
+            writes = transaction.cursor(order)
+            last = int.from_bytes(writes.key()) if writes.last() else 0
+            writes.put((last + 1).to_bytes(8), prefix + b"".join([*keys, *names]))
+            while writes.first() and int.from_bytes(writes.key()) <= last and self._used(transaction) > self._most:
+                oldest = bytes(writes.value())
+                old = [oldest[at : at + DIGEST] for at in range(PREFIX, len(oldest), DIGEST)]
+                for key in old[: len(old) // 2]:
+                    transaction.delete(oldest[:PREFIX] + key, db=hits)
+                for name in old[len(old) // 2 :]:
+                    transaction.delete(name, db=table)
+                writes.delete()
         self._file.fill_up()
 
     def _used(self, transaction: Any) -> int:
         """Bytes of all pages in use."""
         stats = [transaction.stat(table) for table in self._file.tables]
         return int(sum(s["psize"] * (s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"]) for s in stats))
-
-    def _remove(self, transaction: Any, written: bytes) -> None:
-        hits, table, _ = self._file.tables
-        prefix, digests = written[:4], [written[at : at + DIGEST] for at in range(4, len(written), DIGEST)]
-        for key in digests[: len(digests) // 2]:
-            transaction.delete(prefix + key, db=hits)
-        for name in digests[len(digests) // 2 :]:
-            transaction.delete(name, db=table)
 
     @contextmanager
     def _transaction(self, *, write: bool = False) -> Iterator[tuple[Any, Any, Any, Any]]:
@@ -139,11 +125,10 @@ class HitsFile:
 
 
 class _OpenFile:
-    """A file of LMDB as this process has it open; it may be open only once, so all that use it share this."""
+    """An open LMDB file. A process may open a file only once, so all that use it share this object."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
+        self._path, self._lock = path, threading.Lock()
         self._lmdb: Any = None
         self._open()
 
@@ -151,16 +136,10 @@ class _OpenFile:
         import lmdb
 
         self._process = os.getpid()
-        # Every commit waits for its pages, and not for the note that makes them the last ones: a power cut may lose
-        # the last hits, and damages nothing.
-        self._lmdb = lmdb.open(
-            str(self._path),
-            subdir=False,
-            map_size=ADDRESSES,
-            max_dbs=len(TABLES),
-            max_readers=READERS,
-            metasync=False,
-        )
+        # A commit waits for its pages and not for the meta page (metasync): a power cut may lose the last hits, and
+        # damages nothing.
+        sizes: dict[str, Any] = {"map_size": MAP_BYTES, "max_dbs": len(TABLES), "max_readers": READERS}
+        self._lmdb = lmdb.open(str(self._path), subdir=False, metasync=False, **sizes)
         try:
             self._lmdb.reader_check()  # removes readers that were killed: they would keep old pages
             self.fill_up()
@@ -168,7 +147,7 @@ class _OpenFile:
             with self._lmdb.begin() as transaction:
                 for table in self.tables:  # the pages that are read on the way to any other
                     transaction.cursor(table).last()
-        except BaseException:  # what is not closed could not be opened again
+        except BaseException:  # an open file could not be opened again
             self._lmdb.close()
             raise
 
@@ -177,7 +156,7 @@ class _OpenFile:
             self._lmdb.close()
 
     def begin(self, *, write: bool) -> Any:
-        """A transaction, which lends what it reads while it lasts; after a fork the first one opens the file again."""
+        """A transaction, whose buffers are valid until it ends; the first one after a fork opens the file again."""
         if self._process != os.getpid():
             with self._lock:
                 if self._process != os.getpid():
@@ -190,25 +169,17 @@ class _OpenFile:
 
         It can be shorter because LMDB does not write empty last pages.
         """
-        if self._path.stat().st_size < self._bytes():
+        size = int((self._lmdb.info()["last_pgno"] + 1) * self._lmdb.stat()["psize"])
+        if self._path.stat().st_size < size:
             with self._path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), self._bytes() - 1, 1)  # cannot cut off what another process wrote
-
-    def _bytes(self) -> int:
-        return int((self._lmdb.info()["last_pgno"] + 1) * self._lmdb.stat()["psize"])
+                os.posix_fallocate(file.fileno(), size - 1, 1)  # cannot cut off what another process wrote
 
 
 def _damage() -> tuple[type[Exception], ...]:
-    """LMDB's errors that say that the content of a file is wrong."""
-    import lmdb
+    """LMDB's errors for a file whose content is wrong."""
+    from lmdb import BadTxnError, CorruptedError, InvalidError, PageNotFoundError, VersionMismatchError
 
-    return (
-        lmdb.InvalidError,
-        lmdb.CorruptedError,
-        lmdb.PageNotFoundError,
-        lmdb.VersionMismatchError,
-        lmdb.BadTxnError,
-    )
+    return InvalidError, CorruptedError, PageNotFoundError, VersionMismatchError, BadTxnError
 
 
 _open_files: weakref.WeakValueDictionary[Path, _OpenFile] = weakref.WeakValueDictionary()
@@ -223,23 +194,17 @@ def _open_file(path: Path) -> _OpenFile:
         return known
 
 
-def check_libraries() -> list[str]:
-    """What must be installed first."""
-    missing = [name for name in ("lmdb", "xxhash") if find_spec(name) is None]
-    return [f"disk: needs the library {name}. Install it with: pip install 'recr1[cache]'" for name in missing]
-
-
 def digests(queries: Iterable[Hashable]) -> list[bytes]:
-    """A name for each query, of any length; raises `ValueError` for one that has no place on disk."""
+    """The digest of each query; raises `ValueError` for one that is neither text nor JSON."""
     from xxhash import xxh3_128_digest
 
     def of_other(query: Hashable) -> bytes:
         try:
             text = json.dumps(query, allow_nan=False)
         except TypeError as error:
-            what = f"a query is kept on disk as text or a tuple of numbers, not as {query!r}"
-            raise ValueError(f"{what}: {error}") from error
-        return xxh3_128_digest(text.encode(), seed=1)  # another name than the same signs as text
+            must = "with disk, a query must be a string or a tuple of numbers"
+            raise ValueError(f"{must}, got {query!r}: {error}") from error
+        return xxh3_128_digest(text.encode(), seed=1)  # not the digest of the same characters as a text
 
     return [
         xxh3_128_digest(query.encode("utf-8", "surrogatepass")) if isinstance(query, str) else of_other(query)
@@ -254,7 +219,3 @@ def _checksums(keys: Sequence[bytes], data_QW: NDArray[np.uint8]) -> NDArray[np.
     sums_Q = np.fromiter(map(xxh3_64_intdigest, data_QW), np.uint64, len(data_QW))
     sums_Q ^= np.frombuffer(b"".join(keys), "<u8")[:: DIGEST // CHECKSUM]
     return sums_Q
-
-
-def _prefix(k: int) -> bytes:
-    return k.to_bytes(4)

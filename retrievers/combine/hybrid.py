@@ -23,18 +23,18 @@ Doubles: TypeAlias = NDArray[np.float64]
 class Hybrid:
     """Several retrievers fused, by the places or by the scores that they give an item.
 
-    Each part is asked for its first `depth` items, whatever the search asks for. An item that any part found is found,
-    and its score is the sum over the parts that found it of
+    Each part is asked for its first `depth` items, whatever k is. An item that any part found is found, and its score
+    is the sum over the parts that found it of
 
         rrf:            weight / (rrf_k + place),  where the best item has place 1
         sum, minmax:    weight * (score - lowest) / (highest - lowest)
         sum, zscore:    weight * (score - lowest) / (standard deviation)
 
-    where lowest, highest and deviation are those of what the part found for this query. So by scores, the last item
-    that a part found counts there as one that it did not find; where all that it found have one score, each counts as
-    its weight. Sums are made in 64 bits, in an order that does not depend on the order of the parts, and rounded to 32.
+    where lowest, highest and deviation are those of the part's items for this query. So with "sum", the last item of a
+    part counts there as one that it did not find; where all its items have one score, each counts as its weight. Sums
+    are made in 64 bits, in an order that does not depend on the order of the parts, and rounded to 32.
 
-    Reciprocal rank fusion needs no scores that compare: Cormack, Clarke and Buettcher, SIGIR 2009. Sums keep how far
+    Reciprocal rank fusion needs no comparable scores: Cormack, Clarke and Buettcher, SIGIR 2009. Sums keep how far
     apart items are: Fox and Shaw, "Combination of Multiple Searches", TREC-2, 1994.
 
     Args:
@@ -46,9 +46,6 @@ class Hybrid:
         normalise: What makes scores comparable, of "sum".
         depth: How many items of each part are fused. A search for more items is an error, because a ranking must not
             depend on k.
-
-    Raises:
-        ValueError: For an option that cannot be used, with what can; for a part, with its place.
     """
 
     nested: ClassVar[Mapping[str, str]] = {"parts": "retriever"}
@@ -69,7 +66,11 @@ class Hybrid:
         ]
         self._weights = [1.0] * len(parts) if weights is None else weights
         self._method, self._rrf_k, self._normalise = method, rrf_k, normalise
-        self._items, self._depth = len(catalog), min(depth, len(catalog))
+        self._depth = min(depth, len(catalog))
+        self.max_k = None if self._depth == len(catalog) else self._depth
+        self.matches_everything = any(map(matches_everything, self._parts))
+        self.syntax = shared_syntax(self._parts)  # a part that took operators for words would spoil the fusion
+        self.capabilities = frozenset(self.syntax)
         for place, part in enumerate(self._parts):
             deepest = max_k_of(part)
             if deepest is not None and deepest < self._depth:
@@ -83,32 +84,10 @@ class Hybrid:
             return []
         return [f"weights: must be one number per part, got {len(weights)} for {len(parts)} parts"]
 
-    @property
-    def max_k(self) -> int | None:
-        """The most items that a search can ask for; None where all items are fused."""
-        return None if self._depth == self._items else self._depth
-
-    @property
-    def matches_everything(self) -> bool:
-        """Whether some part finds something for any query."""
-        return any(map(matches_everything, self._parts))
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """What every part understands, written alike: one that took operators for words would spoil the fusion."""
-        return frozenset(self.syntax)
-
-    @property
-    def syntax(self) -> dict[str, str]:
-        """How to write it."""
-        return shared_syntax(self._parts)
-
     def search(self, queries: Sequence[Query], k: int) -> Hits:
         """Hits of shape (len(queries), k).
 
-        Raises:
-            ValueError: For a k below 1 or above `depth`.
-            MissingAnswers: For queries that some part has no answer to.
+        Raises `ValueError` for a k below 1 or above `depth`, and `MissingAnswers` if a part has no answer to a query.
         """
         check_k(k)
         if self.max_k is not None and k > self.max_k:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import numpy as np
 from annotated_types import Ge
-from numpy.typing import NDArray
 
 from retrievers import PARTS
 from retrievers.abilities import Delegate
 from retrievers.base import Catalog, Floats, Hits, Query, Retriever, Rows
-from retrievers.errors import MissingAnswers
+from retrievers.dense.encoders import missing_model
+from retrievers.errors import EngineError, MissingAnswers
 from retrievers.options import PositiveInt, checked
 from retrievers.topk import check_k, topk_of
 
@@ -23,11 +24,11 @@ from retrievers.topk import check_k, topk_of
 class Rerank(Delegate):
     """The first `depth` items of another retriever, in a new order by a scorer that reads query and item together.
 
-    An item among them has the scorer's number as its score. A search for more items gets those that the retriever found
-    behind them too, in its order and below all others: the lowest number of the scorer, less 1, less how far the
-    retriever's score is under that of the first item behind. (Nogueira and Cho, "Passage Re-ranking with BERT", 2019.)
+    An item among them has the scorer's number as its score. A search for more items also gets the next ones of the
+    retriever, in its order and below all others: the lowest number of the scorer, less 1, less how far the retriever's
+    score is below that of the first of them. (Nogueira and Cho, "Passage Re-ranking with BERT", 2019.)
 
-    The scorer sees each query on its own and each different text once, so that items with one text tie.
+    The scorer gets each query on its own and each different text once, so that items with one text tie.
 
     Args:
         catalog: What is searched.
@@ -35,9 +36,6 @@ class Rerank(Delegate):
         scorer: What orders them: `{type: cross_encoder, model: cross-encoder/ms-marco-MiniLM-L6-v2}`.
         depth: How many items are scored per query. They are most of the cost.
         field: The field of the catalog that the scorer reads; "texts" is the text that is searched by default.
-
-    Raises:
-        ValueError: For an option that cannot be used, with what can; for a part, with its place.
     """
 
     def __init__(
@@ -52,27 +50,22 @@ class Rerank(Delegate):
         self._texts = catalog.column(field)
         self._depth = min(depth, len(catalog))
         self._inner: Retriever = PARTS.build("retriever", retriever, catalog)
-        if self.max_k is not None and self.max_k < self._depth:
-            raise ValueError(
-                f"depth: the retriever finds at most {self.max_k} items; set depth to {self.max_k} or less"
-            )
+        most = self.max_k
+        if most is not None and most < self._depth:
+            raise ValueError(f"depth: the retriever finds at most {most} items; set depth to {most} or less")
         self._scorer: Scorer = PARTS.build("scorer", scorer)
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
         """Hits of shape (len(queries), k).
 
-        Raises:
-            ValueError: For a query that is not text or a k below 1.
-            MissingAnswers: For queries that the retriever has no answer to.
+        Raises `ValueError` for a query that is not text or a k below 1, and the retriever's `MissingAnswers`.
         """
         check_k(k)
+        faults: Mapping[int, EngineError] = {}
         try:
             first = self._inner.search(queries, max(k, self._depth))
         except MissingAnswers as error:
-            raise MissingAnswers(self._reranked(queries, error.hits, k), error.faults) from error
-        return self._reranked(queries, first, k)
-
-    def _reranked(self, queries: Sequence[Query], first: Hits, k: int) -> Hits:
+            first, faults = error.hits, error.faults
         scores_QM = np.zeros(first.rows_QK.shape, np.float64)
         for query, rows_M, before_M, scores_M in zip(queries, *first, scores_QM, strict=True):
             found = int((rows_M >= 0).sum())
@@ -81,27 +74,29 @@ class Rerank(Delegate):
                 scores_M[head] = self._scored(query, rows_M[head])
             if found > self._depth:
                 scores_M[tail] = scores_M[head].min() - 1 - (before_M[self._depth] - before_M[tail])
-        return topk_of(first.rows_QK, scores_QM, k)
+        hits = topk_of(first.rows_QK, scores_QM, k)
+        if faults:
+            raise MissingAnswers(hits, faults)
+        return hits
 
-    def _scored(self, query: Query, rows: Rows) -> NDArray[np.floating[Any]]:
-        """The scorer's numbers for some items, which are checked: a scorer that fails has no ranking."""
+    def _scored(self, query: Query, rows: Rows) -> list[float]:
+        """The scorer's numbers for some items, which must be finite."""
         if not isinstance(query, str):
             raise ValueError(f"a scorer reads text, and the query is of type {type(query).__name__}")
         texts = [self._texts[row] for row in rows]
-        place_of = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-        numbers = np.asarray(self._scorer.score(query, list(place_of)))
-        if numbers.shape != (len(place_of),) or not np.isfinite(numbers).all():
-            who = type(self._scorer).__name__
-            what = f"shape {numbers.shape}" if numbers.shape != (len(place_of),) else "numbers that are not finite"
-            raise ValueError(f"scorer {who} returned {what} for {len(place_of)} texts of the query {query[:80]!r}")
-        scores: NDArray[np.floating[Any]] = numbers[[place_of[text] for text in texts]]
-        return scores
+        different = list(dict.fromkeys(texts))
+        numbers = np.asarray(self._scorer.score(query, different))
+        fits = numbers.shape == (len(different),)
+        if not fits or not np.isfinite(numbers).all():
+            what = "numbers that are not finite" if fits else f"shape {numbers.shape}"
+            asked = f"{len(different)} texts of the query {query[:80]!r}"
+            raise ValueError(f"scorer {type(self._scorer).__name__} returned {what} for {asked}")
+        score_of = dict(zip(different, numbers, strict=True))
+        return [score_of[text] for text in texts]
 
 
-BUILTIN = {
-    "cross_encoder": "retrievers.combine.rerank:CrossEncoder",
-}
-"""Scorers by the name that a recipe uses; the classes are imported when they are asked for."""
+BUILTIN = {"cross_encoder": "retrievers.combine.rerank:CrossEncoder"}
+"""Scorers by the name that a recipe uses; the classes are imported when they are used."""
 
 CHARS_PER_TOKEN = 20
 """Texts are cut at this many characters per token that the model reads: a megabyte is not worth tokenizing."""
@@ -119,9 +114,8 @@ class Scorer(Protocol):
 class CrossEncoder:
     """A cross-encoder of sentence-transformers: a model with one output for a pair of texts.
 
-    A score is the model's logit: it is not squeezed through a sigmoid, whose ends would make good answers tie. Pairs
-    are cut to what the model reads, the longer text first. Scoring is safe from several threads, one at a time; a
-    pickled scorer loads its model again.
+    A score is the model's logit, without a sigmoid, whose ends would make good answers tie. Pairs are cut to what the
+    model reads, the longer text first. Scoring is safe from several threads; a pickled scorer loads its model again.
 
     Args:
         model: A folder, or a name on the hub.
@@ -129,8 +123,7 @@ class CrossEncoder:
         batch_size: Pairs at a time.
         device: "cpu", "cuda", "cuda:1" ...; None takes what is there.
 
-    Raises:
-        ValueError: For a model that cannot be loaded or has more than one output, or an option that cannot be used.
+    Raises `ValueError` for a model that cannot be loaded or has more than one output, or an option that cannot be used.
     """
 
     def __init__(
@@ -141,7 +134,12 @@ class CrossEncoder:
         batch_size: PositiveInt = 32,
         device: str | None = None,
     ) -> None:
-        self._options = {"model": model, "max_length": max_length, "batch_size": batch_size, "device": device}
+        self._options: dict[str, Any] = {
+            "model": model,
+            "max_length": max_length,
+            "batch_size": batch_size,
+            "device": device,
+        }
         self._batch_size = batch_size
         self._model = _load(model, max_length, device)
         # A model without a limit of its own reports a huge number.
@@ -151,28 +149,19 @@ class CrossEncoder:
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the values of options, before a model is loaded."""
-        model = str(options.get("model", ""))
-        looks_local = model.startswith((".", "/", "~")) or model.count("/") > 1
-        if looks_local and not Path(model).expanduser().is_dir():
-            return [f"model: there is no folder {model!r}; give a folder or a name on the hub"]
-        return []
+        return missing_model(str(options.get("model", "")))
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self._options
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+    def __reduce__(self) -> tuple[Callable[[], CrossEncoder], tuple[()]]:
+        return partial(type(self), **self._options), ()
 
     def score(self, query: str, texts: Sequence[str]) -> Floats:
         """(len(texts),) logits."""
         from torch.nn import Identity
 
         pairs = [(self._readable(query), self._readable(text)) for text in texts]
+        how = {"batch_size": self._batch_size, "activation_fn": Identity(), "show_progress_bar": False}
         with self._one_at_a_time:
-            logits = self._model.predict(
-                pairs, batch_size=self._batch_size, activation_fn=Identity(), show_progress_bar=False
-            )
-        return np.asarray(logits, np.float32)
+            return np.asarray(self._model.predict(pairs, **how), np.float32)
 
     def _readable(self, text: str) -> str:
         """As much as the model reads, without lone surrogates, which tokenizers do not take."""
@@ -184,11 +173,9 @@ def _load(model: str, max_length: int | None, device: str | None) -> Any:
         import sentence_transformers
         import transformers
     except ImportError as error:
-        raise ValueError(
-            f"model: a cross-encoder needs the library sentence-transformers ({error}); "
-            "install it with: pip install 'recr1[dense]'"
-        ) from error
-    transformers.utils.logging.disable_progress_bar()  # of the weights, which are loaded in a moment
+        what = f"a cross-encoder needs the library sentence-transformers ({error})"
+        raise ValueError(f"model: {what}; install it with: pip install 'recr1[dense]'") from error
+    transformers.utils.logging.disable_progress_bar()  # for loading the weights
     try:
         # Not a Path: the library tells a folder from a hub's name by the text.
         found = sentence_transformers.CrossEncoder(str(Path(model).expanduser()), max_length=max_length, device=device)

@@ -1,4 +1,4 @@
-"""FAISS indexes over vectors: they name candidates quickly, and those are ranked by their exact scores."""
+"""FAISS indexes over vectors: they find candidates quickly, and those are ranked by their exact scores."""
 
 from __future__ import annotations
 
@@ -12,26 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.base import Floats, Hits, Rows
-from retrievers.store.store import Entry, save_array
+from retrievers.store import Entry, save_array
 from retrievers.topk import no_hits
 
 FILE = "index.faiss"
-
 PQ_CENTROIDS = 256
-"""Of each part of a vector in `pq`: one byte says which."""
-
+"""Of each part of a vector in `pq`, which is one byte."""
 CODES_PER_HIT = 4
-"""How many items `pq` names for each that is wanted: it sees them through bytes, and ranks them only nearly."""
-
+"""How many items `pq` returns for each that is wanted: it compares bytes, and ranks only approximately."""
 EXAMPLES_PER_GROUP = 64
-"""As many as are learned from: more cost memory and change little."""
-
+"""The most that FAISS learns from: more cost memory and change little."""
 ITEMS_PER_GROUP = 39
 """FAISS asks for this many examples of each group that it learns."""
 
 
 class Build(NamedTuple):
-    """What an index is built with, every value known; an index on disk is kept under it."""
+    """What an index is built with; part of its key in the store."""
 
     kind: str
     nlist: int = 0
@@ -41,24 +37,19 @@ class Build(NamedTuple):
 
 
 def resolved(kind: str, items: int, dim: int, options: Mapping[str, int | None]) -> Build:
-    """The options of an index for this many items, with a value where none was given.
+    """The options of an index for this many items, with the defaults of those that were not given, which are None.
 
     Raises `ValueError` for a value that does not fit the catalog or the encoder.
     """
-
-    def given(name: str, otherwise: int) -> int:
-        value = options.get(name)
-        return otherwise if value is None else value
-
     if kind == "ivf":
-        nlist = given("nlist", max(1, min(round(4 * sqrt(items)), items // ITEMS_PER_GROUP)))
+        nlist = options["nlist"] or max(1, min(round(4 * sqrt(items)), items // ITEMS_PER_GROUP))
         if nlist > items:
             raise ValueError(f"nlist: there cannot be {nlist} groups of {items} items; leave it out, or name fewer")
         return Build("ivf", nlist=nlist)
     if kind == "hnsw":
-        return Build("hnsw", hnsw_m=given("hnsw_m", 32), ef_construction=given("ef_construction", 100))
+        return Build("hnsw", hnsw_m=options["hnsw_m"] or 32, ef_construction=options["ef_construction"] or 100)
     if kind == "pq":
-        parts = given("pq_m", next(parts for parts in range(max(1, dim // 8), 0, -1) if dim % parts == 0))
+        parts = options["pq_m"] or next(parts for parts in range(max(1, dim // 8), 0, -1) if dim % parts == 0)
         if dim % parts:
             raise ValueError(f"pq_m: {dim} dimensions cannot be cut into {parts} equal parts; name a divisor")
         return Build("pq", pq_m=parts)
@@ -75,10 +66,10 @@ def library() -> Any:
 
 
 def write_index(vectors_ND: Floats, build: Build, folder: Path) -> None:
-    """Trains an index, fills it with each different vector once, and saves it in a folder with who has which.
+    """Trains an index, adds each different vector once, and saves it in a folder with the items of each vector.
 
-    FAISS gets vectors that many items share once, because in a graph each would link to its equals only, and no blank
-    ones, which are never found.
+    A vector that many items share is added once, because in a graph each would link to its equals only; blank ones are
+    left out, because they are never found.
     """
     faiss = library()
     first_N = _first_places(vectors_ND)
@@ -88,7 +79,11 @@ def write_index(vectors_ND: Floats, build: Build, folder: Path) -> None:
     if not index.is_trained:
         # Items are repeated where there are fewer than FAISS wants to learn from; it need not warn.
         (index.pq if build.kind == "pq" else index).cp.min_points_per_centroid = 1
-        index.train(vectors_ND[_examples(different, PQ_CENTROIDS if build.kind == "pq" else index.nlist)])
+        groups = PQ_CENTROIDS if build.kind == "pq" else index.nlist
+        examples, most = np.resize(different, max(groups, len(different))), groups * EXAMPLES_PER_GROUP
+        if len(different) > most:
+            examples = np.random.default_rng(0).choice(different, most, replace=False)
+        index.train(vectors_ND[examples])
     for first in range(0, len(different), 2**16):
         index.add(vectors_ND[different[first : first + 2**16]])
     faiss.write_index(index, str(folder / FILE))
@@ -108,10 +103,9 @@ class Approximate:
         self._members, self._ends = (members, ends) if mapped else (members.copy(), ends.copy())
 
     def search(self, queries_QD: Floats, k: int, candidates: int, *, nprobe: int | None, ef_search: int | None) -> Hits:
-        """Hits of shape (Q, k): FAISS names the nearest vectors as it sees them; those are compared exactly.
+        """Hits of shape (Q, k): FAISS finds the nearest vectors approximately; those are compared exactly.
 
-        Effort that is not fixed grows with k: on catalogs whose items come in clusters, the recall of a constant effort
-        falls with every item that is asked for.
+        Effort that is not fixed grows with k: on clustered catalogs the recall of a constant effort falls with k.
         """
         hits = no_hits(len(queries_QD), k)
         depth = min(self._index.ntotal, max(candidates, CODES_PER_HIT * k if self._has_codes else k))
@@ -147,7 +141,7 @@ class Approximate:
 
 
 def _empty(faiss: Any, dim: int, items: int, build: Build) -> Any:
-    """An index of a kind without anything in it; without anything to learn from, the one that needs no training."""
+    """An empty index of a kind; where there is nothing to learn from, the one that needs no training."""
     inner = faiss.METRIC_INNER_PRODUCT
     if build.kind == "ivf" and items:
         return faiss.index_factory(dim, f"IVF{min(build.nlist, items)},Flat", inner)
@@ -158,14 +152,6 @@ def _empty(faiss: Any, dim: int, items: int, build: Build) -> Any:
     if build.kind == "pq" and items:
         return faiss.IndexPQ(dim, build.pq_m, 8, inner)
     return faiss.IndexFlatIP(dim)
-
-
-def _examples(rows: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
-    """Rows to learn that many groups from: some of many, the same each time, or few rows as often as it takes."""
-    wanted = groups * EXAMPLES_PER_GROUP
-    if len(rows) > wanted:
-        return np.random.default_rng(0).choice(rows, wanted, replace=False)
-    return np.resize(rows, max(groups, len(rows)))
 
 
 def _first_places(vectors_ND: Floats) -> NDArray[np.int64]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from retrievers import PARTS
-from retrievers.base import Catalog, Floats, Hits, Query, Rows
+from retrievers.base import Catalog, Floats, Hits, Query, Rows, text_of
 from retrievers.dense.approximate import Approximate, library, resolved, write_index
 from retrievers.dense.encoders import Encoder
 from retrievers.dense.vectors import embed, on_grid, search_numpy, search_torch
 from retrievers.options import PositiveInt, checked
-from retrievers.store.store import Entry, Store
+from retrievers.store import Store
 from retrievers.topk import check_k, no_hits
 
 RECALL: Mapping[str, float] = {"exact": 1.0, "flat": 1.0, "ivf": 0.9, "hnsw": 0.95, "pq": 0.85}
@@ -23,16 +24,11 @@ RECALL: Mapping[str, float] = {"exact": 1.0, "flat": 1.0, "ivf": 0.9, "hnsw": 0.
 `Dense.recall` measures it on yours."""
 
 READ_BY: Mapping[str, tuple[str, ...]] = {
-    "device": ("exact",),
-    "candidates": ("flat", "ivf", "hnsw", "pq"),
-    "nlist": ("ivf",),
-    "nprobe": ("ivf",),
-    "hnsw_m": ("hnsw",),
-    "ef_construction": ("hnsw",),
-    "ef_search": ("hnsw",),
-    "pq_m": ("pq",),
+    **{"device": ("exact",), "candidates": ("flat", "ivf", "hnsw", "pq"), "pq_m": ("pq",)},
+    **dict.fromkeys(("nlist", "nprobe"), ("ivf",)),
+    **dict.fromkeys(("hnsw_m", "ef_construction", "ef_search"), ("hnsw",)),
 }
-"""Which indexes read an option; other options are an error."""
+"""Which indexes read an option; with others it is an error."""
 
 
 @checked
@@ -40,15 +36,14 @@ class Dense:
     """Nearest vectors: an encoder makes vectors of texts, and the dot product says how near two are.
 
     The score of an item is the dot product of its vector and the query's (the cosine, for encoders that make vectors of
-    length 1). Every item has a score for every query, near or not, so a search finds k items if the catalog has
-    k. The exception is a text with nothing to read, whose vector is zero: an empty query finds nothing, and an empty
-    item is not found.
+    length 1). Every item has a score for every query, so a search finds k items if the catalog has k. The exception is
+    a text with nothing to read, whose vector is zero: an empty query finds nothing, and an empty item is not found.
 
-    Scores are exact and equal items are in the order of their rows, whatever the index, device and batch; see
-    `retrievers.dense.vectors`. `exact` looks at all items, with numpy, or with torch where there is a GPU. The others
-    are those of FAISS, which name `candidates` items, ranked here by their exact scores: `flat` looks at all items too,
-    `ivf` into the `nprobe` nearest of `nlist` groups, `hnsw` along a graph, and `pq` at vectors of `pq_m` bytes each.
-    An approximate index may miss items (`RECALL` says how many), and `ivf` may return fewer than k.
+    Scores are exact and equal items are in the order of their rows, for every index, device and batch; see
+    `retrievers.dense.vectors`. `exact` compares all items, with numpy, or with torch on a GPU. The others are those of
+    FAISS, which return `candidates` items, ranked here by their exact scores: `flat` compares all items too, `ivf` the
+    `nprobe` nearest of `nlist` groups, `hnsw` follows a graph, and `pq` compares vectors of `pq_m` bytes each. An
+    approximate index may miss items (`RECALL` says how many), and `ivf` may return fewer than k.
 
     Items are embedded once, and kept on disk with the index; every process maps the same pages. Searching is safe from
     several threads.
@@ -58,9 +53,9 @@ class Dense:
         encoder: What makes vectors, a part of its own: {type: hashing}, or {type: sentence_transformers, model: ...}.
         index: How the nearest are found.
         field: The field of the catalog that is embedded; "texts" is the default text of each item.
-        candidates: How many items FAISS names at least, or k (with `pq`, 4 k) where that is more; 128.
+        candidates: How many items FAISS returns at least, or k (with `pq`, 4 k) where that is more; 128.
         nlist: Groups of `ivf`; about 4 times the square root of the catalog.
-        nprobe: Groups that are looked into; grows with k and `candidates`.
+        nprobe: Groups that are searched; grows with k and `candidates`.
         hnsw_m: Links of each item in `hnsw`; 32.
         ef_construction: Effort of building `hnsw`; 100.
         ef_search: Effort of searching it; 2 k, and never less than `candidates`.
@@ -68,13 +63,9 @@ class Dense:
         device: Where `exact` computes: "cpu" or "cuda"; by default a GPU that torch can see.
         store: The folder that keeps embeddings and indexes; "auto" is the folder of RECR1_CACHE, or ~/.cache/recr1.
             None keeps nothing.
-
-    Raises:
-        ValueError: For an option that cannot be used, with what can.
     """
 
     matches_everything: ClassVar[bool] = True
-    """A query of words that no item has finds its nearest items all the same."""
 
     def __init__(
         self,
@@ -93,13 +84,12 @@ class Dense:
         device: Literal["cpu", "cuda"] | None = None,
         store: str | None = "auto",
     ) -> None:
-        sizes = {"candidates": candidates, "nlist": nlist, "nprobe": nprobe, "hnsw_m": hnsw_m, "ef_search": ef_search}
-        sizes |= {"ef_construction": ef_construction, "pq_m": pq_m}
+        sizes = {"nlist": nlist, "hnsw_m": hnsw_m, "ef_construction": ef_construction, "pq_m": pq_m}
         texts = catalog.column(field)
         self._device = _device(device) if index == "exact" else "cpu"
         self._encoder: Encoder = PARTS.build("encoder", encoder)
         self._candidates, self._effort = candidates or 128, {"nprobe": nprobe, "ef_search": ef_search}
-        self._build = resolved(index, len(catalog), self._encoder.dim, sizes)
+        build = resolved(index, len(catalog), self._encoder.dim, sizes)
         self._kept = store is not None
         key = {"catalog": catalog.fingerprint, "field": field, "encoder": dict(self._encoder.identity)}
         with TemporaryDirectory() as nowhere:
@@ -107,8 +97,8 @@ class Dense:
             entry = place.open("embeddings", key, lambda folder: embed(self._encoder, texts, folder), resumes=True)
             self._entries = [entry]
             if index != "exact":
-                key |= {"build": self._build._asdict(), "faiss": library().__version__}
-                write = self._index_writer(entry)
+                key |= {"build": build._asdict(), "faiss": library().__version__}
+                write = partial(write_index, entry.array("vectors"), build)
                 self._entries.append(place.open(index, key, write))
             self._open()
 
@@ -126,7 +116,7 @@ class Dense:
         """Hits of shape (len(queries), k). Raises `ValueError` for a query that is not text or a k below 1."""
         check_k(k)
         hits = no_hits(len(queries), k)
-        vectors_QD = on_grid(self._encoder.encode_queries([_text(query) for query in queries]))
+        vectors_QD = on_grid(self._encoder.encode_queries([text_of(query, "a dense retriever") for query in queries]))
         nonzero = np.flatnonzero(vectors_QD.any(axis=1))
         if len(nonzero):
             found = self._nearest(vectors_QD[nonzero], k)
@@ -150,27 +140,23 @@ class Dense:
             return search_torch(self._tensor, self._blank, vectors_QD, k)
         return search_numpy(self._vectors, self._blank, vectors_QD, k)
 
-    def _index_writer(self, embeddings: Entry) -> Callable[[Path], None]:
-        return lambda folder: write_index(embeddings.array("vectors"), self._build, folder)
-
     def _open(self) -> None:
         embeddings, *indexes = self._entries
         self._vectors: Floats = embeddings.array("vectors")
         self._blank: Rows = embeddings.array("blank")
-        if not self._kept:  # the files are about to go
+        if not self._kept:  # the files are removed next
             self._vectors, self._blank = self._vectors.copy(), self._blank.copy()
         self._index = Approximate(indexes[0], self._vectors, mapped=self._kept) if indexes else None
-        self._tensor: Any = self._to_device()
+        self._to_device()
 
-    def _to_device(self) -> Any:
-        if self._device == "cpu":
-            return None
-        import torch
+    def _to_device(self) -> None:
+        self._tensor: Any = None
+        if self._device != "cpu":
+            import torch
 
-        return torch.tensor(self._vectors, device=self._device)
+            self._tensor = torch.tensor(self._vectors, device=self._device)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is kept on disk is opened again where the retriever is unpickled, not sent there."""
         left_out = ("_vectors", "_blank", "_index", "_tensor") if self._kept else ("_tensor",)
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
@@ -179,25 +165,17 @@ class Dense:
         if self._kept:
             self._open()
         else:
-            self._tensor = self._to_device()
-
-
-def _text(query: Query) -> str:
-    if not isinstance(query, str):
-        raise ValueError(f"a dense retriever searches text, not a {type(query).__name__}: {query!r}")
-    return query
+            self._to_device()
 
 
 def _device(wanted: str | None) -> str:
     """Where to compute; raises `ValueError` for a GPU that is not there."""
-    if wanted == "cpu":
-        return "cpu"
-    try:
-        import torch
-    except ModuleNotFoundError:
-        there = False
-    else:
-        there = torch.cuda.is_available()
+    there = False
+    if wanted != "cpu":
+        with suppress(ModuleNotFoundError):
+            import torch
+
+            there = torch.cuda.is_available()
     if wanted == "cuda" and not there:
         raise ValueError("device: torch is not installed or sees no GPU; leave the option out, or set cpu")
     return "cuda" if there else "cpu"

@@ -1,7 +1,6 @@
-"""Encoders: from texts to vectors whose dot product says how near two texts are. A part of `dense`.
+"""Encoders: from texts to vectors whose dot product is their similarity.
 
-A text without anything to read, such as whitespace, has the vector zero, which is near to nothing: `dense` does not
-find such an item, and finds nothing for such a query.
+A text without a readable character has the vector zero: `dense` finds no such item, and nothing for such a query.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import threading
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeAlias
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 from annotated_types import Ge, MultipleOf
@@ -25,11 +24,11 @@ BUILTIN = {
     "hashing": "retrievers.dense.encoders:Hashing",
     "sentence_transformers": "retrievers.dense.encoders:SentenceTransformers",
 }
-"""Encoders by the name that a recipe uses; the classes are imported when they are asked for."""
+"""Encoders by the name that a recipe uses; the classes are imported when they are used."""
 
 
 class Encoder(Protocol):
-    """Gives texts a place in a space of `dim` dimensions. Built as `cls(*, options)`."""
+    """Turns texts into vectors of `dim` numbers. Built as `cls(*, options)`."""
 
     dim: int
 
@@ -47,31 +46,30 @@ class Encoder(Protocol):
         ...
 
 
-Dim: TypeAlias = Annotated[int, Ge(8), MultipleOf(8)]
-
-
 @checked
 class Hashing:
     """Bags of hashed words: no model, no download, the same vectors on every machine. For tests and first runs.
 
     Each feature, a word or a run of characters of one, is hashed into `dim` signs; a text is the sum of those of its
-    features, at length one. The dot product of two texts is close to the cosine of their counts of features: off by
-    1 / sqrt(dim) or so, at random, so that texts without a common word are only nearly at 0. It knows no synonyms and
-    no idf. (P. Kanerva et al., "Random Indexing of Text Samples for Latent Semantic Analysis", 2000.)
+    features, at length one. The dot product of two texts is the cosine of their counts of features, with a random error
+    of about 1 / sqrt(dim). It knows no synonyms and no idf. (P. Kanerva et al., "Random Indexing of Text Samples for
+    Latent Semantic Analysis", 2000.)
 
     Args:
         dim: How many dimensions; a multiple of 8.
         ngrams: None hashes whole words; 3 hashes their runs of 3 characters, the ends of words marked, which finds
-            "shoe" with "shoes" and forgives typing errors.
+            "shoe" with "shoes" and tolerates typing errors.
         seed: Of the hash.
-
-    Raises:
-        ValueError: For an option that cannot be used.
     """
 
-    def __init__(self, *, dim: Dim = 256, ngrams: Annotated[int, Ge(2)] | None = None, seed: int = 0) -> None:
-        self.dim = dim
-        self._ngrams, self._seed = ngrams, seed
+    def __init__(
+        self,
+        *,
+        dim: Annotated[int, Ge(8), MultipleOf(8)] = 256,
+        ngrams: Annotated[int, Ge(2)] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.dim, self._ngrams, self._seed = dim, ngrams, seed
         self._analyzer = Analyzer()
 
     @property
@@ -95,7 +93,7 @@ class Hashing:
         features_B = [[numbers.setdefault(f, len(numbers)) for f in self._features(text)] for text in texts]
         signs_FD = self._signs(numbers)
         for place, features in enumerate(features_B):
-            # Whole numbers, so that the order of the words cannot show in the last bit.
+            # Integers, so that the order of the words cannot show in the last bit.
             present, times = np.unique(np.array(features, np.int64), return_counts=True)
             sums_BD[place] = times @ signs_FD[present]
         lengths_B1 = np.linalg.norm(sums_BD, axis=1, keepdims=True)
@@ -104,9 +102,8 @@ class Hashing:
 
     def _features(self, text: str) -> Iterable[str]:
         words = self._analyzer.terms(text)
-        if self._ngrams is None:
+        if (size := self._ngrams) is None:
             return words
-        size = self._ngrams
         marked = (f"\x02{word}\x03" for word in words)
         return [word[at : at + size] for word in marked for at in range(max(1, len(word) - size + 1))]
 
@@ -126,9 +123,9 @@ _READABLE = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 class SentenceTransformers:
     """A model of the library sentence-transformers: a folder, or a name on the Hugging Face hub.
 
-    Pooling, normalisation, the longest text and, where the model brings prompts, those for queries and documents are as
-    the model says; so is the measure of nearness, the cosine or the dot product. Texts are cut at the model's longest.
-    Vectors differ in their last bits from one device, and one batch, to another.
+    Pooling, normalisation, the longest text, the similarity (cosine or dot product) and the prompts for queries and
+    documents are the model's own. Texts are cut at the model's longest. Vectors differ in their last bits from one
+    device, and one batch, to another.
 
     Args:
         model: A folder or a hub name. With HF_HUB_OFFLINE=1 nothing is downloaded.
@@ -137,11 +134,9 @@ class SentenceTransformers:
         document_prefix: Put before each item; None as the model says.
         batch_size: Texts per forward pass.
         device: "cpu", "cuda:1" ...; None takes an accelerator where there is one.
-        trust_remote_code: Run code that comes with the model. Off: a model is data until you say otherwise.
+        trust_remote_code: Whether code that comes with the model may run.
 
-    Raises:
-        ValueError: For an option that cannot be used, or where the library is not installed.
-        OSError: For a model that does not exist or cannot be downloaded.
+    Raises `ValueError` if the library is not installed, and `OSError` if the model cannot be found or downloaded.
     """
 
     def __init__(
@@ -155,23 +150,16 @@ class SentenceTransformers:
         device: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        self._load_options: dict[str, Any] = {
-            "model_name_or_path": str(Path(model).expanduser()) if _is_folder(model) else model,
-            "revision": revision,
-            "device": device,
-            "trust_remote_code": trust_remote_code,
-        }
+        name = str(Path(model).expanduser()) if Path(model).expanduser().is_dir() else model
+        self._load_options: dict[str, Any] = {"model_name_or_path": name, "revision": revision, "device": device}
+        self._load_options["trust_remote_code"] = trust_remote_code
         self._query_prefix, self._document_prefix, self._batch_size = query_prefix, document_prefix, batch_size
         self._load()
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
-        """What is wrong with the values of options, found without loading anything."""
-        model = str(options.get("model", ""))
-        looks_local = model.startswith((".", "/", "~")) or model.count("/") > 1
-        if looks_local and not _is_folder(model):
-            return [f"model: there is no folder {model!r}; give a folder or a hub name"]
-        return []
+        """What is wrong with the options, found without loading anything."""
+        return missing_model(str(options.get("model", "")))
 
     def _load(self) -> None:
         try:
@@ -180,10 +168,11 @@ class SentenceTransformers:
             what = "encoder sentence_transformers needs the library of that name"
             raise ValueError(f"{what} ({error}); install it with: pip install 'recr1[dense]'") from error
         self._model: Any = SentenceTransformer(**self._load_options)
-        self._normalizes = self._model.similarity_fn_name == "cosine"
-        if self._model.similarity_fn_name not in ("cosine", "dot"):
-            name = self._model.similarity_fn_name
-            raise ValueError(f"model: {self._load_options['model_name_or_path']!r} compares by {name}: not supported")
+        similarity = self._model.similarity_fn_name
+        if similarity not in ("cosine", "dot"):
+            name = self._load_options["model_name_or_path"]
+            raise ValueError(f"model: {name!r} compares by {similarity}: must be cosine or dot")
+        self._normalizes = similarity == "cosine"
         self.dim: Any = self._model.get_embedding_dimension()
         self.identity = _identity(self._model, self._normalizes, self._document_prefix)
         self._one_at_a_time = threading.Lock()  # fast tokenizers refuse a second thread
@@ -211,30 +200,28 @@ class SentenceTransformers:
             return vectors
         # Tokenizers take no lone surrogates.
         clean = [texts[place].encode("utf-8", "replace").decode() for place in readable]
+        how = {"prompt": prefix, "batch_size": self._batch_size, "normalize_embeddings": self._normalizes}
         with self._one_at_a_time:
-            vectors[readable] = encode(
-                clean,
-                prompt=prefix,
-                batch_size=self._batch_size,
-                normalize_embeddings=self._normalizes,
-                show_progress_bar=False,
-            )
+            vectors[readable] = encode(clean, show_progress_bar=False, **how)
         return vectors
 
 
-def _is_folder(model: str) -> bool:
-    return Path(model).expanduser().is_dir()
+def missing_model(model: str) -> list[str]:
+    """That the folder of a model is missing, as `check_options` says it; nothing for a name on the hub."""
+    looks_local = model.startswith((".", "/", "~")) or model.count("/") > 1
+    if looks_local and not Path(model).expanduser().is_dir():
+        return [f"model: there is no folder {model!r}; give a folder or a hub name"]
+    return []
 
 
 def _identity(model: Any, normalizes: bool, prefix: str | None) -> Mapping[str, Any]:  # noqa: FBT001 - it is a fact
-    """All that the vectors of items depend on: the content of the model, wherever it is, and the prefix.
-
-    Read right after loading: a tokenizer keeps the length of the last batch in what it says about itself.
-    """
+    """All that the vectors of items depend on, read right after loading: a tokenizer's text changes with use."""
+    fast = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
+    tokens = str(fast.to_str()) if hasattr(fast, "to_str") else repr(sorted(model.tokenizer.get_vocab().items()))
     return {
         "type": "sentence_transformers",
         "weights": _digest_of_weights(model),
-        "tokenizer": hashlib.sha256(_spelled(model.tokenizer).encode()).hexdigest(),
+        "tokenizer": hashlib.sha256(tokens.encode()).hexdigest(),
         "layers": str(model),
         "longest": model.max_seq_length,
         "normalizes": normalizes,
@@ -251,9 +238,3 @@ def _digest_of_weights(model: Any) -> str:
         digest.update(f"{name}\x1f{tensor.dtype}\x1f{tuple(tensor.shape)}\x1e".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _spelled(tokenizer: Any) -> str:
-    """What a tokenizer does, as text."""
-    fast = getattr(tokenizer, "backend_tokenizer", tokenizer)
-    return str(fast.to_str()) if hasattr(fast, "to_str") else repr(sorted(tokenizer.get_vocab().items()))

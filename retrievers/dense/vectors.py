@@ -1,15 +1,16 @@
 """Vectors of all items: embedded once, chunk by chunk, and compared exactly.
 
 A vector is rounded to a grid of 2^-26 of its length (to the next power of two), which moves a component by less than
-the last bit of the largest ones in 32-bit numbers. On that grid every product and every sum of a dot product is a
-number that 64 bits hold without rounding. So a score does not depend on the order of summation: not on other queries of
-the batch, the place of an item, threads, the matrix library or the device. Equal items always tie.
+the last bit of the largest ones in 32-bit numbers. On that grid 64 bits hold every product and sum of a dot product
+without rounding. So a score does not depend on the order of summation: not on the batch, the place of an item, threads,
+the matrix library or the device. Equal items always tie.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,15 +19,14 @@ import numpy as np
 from retrievers.base import Floats, Hits, Rows
 from retrievers.dense.encoders import Encoder
 from retrievers.progress import ProgressBar
-from retrievers.store.store import save_array
+from retrievers.store import save_array
 from retrievers.topk import LAST_ROW, NO_KEY, Keys, best_keys, hits_from_keys
 
 CHUNK = 1024
 """Items that are embedded together; a process that is killed loses no more than these."""
 
 ITEMS_AT_A_TIME, QUERIES_AT_A_TIME = 2**14, 2**8
-"""How many are compared together: their scores are small enough for the processor's cache to help."""
-
+"""How many are compared together: their scores fit the processor's cache."""
 FRACTION_BITS = 26
 
 
@@ -36,7 +36,7 @@ def on_grid(vectors: Floats) -> Floats:
     Raises `ValueError` for a component that is not a finite number.
     """
     if not np.isfinite(vectors).all():
-        raise ValueError("an encoder gave a vector that is not finite: it has no place in a ranking")
+        raise ValueError("an encoder gave a vector that is not finite: it cannot be ranked")
     exact = vectors.astype(np.float64)
     _, exponents = np.frexp(np.linalg.norm(exact, axis=-1, keepdims=True))
     steps = np.ldexp(1.0, exponents - FRACTION_BITS)
@@ -47,10 +47,11 @@ def on_grid(vectors: Floats) -> Floats:
 def embed(encoder: Encoder, texts: Sequence[str], folder: Path) -> None:
     """Writes `vectors` (N, dim) of texts into a folder, and `blank`, the rows of those that are zero.
 
-    It resumes where an earlier call on the folder was killed. Each different text is encoded once, so that equal items
-    have the same vector to the last bit, which neural encoders do not promise.
+    It resumes where an earlier call was killed. Each different text is encoded once, so that equal items have the same
+    vector to the last bit, which neural encoders do not promise.
     """
-    first_N = _first_places(texts)
+    places: dict[str, int] = {}
+    first_N = [places.setdefault(text, row) for row, text in enumerate(texts)]
     with (folder / "vectors.npy").open("a+b") as file, ProgressBar(quiet=len(texts) <= CHUNK) as bar:
         array = _ArrayFile(file, len(texts), encoder.dim)
         bar.begin("embedding items", len(texts))
@@ -58,10 +59,14 @@ def embed(encoder: Encoder, texts: Sequence[str], folder: Path) -> None:
         while array.done < len(texts):
             rows = range(array.done, min(array.done + CHUNK, len(texts)))
             fresh = [row for row in rows if first_N[row] == row]
-            known = dict(zip(fresh, _encoded(encoder, [texts[row] for row in fresh]), strict=True))
-            array.append(
-                np.stack([known[row] if row in known else array.read(row) for row in first_N[rows.start : rows.stop]])
-            )
+            new = encoder.encode_items([texts[row] for row in fresh])
+            if new.shape != (len(fresh), encoder.dim):
+                raise ValueError(
+                    f"the encoder gave vectors of shape {new.shape} for {len(fresh)} texts of {encoder.dim}"
+                )
+            known = dict(zip(fresh, on_grid(new), strict=True))
+            wanted = first_N[rows.start : rows.stop]
+            array.append(np.stack([known[row] if row in known else array.read(row) for row in wanted]))
             bar.advance(array.done, len(texts))
     vectors = np.load(folder / "vectors.npy", mmap_mode="r")
     blank = [
@@ -111,25 +116,12 @@ def search_torch(vectors_ND: Any, blank: Rows, queries_QD: Floats, k: int) -> Hi
     return hits_from_keys(keys, k)
 
 
-def _first_places(texts: Sequence[str]) -> list[int]:
-    """For each text, the first place with the same text."""
-    places: dict[str, int] = {}
-    return [places.setdefault(text, row) for row, text in enumerate(texts)]
-
-
-def _encoded(encoder: Encoder, texts: Sequence[str]) -> Floats:
-    vectors = encoder.encode_items(texts)
-    if vectors.shape != (len(texts), encoder.dim):
-        raise ValueError(f"the encoder gave vectors of shape {vectors.shape} for {len(texts)} texts of {encoder.dim}")
-    return on_grid(vectors)
-
-
 class _ArrayFile:
-    """An array file (.npy) that grows row by row, open for appending; a row that was not written whole is cut off."""
+    """An array file (.npy) that grows row by row, open for appending; an incomplete last row is cut off."""
 
     def __init__(self, file: BinaryIO, rows: int, dim: int) -> None:
         self._file, self._row_bytes = file, 4 * dim
-        self._begin = _head(file, rows, dim)
+        self._begin = _after_header(file, rows, dim)
         self.done = (file.seek(0, os.SEEK_END) - self._begin) // self._row_bytes
         file.truncate(self._begin + self.done * self._row_bytes)
 
@@ -146,16 +138,13 @@ class _ArrayFile:
         return np.frombuffer(self._file.read(self._row_bytes), "<f4")
 
 
-def _head(file: BinaryIO, rows: int, dim: int) -> int:
-    """Where the rows begin; the head is written first where there is none that is whole and fits."""
-    head = {"descr": "<f4", "fortran_order": False, "shape": (rows, dim)}
+def _after_header(file: BinaryIO, rows: int, dim: int) -> int:
+    """Where the rows begin; the header is written first where it is missing, incomplete or of another shape."""
     file.seek(0)
-    try:
+    with suppress(ValueError):  # empty, or killed while the header was written
         np.lib.format.read_magic(file)
         if np.lib.format.read_array_header_1_0(file)[0] == (rows, dim):
             return file.tell()
-    except ValueError:  # empty, or killed while the head was written
-        pass
     file.truncate(0)
-    np.lib.format.write_array_header_1_0(file, head)
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, dim)})
     return file.tell()

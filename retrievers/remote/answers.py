@@ -6,48 +6,40 @@ in a `MissingAnswers` that carries the answers there are: no fault becomes an em
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from retrievers.base import Catalog, Hits, Query
+from retrievers.base import Catalog, Hits, Query, text_of
 from retrievers.errors import EngineError, MissingAnswers
 from retrievers.remote.client import EngineClient
-from retrievers.topk import check_k, no_hits, topk
+from retrievers.topk import check_k, topk_of
 
 Answer: TypeAlias = Sequence[tuple[str, float]]
 """What an engine found for one query: ids of items, each with its score."""
 
 
 class RemoteRetriever:
-    """A retriever that asks an engine for one text at a time. A subclass says how in `_ask` and `_connect`.
-
-    Safe to use from several threads; a pickled copy connects again.
-    """
+    """Asks an engine for one text at a time; subclasses write `_ask` and `_connect`. A pickled copy connects again."""
 
     _catalog: Catalog
     _engine: EngineClient
     _max_chars: int
     _session: Any
-    """What `_connect` opens: an official client, or the connections that are free."""
+    """What `_connect` opens: an official client, or free connections."""
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
         """Hits of shape (len(queries), k), with one question for each query that is not blank.
 
-        Raises:
-            ValueError: For a query that is not text or a k that cannot be served.
-            MissingAnswers: For queries that have no usable answer after the last attempt; it carries the others.
+        Raises `ValueError` for a query that is not text or a k that cannot be served, and `MissingAnswers`.
         """
-        return search_in_batches(
-            self._engine,
-            self._catalog,
-            queries,
-            k,
-            lambda texts: [self._ask(texts[0], k)],
-            max_chars=self._max_chars,
-            size=1,
-        )
+
+        def ask(texts: Sequence[str]) -> Sequence[Answer]:
+            return [self._ask(texts[0], k)]
+
+        return search_in_batches(self._engine, self._catalog, queries, k, ask, max_chars=self._max_chars, size=1)
 
     def _ask(self, text: str, k: int) -> Answer:
         raise NotImplementedError
@@ -75,9 +67,8 @@ def search_in_batches(
 ) -> Hits:
     """Hits of shape (len(queries), k), with a question for every `size` queries that are not blank.
 
-    The queries of a question share its error. Raises `ValueError` for a query that is not text or a k below 1,
-    `MissingAnswers` where questions failed in every attempt, with the hits of the others, and `EngineError` as
-    `hits_of` does.
+    Raises `ValueError` for a query that is not text or a k below 1, `MissingAnswers` for the queries of questions that
+    failed in every attempt, and `EngineError` as `hits_of` does.
     """
     check_k(k)
     texts = [sendable(query, max_chars) for query in queries]
@@ -104,9 +95,7 @@ def sendable(query: Query, max_chars: int) -> str:
     A text longer than `max_chars` keeps the words that fit: engines refuse queries of thousands of words, and one long
     completion must not stop a run. Raises `ValueError` for a query that is not text.
     """
-    if not isinstance(query, str):
-        raise ValueError(f"a remote engine searches text, not a {type(query).__name__}: {query!r}")
-    text = query.strip()[: max_chars + 1]
+    text = text_of(query, "a remote engine").strip()[: max_chars + 1]
     if len(text) > max_chars:
         cut = text.rsplit(maxsplit=1)
         text = cut[0] if len(cut) > 1 and len(cut[0]) <= max_chars else text[:max_chars]
@@ -121,13 +110,9 @@ def well_formed(text: str) -> str:
 def hits_of(engine: EngineClient, catalog: Catalog, answers: Sequence[Answer], k: int) -> Hits:
     """Hits of shape (len(answers), k): ids become rows, and equal scores are put in the order of rows.
 
-    Raises:
-        EngineError: For ids that are not in the catalog; an id twice in one answer; a score that is NaN or infinite.
-            Each means that index and catalog hold different data, or that an option is wrong.
+    Raises `EngineError` for ids that are not in the catalog, an id twice in one answer, or a score that is not finite:
+    index and catalog hold different data, or an option is wrong.
     """
-    width = max(map(len, answers), default=0)
-    if width == 0:
-        return no_hits(len(answers), k)
     ids = [item for answer in answers for item, _ in answer]
     unknown = [item for item in ids if item not in catalog]
     if unknown:
@@ -135,25 +120,16 @@ def hits_of(engine: EngineClient, catalog: Catalog, answers: Sequence[Answer], k
             f"{len(unknown)} of the {len(ids)} ids in its answers are not in the catalog, {unknown[0]!r} for one: "
             "the engine holds other data, or its ids are in another field"
         )
-    rows_QM = np.full((len(answers), width), -1, np.int32)
-    scores_QM = np.full((len(answers), width), -np.inf, np.float32)
+    shape = len(answers), max(map(len, answers), default=0)
+    rows_QM, scores_QM = np.full(shape, -1, np.int32), np.zeros(shape, np.float32)
     for place, answer in enumerate(answers):
-        # Columns ascend with the rows in them, so that a tie for the lower column is one for the lower row.
-        found = sorted((catalog.row(item), score) for item, score in answer)
-        rows_QM[place, : len(found)] = [row for row, _ in found]
-        scores_QM[place, : len(found)] = [score for _, score in found]
-    _check_found(engine, catalog, rows_QM, scores_QM)
-    columns_QK, scores_QK = topk(scores_QM, k, rows_QM >= 0)
-    rows_QK = np.take_along_axis(rows_QM, np.maximum(columns_QK, 0), axis=1)
-    return Hits(np.where(columns_QK >= 0, rows_QK, np.int32(-1)), scores_QK)
-
-
-def _check_found(engine: EngineClient, catalog: Catalog, rows_QM: np.ndarray, scores_QM: np.ndarray) -> None:
-    twice = (rows_QM[:, 1:] == rows_QM[:, :-1]) & (rows_QM[:, 1:] >= 0)
-    if twice.any():
-        row = rows_QM[:, 1:][twice][0]
-        raise engine.error(f"it returned the item {catalog.ids[row]!r} twice for one query")
-    odd = ~np.isfinite(scores_QM) & (rows_QM >= 0)
+        item, times = Counter(item for item, _ in answer).most_common(1)[0] if answer else ("", 0)
+        if times > 1:
+            raise engine.error(f"it returned the item {item!r} twice for one query")
+        rows_QM[place, : len(answer)] = [catalog.row(item) for item, _ in answer]
+        scores_QM[place, : len(answer)] = [score for _, score in answer]
+    odd = ~np.isfinite(scores_QM)
     if odd.any():
         row, score = rows_QM[odd][0], scores_QM[odd][0]
         raise engine.error(f"it gave the item {catalog.ids[row]!r} the score {score}, which is not finite")
+    return topk_of(rows_QM, scores_QM, k)

@@ -18,17 +18,16 @@ from retrievers.options import PositiveFloat, PositiveInt, checked
 In = TypeVar("In")
 Out = TypeVar("Out")
 
-FIRST_WAIT = 0.25
+FIRST_WAIT, LONGEST_BACKOFF = 0.25, 8.0
 """Seconds before the second attempt; doubled for each further one, plus up to as much at random."""
-LONGEST_BACKOFF = 8.0
 LONGEST_RETRY_AFTER = 60.0
-"""No further attempt is made where the engine asks for a longer wait."""
+"""No further attempt is made if the engine asks for a longer wait."""
 FAULTS_IN_A_ROW = 3
 """Questions in a row that failed in every attempt, before the circuit breaker opens."""
 
 
 class Pace:
-    """A rate limit for several threads, which also keeps the pauses that an engine asks for (Retry-After)."""
+    """A rate limit for several threads, which also waits as an engine asks (Retry-After)."""
 
     def __init__(self, rate: float | None) -> None:
         self._between = 1 / rate if rate else 0.0
@@ -75,11 +74,17 @@ class EngineClient:
         for library in ("pybreaker", "tenacity"):
             require(library, engine, "remote")
         self.engine, self.address = engine, address
+        from pybreaker import CircuitBreaker
+
         self._options: dict[str, Any] = {"attempts": attempts, "rate": rate, "threads": threads, "cooldown": cooldown}
         self._attempts, self._threads, self._cooldown = attempts, threads, cooldown
-        self._pace = Pace(rate)
-        self._breaker = self._new_breaker()
-        self._last_cause = ""
+        self._pace, self._last_cause = Pace(rate), ""
+        self._breaker: Any = CircuitBreaker(
+            fail_max=FAULTS_IN_A_ROW,
+            reset_timeout=cooldown,
+            exclude=[lambda fault: not isinstance(fault, TransientError)],  # an engine that answers is up
+            throw_new_error_on_trip=False,
+        )
 
     def __reduce__(self) -> tuple[Callable[..., EngineClient], tuple[str, str]]:
         return partial(EngineClient, **self._options), (self.engine, self.address)
@@ -115,16 +120,14 @@ class EngineClient:
         return EngineError(self.engine, self.address, attempts, cause)
 
     def _in_threads(self, job: Callable[[In, threading.Event], Out], questions: Sequence[In]) -> list[Out]:
-        """What the job gives for each question; the first that raises stops the others."""
-        if not questions:
-            return []
-        stop = threading.Event()
-        with ThreadPoolExecutor(min(self._threads, len(questions)), thread_name_prefix=self.engine) as pool:
+        """What the job returns for each question; the first that raises stops the others."""
+        stop, threads = threading.Event(), max(1, min(self._threads, len(questions)))
+        with ThreadPoolExecutor(threads, thread_name_prefix=self.engine) as pool:
             futures = [pool.submit(job, question, stop) for question in questions]
             try:
                 done, _ = wait(futures, return_when=FIRST_EXCEPTION)
                 failures = [failure for future in done if (failure := future.exception())]
-            finally:  # after Ctrl-C too: nobody waits for what nobody will read
+            finally:  # after Ctrl-C too
                 stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
         if failures:
@@ -150,7 +153,9 @@ class EngineClient:
                 raise
 
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_worth_another),
+            retry=tenacity.retry_if_exception(
+                lambda fault: isinstance(fault, TransientError) and fault.retry_after <= LONGEST_RETRY_AFTER
+            ),
             stop=tenacity.stop_any(tenacity.stop_after_attempt(self._attempts), tenacity.stop_when_event_set(stop)),
             wait=tenacity.wait_exponential_jitter(initial=FIRST_WAIT, max=LONGEST_BACKOFF, jitter=FIRST_WAIT),
             sleep=tenacity.sleep_using_event(stop),
@@ -166,26 +171,11 @@ class EngineClient:
             self._last_cause = str(fault)
             raise self.error(str(fault), attempts) from fault
 
-    def _new_breaker(self) -> Any:
-        from pybreaker import CircuitBreaker
-
-        return CircuitBreaker(
-            fail_max=FAULTS_IN_A_ROW,
-            reset_timeout=self._cooldown,
-            exclude=[lambda fault: not isinstance(fault, TransientError)],  # an engine that answers is up
-            throw_new_error_on_trip=False,
-        )
-
-
-def _worth_another(fault: BaseException) -> bool:
-    return isinstance(fault, TransientError) and fault.retry_after <= LONGEST_RETRY_AFTER
-
 
 def fault_of_status(status: int, what: str, retry_after: str | None) -> TransientError | PermanentError:
     """The error for an HTTP status above 299, to be raised; `retry_after` is the header of that name."""
-    if status in (408, 425, 429) or status >= 500:
-        return TransientError(what, _seconds(retry_after))
-    return PermanentError(what)
+    transient = status in (408, 425, 429) or status >= 500
+    return TransientError(what, _seconds(retry_after)) if transient else PermanentError(what)
 
 
 def require(library: str, engine: str, extra: str) -> None:
@@ -198,12 +188,10 @@ def require(library: str, engine: str, extra: str) -> None:
 
 def _seconds(retry_after: str | None) -> float:
     """The seconds of a Retry-After header, which holds a number or a date; 0 where it cannot be read."""
-    if retry_after is None:
-        return 0.0
-    if retry_after.strip().isdecimal():
+    if retry_after is not None and retry_after.strip().isdecimal():
         return float(retry_after)
     try:
-        when = parsedate_to_datetime(retry_after)
+        when = parsedate_to_datetime(retry_after or "")
     except ValueError:
         return 0.0
     return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

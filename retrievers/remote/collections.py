@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from retrievers.base import Floats
@@ -21,32 +21,31 @@ from retrievers.progress import tracked
 from retrievers.remote.client import EngineClient
 
 EMBEDDED = ".db"
-"""The end of the name of an embedded database, by which pymilvus knows that it is not an address."""
-
+"""The end of the path of an embedded database, by which pymilvus tells it from an address."""
 NOT_LOADED = 101
-MAY_PASS = frozenset({1, 2, 3, 4, 5, 8, NOT_LOADED, 103})
+TRANSIENT = frozenset({1, 2, 3, 4, 5, 8, NOT_LOADED, 103})
 """Milvus' codes of transient errors: not ready, no connection, out of memory, too many requests, internal, over the
-rate, not loaded, not all of it loaded. Newer servers mark such faults themselves."""
+rate, not loaded, partly loaded. Newer servers mark such errors themselves."""
 
-LASTING = ("UNAUTHENTICATED", "PERMISSION_DENIED", "INVALID_ARGUMENT", "UNIMPLEMENTED", "NOT_FOUND", "OUT_OF_RANGE")
+PERMANENT = ("UNAUTHENTICATED", "PERMISSION_DENIED", "INVALID_ARGUMENT", "UNIMPLEMENTED", "NOT_FOUND", "OUT_OF_RANGE")
 """gRPC's names of permanent errors."""
 
-LOUD = ("pymilvus", "milvus_lite", "grpc._server")
-"""Loggers that print the traceback of each fault, whatever becomes of it; the last two, in an embedded engine."""
+LOGGERS = ("pymilvus", "milvus_lite", "grpc._server")
+"""Loggers that print the traceback of each error, even if it is handled; the last two, in an embedded engine."""
 
 _opening = threading.Lock()
-"""Two threads that start one embedded database get in each other's way."""
+"""Only one thread may start an embedded database."""
 
 
 class NotLoadedError(TransientError):
-    """The collection is there, but not in the memory of the engine."""
+    """The collection is not in the memory of the engine."""
 
 
 class Connection:
-    """The way to a Milvus, which is an address, or an embedded database: a folder with a name that ends in ".db".
+    """A connection to Milvus at an address, or to an embedded database: a folder with a name that ends in ".db".
 
-    An embedded one lives in this process, on a port of loopback that it picks, until the process ends; all connections
-    of the process share it. Safe to use from several threads; a pickled copy opens a connection of its own.
+    An embedded one runs in this process, on a free port of loopback, until the process ends; all connections of the
+    process share it. Safe to use from several threads; a pickled copy opens its own connection.
     """
 
     def __init__(self, uri: str, token_env: str | None, timeout: float) -> None:
@@ -74,21 +73,18 @@ class Connection:
             raise _fault(error) from error
 
     def _opened(self) -> Any:
-        with _opening:
-            self._client = self._client or self._open()
-        return self._client
-
-    def _open(self) -> Any:
         from pymilvus import MilvusClient
         from pymilvus.exceptions import ConnectionConfigException
 
-        for library in LOUD if is_embedded(self.uri) else LOUD[:1]:
+        for library in LOGGERS if is_embedded(self.uri) else LOGGERS[:1]:
             logging.getLogger(library).setLevel(logging.CRITICAL)
         token = os.environ.get(self._token_env, "") if self._token_env else ""
         try:
-            return MilvusClient(self.uri, token=token, timeout=self.timeout)
+            with _opening:
+                self._client = self._client or MilvusClient(self.uri, token=token, timeout=self.timeout)
         except ConnectionConfigException as error:
             raise PermanentError(_why_closed(self.uri) if is_embedded(self.uri) else error.message) from error
+        return self._client
 
 
 def is_embedded(uri: str) -> bool:
@@ -98,33 +94,25 @@ def is_embedded(uri: str) -> bool:
 
 def connection_problems(options: Mapping[str, Any]) -> list[str]:
     """What is wrong with the options that say where Milvus is."""
-    uri, variable = str(options.get("uri", "http://host")), options.get("token_env")
-    problems = _path_problems(uri) if is_embedded(uri) else _address_problems(uri)
+    uri, variable, problems = str(options.get("uri", "http://host")), options.get("token_env"), []
+    parts, folder = urlsplit(uri), Path(uri).expanduser().absolute().parent
+    if not (uri.endswith(EMBEDDED) if is_embedded(uri) else parts.scheme in ("http", "https") and parts.hostname):
+        problems.append(
+            f"uri: must be an address, as http://host:19530, or a path that ends in {EMBEDDED}, got {uri!r}"
+        )
+    elif is_embedded(uri) and not folder.is_dir():
+        problems.append(f"uri: there is no folder {folder}: make it first")
+    elif parts.username or parts.password:
+        problems.append("uri: holds a user or password, which would be written to the run folder; use token_env")
     if variable is not None and not os.environ.get(variable):
         problems.append(f"token_env: the variable {variable} is not set: put the token in it, or user:password")
     return problems
 
 
-def _path_problems(uri: str) -> list[str]:
-    folder = Path(uri).expanduser().absolute().parent
-    if not uri.endswith(EMBEDDED):
-        return [f"uri: must be an address, as http://host:19530, or a path that ends in {EMBEDDED}, got {uri!r}"]
-    return [] if folder.is_dir() else [f"uri: there is no folder {folder}: make it first"]
-
-
-def _address_problems(uri: str) -> list[str]:
-    parts = urlsplit(uri)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return [f"uri: must be an address, as http://host:19530, or a path that ends in {EMBEDDED}, got {uri!r}"]
-    if parts.username or parts.password:
-        return ["uri: holds a user or password, which would be written to the run folder; use token_env"]
-    return []
-
-
 def _fault_of_call(error: Any) -> TransientError | PermanentError:
     name = error.code().name
     what = f"{name}: {error.details()}"[:300]
-    return PermanentError(what) if name in LASTING else TransientError(what)
+    return PermanentError(what) if name in PERMANENT else TransientError(what)
 
 
 def _fault(error: Any) -> TransientError | PermanentError:
@@ -135,16 +123,14 @@ def _fault(error: Any) -> TransientError | PermanentError:
     from pymilvus.exceptions import MilvusException
 
     # A subclass is what the client refuses to send.
-    passes = type(error) is MilvusException and not error.is_input_error and code not in LASTING
-    return (
-        TransientError(what)
-        if passes and (error.retriable or isinstance(code, str) or code in MAY_PASS)
-        else PermanentError(what)
-    )
+    permanent = type(error) is not MilvusException or error.is_input_error or code in PERMANENT
+    if permanent or not (error.retriable or isinstance(code, str) or code in TRANSIENT):
+        return PermanentError(what)
+    return TransientError(what)
 
 
 def _why_closed(path: str) -> str:
-    """Why an embedded database does not open, which pymilvus writes to a log and does not say."""
+    """Why an embedded database does not open, which pymilvus only logs."""
     from milvus_lite.db import MilvusLite
     from milvus_lite.exceptions import DataDirLockedError, MilvusLiteError
 
@@ -157,7 +143,7 @@ def _why_closed(path: str) -> str:
         )
     except (MilvusLiteError, OSError) as error:
         return f"it cannot be opened: {type(error).__name__}: {error}"
-    return "it could not be opened, and now it can: try again"
+    return "it could not be opened at first, and now it can: try again"
 
 
 ROW, VECTOR = "row", "vector"
@@ -175,49 +161,40 @@ class Place(NamedTuple):
     id_field: str
     vector_field: str
     metric_type: str
-    index_type: str
 
 
-class IndexSpec(NamedTuple):
-    """How the vectors of a collection are found, in Milvus' words."""
-
-    metric_type: str
-    index_type: str
-    params: Mapping[str, Any]
+IndexSpec: TypeAlias = tuple[str, str, Mapping[str, Any]]
+"""How the vectors of a collection are found: Milvus' metric type, index type and index parameters."""
 
 
 def load(connection: Connection, place: Place) -> None:
-    """Brings a collection into the memory of the engine, where it is not; else it cannot be searched."""
+    """Loads a collection into the memory of the engine, where it is searched."""
     with connection.calling() as client:
         client.load_collection(place.collection, timeout=PATIENCE)
 
 
 class NewCollection:
-    """The collection of a catalog, there whole under its name, or not at all.
+    """The collection of a catalog, which exists under its name when it is complete.
 
-    Args:
-        engine: The way to the engine.
-        connection: The client.
-        key: All that the vectors depend on, as JSON; with the index it gives the collection its name.
-        index: How they are found.
+    `key` is all that the vectors depend on, as JSON; with the index it gives the collection its name.
     """
 
     def __init__(self, engine: EngineClient, connection: Connection, key: Mapping[str, Any], index: IndexSpec) -> None:
         digest = hashlib.sha256(json.dumps([key, index], sort_keys=True).encode()).hexdigest()
         name = f"recr1_{digest[:16]}"
-        self.place = Place(name, ROW, VECTOR, index.metric_type, index.index_type)
-        self._beside = f"{name}_partial"
+        self.place = Place(name, ROW, VECTOR, index[0])
+        self._partial = f"{name}_partial"
         self._engine, self._connection, self._index = engine, connection, index
 
     def is_done(self) -> bool:
-        """Whether the collection is there."""
+        """Whether the collection exists."""
         return self._engine.ask(partial(self._exists, self.place.collection))
 
     def fill(self, vectors: Floats, rows: Sequence[int], folder: Path) -> None:
         """Writes the vectors of some rows, unless they are there; one process of this machine does, others wait.
 
-        They go into a collection beside, which gets the name when it is whole. What a killed process left is written
-        over: an item that is written again is the same.
+        They go into another collection, which gets the name when it is complete. What a killed process left is
+        written again.
         """
         from filelock import FileLock
 
@@ -244,39 +221,37 @@ class NewCollection:
     def _create(self, dim: int) -> None:
         from pymilvus import DataType
 
-        if self._exists(self._beside):
+        if self._exists(self._partial):
             return
         with self._connection.calling() as client:
             schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
             schema.add_field(ROW, DataType.INT64, is_primary=True)
             schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=dim)
-            client.create_collection(self._beside, schema=schema, timeout=self._connection.timeout)
+            client.create_collection(self._partial, schema=schema, timeout=self._connection.timeout)
 
     def _write(self, rows: Sequence[int], vectors: Floats) -> None:
         items = [{ROW: row, VECTOR: vectors[row]} for row in rows]
         with self._connection.calling() as client:
-            client.upsert(self._beside, items, timeout=self._connection.timeout)
+            client.upsert(self._partial, items, timeout=self._connection.timeout)
 
     def _finish(self, items: int) -> None:
         if self._exists(self.place.collection):  # an attempt got through, and its answer did not
             return
         with self._connection.calling() as client:
-            client.flush(self._beside, timeout=PATIENCE)
-            if not client.list_indexes(self._beside):
+            client.flush(self._partial, timeout=PATIENCE)
+            if not client.list_indexes(self._partial):
+                metric, kind, params = self._index
+                # Twice "params": the client takes one off, and milvus-lite reads them only inside the other.
+                nested = {"params": dict(params)} if params else {}
+                index = client.prepare_index_params(VECTOR, metric_type=metric, index_type=kind, params=nested)
                 waits = not is_embedded(self._connection.uri)  # an embedded one is built by loading
-                client.create_index(self._beside, self._index_params(client), timeout=PATIENCE, sync=waits)
-            client.load_collection(self._beside, timeout=PATIENCE)
+                client.create_index(self._partial, index, timeout=PATIENCE, sync=waits)
+            client.load_collection(self._partial, timeout=PATIENCE)
             # "Strong" waits until all that was written is seen, so that no later search sees less.
-            answer = client.query(
-                self._beside, output_fields=["count(*)"], consistency_level="Strong", timeout=PATIENCE
+            (answer,) = client.query(
+                self._partial, output_fields=["count(*)"], consistency_level="Strong", timeout=PATIENCE
             )
-            if answer[0]["count(*)"] != items:
-                shows = f"collection '{self._beside}' shows {answer[0]['count(*)']} of the {items} items written to it"
+            if answer["count(*)"] != items:
+                shows = f"collection '{self._partial}' shows {answer['count(*)']} of the {items} items written to it"
                 raise PermanentError(f"{shows}: drop it, and it is made again")
-            client.rename_collection(self._beside, self.place.collection, timeout=self._connection.timeout)
-
-    def _index_params(self, client: Any) -> Any:
-        metric, kind, params = self._index
-        # "params" twice: the client takes one off, and Milvus reads them with or without, but milvus-lite only with.
-        nested = {"params": dict(params)} if params else {}
-        return client.prepare_index_params(VECTOR, metric_type=metric, index_type=kind, params=nested)
+            client.rename_collection(self._partial, self.place.collection, timeout=self._connection.timeout)

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from time import monotonic, sleep
 from typing import Any, ClassVar
 
-from retrievers.analyzer import K1, FieldWeights, searched_fields
+from retrievers.analyzer import K1, FieldWeights
 from retrievers.base import Catalog, Hits, Query
 from retrievers.errors import PermanentError, TransientError
 from retrievers.options import PositiveFloat, PositiveInt, Share, checked
@@ -26,24 +26,19 @@ CLAUSES = 1024
 """The most words that an engine searches for at a time, over all fields, by default."""
 BATCH = 1000
 """Items of one bulk request."""
-STALLED = 60.0
-"""Seconds without growth after which an index that another process fills counts as abandoned."""
-POLL = 0.2
+STALLED, POLL = 60.0, 0.2
+"""Seconds without growth after which an index that another process fills is abandoned; seconds between two looks."""
 
 
 @checked
 class ElasticRetriever(RemoteRetriever):
     """The common part of `opensearch` and `elasticsearch`, whose official clients have the same methods.
 
-    A subclass opens its client, without retries of its own (`EngineClient` has them), and names the client's errors.
+    A subclass connects its client, without retries (`EngineClient` has them), and converts the client's errors.
     """
 
     engine: ClassVar[str]
     library: ClassVar[str]
-
-    def _open(self) -> Any:
-        """The official client."""
-        raise NotImplementedError
 
     def _errors(self) -> AbstractContextManager[None]:
         """Raises the client's errors as `TransientError` or `PermanentError`."""
@@ -73,10 +68,10 @@ class ElasticRetriever(RemoteRetriever):
     ) -> None:
         require(self.library, self.engine, self.engine)
         self._catalog, self._made_here, self._id_field = catalog, index is None, id_field
+        self.max_k = None if index is None or len(catalog) <= WINDOW else WINDOW
         if self._made_here:
             fields, tiebreak = fields or {"texts": 1.0}, ROW
-            columns = zip(fields, searched_fields(catalog, fields), strict=True)
-            self._columns = {name: column for name, (column, _) in columns}
+            self._columns = {name: catalog.column(name) for name in fields}
         self._query, self._tiebreak = query or _any_word(fields or {}), tiebreak
         self._similarity, self._analyzer = {"type": "BM25", "k1": k1, "b": b}, analyzer
         self._max_chars = max_chars or CLAUSES // max(len(fields or ()), 1)
@@ -104,32 +99,12 @@ class ElasticRetriever(RemoteRetriever):
         return problems + Headers(options.get("headers")).problems()
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
-        """Hits of shape (len(queries), k).
-
-        Raises `ValueError` for a k above `max_k`, and as every remote retriever.
-        """
+        """As every remote retriever; raises `ValueError` for a k above `max_k`."""
         if self.max_k is not None and k > self.max_k:
             raise ValueError(f"k is {k}, and the index '{self._index}' returns at most {self.max_k} items")
         return super().search(queries, k)
 
-    @property
-    def max_k(self) -> int | None:
-        """The most items that a search can ask for; None where that is all of them."""
-        return None if self._made_here or len(self._catalog) <= WINDOW else WINDOW
-
-    def _connect(self) -> None:
-        self._session = self._open()
-
-    # Searching.
-
     def _ask(self, text: str, k: int) -> Answer:
-        with self._errors():
-            answer = self._session.search(
-                index=self._index, body=self._body(text, k), allow_partial_search_results=False
-            )
-        return self._read(_plain(answer))
-
-    def _body(self, text: str, k: int) -> dict[str, Any]:
         body = {
             "query": filled(self._query, text, k),
             "size": min(k, len(self._catalog)),
@@ -138,7 +113,9 @@ class ElasticRetriever(RemoteRetriever):
         }
         if self._tiebreak:  # else equal items come in the order in which shards answer
             body |= {"sort": [{"_score": "desc"}, {self._tiebreak: "asc"}], "track_scores": True}
-        return body
+        with self._errors():
+            answer = self._session.search(index=self._index, body=body, allow_partial_search_results=False)
+        return self._read(_plain(answer))
 
     def _read(self, answer: Mapping[str, Any]) -> Answer:
         if not isinstance(answer, Mapping):
@@ -159,21 +136,24 @@ class ElasticRetriever(RemoteRetriever):
             raise ValueError(f"{item!r} is not a row")
         return self._catalog.ids[int(item)] if self._made_here else item, float(hit["_score"])
 
-    # An index made here.
-
     def _own_index(self) -> str:
         """The name of the index of this catalog and these options, made and filled unless it exists."""
-        body = self._index_body()
+        text = {"type": "text", "analyzer": self._analyzer, "similarity": "recr1"}
+        fields = {ROW: {"type": "integer"}} | dict.fromkeys(self._columns, text)
+        settings = {
+            "number_of_shards": 1,  # several shards each weigh words by their own items
+            "max_result_window": max(WINDOW, len(self._catalog)),
+            "similarity": {"recr1": self._similarity},
+        }
+        body = {"settings": {"index": settings}, "mappings": {"dynamic": False, "properties": fields}}
         key = json.dumps([self._catalog.fingerprint, body], sort_keys=True)
         index = f"recr1-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
         if self._engine.ask(lambda: self._create(index, body)):
             batches = range(0, len(self._catalog), BATCH)
             self._engine.ask_all(lambda first: self._write(index, first), batches)
-            count = self._engine.ask(lambda: self._count(index))
-            if count != len(self._catalog):
-                raise self._engine.error(
-                    f"index '{index}' shows {count} of the {len(self._catalog)} items written to it"
-                )
+            count, items = self._engine.ask(lambda: self._count(index)), len(self._catalog)
+            if count != items:
+                raise self._engine.error(f"index '{index}' shows {count} of the {items} items written to it")
             self._engine.ask(lambda: self._mark_complete(index, count))
         else:
             self._wait_for(index)
@@ -205,22 +185,6 @@ class ElasticRetriever(RemoteRetriever):
             mappings = self._session.indices.get_mapping(index=index)[index]["mappings"]
         return bool(mappings.get("_meta", {}).get("recr1"))
 
-    def _index_body(self) -> dict[str, Any]:
-        text = {"type": "text", "analyzer": self._analyzer, "similarity": "recr1"}
-        return {
-            "settings": {
-                "index": {
-                    "number_of_shards": 1,  # several shards each weigh words by their own items
-                    "max_result_window": max(WINDOW, len(self._catalog)),
-                    "similarity": {"recr1": self._similarity},
-                }
-            },
-            "mappings": {
-                "dynamic": False,
-                "properties": {ROW: {"type": "integer"}} | dict.fromkeys(self._columns, text),
-            },
-        }
-
     def _write(self, index: str, first: int) -> None:
         operations: list[dict[str, Any]] = []
         for row in range(first, min(first + BATCH, len(self._catalog))):
@@ -232,25 +196,20 @@ class ElasticRetriever(RemoteRetriever):
             return
         failed = [item["index"] for item in answer["items"] if item["index"].get("status", 200) >= 300]
         what = f"{len(failed)} of {len(operations) // 2} items were not written: {json.dumps(failed[0])[:300]}"
-        # Writing a row again writes the same, so that a full queue only costs another attempt.
-        raise (
-            TransientError(what)
-            if all(item["status"] == 429 or item["status"] >= 500 for item in failed)
-            else PermanentError(what)
-        )
+        if any(item["status"] != 429 and item["status"] < 500 for item in failed):
+            raise PermanentError(what)
+        raise TransientError(what)  # writing a row again writes the same
 
     def _wait_for(self, index: str) -> None:
-        """Returns when the index is marked as complete: by an earlier run, or by another rank that fills it now."""
+        """Returns when the index is marked as complete by an earlier run, or by another rank that fills it now."""
         shown, since = -1, monotonic()
         while not self._engine.ask(lambda: self._is_complete(index)):
             count = self._engine.ask(lambda: self._count(index))
             if count > shown:
                 shown, since = count, monotonic()
             elif monotonic() - since > STALLED:
-                raise self._engine.error(
-                    f"index '{index}' was started and never completed: it shows {count} of {len(self._catalog)} items. "
-                    "Delete it, and it is made again"
-                )
+                shows = f"it shows {count} of {len(self._catalog)} items. Delete it, and it is made again"
+                raise self._engine.error(f"index '{index}' was started and never completed: {shows}")
             sleep(POLL)
 
 

@@ -27,20 +27,18 @@ class HTTP(RemoteRetriever):
 
     It sends one request per query, several at a time, and reads the items of the answer in the order of their scores,
     or in the engine's own order where it gives none (the scores are then 1, 1/2, 1/3 ...). Equal scores are put in the
-    order of rows; which of them the engine returns at the end of its list is its choice. The engine's ids must be the
-    catalog's: an answer with an unknown id is an error that says how many there are.
+    order of rows; the engine chooses which of them it returns. Its ids must be the catalog's: an answer with an unknown
+    id is an error.
 
     `{query}` and `{k}` in `params` and in the strings of `body` become the query and the number of items; the text
     "{k}" alone becomes a number. A transient error is tried again, then raised as `EngineError`. A blank query finds
-    nothing and is not sent. Searching is safe from several threads. A pickled retriever reads the environment variables
-    again.
+    nothing and is not sent. Searching is safe from several threads.
 
     Args:
         catalog: What the engine searches.
         url: The address, without a password or token in it.
         method: The HTTP method.
-        headers: Sent with each request. `${NAME}` in a value is read from the environment, so that no token is in a
-            recipe, run folder or message.
+        headers: Sent with each request. `${NAME}` in a value is read from the environment.
         params: The query string, name -> value.
         body: What a "POST" sends as JSON.
         items: The path to the list of items in the answer, such as "hits.hits"; "" where the answer is that list.
@@ -52,9 +50,6 @@ class HTTP(RemoteRetriever):
         threads: Requests at the same time.
         cooldown: Seconds without requests after three queries in a row failed in every attempt.
         max_chars: A longer query is cut here.
-
-    Raises:
-        ValueError: For an option that cannot be used, with what can.
     """
 
     def __init__(
@@ -77,19 +72,12 @@ class HTTP(RemoteRetriever):
         max_chars: PositiveInt = 1024,
     ) -> None:
         require("httpx", "http", "remote")
-        parts = urlsplit(url)
         self._catalog, self._url, self._method = catalog, url, method
         self._headers, self._params, self._body = Headers(headers), params or {}, body
         self._items, self._id, self._score = items, id, score
         self._timeout, self._threads, self._max_chars = timeout, threads, max_chars
-        self._engine = EngineClient(
-            "http",
-            f"{parts.scheme}://{parts.netloc}{parts.path}",
-            attempts=attempts,
-            rate=rate,
-            threads=threads,
-            cooldown=cooldown,
-        )
+        address = urlsplit(url)._replace(query="", fragment="").geturl()
+        self._engine = EngineClient("http", address, attempts=attempts, rate=rate, threads=threads, cooldown=cooldown)
         self._connect()
 
     @staticmethod
@@ -150,9 +138,8 @@ class HTTP(RemoteRetriever):
             return str(found), 1 / (place + 1)
         score = _at(item, self._score, "score")
         if isinstance(score, bool) or not isinstance(score, int | float) or not isfinite(score):
-            raise PermanentError(
-                f"score: expected a finite number at {self._score!r} of item {found!r}, got {_named(score)}"
-            )
+            what = f"expected a finite number at {self._score!r} of item {found!r}, got {_named(score)}"
+            raise PermanentError(f"score: {what}")
         return str(found), float(score)
 
     def _shown(self, raw: bytes) -> str:
@@ -168,9 +155,8 @@ def _at(value: Any, path: str, option: str) -> Any:
         elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
             value = value[int(key)]
         else:
-            what = (
-                f"has {', '.join(map(repr, value)) or 'nothing'}" if isinstance(value, dict) else f"is {_named(value)}"
-            )
+            keys = isinstance(value, dict)
+            what = f"has {', '.join(map(repr, value)) or 'nothing'}" if keys else f"is {_named(value)}"
             raise PermanentError(f"{option}: the answer has no {path!r}: what should hold {key!r} {what}")
     return value
 
@@ -200,32 +186,23 @@ def filled(template: Any, text: str, k: int, *, as_text: bool = False) -> Any:
 
 def has_query(template: Any) -> bool:
     """Whether a text of a template has a place for the query."""
-    if isinstance(template, dict):
-        return any(map(has_query, template.values()))
-    if isinstance(template, list):
-        return any(map(has_query, template))
-    return isinstance(template, str) and "{query}" in template
+    return bool(filled(template, "a", 1) != filled(template, "b", 1))
 
 
 def address_problems(option: str, url: str) -> list[str]:
     """What is wrong with the address of an engine, under the name of its option."""
-    parts = urlsplit(url)
+    parts, what = urlsplit(url), ""
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        return [f"{option}: must be a whole address, as http://host:9200/search, got {url!r}"]
-    if parts.username or parts.password:
-        return [
-            f"{option}: holds a user or password, which would be written to the run folder; use a header with ${{NAME}}"
-        ]
-    if PLACES.search(url):
-        return [f"{option}: {{query}} and {{k}} belong into params or body, where they are quoted"]
-    return []
+        what = f"must be a whole address, as http://host:9200/search, got {url!r}"
+    elif parts.username or parts.password:
+        what = "holds a user or password, which would be written to the run folder; use a header with ${NAME}"
+    elif PLACES.search(url):
+        what = "{query} and {k} belong into params or body, where they are quoted"
+    return [f"{option}: {what}"] if what else []
 
 
 class Headers:
-    """Headers whose secrets stay in the environment: `${NAME}` in a value is read when they are sent.
-
-    A pickled copy holds the names alone.
-    """
+    """Headers whose secrets stay in the environment, also when pickled: `${NAME}` is read when a value is sent."""
 
     def __init__(self, templates: Mapping[str, str] | None) -> None:
         self._templates = dict(templates or {})
@@ -238,9 +215,8 @@ class Headers:
             if missing:
                 problems.append(f"headers: '{name}' needs the environment variable {missing[0]}, which is not set")
             elif SECRET.search(name) and not VARIABLE.search(value):
-                problems.append(
-                    f"headers: '{name}' would be written to the run folder; take it from the environment as ${{NAME}}"
-                )
+                remedy = "take it from the environment as ${NAME}"
+                problems.append(f"headers: '{name}' would be written to the run folder; {remedy}")
         return problems
 
     def sent(self) -> dict[str, str]:
@@ -248,14 +224,11 @@ class Headers:
         problems = self.problems()
         if problems:  # an unpickled one may have come to where the environment is another
             raise ValueError(problems[0])
-        return {
-            name: VARIABLE.sub(lambda found: os.environ[found[1]], value) for name, value in self._templates.items()
-        }
+        return {name: VARIABLE.sub(lambda found: os.environ[found[1]], text) for name, text in self._templates.items()}
 
     def without_secrets(self, text: str) -> str:
         """A text for messages: some engines repeat a wrong token."""
-        for value in self._templates.values():
-            for name in VARIABLE.findall(value):
-                secret = os.environ.get(name)
-                text = text.replace(secret, f"${{{name}}}") if secret else text
+        for name in VARIABLE.findall(" ".join(self._templates.values())):
+            if os.environ.get(name):
+                text = text.replace(os.environ[name], f"${{{name}}}")
         return text

@@ -17,7 +17,6 @@ from retrievers.remote.answers import Answer, search_in_batches, sendable
 from retrievers.remote.client import EngineClient, require
 from retrievers.remote.collections import (
     Connection,
-    IndexSpec,
     NewCollection,
     NotLoadedError,
     Place,
@@ -25,7 +24,7 @@ from retrievers.remote.collections import (
     is_embedded,
     load,
 )
-from retrievers.store.store import Store
+from retrievers.store import Store
 from retrievers.topk import check_k
 
 LIMIT = 16_384
@@ -33,9 +32,9 @@ LIMIT = 16_384
 TOGETHER = 64
 """Queries in a request; at 100,000 items a request costs as much as searching some tens of them."""
 HITS_A_REQUEST = 2**16
-"""As many at most, so that an answer stays far below what gRPC lets through."""
+"""At most, so that an answer is far below gRPC's limit."""
 BOUNDS = ("ef", "search_list", "reorder_k")
-"""Those of Milvus' search params that no search may go deeper than."""
+"""Milvus' search params that are a limit of k."""
 
 Found: TypeAlias = list[tuple[Any, float]]
 """Values of the field that holds ids, each with its score, best first."""
@@ -49,13 +48,13 @@ class Milvus:
     product or the cosine, or minus the distance as Milvus gives it with L2. A text with nothing to read has the vector
     zero: such a query finds nothing, and such an item is not written, so that nothing finds it.
 
-    A collection is made and filled from the catalog, or one that is there is searched. The index FLAT compares a query
+    A collection is made and filled from the catalog, or an existing one is searched. The index FLAT compares a query
     with all items, so that scores are exact up to the last bits of a 32-bit number; others may miss items. Equal scores
     are in the order of rows, also at the last place. Items of one text are written once, and found together.
 
-    Queries are embedded here, together, and asked up to 64 in a request, several requests at a time. A transient
-    error is tried again; after the last attempt the queries of that request have no answer. Searching is safe from
-    several threads.
+    Queries are embedded here, together, and sent up to 64 in a request, several requests at a time. A transient error
+    is tried again; after the last attempt the queries of that request have no answer. Searching is safe from several
+    threads.
 
     Args:
         catalog: What is searched.
@@ -63,8 +62,8 @@ class Milvus:
         uri: The address of a cluster, "http://host:19530" or "https://host:443/database"; or the path of an embedded
             database, which must end in ".db", is made where there is none, and is open in one process at a time.
         token_env: The name of the environment variable that holds the token, or user:password; null sends none.
-        collection: A collection that exists, which is only read; null makes one of the catalog, named after its
-            content, the encoder and these options, and finds it again the next time.
+        collection: An existing collection, which is only read; null makes one of the catalog, named after its content,
+            the encoder and these options, or finds it.
         id_field: The field of an existing collection that holds the catalog's id; null: its primary key.
         vector_field: The field of an existing collection that holds the vectors; null where there is only one.
         field: The field of the catalog that is embedded for a collection made here; an existing one has its own
@@ -73,8 +72,8 @@ class Milvus:
         index_type: FLAT, HNSW, IVF_FLAT, AUTOINDEX ... , as Milvus names them.
         index_params: What Milvus takes to build it, {M: 16, efConstruction: 200} for HNSW.
         search_params: What it takes to search it, {ef: 256} for HNSW, where it must be at least k.
-        store: The folder that keeps the embeddings of items until they are all written, and for `dense`; "auto" is the
-            folder of RECR1_CACHE, or ~/.cache/recr1. null keeps nothing.
+        store: The folder that keeps the embeddings of items; "auto" is that of RECR1_CACHE, or ~/.cache/recr1. null
+            keeps nothing.
         timeout: Seconds for one request, and for a connection to be made.
         attempts: How often one request is sent before its error is raised, with growing pauses.
         rate: Requests per second of each process; null for no limit.
@@ -82,13 +81,10 @@ class Milvus:
         cooldown: Seconds without requests after three requests in a row failed in every attempt.
         max_chars: A longer query is cut here.
 
-    Raises:
-        ValueError: For an option that cannot be used, with what can.
-        EngineError: Where the collection cannot be made, found or loaded.
+    Raises `EngineError` if the collection cannot be made, found or loaded.
     """
 
     matches_everything: ClassVar[bool] = True
-    """A query of words that no item has finds its nearest items all the same."""
 
     def __init__(
         self,
@@ -117,6 +113,7 @@ class Milvus:
             require(library, "milvus", "milvus")
         texts = catalog.column(field)
         self._catalog, self._max_chars = catalog, max_chars
+        self.max_k = None if len(catalog) <= LIMIT else LIMIT
         self._repeats = repeats(texts) if collection is None else None
         self._connection = Connection(uri, token_env, timeout)
         self._engine = EngineClient(
@@ -126,79 +123,57 @@ class Milvus:
         self._search_params = search_params or {}
         if collection is None:
             key = {"catalog": catalog.fingerprint, "field": field, "encoder": dict(self._encoder.identity)}
-            making = NewCollection(
-                self._engine, self._connection, key, IndexSpec(metric_type, index_type, index_params or {})
-            )
-            self._place = making.place
-            if not making.is_done():
-                self._make(making, key, texts, store)
+            index = metric_type, index_type, index_params or {}
+            new = NewCollection(self._engine, self._connection, key, index)
+            self._place = new.place
+            if not new.is_done():
+                self._fill(new, key, texts, store)
         else:
             wanted = (collection, id_field, vector_field, self._encoder.dim)
-            self._place = self._engine.ask(lambda: their_place(self._connection, *wanted))
+            self._place = self._engine.ask(lambda: existing_place(self._connection, *wanted))
         self._engine.ask(lambda: load(self._connection, self._place))
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is asked."""
-        problems = connection_problems(options)
-        if options.get("collection") is None:
-            problems += [
-                f"{name}: is for an existing collection; name that collection with collection"
-                for name in ("id_field", "vector_field")
-                if options.get(name) is not None
-            ]
-        return problems
-
-    @property
-    def max_k(self) -> int | None:
-        """The most items that a search can ask for; None where that is all of them."""
-        return None if len(self._catalog) <= LIMIT else LIMIT
+        what = "is for an existing collection; name that collection with collection"
+        exists = options.get("collection") is not None
+        given = [name for name in ("id_field", "vector_field") if options.get(name) is not None]
+        return connection_problems(options) + [f"{name}: {what}" for name in given if not exists]
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
         """Hits of shape (len(queries), k).
 
-        Raises:
-            ValueError: For a query that is not text, a k below 1, or one above `max_k`.
-            EngineError: Where a query got no usable answer.
+        Raises `ValueError` for a query that is not text or a k that cannot be served, and `MissingAnswers`.
         """
         check_k(k)
         if self.max_k is not None and k > self.max_k:
             raise ValueError(f"k is {k}, and Milvus returns at most {self.max_k} items")
         texts = list(dict.fromkeys(text for query in queries if (text := sendable(query, self._max_chars))))
         vectors = dict(zip(texts, on_grid(self._encoder.encode_queries(texts)), strict=True))
-        return search_in_batches(
-            self._engine,
-            self._catalog,
-            queries,
-            k,
-            lambda asked: self._ask([vectors[text] for text in asked], k),
-            max_chars=self._max_chars,
-            size=max(1, min(TOGETHER, HITS_A_REQUEST // k)),
-        )
 
-    # Searching.
+        def ask(asked: Sequence[str]) -> list[Answer]:
+            return self._ask([vectors[text] for text in asked], k)
+
+        size = max(1, min(TOGETHER, HITS_A_REQUEST // k))
+        return search_in_batches(self._engine, self._catalog, queries, k, ask, max_chars=self._max_chars, size=size)
 
     def _ask(self, vectors: Sequence[Floats], k: int) -> list[Answer]:
-        """What Milvus finds for each vector; nothing for one of zeros, which is near to nothing."""
-        deepest = min([LIMIT, *(int(self._search_params[name]) for name in BOUNDS if name in self._search_params)])
-        depth = max(k, min(k + 1, deepest))
-        asked = [place for place, vector in enumerate(vectors) if vector.any()]
-        answers: list[Answer] = [()] * len(vectors)
-        for place, found in zip(asked, self._nearest([vectors[place] for place in asked], depth), strict=True):
-            whole = self._with_ties(vectors[place], found, k, deepest)
-            answers[place] = [(item, score) for value, score in whole for item in self._items(value)]
-        return answers
-
-    def _with_ties(self, vector: Floats, found: Found, k: int, deepest: int) -> Found:
-        """The k nearest or more, best first: with those that tie with the k-th, as far as Milvus goes.
+        """What Milvus finds for each vector, with all that tie with the k-th; nothing for the vector zero.
 
         Milvus cuts anywhere between equal ones, so it is asked for one more, and deeper while that one ties too.
         """
-        depth = max(k, min(k + 1, deepest))
-        while len(found) >= depth and depth < deepest and found[-1][1] >= found[k - 1][1]:
-            depth = min(2 * depth, deepest)
-            (found,) = self._nearest([vector], depth)
-        return found
+        deepest = min([LIMIT, *(int(self._search_params[name]) for name in BOUNDS if name in self._search_params)])
+        first_depth = max(k, min(k + 1, deepest))
+        asked = [place for place, vector in enumerate(vectors) if vector.any()]
+        answers: list[Answer] = [()] * len(vectors)
+        for place, found in zip(asked, self._nearest([vectors[place] for place in asked], first_depth), strict=True):
+            depth = first_depth
+            while len(found) >= depth and depth < deepest and found[-1][1] >= found[k - 1][1]:
+                depth = min(2 * depth, deepest)
+                (found,) = self._nearest([vectors[place]], depth)  # noqa: PLW2901
+            answers[place] = [(item, score) for value, score in found for item in self._items(value)]
+        return answers
 
     def _nearest(self, vectors: Sequence[Floats], depth: int) -> list[Found]:
         if not vectors:
@@ -234,20 +209,17 @@ class Milvus:
             )
         return [self._catalog.ids[one] for one in (row, *self._repeats.get(row, ()))]
 
-    def _make(self, making: NewCollection, key: Mapping[str, Any], texts: Sequence[str], store: str | None) -> None:
+    def _fill(self, new: NewCollection, key: Mapping[str, Any], texts: Sequence[str], store: str | None) -> None:
         with TemporaryDirectory() as nowhere:
             place = Store(nowhere if store is None else store)
             entry = place.open("embeddings", key, lambda folder: embed(self._encoder, texts, folder), resumes=True)
             vectors, unwritten = entry.array("vectors"), {*entry.array("blank").tolist()}
             unwritten.update(chain.from_iterable((self._repeats or {}).values()))
-            making.fill(vectors, [row for row in range(len(vectors)) if row not in unwritten], place.folder)
+            new.fill(vectors, [row for row in range(len(vectors)) if row not in unwritten], place.folder)
 
 
 def repeats(texts: Sequence[str]) -> dict[int, list[int]]:
-    """For the first item of each text that several items have, the others.
-
-    Vectors that many items share would fill every answer, and in a graph they link to their equals only.
-    """
+    """For the first item of each text that several items have, the others: shared vectors would fill every answer."""
     first: dict[str, int] = {}
     others: dict[int, list[int]] = {}
     for row, text in enumerate(texts):
@@ -257,13 +229,10 @@ def repeats(texts: Sequence[str]) -> dict[int, list[int]]:
     return others
 
 
-def their_place(
+def existing_place(
     connection: Connection, collection: str, id_field: str | None, vector_field: str | None, dim: int
 ) -> Place:
-    """A collection that is there.
-
-    Raises `ValueError` where it has no such fields, vectors of other than `dim` dimensions, or no index.
-    """
+    """An existing collection. `ValueError` where it has no such fields or index, or no vectors of `dim` numbers."""
     from pymilvus import DataType
 
     with connection.calling() as client:
@@ -286,4 +255,4 @@ def their_place(
         if not names:
             raise ValueError(f"collection: '{collection}' has no index of the field '{vector_field}', and needs one")
         index = client.describe_index(collection, names[0])
-    return Place(collection, id_field, vector_field, index["metric_type"], index["index_type"])
+    return Place(collection, id_field, vector_field, index["metric_type"])

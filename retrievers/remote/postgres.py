@@ -8,24 +8,22 @@ import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import ceil
 from queue import Empty, LifoQueue
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
 
-from retrievers.analyzer import FieldWeights, searched_fields
+from retrievers.analyzer import FieldWeights
 from retrievers.base import Catalog
 from retrievers.errors import PermanentError, TransientError
 from retrievers.options import PositiveFloat, PositiveInt, checked
 from retrievers.remote.answers import Answer, RemoteRetriever, well_formed
 from retrievers.remote.client import EngineClient, require
 
-LABELS = "ABCD"
-"""PostgreSQL's labels of words, each with a weight."""
-USUAL_WEIGHTS = [0.1, 0.2, 0.4, 1.0]
-"""PostgreSQL's default weights of the labels D, C, B and A."""
+LABELS, USUAL_WEIGHTS = "ABCD", [0.1, 0.2, 0.4, 1.0]
+"""PostgreSQL's labels of words, and its default weights of D, C, B and A."""
 LONGEST_WORD = 255
 """Letters; PostgreSQL fails on a query with a word of more than 2 kB."""
 
@@ -45,8 +43,7 @@ class Postgres(RemoteRetriever):
     A table is made and filled from the catalog, or an existing one is read. With `match: any` the score of an item is
     the sum, over each place in it where another word of the query occurs, of the weight of the field, as a share of the
     largest weight; rare words do not count more. With "all" and "web" it is the cover density of Clarke, Cormack and
-    Tudhope, "Relevance Ranking for One to Three Term Queries", IPM 2000. Equal scores are in the order of rows, also at
-    the last place.
+    Tudhope, "Relevance Ranking for One to Three Term Queries", IPM 2000. Equal scores are in the order of rows.
 
     A search is one statement per query, several at a time, each on a connection of its own. A transient error is tried
     again, then raised as `EngineError`. Searching is safe from several threads.
@@ -56,7 +53,7 @@ class Postgres(RemoteRetriever):
         dsn: Where the database is, as libpq reads it: "host=db dbname=shop user=recr1". Its password comes from
             PGPASSWORD or the password file, never from a recipe.
         table: An existing table, which is only read; null makes one from the catalog, named after its content and these
-            options, and finds it again the next time. Ranks that start together fill it once.
+            options, or finds it. Ranks that start together fill it once.
         id_column: The column of an existing table that holds the catalog's id.
         vector: The tsvector column of an existing table that is searched; its labels weigh 1, 0.4, 0.2 and 0.1.
         fields: Up to four fields to search, with their weights: of the catalog for a table made here (null: its
@@ -72,10 +69,12 @@ class Postgres(RemoteRetriever):
         cooldown: Seconds without queries after three queries in a row failed in every attempt.
         max_chars: A longer query is cut here.
 
-    Raises:
-        ValueError: For an option that cannot be used, with what can.
-        EngineError: Where the table cannot be made.
+    Raises `EngineError` if the table cannot be made.
     """
+
+    syntax: ClassVar[Mapping[str, str]] = {
+        "boolean": "or between words of which one must be there, - before one that must not, as in tent -pole"
+    }
 
     def __init__(
         self,
@@ -99,14 +98,18 @@ class Postgres(RemoteRetriever):
         require("psycopg", "postgres", "postgres")
         self._catalog, self._dsn, self._timeout, self._max_chars = catalog, dsn, timeout, max_chars
         self._match, self._config, self._normalization = match, config, normalization
-        self._engine = EngineClient(
-            "postgres", _address(dsn), attempts=attempts, rate=rate, threads=threads, cooldown=cooldown
-        )
+        self.capabilities = frozenset({"boolean", "phrases"} if match == "web" else ())
+        pace: dict[str, Any] = {"attempts": attempts, "rate": rate, "threads": threads, "cooldown": cooldown}
+        self._engine = EngineClient("postgres", _address(dsn), **pace)
         self._connect()
         self._made_here = table is None
         if table is None:
             fields = fields or {"texts": 1.0}
-            self._table, self._id, self._vector = self._made_table(fields), "row", _name("words")
+            key = json.dumps([catalog.fingerprint, config, list(fields)])
+            self._table = f"recr1_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+            self._id, self._vector = "row", _name("words")
+            columns = [catalog.column(name) for name in fields]
+            self._engine.ask(lambda: self._fill(self._table, columns))
         else:
             self._table, self._id = table, str(id_column)
             self._vector = _name(vector) if vector else _vector([f"{_name(name)}::text" for name in fields or {}])
@@ -119,16 +122,6 @@ class Postgres(RemoteRetriever):
         if len(options.get("fields") or ()) > len(LABELS):
             problems.append(f"fields: PostgreSQL takes 1 to {len(LABELS)} fields, got {len(options['fields'])}")
         return problems
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """What queries may hold beside words."""
-        return frozenset({"boolean", "phrases"}) if self._match == "web" else frozenset()
-
-    @property
-    def syntax(self) -> dict[str, str]:
-        """How it is written."""
-        return {"boolean": "or between words of which one must be there, - before one that must not, as in tent -pole"}
 
     def _connect(self) -> None:
         self._session: LifoQueue[Any] = LifoQueue()  # connections that are free
@@ -158,13 +151,12 @@ class Postgres(RemoteRetriever):
             try:
                 connection = self._session.get_nowait()
             except Empty:
-                connection = psycopg.connect(
-                    self._dsn,
-                    autocommit=True,
-                    connect_timeout=max(2, ceil(self._timeout)),  # libpq takes whole seconds, at least 2
-                    options=f"-c statement_timeout={ceil(self._timeout * 1000)}",
-                    application_name="recr1",
-                )
+                options: dict[str, Any] = {
+                    "application_name": "recr1",
+                    "options": f"-c statement_timeout={ceil(self._timeout * 1000)}",
+                }
+                seconds = max(2, ceil(self._timeout))  # libpq takes integers, at least 2
+                connection = psycopg.connect(self._dsn, autocommit=True, connect_timeout=seconds, **options)
             yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             if connection is not None:
@@ -174,18 +166,8 @@ class Postgres(RemoteRetriever):
             raise PermanentError(_worded(error)) from error
         self._session.put(connection)
 
-    # A table made here.
-
-    def _made_table(self, fields: Mapping[str, float]) -> str:
-        """The name of the table of this catalog and these fields, made and filled unless it exists."""
-        columns = [column for column, _ in searched_fields(self._catalog, dict(fields))]
-        key = json.dumps([self._catalog.fingerprint, self._config, list(fields)])
-        table = f"recr1_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-        self._engine.ask(lambda: self._fill(table, columns))
-        return table
-
     def _fill(self, table: str, columns: Sequence[Sequence[str]]) -> None:
-        """Makes the table in one transaction, so that it is there complete or not at all; others wait for it."""
+        """Makes the table unless it exists, in one transaction, so that it is complete or missing; others wait."""
         vector = _vector(["%s"] * len(columns))
         insert = f"INSERT INTO {_name(table)} VALUES (%s, {vector.replace('%(config)s', '%s')})"
         texts = [[well_formed(text) for text in column] for column in columns]
@@ -196,9 +178,8 @@ class Postgres(RemoteRetriever):
                 return
             cursor.execute(f"CREATE TABLE {_name(table)} (row integer PRIMARY KEY, words tsvector NOT NULL)")
             rows = enumerate(zip(*texts, strict=True))
-            cursor.executemany(
-                insert, ([row, *(part for text in items for part in (self._config, text))] for row, items in rows)
-            )
+            values = ([row, *(part for text in items for part in (self._config, text))] for row, items in rows)
+            cursor.executemany(insert, values)
             cursor.execute(f"CREATE INDEX ON {_name(table)} USING gin (words)")
             cursor.execute(f"ANALYZE {_name(table)}")
 
@@ -206,25 +187,21 @@ class Postgres(RemoteRetriever):
 def _dsn_problems(dsn: str) -> list[str]:
     if "password" in dsn or "@" in dsn:
         return ["dsn: must not hold a password or an address with '@'; set PGPASSWORD or a password file"]
-    try:
+    with suppress(ImportError):  # the constructor says what is missing
         from psycopg import ProgrammingError
         from psycopg.conninfo import conninfo_to_dict
-    except ImportError:  # the constructor says what is missing
-        return []
-    try:
-        conninfo_to_dict(dsn)
-    except ProgrammingError as error:
-        return [f"dsn: must be like 'host=db dbname=shop user=recr1': {_worded(error)}"]
+
+        try:
+            conninfo_to_dict(dsn)
+        except ProgrammingError as error:
+            return [f"dsn: must be like 'host=db dbname=shop user=recr1': {_worded(error)}"]
     return []
 
 
 def _table_problems(options: Mapping[str, Any]) -> list[str]:
     if options.get("table") is None:
-        return [
-            f"{name}: is for an existing table; name that table with table"
-            for name in ("id_column", "vector")
-            if options.get(name) is not None
-        ]
+        given = [name for name in ("id_column", "vector") if options.get(name) is not None]
+        return [f"{name}: is for an existing table; name that table with table" for name in given]
     problems = []
     if options.get("id_column") is None:
         problems.append("id_column: name the column of the table with the ids of the catalog")
@@ -267,7 +244,7 @@ def _worded(error: Exception) -> str:
 
 @contextmanager
 def _deadline(connection: Any, seconds: float) -> Iterator[None]:
-    """Hangs up when a server that is frozen, and cannot keep its own statement_timeout, stays silent."""
+    """Closes the connection when a frozen server, which cannot keep its own statement_timeout, does not answer."""
     with socket.socket(fileno=os.dup(connection.fileno())) as line:
         timer = threading.Timer(seconds + 1, line.shutdown, [socket.SHUT_RDWR])
         timer.daemon = True

@@ -1,13 +1,13 @@
 """The service behind `recr1 serve-retriever`: one index in memory for every rank and machine that asks.
 
-    GET  /healthz   200 while the process lives
-    GET  /readyz    200 once the index is there, 503 before
+    GET  /healthz   200 while the process runs
+    GET  /readyz    200 once the index is open, 503 before
     GET  /info      what is served, and the limits, as JSON
     GET  /metrics   for Prometheus
     POST /search    {"queries": [...], "k": 10} -> two arrays in NumPy's .npy format: rows (int32), scores (float32);
-                    where an engine behind the retriever has no answer to some, then JSON: {"place": "why", ...}
+                    then, where some queries have no answer, JSON: {"place": "why", ...}
 
-Queries are texts, or lists of numbers (a history). All but the first two want the token where there is one. The client
+Queries are texts, or lists of numbers (a history). All but the first two need the token where there is one. The client
 is `retrievers.service.client`. Imported only where something is served: FastAPI is an extra.
 """
 
@@ -32,18 +32,16 @@ from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from retrievers.abilities import capabilities_of, matches_everything, max_k_of, stats_of, syntax_of
 from retrievers.base import Catalog, Hits, Query, Retriever
 from retrievers.errors import MissingAnswers
-from retrievers.service.batching import Batcher, Numbers, QueueFull
+from retrievers.service.batching import Batcher, Metrics, QueueFull
 from retrievers.service.client import CATALOG, RETRIEVER, STATS
 from retrievers.topk import check_k
 
-RETRY_AFTER = 1
-"""Seconds after which one that was sent away shall come again."""
-
+RETRY_AFTER = {"Retry-After": "1"}
 GRACE = 30
-"""Seconds that searches have to end in when the service is stopped."""
-
+"""Seconds for running searches to end when the service is stopped."""
 KEEP_ALIVE = 75
-"""Seconds that an idle connection is kept: longer than a client keeps one, so that it is the client that closes it."""
+"""Seconds that an idle connection is kept: longer than a client keeps one, so that the client closes it."""
+_BYTES_A_PLACE = 8
 
 
 @dataclass(frozen=True)
@@ -58,36 +56,31 @@ class Served:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the service takes upon itself."""
+    """The limits of the service."""
 
     window: float = 0.002
     """Seconds to wait for more searches to join the first."""
     waiting: int = 256
     """Searches that may wait; one more is answered 503."""
     bytes: int = 64 * 2**20
-    """Of a request, and of the answer to one; more is answered 413."""
+    """Of a request and of its answer; more is answered 413."""
 
 
 class SearchService:
-    """The application. It answers from its start, and searches from `serve` on.
-
-    Args:
-        token: What a client must show; None lets everybody in.
-        limits: See `Limits`.
-    """
+    """The application. It answers at once, and searches after `serve`. Clients must send `token`, if it is set."""
 
     def __init__(self, *, token: str | None = None, limits: Limits | None = None) -> None:
         self._token, self._limits = token, limits or Limits()
         self._served: Served | None = None
         self._batcher: Batcher | None = None
-        self._numbers = Numbers(self._waiting)
+        self._metrics = Metrics(lambda: self._batcher.waiting if self._batcher else 0)
         self.api = FastAPI(lifespan=self._lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-        known = [Depends(self._check_token)]
+        with_token = [Depends(self._check_token)]
         self.api.add_api_route("/healthz", self.health)
         self.api.add_api_route("/readyz", self.ready)
-        self.api.add_api_route("/info", self.info, dependencies=known)
-        self.api.add_api_route("/metrics", self.metrics, dependencies=known)
-        self.api.add_api_route("/search", self.search, methods=["POST"], dependencies=known)
+        self.api.add_api_route("/info", self.info, dependencies=with_token)
+        self.api.add_api_route("/metrics", self.metrics, dependencies=with_token)
+        self.api.add_api_route("/search", self.search, methods=["POST"], dependencies=with_token)
 
     def serve(self, served: Served) -> None:
         """Begin to search. May be called from another thread than the one that answers."""
@@ -95,10 +88,8 @@ class SearchService:
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        limits = self._limits
-        self._batcher = Batcher(
-            self._search, window=limits.window, waiting=limits.waiting, places=limits.bytes // _BYTES_A_PLACE
-        )
+        window, waiting, most = self._limits.window, self._limits.waiting, self._limits.bytes // _BYTES_A_PLACE
+        self._batcher = Batcher(self._search, window=window, waiting=waiting, places=most)
         work = asyncio.create_task(self._batcher.run())
         try:
             yield
@@ -109,17 +100,17 @@ class SearchService:
             self._batcher.close()
 
     async def health(self) -> dict[str, str]:
-        """That the process lives."""
+        """That the process runs."""
         return {"status": "alive"}
 
     async def ready(self) -> dict[str, str]:
         """That searches are answered."""
-        self._now()
+        self._ready()
         return {"status": "ready"}
 
     async def info(self) -> dict[str, Any]:
-        """What is served and how much of it can be asked for."""
-        served = self._now()
+        """What is served, and the limits of a search."""
+        served = self._ready()
         return {
             "catalog": served.catalog.fingerprint,
             "retriever": served.fingerprint,
@@ -134,7 +125,7 @@ class SearchService:
     async def metrics(self) -> Response:
         """What Prometheus reads."""
         stats = stats_of(self._served.retriever) if self._served else {}
-        return Response(self._numbers.text(stats), media_type=self._numbers.media_type)
+        return Response(self._metrics.text(stats), media_type=self._metrics.media_type)
 
     async def search(self, request: Request) -> Response:
         """Hits of the queries in the body."""
@@ -146,24 +137,26 @@ class SearchService:
             status = refusal.status_code
             raise
         finally:
-            self._numbers.answered(status, time.perf_counter() - start)
+            self._metrics.requests.labels(str(status)).inc()
+            self._metrics.seconds.observe(time.perf_counter() - start)
         return response
 
     async def _answer(self, request: Request) -> Response:
-        served = self._now()
-        theirs = request.headers.get(CATALOG)
-        if theirs not in (None, served.catalog.fingerprint):
-            what = f"this service holds the catalog {served.catalog.fingerprint}, and the search is for {theirs}"
-            raise HTTPException(409, what)
+        served = self._ready()
+        catalog, wanted = served.catalog.fingerprint, request.headers.get(CATALOG)
+        if wanted not in (None, catalog):
+            raise HTTPException(409, f"this service holds the catalog {catalog}, and the search is for {wanted}")
         queries, k = _asked(await self._body(request))
         if len(queries) * k * _BYTES_A_PLACE > self._limits.bytes:
             raise HTTPException(413, f"{len(queries)} queries for k={k} have an answer of more than {self._limit}")
         hits, faults = await self._hits(queries, k)
-        self._numbers.queries(len(queries))
-        stats = json.dumps(stats_of(served.retriever))
-        headers = {CATALOG: served.catalog.fingerprint, RETRIEVER: served.fingerprint, STATS: stats}
-        body = _npy(hits) + (json.dumps(faults).encode() if faults else b"")
-        return Response(body, media_type="application/octet-stream", headers=headers)
+        self._metrics.queries.inc(len(queries))
+        body = io.BytesIO()
+        for array in hits:
+            np.save(body, array, allow_pickle=False)
+        body.write(json.dumps(faults).encode() if faults else b"")
+        headers = {CATALOG: catalog, RETRIEVER: served.fingerprint, STATS: json.dumps(stats_of(served.retriever))}
+        return Response(body.getvalue(), media_type="application/octet-stream", headers=headers)
 
     async def _hits(self, queries: list[Query], k: int) -> tuple[Hits, dict[int, str]]:
         """Hits, and why some queries have none."""
@@ -173,39 +166,36 @@ class SearchService:
         except MissingAnswers as error:
             return error.hits, {place: str(fault) for place, fault in error.faults.items()}
         except QueueFull:
-            raise HTTPException(503, "too many searches wait", {"Retry-After": str(RETRY_AFTER)}) from None
+            raise HTTPException(503, "too many searches wait", RETRY_AFTER) from None
         except ValueError as error:
             raise HTTPException(400, str(error)) from error
         except (ConnectionError, TimeoutError) as error:  # an engine behind the retriever does not answer
             raise HTTPException(502, str(error)) from error
 
     async def _body(self, request: Request) -> bytes:
-        too_much = HTTPException(413, f"the request is larger than {self._limit}")
+        too_large = HTTPException(413, f"the request is larger than {self._limit}")
         if int(request.headers.get("content-length", 0)) > self._limits.bytes:
-            raise too_much
+            raise too_large
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
             if len(body) > self._limits.bytes:
-                raise too_much
+                raise too_large
         return bytes(body)
 
     @property
     def _limit(self) -> str:
         return f"{self._limits.bytes / 2**20:g} MiB, the limit of this service"
 
-    def _now(self) -> Served:
+    def _ready(self) -> Served:
         if self._served is None:
-            raise HTTPException(503, "the index is being opened", {"Retry-After": str(RETRY_AFTER)})
+            raise HTTPException(503, "the index is being opened", RETRY_AFTER)
         return self._served
 
     def _search(self, queries: list[Query], k: int) -> Hits:
         assert self._served
-        self._numbers.batch(len(queries))
+        self._metrics.batches.observe(len(queries))
         return self._served.retriever.search(queries, k)
-
-    def _waiting(self) -> int:
-        return self._batcher.waiting if self._batcher else 0
 
     async def _check_token(self, request: Request) -> None:
         if self._token is None:
@@ -216,27 +206,17 @@ class SearchService:
 
 
 class Serving(NamedTuple):
-    """A service that answers."""
+    """A running service; `ended` is set when it stops."""
 
     address: str
     ended: threading.Event
-    """Set when it does not answer any more."""
 
 
 @contextmanager
 def serving(service: SearchService, listener: socket.socket) -> Iterator[Serving]:
-    """Answers on a bound socket from a thread of its own.
-
-    At the end it takes no more connections, and the searches that it has still end.
-    """
-    config = uvicorn.Config(
-        service.api,
-        log_level="warning",
-        access_log=False,
-        timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=GRACE,
-        server_header=False,
-    )
+    """Answers on a bound socket from a thread of its own. On exit it finishes its searches and takes no more."""
+    seconds: dict[str, Any] = {"timeout_keep_alive": KEEP_ALIVE, "timeout_graceful_shutdown": GRACE}
+    config = uvicorn.Config(service.api, log_level="warning", access_log=False, server_header=False, **seconds)
     # Connections take this over; else an answer waits up to 40 ms for the client to acknowledge its headers.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     server = uvicorn.Server(config)
@@ -260,18 +240,15 @@ def serving(service: SearchService, listener: socket.socket) -> Iterator[Serving
         thread.join()
 
 
-_BYTES_A_PLACE = 8
-
-
 def _asked(body: bytes) -> tuple[list[Query], int]:
-    """The queries and k of a request; a refusal that says what is wrong with it."""
+    """The queries and k of a request; raises `HTTPException` 400 that says what is wrong with it."""
     try:
         asked = json.loads(body)
         if not isinstance(asked, Mapping) or not isinstance(asked.get("queries"), list):
-            raise ValueError('the body is an object like {"queries": ["red shoe"], "k": 10}')
+            raise ValueError('the body must be an object like {"queries": ["red shoe"], "k": 10}')
         k = asked.get("k")
         if type(k) is not int:
-            raise ValueError(f"k is a whole number, not {k!r}")
+            raise ValueError(f"k must be an integer, got {k!r}")
         check_k(k)
         return [_query(query) for query in asked["queries"]], k
     except (ValueError, RecursionError) as error:
@@ -284,12 +261,4 @@ def _query(query: object) -> Query:
         return tuple(_query(part) for part in query)
     if isinstance(query, str | int | float):
         return query
-    raise ValueError(f"a query is a text or a list of numbers, not {query!r}")
-
-
-def _npy(hits: Hits) -> bytes:
-    """Both arrays in NumPy's format, one after the other."""
-    buffer = io.BytesIO()
-    for array in hits:
-        np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
+    raise ValueError(f"a query must be a string or a list of numbers, got {query!r}")

@@ -18,33 +18,28 @@ Search: TypeAlias = Callable[[list[Query], int], Hits]
 
 
 class QueueFull(Exception):  # noqa: N818 - it says what is the matter
-    """More searches wait than are let in."""
+    """Too many searches wait."""
 
 
 class Job(NamedTuple):
-    """A search that waits, and where its hits are awaited."""
+    """A search that waits for its hits."""
 
     queries: Sequence[Query]
     k: int
     hits: asyncio.Future[Hits]
 
-    @property
-    def places(self) -> int:
-        """How many places its hits have."""
-        return len(self.queries) * self.k
-
 
 class Batcher:
-    """Joins searches that come within a window, or while another runs, into one; lives in one event loop.
+    """Joins searches that arrive within a window, or while another runs, into one; used in one event loop.
 
-    Each search ends in its own hits or its own error: when a joined search fails, each of its
-    searches is made again alone. Only one search runs at a time.
+    Each search ends in its own hits or its own error: when a joined search fails, each of its searches is made again
+    alone. Only one search runs at a time.
 
     Args:
         search: Searches; runs in a thread.
-        window: Seconds to wait for more after the first search came; 0 joins only what came while another ran.
+        window: Seconds to wait for more after the first search; 0 joins only what arrived while another ran.
         waiting: How many searches may wait.
-        places: How many places (queries times k) the hits of searches that are joined have at most.
+        places: The largest number of places (queries times k) in a joined search.
     """
 
     def __init__(self, search: Search, *, window: float, waiting: int, places: int) -> None:
@@ -77,17 +72,18 @@ class Batcher:
                 await self._answer([job for job in jobs if job.k == k], k)
 
     def close(self) -> None:
-        """Lets the thread go."""
+        """Ends the thread after its search."""
         self._thread.shutdown(wait=False)
 
     def _next(self) -> list[Job]:
         """The jobs that are searched together: the first, and those after it that fit."""
-        jobs = [self._jobs.popleft()]
-        places = jobs[0].places
-        while self._jobs and places + self._jobs[0].places <= self._places:
-            places += self._jobs[0].places
+        jobs, places = [self._jobs.popleft()], 0
+        while self._jobs:
+            places += len(jobs[-1].queries) * jobs[-1].k
+            if places + len(self._jobs[0].queries) * self._jobs[0].k > self._places:
+                break
             jobs.append(self._jobs.popleft())
-        if not self._jobs:
+        else:
             self._came.clear()
         return [job for job in jobs if not job.hits.done()]  # some may have been given up
 
@@ -96,16 +92,16 @@ class Batcher:
         found = asyncio.get_running_loop().run_in_executor(self._thread, self._search, queries, k)
         await asyncio.wait([found])
         error = found.exception()
-        if isinstance(error, ValueError) and len(jobs) > 1:
-            for job in jobs:
-                await self._answer([job], k)
+        if error is None:
+            _spread(jobs, queries, found.result(), {})
         elif isinstance(error, MissingAnswers):
             _spread(jobs, queries, error.hits, error.faults)
-        elif error is not None:
-            for job in jobs:
-                _end(job, error)
         else:
-            _spread(jobs, queries, found.result(), {})
+            for job in jobs:
+                if isinstance(error, ValueError) and len(jobs) > 1:
+                    await self._answer([job], k)
+                else:
+                    _end(job, error)
 
 
 def _spread(jobs: Sequence[Job], queries: Sequence[Query], hits: Hits, faults: Mapping[int, EngineError]) -> None:
@@ -129,51 +125,25 @@ def _end(job: Job, error: BaseException) -> None:
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
-class Numbers:
-    """The metrics of one service.
-
-    - `recr1_search_seconds`: how long requests took, from their headers to the answer.
-    - `recr1_requests_total`: searches by the status of their answer.
-    - `recr1_queries_total`: queries that were answered.
-    - `recr1_batch_queries`: different queries per search of the retriever.
-    - `recr1_waiting`: searches that wait.
-    - `recr1_retriever`: the retriever's own `stats` by name; of `cached`, `hit_rate_total` and others.
-
-    Args:
-        waiting: Tells how many searches wait.
-    """
+class Metrics:
+    """The metrics of one service, for Prometheus; `waiting` returns how many searches wait."""
 
     media_type = CONTENT_TYPE_LATEST
 
     def __init__(self, waiting: Callable[[], int]) -> None:
-        self._registry = CollectorRegistry()
-        self._seconds = Histogram("recr1_search_seconds", "Seconds of a request", registry=self._registry)
-        self._requests = Counter("recr1_requests", "Searches by status", ["status"], registry=self._registry)
-        self._queries = Counter("recr1_queries", "Queries that were answered", registry=self._registry)
-        self._batches = Histogram(
-            "recr1_batch_queries",
-            "Different queries per search of the retriever",
-            registry=self._registry,
-            buckets=SIZES,
+        self._registry = registry = CollectorRegistry()
+        self.seconds = Histogram("recr1_search_seconds", "Seconds of a request", registry=registry)
+        self.requests = Counter(
+            "recr1_requests", "Requests by the status of their answer", ["status"], registry=registry
         )
-        Gauge("recr1_waiting", "Searches that wait", registry=self._registry).set_function(waiting)
-        self._stats = Gauge("recr1_retriever", "What the retriever counts", ["name"], registry=self._registry)
-
-    def answered(self, status: int, seconds: float) -> None:
-        """A request got its answer."""
-        self._requests.labels(str(status)).inc()
-        self._seconds.observe(seconds)
-
-    def queries(self, count: int) -> None:
-        """This many queries were answered."""
-        self._queries.inc(count)
-
-    def batch(self, size: int) -> None:
-        """The retriever was asked for this many queries at once."""
-        self._batches.observe(size)
+        self.queries = Counter("recr1_queries", "Queries that were answered", registry=registry)
+        what = "Different queries per search of the retriever"
+        self.batches = Histogram("recr1_batch_queries", what, registry=registry, buckets=SIZES)
+        Gauge("recr1_waiting", "Searches that wait", registry=registry).set_function(waiting)
+        self._stats = Gauge("recr1_retriever", "The retriever's own numbers", ["name"], registry=registry)
 
     def text(self, stats: Mapping[str, float]) -> bytes:
-        """All metrics, with the retriever's own as they are now."""
+        """All metrics; `stats` are the retriever's own, by name."""
         for name, value in stats.items():
             self._stats.labels(name).set(value)
         return generate_latest(self._registry)

@@ -24,12 +24,11 @@ if TYPE_CHECKING:
 CATALOG, RETRIEVER, STATS = "x-recr1-catalog", "x-recr1-retriever", "x-recr1-stats"
 """Headers: the fingerprints of the catalog and of the retriever, and what the retriever counts."""
 
-TOLD = ("catalog", "retriever", "capabilities", "syntax", "max_k", "matches_everything", "max_bytes")
+INFO = ("catalog", "retriever", "capabilities", "syntax", "max_k", "matches_everything", "max_bytes")
 """What a client must know of a service."""
 
 COOLDOWN = 30.0
 """Seconds without requests after several searches in a row failed in every attempt."""
-
 IDLE = 30.0
 """Seconds that an idle connection is kept."""
 
@@ -38,24 +37,20 @@ IDLE = 30.0
 class Service:
     """Searches a catalog through a service that holds the index: `recr1 serve-retriever`.
 
-    One index in memory then serves every rank of a run, and other machines. What comes back is what the retriever in
-    the service finds, to the last bit. The service must hold the catalog of the task, and must not change its retriever
-    while it is used; both are checked with every answer. A search is asked again while the service does not answer or
-    is full, with waits that double from a quarter of a second to eight, so it waits for a restart. After the last
-    attempt `EngineError` is raised: an error is never an empty ranking.
-
-    It can be pickled, and used by several threads and by processes that were forked or spawned.
+    One index in memory then serves every rank of a run, and other machines. The hits are those of the retriever in the
+    service, to the last bit. The service must hold the catalog of the task, and must not change its retriever while it
+    is used; both are checked with every answer. A search is asked again while the service does not answer or is full,
+    with waits that double from a quarter of a second to eight. After the last attempt `EngineError` is raised: an error
+    is never an empty ranking. It can be used by several threads, and by processes that were forked or spawned.
 
     Args:
         catalog: What is searched; the service must hold the same.
         url: Where the service is, such as `http://127.0.0.1:8080`. Proxies of the environment are not used.
-        token_env: The name of the environment variable that holds the token; None shows none.
-        timeout: Seconds without a byte after which an attempt is given up.
+        token_env: The name of the environment variable that holds the token; None sends none.
+        timeout: Seconds without a byte after which an attempt fails.
         attempts: How often a search is asked; 10 take some 40 seconds of waiting.
 
-    Raises:
-        ValueError: For an option that cannot be used, or a service that holds another catalog.
-        EngineError: When the service does not answer.
+    Raises `ValueError` if the service holds another catalog, and `EngineError` if it does not answer.
     """
 
     def __init__(
@@ -74,12 +69,16 @@ class Service:
         self._engine = EngineClient("service", self._url, attempts=attempts, rate=None, threads=1, cooldown=COOLDOWN)
         self._catalog, self._items = catalog.fingerprint, len(catalog)
         self._start()
-        self._info: Mapping[str, Any] = self._engine.ask(self._ask_info)
-        if self._info["catalog"] != self._catalog:
-            raise ValueError(
-                f"url: the service at {self._url} holds the catalog {self._info['catalog']}, and this task has "
-                f"{self._catalog}: start it with the task of this recipe"
-            )
+        info = self._engine.ask(self._ask_info)
+        if info["catalog"] != self._catalog:
+            holds = f"the service at {self._url} holds the catalog {info['catalog']}"
+            raise ValueError(f"url: {holds}, and this task has {self._catalog}: start it with the task of this recipe")
+        self._max_bytes = int(info["max_bytes"])
+        # Those of the retriever in the service.
+        self.fingerprint = str(info["retriever"])
+        self.capabilities: frozenset[str] = frozenset(info["capabilities"])
+        self.syntax: dict[str, str] = dict(info["syntax"])
+        self.matches_everything, self.max_k = bool(info["matches_everything"]), info["max_k"]
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
@@ -99,38 +98,11 @@ class Service:
         self._stats: dict[str, float] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the connections, and without the token, which is read where it is used."""
         return {name: value for name, value in vars(self).items() if name not in ("_lock", "_http", "_stats")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._start()
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the retriever in the service."""
-        return str(self._info["retriever"])
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """What the retriever in the service understands."""
-        return frozenset(self._info["capabilities"])
-
-    @property
-    def syntax(self) -> dict[str, str]:
-        """How it wants that written."""
-        return dict(self._info["syntax"])
-
-    @property
-    def matches_everything(self) -> bool:
-        """Whether the retriever in the service finds something for any query."""
-        return bool(self._info["matches_everything"])
-
-    @property
-    def max_k(self) -> int | None:
-        """The most items that a search can ask for, where there is a limit."""
-        most: int | None = self._info["max_k"]
-        return most
 
     @property
     def stats(self) -> dict[str, float]:
@@ -140,21 +112,18 @@ class Service:
     def search(self, queries: Sequence[Query], k: int) -> Hits:
         """Hits of shape (len(queries), k).
 
-        Raises:
-            ValueError: For a k or a query that the retriever refuses, or more than the service takes at once.
-            MissingAnswers: For queries that an engine behind the service has no answer to.
-            EngineError: When the service gave no usable answer.
+        Raises `ValueError` for what the retriever does not take or a search above the service's limit, `MissingAnswers`
+        as the retriever does, and `EngineError` if the service gave no usable answer.
         """
         check_k(k)
         if not queries:
             return no_hits(0, k)
         body = _written(queries, k)
-        size, most = max(len(body), 8 * len(queries) * k), int(self._info["max_bytes"])
+        size, most = max(len(body), 8 * len(queries) * k), self._max_bytes
         if size > most:
-            raise ValueError(
-                f"a search of {len(queries)} queries for k={k} is {size / 2**20:.3g} MiB large, and the service at "
-                f"{self._url} takes {most / 2**20:g} MiB: start it with a higher --max-mb"
-            )
+            search = f"a search of {len(queries)} queries for k={k} is {size / 2**20:.3g} MiB large"
+            takes = f"the service at {self._url} takes {most / 2**20:g} MiB"
+            raise ValueError(f"{search}, and {takes}: start it with a higher --max-mb")
         hits, faults = self._engine.ask(lambda: self._ask(body, len(queries), k))
         if faults:
             raise MissingAnswers(hits, {place: self._engine.error(why) for place, why in faults.items()})
@@ -168,14 +137,14 @@ class Service:
         hits, faults = _read(response.content)
         expected = ((queries, k), "int32"), ((queries, k), "float32")
         if tuple((array.shape, str(array.dtype)) for array in hits) != expected:
-            raise PermanentError(f"its answer has not the shape {(queries, k)}")
+            raise PermanentError(f"its answer does not have the shape {(queries, k)}")
         self._stats = json.loads(response.headers.get(STATS, "{}"))
         return hits, faults
 
     def _ask_info(self) -> Mapping[str, Any]:
         try:
             info: Mapping[str, Any] = self._request("GET", "/info").json()
-            return {name: info[name] for name in TOLD}
+            return {name: info[name] for name in INFO}
         except (ValueError, KeyError, TypeError) as error:
             raise PermanentError(f"it is not a recr1 service: its /info cannot be read ({error!r})") from error
 
@@ -191,7 +160,7 @@ class Service:
             raise ValueError(_reason(response))
         if status == 401:
             raise PermanentError("it does not know this token (option token_env names the variable that holds it)")
-        if status == 500:  # what the retriever raised, and not the way there
+        if status == 500:  # raised by the retriever
             raise PermanentError(f"its retriever failed (its log says how): {_reason(response)}")
         if status != 200:
             what = f"status {status}: {_reason(response)}"
@@ -205,29 +174,23 @@ class Service:
         with self._lock:
             if self._http is None or self._http[0] != os.getpid():
                 token = os.environ.get(self._token_env, "") if self._token_env else ""
-                self._http = (
-                    os.getpid(),
-                    httpx.Client(
-                        timeout=self._timeout,
-                        headers={"authorization": f"Bearer {token}"} if token else {},
-                        trust_env=False,
-                        limits=httpx.Limits(keepalive_expiry=IDLE),
-                    ),
-                )
+                headers = {"authorization": f"Bearer {token}"} if token else {}
+                limits = httpx.Limits(keepalive_expiry=IDLE)
+                client = httpx.Client(timeout=self._timeout, headers=headers, trust_env=False, limits=limits)
+                self._http = os.getpid(), client
             return self._http[1]
 
 
 def _written(queries: Sequence[Query], k: int) -> bytes:
     """The request: JSON that escapes all but ASCII, so that even half of a surrogate pair gets through."""
+    must = "a query to a service must be a string or a tuple of numbers"
     for query in queries:
         if not isinstance(query, str | int | float | tuple):
-            raise ValueError(
-                f"a service is asked in text or tuples of numbers, not a {type(query).__name__}: {query!r}"
-            )
+            raise ValueError(f"{must}, got {query!r}")
     try:
         return json.dumps({"k": k, "queries": list(queries)}).encode()
     except TypeError as error:
-        raise ValueError(f"a service is asked in text or tuples of numbers: {error}") from error
+        raise ValueError(f"{must}: {error}") from error
 
 
 def _read(content: bytes) -> tuple[Hits, dict[int, str]]:

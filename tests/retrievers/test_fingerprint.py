@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from retrievers import Catalog
-from retrievers.fingerprint import retriever_fingerprint
+from retrievers.abilities import retriever_fingerprint
 
 CATALOG = Catalog(["a", "b"], ["x", "y"])
 
@@ -20,7 +20,7 @@ def test_it_changes_with_what_changes_a_ranking(monkeypatch):
         retriever_fingerprint({"type": "rank_bm25", "k1": 0.9}, CATALOG),
         retriever_fingerprint({"type": "bm25", "k1": 0.9}, Catalog(["a", "b"], ["x", "z"])),
     }
-    monkeypatch.setattr("retrievers.fingerprint.version", lambda name: "0")
+    monkeypatch.setattr("retrievers.abilities.version", lambda name: "0")
     prints.add(retriever_fingerprint({"type": "bm25", "k1": 0.9}, CATALOG))
     assert len(prints) == 5
 

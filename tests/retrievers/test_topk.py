@@ -84,7 +84,7 @@ def test_nan_is_refused():
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_a_k_below_one_is_refused(k):
-    with pytest.raises(ValueError, match=f"k is {k}: a search returns at least 1 item"):
+    with pytest.raises(ValueError, match=f"k must be an integer >= 1, got {k}"):
         topk(np.array([[1.0]]), k)
 
 
@@ -159,10 +159,10 @@ def test_scores_are_read_for_candidates_alone():
 
 @pytest.mark.parametrize("score", [np.nan, np.inf, -np.inf, 1e300])
 def test_a_candidate_without_a_finite_score_has_no_place(score):
-    with pytest.raises(ValueError, match=r"the score of row 4 for query 1 is (nan|inf|-inf): it has no place"):
+    with pytest.raises(ValueError, match=r"the score of row 4 for query 1 is (nan|inf|-inf): it cannot be ranked"):
         topk_of(np.array([[4], [4]]), np.array([[1.0], [score]]), 1)
 
 
 def test_candidates_for_a_k_below_one_are_refused():
-    with pytest.raises(ValueError, match="k is 0"):
+    with pytest.raises(ValueError, match="k must be an integer >= 1, got 0"):
         topk_of(np.array([[4]]), np.array([[1.0]]), 0)

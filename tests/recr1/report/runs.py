@@ -12,7 +12,7 @@ from recr1.evaluate import Evaluator
 from recr1.evaluate.report import write
 from recr1.recipe import load_recipe
 from recr1.runs import Run
-from retrievers.fingerprint import retriever_fingerprint
+from retrievers.abilities import retriever_fingerprint
 
 HOSTILE = "<script>alert(1)</script> |[x](javascript:1)| `lamp`"
 RECIPE = """\

@@ -12,8 +12,8 @@ from recr1.recipe import load_recipe
 from recr1.runs import Run
 from recr1.runs.provenance import fingerprints
 from recr1.tasks.toy import ToyTask
+from retrievers.abilities import retriever_fingerprint
 from retrievers.bm25.bm25 import BM25
-from retrievers.fingerprint import retriever_fingerprint
 from rewards.measures.reward import MeasureReward
 from rewards.shaping import AcrossReward
 from tests.recr1.baselines.world import Overlap

@@ -369,7 +369,7 @@ def test_a_batch_larger_than_the_limit_is_answered_and_kept_in_part(tmp_path):
 
 
 def test_a_query_that_has_no_place_on_disk_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"kept on disk as text or a tuple of numbers, not as frozenset"):
+    with pytest.raises(ValueError, match=r"must be a string or a tuple of numbers, got frozenset"):
         cached(tmp_path, type="Histories").search([frozenset({1})], 2)
 
 

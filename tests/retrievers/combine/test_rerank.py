@@ -216,7 +216,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "./nowhere"}, r"model: there is no folder '\./nowhere'; give a folder or a name on the hub"),
+        ({"model": "./nowhere"}, r"model: there is no folder '\./nowhere'; give a folder or a hub name"),
         ({"model": "x", "max_length": 2}, "max_length: must be an integer >= 8, or null, got 2"),
         ({"model": "x", "batch_size": 0}, "batch_size: must be an integer >= 1, got 0"),
     ],

@@ -18,7 +18,7 @@ from recr1.config.build import check_part
 from retrievers import Catalog
 from retrievers.dense.dense import RECALL, Dense
 from retrievers.dense.vectors import CHUNK, on_grid, search_numpy, search_torch
-from tests.retrievers.store.test_store import ROOT, wait_for
+from tests.retrievers.test_store import ROOT, wait_for
 
 TEXTS = ["red shoe", "blue shoe", "", "reading lamp", "shoe red"]
 COUNTING = "tests.retrievers.dense.counting_encoder:Counting"

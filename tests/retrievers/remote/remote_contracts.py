@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from retrievers.remote.elasticsearch import Elasticsearch
 from retrievers.remote.http import HTTP
-from retrievers.remote.opensearch import OpenSearch
+from retrievers.remote.opensearch import Elasticsearch, OpenSearch
 from retrievers.remote.postgres import Postgres
 from retrievers.testing import RetrieverContract
 from tests.retrievers.remote.loopback import scores, shared_engine

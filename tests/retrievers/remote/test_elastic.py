@@ -14,8 +14,7 @@ from retrievers import Catalog
 from retrievers.errors import EngineError
 from retrievers.remote import client as line_module
 from retrievers.remote import elastic
-from retrievers.remote.elasticsearch import Elasticsearch
-from retrievers.remote.opensearch import OpenSearch
+from retrievers.remote.opensearch import Elasticsearch, OpenSearch
 from tests.retrievers.remote.loopback import Engine
 
 pytest.importorskip("opensearchpy", reason="the retriever opensearch needs: pip install 'recr1[opensearch]'")

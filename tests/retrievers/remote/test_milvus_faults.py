@@ -122,7 +122,7 @@ def test_an_embedded_database_takes_one_process_and_says_what_to_do(tmp_path):
     file.write_bytes(pickle.dumps(milvus(catalog_of("one"), tmp_path / "shop.db")))
     other = run("import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).search(['one'], 1))", file)
     assert (other.returncode, other.stdout) == (1, "")
-    assert "shop.db, after 1 attempt: another process has it open, and it takes one at a time." in other.stderr
+    assert "shop.db, after 1 attempt: another process has it open, and only one can." in other.stderr
     assert "milvus-lite server --data-dir" in other.stderr
 
 

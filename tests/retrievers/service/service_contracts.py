@@ -10,9 +10,9 @@ from importlib.util import find_spec
 
 import pytest
 
+from retrievers.abilities import retriever_fingerprint
 from retrievers.bm25.bm25 import BM25
 from retrievers.combine.cached import Cached
-from retrievers.fingerprint import retriever_fingerprint
 from retrievers.service.client import Service
 from retrievers.testing import RetrieverContract
 from tests.retrievers.bm25.formulas import lucene, words

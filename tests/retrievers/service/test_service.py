@@ -159,10 +159,10 @@ def test_another_catalog_is_refused_when_the_client_is_built_and_when_it_asks(mo
         (b"\xff", "cannot be read"),
         ([], 'like {"queries"'),
         ({"queries": "lamp", "k": 1}, 'like {"queries"'),
-        ({"queries": ["lamp"]}, "k is a whole number, not None"),
-        ({"queries": ["lamp"], "k": True}, "k is a whole number, not True"),
+        ({"queries": ["lamp"]}, "k must be an integer, got None"),
+        ({"queries": ["lamp"], "k": True}, "k must be an integer, got True"),
         ({"queries": ["lamp"], "k": 0}, "0"),
-        ({"queries": [None], "k": 1}, "a text or a list of numbers, not None"),
+        ({"queries": [None], "k": 1}, "a string or a list of numbers, got None"),
         ({"queries": [[1, 2]], "k": 1}, "searches text, not a tuple"),
     ],
 )
@@ -197,7 +197,7 @@ def test_a_refused_query_is_a_value_error_as_it_is_without_a_service(moody):
 
 def test_a_query_that_is_neither_text_nor_numbers_is_refused(moody):
     for query in (None, frozenset(), (1, None, {2})):
-        with pytest.raises(ValueError, match="a service is asked in text or tuples of numbers"):
+        with pytest.raises(ValueError, match="a query to a service must be a string or a tuple of numbers"):
             client(moody).search([query], 1)
 
 

@@ -1,7 +1,4 @@
-"""The entries of a store, and which of them can be removed: those not used for long, or the least used.
-
-An entry that a process has open, or that one is building, stays whatever is asked for.
-"""
+"""The entries of a store, and which of them can be removed; never one that a process has open or is building."""
 
 from __future__ import annotations
 
@@ -14,10 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from retrievers.store.store import MANIFEST, Store, unused, used_file
+from retrievers.store import MANIFEST, Store, unused, used_file
 
 PARTIAL, REMOVED = ".partial", ".removed"
-"""How the names of folders end that were not built to the end, and that were not removed to the end."""
+"""The ends of names of folders that are not completely built, or not completely removed."""
+ENTRY = re.compile(rf"\w+-[0-9a-f]{{20}}({PARTIAL})?({REMOVED})?")
+"""The names of entries: the folder of a store may hold other things."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +28,11 @@ class StoredEntry:
     made: float
     """Seconds since 1970, as the next."""
     used: float
-    """When it was opened last, or else made."""
+    """When it was last opened, or else made."""
     catalog: str | None
-    """The fingerprint of the catalog that it was made from; None where it does not say so."""
+    """The fingerprint of the catalog that it was made from, if it is known."""
     state: str
-    """"whole", "unfinished" (building may resume), "in use", or "unknown" in a store without the right to write."""
+    """"whole", "unfinished" (building may resume), "in use", or "unknown" in a read-only store."""
 
     @property
     def kind(self) -> str:
@@ -42,23 +41,19 @@ class StoredEntry:
 
 
 def kept(store: Store) -> list[StoredEntry]:
-    """All entries of a store, the one that was not used for longest first."""
+    """All entries of a store, the least recently used first."""
     if not store.folder.is_dir():
         return []
-    folders = [path for path in store.folder.iterdir() if path.is_dir() and _is_ours(path)]
+    folders = [path for path in store.folder.iterdir() if path.is_dir() and ENTRY.fullmatch(path.name)]
     return sorted(filter(None, map(_kept, folders)), key=lambda entry: (entry.used, entry.folder.name))
 
 
 def removable(
     entries: Sequence[StoredEntry], *, older_than: float | None = None, most_bytes: int | None = None, now: float
 ) -> list[StoredEntry]:
-    """Entries not used for `older_than` seconds; of the others the least used, until the rest fits into `most_bytes`.
+    """Entries not used for `older_than` seconds, then the least recently used, until the rest fits into `most_bytes`.
 
-    Args:
-        entries: What `kept` gave, least used first.
-        older_than: Seconds since the last use; None for no limit.
-        most_bytes: Of the whole store; None for no limit. Entries in use count, and stay.
-        now: Seconds since 1970.
+    `entries` are those of `kept`; entries in use count, and stay. `now` is in seconds since 1970.
     """
     free = [entry for entry in entries if entry.state != "in use"]
     chosen = [entry for entry in free if older_than is not None and now - entry.used > older_than]
@@ -73,38 +68,30 @@ def removable(
 
 
 def remove(entry: StoredEntry) -> bool:
-    """Removes an entry; False where a process uses it or builds it by now. Raises `OSError` where it may not be."""
+    """Removes an entry; False if a process now uses or builds it. Raises `OSError` where that is not allowed."""
     from filelock import FileLock, Timeout
 
     name = entry.folder.with_name(_name(entry.folder))
-    try:
+    with suppress(Timeout, FileNotFoundError):  # another process builds it, or has removed it
         with FileLock(f"{name}.lock", timeout=0), unused(name) as free:
             if not free:
                 return False
-            # In one step out of the way: an entry is there whole or not at all, also where this process is killed.
+            # Renamed first: an entry is complete or missing, also if this process is killed.
             gone = entry.folder if entry.folder.name.endswith(REMOVED) else Path(f"{entry.folder}{REMOVED}")
             if gone != entry.folder:
                 entry.folder.rename(gone)
             shutil.rmtree(gone)
-    except Timeout:
-        return False
-    except FileNotFoundError:  # somebody else was faster
-        return False
-    return True
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether a folder is an entry: a store may be in a folder where other things are."""
-    return re.fullmatch(rf"\w+-[0-9a-f]{{20}}({PARTIAL})?({REMOVED})?", folder.name) is not None
+            return True
+    return False
 
 
 def _name(folder: Path) -> str:
-    """The name that an entry has when it is whole: its locks are called after it."""
+    """The name of a complete entry, which is that of its locks too."""
     return folder.name.removesuffix(REMOVED).removesuffix(PARTIAL)
 
 
 def _kept(folder: Path) -> StoredEntry | None:
-    """What is known of a folder; None where it has just gone."""
+    """What is known of a folder; None if it was removed in the meantime."""
     with suppress(FileNotFoundError):
         made = folder.stat().st_mtime
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -117,7 +104,7 @@ def _kept(folder: Path) -> StoredEntry | None:
 def _state(folder: Path) -> str:
     from filelock import FileLock, Timeout
 
-    if not os.access(folder.parent, os.W_OK):  # who may not lock may not remove either
+    if not os.access(folder.parent, os.W_OK):
         return "unknown"
     if folder.name.endswith((PARTIAL, REMOVED)):
         try:
@@ -125,7 +112,7 @@ def _state(folder: Path) -> str:
                 return "unfinished"
         except Timeout:
             return "in use"
-    if not used_file(folder).exists():  # to look must not count as use
+    if not used_file(folder).exists():  # `unused` would make it
         return "whole"
     with unused(folder) as free:
         return "whole" if free else "in use"

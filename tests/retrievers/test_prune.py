@@ -16,8 +16,8 @@ import pytest
 from retrievers import Catalog
 from retrievers.bm25.bm25 import BM25
 from retrievers.dense.dense import Dense
-from retrievers.store.prune import StoredEntry, kept, removable, remove
-from retrievers.store.store import Store, save_array, used_file
+from retrievers.prune import StoredEntry, kept, removable, remove
+from retrievers.store import Store, save_array, used_file
 
 DAY = 86400.0
 CATALOG = Catalog(["a", "b"], ["red lamp", "blue tent"])
@@ -199,7 +199,7 @@ def test_an_entry_that_is_opened_while_it_goes_is_built_again(store, monkeypatch
         waited.append(not opened.wait(0.3))
         subprocess.run(["rm", "-r", str(path)], check=True)
 
-    monkeypatch.setattr("retrievers.store.prune.shutil.rmtree", slow_removal)
+    monkeypatch.setattr("retrievers.prune.shutil.rmtree", slow_removal)
     thread = threading.Thread(target=remove, args=(found,))
     thread.start()
     assert going.wait(30)

@@ -15,7 +15,7 @@ import time
 import numpy as np
 import pytest
 
-from retrievers.store.store import Store, save_array, save_lines
+from retrievers.store import Store, save_array, save_lines
 from tests.processes import ROOT
 
 KEY = {"catalog": "c0ffee", "k1": 1.2, "fields": {"title": 2}}
@@ -24,7 +24,7 @@ BUILD = """
 import os, sys, time
 from pathlib import Path
 import numpy as np
-from retrievers.store.store import Store, save_array
+from retrievers.store import Store, save_array
 
 def write(folder):
     with open(sys.argv[2], "a") as log:

@@ -1,11 +1,11 @@
 """Indexes and embeddings on disk: built once, opened memory-mapped by every process, never used when damaged.
 
 A store is a folder with one folder per entry, named by what the entry was made from: the content of the catalog and
-every option that changes a ranking. So an entry is never out of date, and two catalogs or settings never meet.
-An entry is written next to its place and moved there in one step when it is complete; one process writes, others wait.
+every option that changes a ranking. So an entry is never out of date or of other settings. It is written next to its
+place and moved there in one step when it is complete; one process writes, others wait.
 
 Next to each entry is an empty file, `NAME.used`. A process that has the entry open holds a shared lock on it, which the
-system releases when the process ends. Its time of change is when the entry was opened last.
+system releases when the process ends. Its modification time is when the entry was last opened.
 """
 
 from __future__ import annotations
@@ -25,20 +25,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-VARIABLE = "RECR1_CACHE"
-"""The environment variable that names the folder of `store: auto`."""
-
-DEFAULT_FOLDER = "~/.cache/recr1"
-"""The folder of `store: auto` where that variable is not set."""
-
 FORMAT = 1
 """Part of each entry's name: raised when the content of entries changes, so that older ones are not used."""
-
 MANIFEST = "entry.json"
 """What an entry was made from and what its files are; written last."""
-
 END_BYTES = 2**16
-
 Key = Mapping[str, Any]
 """What an entry was made from, as JSON."""
 
@@ -46,15 +37,14 @@ _log = logging.getLogger(__name__)
 
 
 class Entry:
-    """One index on disk, whole and read-only. Pickled, it is its path: another process opens the same pages.
+    """One complete, read-only index on disk. `recr1 store --prune` does not remove it while this object exists.
 
-    As long as the object lives, `recr1 store --prune` leaves the index alone.
+    Pickled, it is its path: another process opens the same pages.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        held = hold(folder)
-        if held is not None:
+        if (held := hold(folder)) is not None:
             weakref.finalize(self, os.close, held)
 
     def __reduce__(self) -> tuple[type[Entry], tuple[Path]]:
@@ -63,8 +53,7 @@ class Entry:
     def array(self, name: str) -> NDArray[Any]:
         """An array that was saved with `save_array`, memory-mapped: read when it is used, shared by all processes.
 
-        Writing to it changes no other process's array; it is not marked read-only because code would be compiled again
-        for such arrays.
+        Writing to it changes a private copy; it is not marked read-only because numba would compile again for that.
         """
         return np.asarray(np.load(self.folder / f"{name}.npy", mmap_mode="c", allow_pickle=False))
 
@@ -75,55 +64,44 @@ class Entry:
 
 
 class Store:
-    """A folder of entries. Several processes may use it at once.
+    """A folder of entries, made when it is first written to. Several processes may use it at once.
 
-    Args:
-        folder: where it is, made when it is first written to; "auto" is the folder that the environment variable
-            RECR1_CACHE names, or else ~/.cache/recr1.
+    "auto" is the folder that the environment variable RECR1_CACHE names, or else ~/.cache/recr1.
     """
 
     def __init__(self, folder: str | Path = "auto") -> None:
         if folder == "auto":
-            folder = os.environ.get(VARIABLE) or DEFAULT_FOLDER
+            folder = os.environ.get("RECR1_CACHE") or "~/.cache/recr1"
         self.folder = Path(folder).expanduser()
 
     def place(self, kind: str, key: Key) -> Path:
-        """The folder of an entry, there or not."""
+        """The folder of an entry, whether or not it exists."""
         digest = hashlib.sha256(json.dumps([FORMAT, _plain(key)], sort_keys=True).encode()).hexdigest()
         return self.folder / f"{kind}-{digest[:20]}"
 
     def open(self, kind: str, key: Key, write: Callable[[Path], None], *, resumes: bool = False) -> Entry:
-        """The entry of a key, built first where there is none that is whole.
+        """The entry of a key, built first unless it is there and complete.
 
         A damaged entry, or one made from something else, is logged, removed and built again. While another process
         builds the entry, this one waits. Reading does not need the right to write: a team can share a store.
 
-        Args:
-            kind: the first part of the entry's name, for people: "bm25".
-            key: everything that the content depends on.
-            write: fills an empty folder with the entry's files.
-            resumes: whether `write` can resume in the folder that a killed process left.
-
-        Raises:
-            OSError: where the folder cannot be written, or is full.
+        `kind` begins the entry's name ("bm25"), and `key` is everything that the content depends on. `write` fills an
+        empty folder with the entry's files; with `resumes` it can resume in the folder that a killed process left.
+        Raises `OSError` where the folder cannot be written, or is full.
         """
         folder = self.place(kind, key)
-        entry = Entry(folder)  # held before it is looked at: from here on nobody removes it
-        if _fault(folder, key) is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            entry = Entry(folder)
-            self._build(folder, key, write, resumes=resumes)
-        return entry
-
-    def _build(self, folder: Path, key: Key, write: Callable[[Path], None], *, resumes: bool) -> None:
+        entry = Entry(folder)  # held before it is checked, so that no process removes it
+        if _fault(folder, key) is None:
+            return entry
+        self.folder.mkdir(parents=True, exist_ok=True)
+        entry = Entry(folder)
         with _alone(folder):
-            fault = _fault(folder, key)
-            if fault is None:  # the process that was waited for has built it
-                return
-            if folder.exists():
-                _log.warning("%s is not used and built again: %s", folder, fault)
-                shutil.rmtree(folder)
-            _fill(folder, key, write, resumes=resumes)
+            if (fault := _fault(folder, key)) is not None:  # else another process has just built it
+                if folder.exists():
+                    _log.warning("%s is not used and built again: %s", folder, fault)
+                    shutil.rmtree(folder)
+                _fill(folder, key, write, resumes=resumes)
+        return entry
 
 
 def save_array(folder: Path, name: str, values: NDArray[Any]) -> None:
@@ -138,7 +116,7 @@ def save_lines(folder: Path, name: str, lines: Sequence[str]) -> None:
 
 
 def _alone(folder: Path) -> AbstractContextManager[object]:
-    """Holds the lock of an entry, which the system takes back from a process that dies; says so where it must wait."""
+    """Holds the lock of an entry, which the system releases when a process dies; logs when it must wait."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(f"{folder}.lock")
@@ -150,7 +128,7 @@ def _alone(folder: Path) -> AbstractContextManager[object]:
 
 
 def _fill(folder: Path, key: Key, write: Callable[[Path], None], *, resumes: bool) -> None:
-    """Writes an entry beside its place and moves it there; the lock is held."""
+    """Writes an entry next to its place and moves it there; the lock is held."""
     partial = folder.with_name(f"{folder.name}.partial")
     if partial.exists() and not resumes:
         shutil.rmtree(partial)
@@ -164,14 +142,14 @@ def _fill(folder: Path, key: Key, write: Callable[[Path], None], *, resumes: boo
     files = {path.name: _measured(path) for path in sorted(partial.iterdir()) if path.name != MANIFEST}
     manifest = {"key": _plain(key), "files": files}
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    for path in (*partial.iterdir(), partial):  # a name must not reach the disk before what it names
+    for path in (*partial.iterdir(), partial):  # the content must be on disk before the name
         _sync(path)
     partial.rename(folder)
     _sync(folder.parent)
 
 
 def _fault(folder: Path, key: Key) -> str | None:
-    """Why an entry cannot be used, or None: it is whole and made from this key."""
+    """Why an entry cannot be used; None if it is complete and made from this key."""
     if not folder.is_dir():
         return "it does not exist"
     try:
@@ -182,11 +160,7 @@ def _fault(folder: Path, key: Key) -> str | None:
     if known != _plain(key):
         differ = [name for name in {**known, **key} if known.get(name) != _plain(key).get(name)]
         return f"it was made from something else ({', '.join(differ)})"
-    for name, expected in files.items():
-        fault = _file_fault(folder / name, expected)
-        if fault:
-            return fault
-    return None
+    return next(filter(None, (_file_fault(folder / name, expected) for name, expected in files.items())), None)
 
 
 def _file_fault(path: Path, expected: Mapping[str, int]) -> str | None:
@@ -223,15 +197,15 @@ def _plain(key: Key) -> Any:
 
 
 def used_file(folder: Path) -> Path:
-    """The file that says who uses an entry, and since when."""
+    """The file whose lock and time say that an entry is in use, and when it was last opened."""
     return folder.with_name(f"{folder.name}.used")
 
 
 def hold(folder: Path) -> int | None:
-    """Marks an entry as used until the descriptor is closed; waits for a removal that is under way.
+    """Marks an entry as used until the descriptor is closed; waits for a running removal.
 
-    None where that cannot be: a store that may only be read and that nobody marked before, a file system without locks.
-    What is memory-mapped can be searched to its end all the same, wherever a removed file lives on while it is open.
+    None where that is impossible: a read-only store without the file, a file system without locks. On Linux and macOS
+    a removed file can still be read while it is memory-mapped.
     """
     with suppress(ImportError, OSError):
         import fcntl  # not on Windows, where a file that is open cannot be removed
@@ -241,7 +215,7 @@ def hold(folder: Path) -> int | None:
             fcntl.flock(handle, fcntl.LOCK_SH)
         except OSError:
             os.close(handle)
-            raise
+            return None
         with suppress(OSError):
             os.utime(handle)
         return handle
@@ -250,7 +224,7 @@ def hold(folder: Path) -> int | None:
 
 @contextmanager
 def unused(folder: Path) -> Iterator[bool]:
-    """Whether nobody uses an entry; until the end of the block nobody can start to."""
+    """Whether no process uses an entry; none can begin to until the end of the block."""
     try:
         import fcntl
     except ImportError:
@@ -269,7 +243,7 @@ def unused(folder: Path) -> Iterator[bool]:
 
 
 def _opened(path: Path) -> int:
-    """A descriptor of the file, which is made if it is missing; the right to read is enough."""
+    """A descriptor of the file, which is made if it is missing; read-only without the right to write."""
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError:

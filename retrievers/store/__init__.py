@@ -1,1 +1,0 @@
-"""Indexes and embeddings on disk, shared by processes."""
