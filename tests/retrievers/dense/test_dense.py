@@ -257,7 +257,7 @@ def test_a_recipe_with_a_wrong_encoder_is_told_what_it_meant():
 def test_a_recipe_with_a_wrong_option_of_an_encoder_or_index_is_told_so_before_anything_loads():
     encoder = {"type": "sentence_transformers", "model": "./no/such/folder", "batchsize": 3}
     problems = check_part("retriever", {"type": "dense", "encoder": encoder}, "retriever")
-    assert [problem.path for problem in problems] == ["retriever.encoder.batchsize"]
+    assert [problem.path for problem in problems] == ["retriever.encoder.batchsize", "retriever.encoder.model"]
     assert "did you mean 'batch_size'?" in problems[0].what
     wrong = {"type": "dense", "encoder": {"type": "hashing"}, "nlist": 10}
     (problem,) = check_part("retriever", wrong, "retriever")
