@@ -37,12 +37,9 @@ def with_words(tokenizer: Any, words: Iterable[str]) -> Any:
                 merges.append([joined, piece])
                 vocabulary.setdefault(joined + piece, len(vocabulary))
             joined += piece
-    return type(tokenizer)(tokenizer_object=Tokenizer.from_str(json.dumps(state)), **_kept(tokenizer))
-
-
-def _kept(tokenizer: Any) -> dict[str, Any]:
     names = ("pad_token", "eos_token", "padding_side", "chat_template", "clean_up_tokenization_spaces")
-    return {name: getattr(tokenizer, name) for name in names}
+    kept = {name: getattr(tokenizer, name) for name in names}
+    return type(tokenizer)(tokenizer_object=Tokenizer.from_str(json.dumps(state)), **kept)
 
 
 def make(folder: Path, *, seed: int) -> None:
@@ -51,9 +48,8 @@ def make(folder: Path, *, seed: int) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     shipped = shipped_model("tiny-shopper")
-    tokenizer = AutoTokenizer.from_pretrained(shipped)
     words = [word for dialect in DIALECTS for word in dialect_words(dialect).values()]
-    more = with_words(tokenizer, words)
+    more = with_words(AutoTokenizer.from_pretrained(shipped), words)
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_pretrained(shipped, dtype=torch.float32)
     model.resize_token_embeddings(len(more), mean_resizing=False)

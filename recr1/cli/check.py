@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from recr1.recipe import Recipe
     from recr1.tasks.base import Task
 
-SHARDS = ("none", "zero2", "zero3", "fsdp2")
-"""How processes can divide a model, see `recr1.memory.sharding`."""
-
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -28,14 +25,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     text = "number of processes (default: what the configuration says, or 1)"
     parser.add_argument("--processes", metavar="N", type=at_least(1), help=text)
     text = "what they divide: none, zero2, zero3 or fsdp2 (default: what the configuration says, or none)"
-    parser.add_argument("--shard", metavar="KIND", choices=SHARDS, help=text)
+    parser.add_argument("--shard", metavar="KIND", choices=("none", "zero2", "zero3", "fsdp2"), help=text)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check a recipe, with `--data` its task too, with `--memory` whether training fits; `UserError` with all faults.
-
-    The other options ask for the memory too.
-    """
+    """Check a recipe, with `--data` its task too, with `--memory` whether it fits; `UserError` with all faults."""
     from recr1.memory import memory_report, sharding_of
     from recr1.recipe import find_recipe, load_recipe
 

@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from recr1.doctor import Finding, Verdict
     from recr1.recipe import Recipe
 
-FAULTS_FOUND = 3
-"""The exit status if a check found an error."""
-WIDEST = 120
-
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -33,7 +29,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Examine what a recipe would train on, and print every finding; returns the exit status."""
+    """Examine what a recipe would train on, and print every finding; returns the exit status, 3 if one is an error."""
     from recr1.doctor import worst
     from recr1.recipe import find_recipe, load_recipe
 
@@ -57,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(whole, indent=2) + "\n")
     else:
         sys.stdout.write(_summary(path.name, findings, verdict, seconds))
-    return FAULTS_FOUND if verdict == "error" else 0
+    return 3 if verdict == "error" else 0
 
 
 def _findings(recipe: Recipe, step_seconds: float, sample: int) -> Iterator[Finding]:
@@ -73,7 +69,7 @@ def _findings(recipe: Recipe, step_seconds: float, sample: int) -> Iterator[Find
 
 def _line(finding: Finding) -> str:
     head = f"{finding.verdict:<8} {finding.name:<14} "
-    indent, width = " " * len(head), min(shutil.get_terminal_size().columns, WIDEST)
+    indent, width = " " * len(head), min(shutil.get_terminal_size().columns, 120)
     text = textwrap.fill(finding.message, width, initial_indent=head, subsequent_indent=indent, break_on_hyphens=False)
     return "".join([text, *(f"\n{indent}| {line}".rstrip() for line in finding.shown.splitlines())]) + "\n"
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from recr1.runs import Run
     from recr1.swap import Swap
 
-UNTRAINED, TRAINED = "untrained", "trained"
-
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -85,7 +83,7 @@ def _policies(recipe: Recipe, trained: Run | None, named: str | None) -> Mapping
         return {named: recipe.policy if named == recipe.policy.type else Part(named)}
     if trained is None:
         return {recipe.policy.type: recipe.policy}
-    return {UNTRAINED: recipe.policy, TRAINED: trained_part(trained, recipe.policy)}
+    return {"untrained": recipe.policy, "trained": trained_part(trained, recipe.policy)}
 
 
 def _write(done: Sequence[Evaluation], swapped: Swap | None, home: Path, origin: Mapping[str, Any] | None) -> None:

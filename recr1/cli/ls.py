@@ -6,7 +6,6 @@ import argparse
 import inspect
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -25,14 +24,10 @@ def run(args: argparse.Namespace) -> int:
             sys.stdout.writelines(f"{line}\n" for name in builtin(kind) for line in _part(kind, name))
         return 0
     shipped = shipped_recipes() | shipped_launch_configs()
+    firsts = {name: path.read_text(encoding="utf-8").partition("\n")[0] for name, path in shipped.items()}
     width = max(map(len, shipped), default=0)
-    sys.stdout.writelines(f"{name:<{width}}  {_headline(path)}\n" for name, path in shipped.items())
+    sys.stdout.writelines(f"{name:<{width}}  {first.lstrip('# ').strip()}\n" for name, first in firsts.items())
     return 0
-
-
-def _headline(path: Path) -> str:
-    first = path.read_text(encoding="utf-8").partition("\n")[0]
-    return first.lstrip("# ").strip()
 
 
 def _part(kind: str, name: str) -> Iterator[str]:

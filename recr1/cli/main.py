@@ -96,7 +96,9 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
     args = parser.parse_args(argv[:place] if argv else ["--help"])
     name = argv[place] if place < len(argv) else ""
     if name not in COMMANDS:
-        _refuse_command(parser, name)
+        from retrievers.options import did_you_mean
+
+        parser.error(f"there is no command '{name}'{did_you_mean(name, COMMANDS)} (commands: {', '.join(COMMANDS)})")
     # Overrides may be before and after an option.
     return command_parser(name).parse_intermixed_args(argv[place + 1 :], args)
 
@@ -111,37 +113,24 @@ def command_parser(name: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _refuse_command(parser: argparse.ArgumentParser, name: str) -> None:
-    from retrievers.options import did_you_mean
-
-    parser.error(f"there is no command '{name}'{did_you_mean(name, COMMANDS)} (commands: {', '.join(COMMANDS)})")
-
-
 def _message(error: UserError | OSError | ModuleNotFoundError) -> str | None:
     """What the user needs to know, or None for an error that is not theirs."""
     from recr1.errors import MissingLibrary, UserError
+    from retrievers.errors import EngineError
 
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, ModuleNotFoundError):
         extra = _extra_with(error.name)
         return str(MissingLibrary(str(error.name), extra, "this command")) if extra else None
+    if isinstance(error, EngineError):
+        return f"{' '.join(str(error).split())} (is the engine up, and are its address and options right?)"
     if isinstance(error, ConnectionError):
-        return _engine_failed(error)
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
     if error.filename is None or error.strerror is None:
         return f"{type(error).__name__}: {error}"
     remedy = _REMEDIES.get(error.errno or 0)
     return f"{os.fsdecode(error.filename)}: {error.strerror}{f' ({remedy})' if remedy else ''}"
-
-
-def _engine_failed(error: ConnectionError) -> str:
-    """An engine's fault in one line, with what to do."""
-    from retrievers.errors import EngineError  # loads numpy
-
-    text = " ".join(str(error).split())
-    if not isinstance(error, EngineError):
-        return f"{type(error).__name__}: {text}"
-    return f"{text} (is the engine up, and are its address and options right?)"
 
 
 def _extra_with(library: str | None) -> str | None:

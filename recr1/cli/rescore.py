@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from recr1.recipe import Recipe
     from recr1.runs import Run
 
-FINGERPRINTS = ("catalog", "retriever", "other_retrievers")
-"""What `run.json` holds of the data and engines of a run."""
-
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -62,8 +59,9 @@ def run(args: argparse.Namespace) -> int:
                 results.append(scored)
             else:
                 notes.append(f"'{one.name}' is left out: the task has none of its needs.")
+        kept = ("catalog", "retriever", "other_retrievers")
         summary = {
-            "run": {name: value for name, value in source.facts().items() if name in FINGERPRINTS},
+            "run": {name: value for name, value in source.facts().items() if name in kept},
             "fingerprints": fingerprints(env, recipe.retriever.to_dict()),
             "notes": [*notes, *(note for one in results if (note := one.drift))],
             "origin": policy_of(source),

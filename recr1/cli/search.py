@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from recr1.cli.arguments import add_overrides, at_least
@@ -12,8 +12,6 @@ from recr1.cli.arguments import add_overrides, at_least
 if TYPE_CHECKING:
     from retrievers.base import Catalog, Hits, Retriever
 
-STDIN = "-"
-"""In place of a query: read queries from standard input, one a line."""
 COLUMNS = ("rank", "score", "id", "title")
 
 
@@ -38,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     most = max_k_of(retriever)
     if most is not None and args.k > most:
         raise UserError(f"-k {args.k}: the retriever finds at most {most} items")
-    for text in _queries(args.query):
+    for text in filter(None, map(str.strip, sys.stdin)) if args.query == "-" else [args.query]:
         rows = list(_rows(task.catalog, retriever.search([text], args.k)))
         if not rows:
             sys.stderr.write(f"nothing matches {text!r}\n")
@@ -49,20 +47,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _queries(query: str) -> Iterator[str]:
-    if query != STDIN:
-        yield query
-        return
-    yield from filter(None, (line.strip() for line in sys.stdin))
-
-
-def _rows(catalog: Catalog, hits: Hits) -> Iterator[tuple[str, str, str, str]]:
+def _rows(catalog: Catalog, hits: Hits) -> Iterator[tuple[str, ...]]:
     for rank, (row, score) in enumerate(zip(hits.rows_QK[0], hits.scores_QK[0], strict=True), start=1):
         if row >= 0:
             yield str(rank), f"{score:.4f}", catalog.ids[row], catalog.title(row)
 
 
-def _print_table(query: str, rows: Iterable[Sequence[str]]) -> None:
+def _print_table(query: str, rows: list[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

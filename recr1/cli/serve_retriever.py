@@ -9,15 +9,9 @@ import socket
 import sys
 from importlib.util import find_spec
 from ipaddress import ip_address
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from recr1.cli.arguments import add_recipe, at_least
-
-if TYPE_CHECKING:
-    from recr1.config.build import Part
-    from recr1.recipe import Recipe
-    from retrievers.service.app import Served
 
 LIBRARIES = ("fastapi", "uvicorn", "prometheus_client", "httpx", "tenacity", "pybreaker")
 
@@ -43,39 +37,36 @@ def run(args: argparse.Namespace) -> NoReturn:
 
     Raises `UserError` for what the user can fix, before the index is built.
     """
-    from recr1.errors import MissingLibrary
+    from recr1.config.build import build
+    from recr1.errors import MissingLibrary, UserError
     from recr1.recipe import load_recipe
 
     recipe = load_recipe(args.recipe, args.overrides)
-    _check(recipe.retriever)
+    if recipe.retriever.type == "service":
+        what = "retriever.type: 'service' is the client of this command"
+        raise UserError(f"{what}: name the retriever to serve, such as 'retriever={{type: bm25}}'")
     token = _token(args.host, args.token_env)
     for library in LIBRARIES:
         if find_spec(library) is None:
             raise MissingLibrary(library, "service", "recr1 serve-retriever")
-    from retrievers.service.app import Limits, SearchService, serving
+    from retrievers.abilities import retriever_fingerprint
+    from retrievers.service.app import Limits, SearchService, Served, serving
 
     listener = _listener(args.host, args.port)
     limits = Limits(window=args.window / 1000, waiting=args.queue, bytes=args.max_mb * 2**20)
     service = SearchService(token=token, limits=limits)
-    signal.signal(signal.SIGTERM, _stop)
+    # Leave as Ctrl-C does, with `finally` blocks run; status 0, because a request to stop is not a failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with listener, serving(service, listener) as running:
         _say(f"{args.recipe}: opening the index; {running.address}/readyz says when it is ready")
-        served = _opened(recipe)
-        service.serve(served)
-        what = f"{len(served.catalog)} items (catalog {served.catalog.fingerprint}, retriever {served.fingerprint})"
+        catalog = build("task", recipe.task).catalog
+        retriever = build("retriever", recipe.retriever, catalog)
+        fingerprint = retriever_fingerprint(recipe.retriever.to_dict(), catalog, retriever)
+        service.serve(Served(catalog, retriever, fingerprint))
+        what = f"{len(catalog)} items (catalog {catalog.fingerprint}, retriever {fingerprint})"
         _say(f"{args.recipe}: {recipe.retriever.type} over {what} at {running.address}")
         running.ended.wait()  # until a signal ends the command from within
     raise RuntimeError("the service ended without a signal; what it wrote before says why")
-
-
-def _check(retriever: Part) -> None:
-    from recr1.errors import UserError
-
-    if retriever.type == "service":
-        raise UserError(
-            "retriever.type: 'service' is the client of this command: name the retriever to serve, such as "
-            "'retriever={type: bm25}'"
-        )
 
 
 def _token(host: str, token_env: str | None) -> str | None:
@@ -86,18 +77,13 @@ def _token(host: str, token_env: str | None) -> str | None:
         if not token:
             raise UserError(f"--token-env: the environment variable {token_env} is not set: put a token in it")
         return token
-    if not _is_loopback(host):
+    try:
+        loopback = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name, which may lead anywhere
+        loopback = False
+    if not loopback:
         raise UserError(f"--host {host} can be reached from other machines: name a token with --token-env NAME")
     return None
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:  # a name, which may lead anywhere
-        return False
 
 
 def _listener(host: str, port: int) -> socket.socket:
@@ -110,29 +96,10 @@ def _listener(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise UserError(f"{host}:{port} cannot be served on: {_why(error)} (choose another --port)") from error
-
-
-def _why(error: OSError) -> str:
-    """The reason without the address, which Python's message repeats; unknown host names have their own numbers."""
-    if isinstance(error, socket.gaierror) or error.errno is None:
-        return str(error)
-    return os.strerror(error.errno)
-
-
-def _opened(recipe: Recipe) -> Served:
-    from recr1.config.build import build
-    from retrievers.abilities import retriever_fingerprint
-    from retrievers.service.app import Served
-
-    catalog = build("task", recipe.task).catalog
-    retriever = build("retriever", recipe.retriever, catalog)
-    return Served(catalog, retriever, retriever_fingerprint(recipe.retriever.to_dict(), catalog, retriever))
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """Leave as Ctrl-C does, with `finally` blocks run; status 0, because a request to stop is not a failure."""
-    raise SystemExit(0)
+        # Python's message repeats the address; unknown host names have their own numbers.
+        number = None if isinstance(error, socket.gaierror) else error.errno
+        why = str(error) if number is None else os.strerror(number)
+        raise UserError(f"{host}:{port} cannot be served on: {why} (choose another --port)") from error
 
 
 def _say(line: str) -> None:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from retrievers.prune import StoredEntry
 
 COLUMNS = ("kind", "size", "made", "used", "catalog", "state", "folder")
-GB = 1e9
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.prune:
         _write([*_table(entries, now), f"{_counted(entries)} in {opened.folder}"])
         return 0
-    most = None if args.max_gb is None else int(args.max_gb * GB)
+    most = None if args.max_gb is None else int(args.max_gb * 1e9)
     chosen = removable(entries, older_than=args.older_than, most_bytes=most, now=now)
     if not args.yes:
         what = "nothing was removed: add --yes to remove" if chosen else "nothing to remove:"
@@ -68,15 +67,13 @@ def _seconds(text: str) -> float:
 def _table(entries: Sequence[StoredEntry], now: float) -> Iterator[str]:
     if not entries:
         return
-    rows = [COLUMNS, *(_row(entry, now) for entry in entries)]
+    rows = [COLUMNS]
+    for one in entries:
+        ages = (_age(now - one.made), _age(now - one.used))
+        rows.append((one.kind, _size(one.bytes), *ages, one.catalog or "-", one.state, one.folder.name))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def _row(entry: StoredEntry, now: float) -> tuple[str, ...]:
-    ages = (_age(now - entry.made), _age(now - entry.used))
-    return (entry.kind, _size(entry.bytes), *ages, entry.catalog or "-", entry.state, entry.folder.name)
 
 
 def _counted(entries: Sequence[StoredEntry]) -> str:
@@ -85,17 +82,13 @@ def _counted(entries: Sequence[StoredEntry]) -> str:
 
 
 def _size(count: int) -> str:
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count} B"
+    units = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+    return next((f"{count / unit:.1f} {name}" for unit, name in units if count >= unit), f"{count} B")
 
 
 def _age(seconds: float) -> str:
-    for unit, name in ((86400, "d"), (3600, "h"), (60, "m")):
-        if seconds >= unit:
-            return f"{int(seconds // unit)}{name}"
-    return "now"
+    units = ((86400, "d"), (3600, "h"), (60, "m"))
+    return next((f"{int(seconds // unit)}{name}" for unit, name in units if seconds >= unit), "now")
 
 
 def _write(lines: Sequence[str]) -> None:

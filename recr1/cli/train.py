@@ -34,8 +34,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, or resume a run that is not finished; raises `UserError` before anything heavy loads."""
+    from recr1.config.build import build
     from recr1.env import open_environment
-    from recr1.errors import UserError
+    from recr1.errors import MissingLibrary, UserError
     from recr1.recipe import load_recipe
     from recr1.runs import Run
     from recr1.runs.run import find_target
@@ -48,10 +49,11 @@ def run(args: argparse.Namespace) -> int:
     path = _recipe_of(resumed, args.overrides, args.out) if resumed else target
     recipe = load_recipe(path, args.overrides)
     if not recipe.stages:
-        raise UserError(
-            f"{path}: trainer: missing: the recipe only evaluates; add one, such as {{type: grpo, steps: 100}}"
-        )
-    stages = _built(recipe)
+        what = "trainer: missing: the recipe only evaluates; add one, such as {type: grpo, steps: 100}"
+        raise UserError(f"{path}: {what}")
+    # All are built before the first starts, so that an error in the last shows at once.
+    paths = ["trainer"] if len(recipe.stages) == 1 else [f"trainer.{place}" for place in range(len(recipe.stages))]
+    stages = [(part, build("trainer", part, path=path)) for path, part in zip(paths, recipe.stages, strict=True)]
     for missing in recipe.missing_libraries():
         raise missing
     folder = resumed or (Path(args.out) if args.out else _new_folder(path.stem))
@@ -69,19 +71,15 @@ def run(args: argparse.Namespace) -> int:
         _say(opened, f"the splits are not quite disjoint: {remark}")
     _train(stages, recipe, env, opened)
     opened.finish("finished")
-    _plot(opened)
+    try:
+        if opened.writer:
+            opened.plot()
+    except MissingLibrary as error:  # only the picture is missing
+        _say(opened, str(error))
     plot = opened.path / "plots" / "reward.png"
     _say(opened, f"the trained policy is in {opened.policy_path}, the reward curve in {plot}")
     _say(opened, f"evaluate it on held-out needs: recr1 eval {opened.path} --split test")
     return 0
-
-
-def _built(recipe: Recipe) -> list[tuple[Part, Trainer]]:
-    """The trainers of all stages, each with its part: an error in the last shows before the first starts."""
-    from recr1.config.build import build
-
-    paths = ["trainer"] if len(recipe.stages) == 1 else [f"trainer.{place}" for place in range(len(recipe.stages))]
-    return [(part, build("trainer", part, path=path)) for path, part in zip(paths, recipe.stages, strict=True)]
 
 
 def _train(stages: Sequence[tuple[Part, Trainer]], recipe: Recipe, env: Environment, run: Run) -> None:
@@ -193,14 +191,3 @@ def _say_how_to_resume(run: Run) -> None:
     saved = last_saved_step(run)
     if saved is not None:
         _say(run, f"the state after step {saved} is saved; resume with: recr1 train {run.path}")
-
-
-def _plot(run: Run) -> None:
-    """The reward curve; without a plotting library only the picture is missing."""
-    from recr1.errors import MissingLibrary
-
-    try:
-        if run.writer:
-            run.plot()
-    except MissingLibrary as error:
-        _say(run, str(error))
