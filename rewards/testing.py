@@ -21,7 +21,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from retrievers.base import Catalog, Floats, Hits, Query, Rows
+from retrievers.base import Catalog, Hits, Query, Rows
 from rewards.abilities import cutoff_of, needs_raw_hits, retrievers_of
 from rewards.base import Batch, Found, Invalid, Message, Need, Qrels, Reward, Rollout, Search
 
@@ -52,18 +52,14 @@ class RewardContract:
             np.testing.assert_allclose(self.build()(batch), expected_B, rtol=0, atol=1e-6)
 
     def test_one_finite_float32_per_rollout(self) -> None:
-        """(B,) float32 and finite, for any number of rollouts, 0 included."""
-        for size in (0, 1, 2, 33):
-            self._check_numbers(self.build()(self._batch(seed=size, size=size)), size)
-
-    def test_all_rollouts_invalid(self) -> None:
-        """A batch without a search gets numbers too."""
-        self._check_numbers(self.build()(invalidated(self._batch(seed=1))), len(self._batch(seed=1)))
-
-    def test_nothing_found(self) -> None:
-        """Queries that match nothing get numbers too."""
-        batch = self._batch(seed=2)
-        self._check_numbers(self.build()(_without_hits(batch)), len(batch))
+        """(B,) float32 and finite, for any number of rollouts, also if all are Invalid or no query finds anything."""
+        sizes = [self._batch(seed=size, size=size) for size in (0, 1, 2, 33)]
+        for batch in (*sizes, invalidated(self._batch(seed=1)), _without_hits(self._batch(seed=2))):
+            rewards_B = self.build()(batch)
+            assert isinstance(rewards_B, np.ndarray), f"must return an array, got {type(rewards_B).__name__}"
+            assert rewards_B.dtype == np.float32, f"must return float32, got {rewards_B.dtype}"
+            assert rewards_B.shape == (len(batch),), f"must return shape ({len(batch)},), got {rewards_B.shape}"
+            assert np.isfinite(rewards_B).all(), f"rewards must be finite: {rewards_B}"
 
     def test_the_batch_is_left_as_it_is(self) -> None:
         """Other rewards read the same batch."""
@@ -153,13 +149,6 @@ class RewardContract:
         reward = self.build()
         return random_batch(seed, size, max(10, cutoff_of(reward) or 0), elsewhere=retrievers_of(reward))
 
-    @staticmethod
-    def _check_numbers(rewards_B: Floats, size: int) -> None:
-        assert isinstance(rewards_B, np.ndarray), f"must return an array, got {type(rewards_B).__name__}"
-        assert rewards_B.dtype == np.float32, f"must return float32, got {rewards_B.dtype}"
-        assert rewards_B.shape == (size,), f"must return shape ({size},), got {rewards_B.shape}"
-        assert np.isfinite(rewards_B).all(), f"rewards must be finite: {rewards_B}"
-
 
 def batch_of(
     queries: Sequence[Query | None],
@@ -202,14 +191,10 @@ def random_batch(seed: int, size: int = 24, k: int = 10, group: int = 4, elsewhe
     raw_rows_BK, rows_BK = (_rankings(rng, size, catalog, k) for _ in range(2))
     rows_BK[[query is None for query in queries]] = -1
     batch = batch_of(queries, rows_BK, qrels, raw_rows_BK[np.arange(size) // group], _catalog(catalog))
-    # Other retrievers rank the same items in another order; their raw hits are those of the first.
-    return replace(batch, elsewhere={name: Found(_hits(_turned(rows_BK)), batch.raw_hits) for name in elsewhere})
-
-
-def _turned(rows_BK: Rows) -> Rows:
-    """Each ranking from its last item to its first."""
+    # Other retrievers rank the same items from last to first; their raw hits are those of the first.
     turned_BK = rows_BK[:, ::-1]
-    return np.take_along_axis(turned_BK, np.argsort(turned_BK < 0, axis=1, kind="stable"), axis=1)
+    turned_BK = np.take_along_axis(turned_BK, np.argsort(turned_BK < 0, axis=1, kind="stable"), axis=1)
+    return replace(batch, elsewhere={name: Found(_hits(turned_BK), batch.raw_hits) for name in elsewhere})
 
 
 def _words(first: int, count: int) -> str:
@@ -219,12 +204,9 @@ def _words(first: int, count: int) -> str:
 
 def _catalog(items: int) -> Catalog:
     titles = [f"{('red', 'light')[row % 2]} {('tent', 'lamp', 'mug')[row % 3]} {row}" for row in range(items)]
-    fields: dict[str, Sequence[object]] = {
-        "title": titles,
-        "price": [1.5 * row for row in range(items)],
-        "category": [None if row % 7 == 0 else f"kind {row % 5}" for row in range(items)],
-        "stock": [row % 3 for row in range(items)],
-    }
+    prices, stock = [1.5 * row for row in range(items)], [row % 3 for row in range(items)]
+    categories = [None if row % 7 == 0 else f"kind {row % 5}" for row in range(items)]
+    fields: dict[str, Sequence[object]] = {"title": titles, "price": prices, "category": categories, "stock": stock}
     return Catalog([f"item-{row:05d}" for row in range(items)], titles, fields)
 
 

@@ -84,17 +84,12 @@ class BestOf:
             rewards_B = self._env.step([need for need in needs for _ in range(size)], full, again=RETRIES).rewards
             scores_B = np.nan_to_num(rewards_B, nan=-np.inf)  # NaN where a search had no answer
         else:
-            scores_B = self._agreements(flat)
+            queries = [a.query if isinstance(a := self.parse(text), Search) else None for text in flat]
+            rows_BK = self._env.search(queries, again=RETRIES).rows_QK
+            scores_B = np.concatenate([votes(rows_BK[at : at + self.n]) for at in range(0, len(rows_BK), self.n)])
         best_G = scores_B.reshape(-1, self.n).argmax(axis=1)
         chosen = [flat[group * self.n + int(best)] for group, best in enumerate(best_G)]
         return [chosen[start : start + per_chat] for start in range(0, len(chosen), per_chat)]
-
-    def _agreements(self, completions: Sequence[str]) -> NDArray[np.floating]:
-        """(B,) for each completion, how many samples of its group found an item: the mean over the items it found."""
-        actions = [self.parse(text) for text in completions]
-        queries = [action.query if isinstance(action, Search) else None for action in actions]
-        rows_BK = self._env.search(queries, again=RETRIES).rows_QK
-        return np.concatenate([votes(rows_BK[start : start + self.n]) for start in range(0, len(rows_BK), self.n)])
 
 
 def votes(rows_GK: Rows) -> NDArray[np.floating]:

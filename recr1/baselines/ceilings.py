@@ -87,19 +87,17 @@ class TermOracle(OneQuery):
         self._env = env
 
     def _queries(self, prompts: Sequence[str]) -> list[str]:
-        queries = [self._empty(self._env.task.qrels[need]) for need in prompts]
+        queries = []
+        for qrels in (self._env.task.qrels[need] for need in prompts):
+            best = [self._env.task.catalog.texts[row] for row in positive_rows(qrels)[: self.items]]
+            words = dict.fromkeys(word for text in best for word in words_of(text))
+            queries.append(_PartialQuery(qrels, [], list(words)[: self.tried], 0.0))
         unfinished = queries
         for _ in range(self.terms):  # one search a word, over all needs
-            unfinished = [query for query in unfinished if query.left]
-            if not unfinished:
+            if not (unfinished := [query for query in unfinished if query.left]):
                 break
             unfinished = self._extended(unfinished)
         return [" ".join(query.words) for query in queries]
-
-    def _empty(self, qrels: Qrels) -> _PartialQuery:
-        texts = self._env.task.catalog.texts
-        words = dict.fromkeys(word for row in positive_rows(qrels)[: self.items] for word in words_of(texts[row]))
-        return _PartialQuery(qrels, [], list(words)[: self.tried], 0.0)
 
     def _extended(self, queries: Sequence[_PartialQuery]) -> list[_PartialQuery]:
         """Gives each query its best word, if one raises the measure; returns those that got one."""

@@ -46,8 +46,7 @@ class RM3(OneQuery):
 
     def _queries(self, prompts: Sequence[str]) -> list[str]:
         hits = self._env.search(prompts, again=RETRIES)
-        found = zip(prompts, hits.rows_QK[:, : self.items], hits.scores_QK[:, : self.items], strict=True)
-        return [self._expanded(*one) for one in found]
+        return list(map(self._expanded, prompts, hits.rows_QK[:, : self.items], hits.scores_QK[:, : self.items]))
 
     def _expanded(self, need: str, rows_K: Rows, scores_K: Floats) -> str:
         own = words_of(need)

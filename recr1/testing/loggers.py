@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
+from unittest.mock import patch
 
 from recr1.loggers import Logger, SupportsResume
 from recr1.runs import Run
@@ -64,11 +65,8 @@ class LoggerContract:
     def test_no_secret_is_written(self, tmp_path: Path) -> None:
         """No value of an environment variable, where tokens are: run folders are shared."""
         secret = "s3cret-0f-a-test"
-        os.environ["RECR1_TEST_TOKEN"] = secret
-        try:
+        with patch.dict(os.environ, RECR1_TEST_TOKEN=secret):
             self._log(self._begun(tmp_path / "run"), _steps("run", 1))
-        finally:
-            del os.environ["RECR1_TEST_TOKEN"]
         for file in (path for path in tmp_path.rglob("*") if path.is_file()):
             assert secret.encode() not in file.read_bytes(), f"{file} has the value of an environment variable"
 
@@ -84,9 +82,8 @@ class LoggerContract:
     def _check(self, folder: Path, steps: Steps, *, once: bool = True) -> None:
         found = [(step, {n: v for n, v in numbers.items() if _is_number(v)}) for step, numbers in self.numbers(folder)]
         found = found if once else sorted(dict(found).items())
-        assert [step for step, _ in found] == [step for step, _ in steps], (
-            f"got the steps {[step for step, _ in found]}"
-        )
+        logged = [step for step, _ in found]
+        assert logged == [step for step, _ in steps], f"got the steps {logged}"
         for (step, got), (_, expected) in zip(found, steps, strict=True):
             assert got.keys() == expected.keys(), f"step {step}: expected {sorted(expected)}, got {sorted(got)}"
             for name, value in expected.items():

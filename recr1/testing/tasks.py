@@ -77,9 +77,8 @@ class TaskContract:
             qrels = task.qrels.get(need.id)
             assert isinstance(qrels, Qrels), f"need {need.id!r} must have Qrels, got {_short(qrels)}"
             assert qrels.positives, f"need {need.id!r} has no grade above 0: leave it out and count it in `excluded`"
-            assert max(qrels) < len(task.catalog), (
-                f"need {need.id!r} has a grade for row {max(qrels)}, which is no item"
-            )
+            last = max(qrels)
+            assert last < len(task.catalog), f"need {need.id!r} has a grade for row {last}, which is no item"
 
     def test_opened_again_it_is_the_same(self) -> None:
         """Catalog, needs and qrels, in the same order: a resumed run and an evaluation open the task anew."""
@@ -178,15 +177,9 @@ def hostile(rng: random.Random, answer: Callable[[random.Random], str]) -> str:
     else:
         text = answer(rng)
     for _ in range(rng.randint(1, 6) if rng.random() < 0.9 else 0):
-        text = _damaged(rng, text)
-    return text
-
-
-def _damaged(rng: random.Random, text: str) -> str:
-    start = rng.randint(0, len(text))
-    end = min(len(text), start + rng.randint(0, 12))
-    return rng.choice(
-        [
+        start = rng.randint(0, len(text))
+        end = min(len(text), start + rng.randint(0, 12))
+        damaged = (
             text[:start] + rng.choice(PIECES) + text[start:],
             text[:start] + rng.choice(PIECES) + text[end:],
             text[:start] + text[end:],
@@ -195,8 +188,9 @@ def _damaged(rng: random.Random, text: str) -> str:
             text[:end] + text[start:],
             text.replace(rng.choice(TAGS), rng.choice([*TAGS, ""]), rng.choice([1, -1])),
             text.swapcase() if rng.random() < 0.2 else text[:start] + text[start:end][::-1] + text[end:],
-        ]
-    )
+        )
+        text = rng.choice(damaged)
+    return text
 
 
 def _parsed(form: Format, completion: Any) -> Action:

@@ -27,9 +27,6 @@ class UnmatchedReward:
 
     Args:
         stemmer: The Snowball language by which the engine stems, so that "shoes" is known where "shoe" is; or None.
-
-    Raises:
-        ValueError: For a stemmer that does not exist.
     """
 
     def __init__(self, *, stemmer: str | None = None) -> None:
@@ -93,11 +90,9 @@ class CopiedReward:
         titles = self._titles(catalog)
         copied_B = np.empty(len(batch), np.bool_)
         for row, rollout in enumerate(batch.rollouts):
-            text = text_of(rollout)
-            copied_B[row] = isinstance(rollout.action, Invalid) or (
-                text is not None
-                and (self._has_id(text, catalog) or self._has_title(text, batch.hits.rows_QK[row, :FIRST], titles))
-            )
+            text, rows_K = text_of(rollout) or "", batch.hits.rows_QK[row, :FIRST]
+            copied = self._has_id(text, catalog) or self._has_title(text, rows_K, titles)
+            copied_B[row] = copied or isinstance(rollout.action, Invalid)
         return copied_B
 
     def _titles(self, catalog: Catalog) -> tuple[object, ...]:

@@ -74,13 +74,12 @@ class RepetitionReward:
 
     def __call__(self, batch: Batch) -> Floats:
         """(B,) from -1 to 0."""
-        return np.fromiter((self._pay(rollout) for rollout in batch.rollouts), np.float32, len(batch))
-
-    def _pay(self, rollout: Rollout) -> float:
-        if isinstance(rollout.action, Invalid):
-            return -1.0
-        repeated, runs = repeated_runs(text_of(rollout) or "", self.run)
-        return -repeated / max(runs, 1)
+        rewards_B = np.full(len(batch), -1, np.float32)
+        for row, rollout in enumerate(batch.rollouts):
+            if not isinstance(rollout.action, Invalid):
+                repeated, runs = repeated_runs(text_of(rollout) or "", self.run)
+                rewards_B[row] = -repeated / max(runs, 1)
+        return rewards_B
 
 
 @checked
@@ -91,10 +90,7 @@ class PhrasesReward:
     "bestseller". An Invalid rollout earns -1, the least. The name holds the phrases: "phrases(best price,cheap)".
 
     Args:
-        phrases: What queries must not hold.
-
-    Raises:
-        ValueError: For a phrase without a word.
+        phrases: What queries must not hold. Raises `ValueError` for one without a word.
     """
 
     def __init__(self, *, phrases: Annotated[list[str], MinLen(1)]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import ClassVar
 from zlib import crc32
 
 import numpy as np
@@ -21,9 +22,12 @@ class MeasureReward:
         measure: Its name, such as nDCG@10. Raises `ValueError` for an unknown one, with the nearest right name.
     """
 
+    label: ClassVar[str] = "{}"
+    """The name of the reward, with {} for that of the measure."""
+
     def __init__(self, *, measure: str) -> None:
         self._measure = measure_option(measure)
-        self.name = self._measure.name
+        self.name = self.label.format(self._measure.name)
         self.cutoff = self._measure.cutoff
 
     def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
@@ -46,11 +50,8 @@ class GainReward(MeasureReward):
         measure: Its name, such as nDCG@10. Raises `ValueError` for an unknown one, with the nearest right name.
     """
 
+    label = "gain({})"
     needs_raw_hits = True
-
-    def __init__(self, *, measure: str) -> None:
-        super().__init__(measure=measure)
-        self.name = f"gain({self._measure.name})"
 
     def __call__(self, batch: Batch) -> Floats:
         """(B,); raises `ValueError` where the raw hits are missing or either hits are not as deep as the cutoff."""
@@ -116,9 +117,7 @@ class ShuffledReward(MeasureReward):
         measure: Its name, such as nDCG@10. Raises `ValueError` for an unknown one, with the nearest right name.
     """
 
-    def __init__(self, *, measure: str) -> None:
-        super().__init__(measure=measure)
-        self.name = f"shuffled({self._measure.name})"
+    label = "shuffled({})"
 
     def __call__(self, batch: Batch) -> Floats:
         """(B,); raises `ValueError` where the hits are not as deep as the cutoff, or a field is missing."""

@@ -85,22 +85,19 @@ def _fields(item: Item, lexicon: Lexicon, own_words: Mapping[str, str], rng: Ran
     rng.shuffle(words)
     brand, series = rng.choice(lexicon.brands), rng.choice(lexicon.series)
     in_title = words if rng.random() < 0.6 else words[:-1]
-    title = rng.choice(
-        [
-            f"{brand} {series} {' '.join(in_title)} {noun}",
-            f"{brand} {noun} {series}, {', '.join(in_title)}",
-            f"{' '.join(in_title)} {noun} {brand} {series} {rng.randrange(100, 999)}",
-        ]
+    titles = (
+        f"{brand} {series} {' '.join(in_title)} {noun}",
+        f"{brand} {noun} {series}, {', '.join(in_title)}",
+        f"{' '.join(in_title)} {noun} {brand} {series} {rng.randrange(100, 999)}",
     )
-    opening = rng.choice(
-        [
-            f"The {series} {noun} is {words[0]}, {words[1]} and {words[2]}.",
-            f"A {words[-1]} {noun} from {brand}.",
-            f"{brand} makes this {noun} {words[-1]} and {words[0]}.",
-            f"Our {noun}, now {words[-1]}.",
-        ]
+    title = rng.choice(titles)
+    openings = (
+        f"The {series} {noun} is {words[0]}, {words[1]} and {words[2]}.",
+        f"A {words[-1]} {noun} from {brand}.",
+        f"{brand} makes this {noun} {words[-1]} and {words[0]}.",
+        f"Our {noun}, now {words[-1]}.",
     )
-    sentences = [opening, *rng.sample(list(lexicon.care), rng.randrange(1, 4))]
+    sentences = [rng.choice(openings), *rng.sample(list(lexicon.care), rng.randrange(1, 4))]
     if rng.random() < 0.12:
         other = own_words[f"type/{rng.choice(lexicon.types)}"]
         sentences.append(f"Goes well with our {series} {other}.")

@@ -15,7 +15,6 @@ from recr1.tasks.shop.lexicon import DIALECTS, Concept, Lexicon, dialect_words
 
 _PLURALS = frozenset({"headphones", "earphones", "earbuds", "shoes", "sneakers", "trainers", "footwear", "luggage"})
 
-
 LONGEST = 24
 """Words in the longest need: every word of a prompt costs time in each training step."""
 
@@ -42,22 +41,17 @@ class Manner:
 def write_need(lexicon: Lexicon, product: str, wishes: Sequence[str], manner: Manner, rng: Random) -> str:
     """One sentence or two that ask for a product type (`"sofa"`) with wishes (`("color/red", ...)`)."""
     while True:
-        text = _write(lexicon, product, wishes, manner, rng)
+        thing = _thing(lexicon.concepts[f"type/{product}"], manner, rng)
+        parts = [_asked(lexicon.concepts[name], manner, rng)[0] for name in wishes]
+        rng.shuffle(parts)
+        listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + rng.choice([" and ", ", "]) + parts[-1]
+        text = rng.choice(manner.frames).replace("{thing}", thing).replace("{wishes}", listed)
+        if rng.random() < 0.25:
+            text = f"{text}. {rng.choice(manner.chitchat)}"
+        if rng.random() < manner.typos:
+            text = _mistype(text, rng)
         if len(text.split()) <= LONGEST:
             return text
-
-
-def _write(lexicon: Lexicon, product: str, wishes: Sequence[str], manner: Manner, rng: Random) -> str:
-    thing = _thing(lexicon.concepts[f"type/{product}"], manner, rng)
-    parts = [_asked(lexicon.concepts[name], manner, rng)[0] for name in wishes]
-    rng.shuffle(parts)
-    listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + rng.choice([" and ", ", "]) + parts[-1]
-    text = rng.choice(manner.frames).replace("{thing}", thing).replace("{wishes}", listed)
-    if rng.random() < 0.25:
-        text = f"{text}. {rng.choice(manner.chitchat)}"
-    if rng.random() < manner.typos:
-        text = _mistype(text, rng)
-    return text
 
 
 def _asked(concept: Concept, manner: Manner, rng: Random) -> tuple[str, bool]:
@@ -86,14 +80,9 @@ def _mistype(text: str, rng: Random) -> str:
         return text
     i = rng.choice(long)
     word, at = words[i], rng.randrange(1, len(words[i]) - 1)
-    words[i] = rng.choice(
-        [
-            word[:at] + word[at + 1] + word[at] + word[at + 2 :],
-            word[:at] + word[at + 1 :],
-            word[:at] + word[at] + word[at:],
-            word[:at] + rng.choice(string.ascii_lowercase) + word[at + 1 :],
-        ]
-    )
+    before, letter, after = word[:at], word[at], word[at + 1 :]
+    wrong = rng.choice(string.ascii_lowercase)
+    words[i] = before + rng.choice([after[0] + letter + after[1:], after, letter + letter + after, wrong + after])
     return " ".join(words)
 
 
