@@ -93,18 +93,14 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
-LAUNCH = "launch/"
-"""The folder of accelerate's configurations, beside the recipes."""
-
-
 def shipped_recipes() -> dict[str, Path]:
     """The recipes that come with the package: name ("toy/echo") -> file, in the order of their names."""
-    return {name: path for name, path in _shipped().items() if not name.startswith(LAUNCH)}
+    return {name: path for name, path in _shipped().items() if not name.startswith("launch/")}
 
 
 def shipped_launch_configs() -> dict[str, Path]:
     """The configurations for `accelerate launch` that come with the package: name ("launch/ddp") -> file."""
-    return {name: path for name, path in _shipped().items() if name.startswith(LAUNCH)}
+    return {name: path for name, path in _shipped().items() if name.startswith("launch/")}
 
 
 def _shipped() -> dict[str, Path]:
@@ -161,11 +157,10 @@ class _Check:
         stages = self._stages()
         self._check_trainable(policy, stages)
         evaluate = self._evaluate(k)
-        log = [self._checked("logger", spec, path) for path, spec in self._items("log")]
+        log = self._parts("logger", "log")
         if self.problems or not (task and retriever and policy):
             return None
-        loggers = tuple(part for part in log if part)
-        return Recipe(seed, task, retriever, k, tuple(rewards), policy, stages, evaluate, loggers)
+        return Recipe(seed, task, retriever, k, tuple(rewards), policy, stages, evaluate, log)
 
     def _integer(self, name: str, annotation: Any, otherwise: int) -> int:
         if name == "k" and name not in self.raw:
@@ -189,10 +184,10 @@ class _Check:
             return (part,) if part else ()
         if not written:
             self.problems.append(Problem("trainer", "an empty list: name a trainer, or leave the key out to evaluate"))
-        parts = [self._checked("trainer", spec, path) for path, spec in self._items("trainer")]
-        if len(parts) > 1:
+        parts = self._parts("trainer", "trainer")
+        if len(written) > 1:
             self._check_start(self.raw.get("policy"))
-        return tuple(part for part in parts if part)
+        return parts
 
     def _check_start(self, policy: object) -> None:
         """A stage after the first starts from a folder, so the policy must take one."""
@@ -205,17 +200,17 @@ class _Check:
 
     def _check_trainable(self, policy: Part | None, stages: Sequence[Part]) -> None:
         """Options of the policy that only work in evaluation, as its class says."""
-        if policy is None or not stages:
-            return
-        cls = find_class("policy", policy.type)
-        if checker := getattr(cls, "check_training", None):
-            known = options_of(cls)
-            self.problems += [placed(remark, known, "policy") for remark in checker(policy.options)]
+        cls = find_class("policy", policy.type) if policy and stages else None
+        if policy and cls and (checker := getattr(cls, "check_training", None)):
+            self.problems += [placed(remark, options_of(cls), "policy") for remark in checker(policy.options)]
 
     def _checked(self, kind: str, spec: Any, path: str) -> Part | None:
         problems = check_part(kind, spec, path)
         self.problems += problems
         return None if problems else Part.from_dict(spec)
+
+    def _parts(self, kind: str, name: str) -> tuple[Part, ...]:
+        return tuple(part for path, spec in self._items(name) if (part := self._checked(kind, spec, path)))
 
     def _items(self, name: str) -> list[tuple[str, Any]]:
         value = self.raw.get(name, [])
@@ -230,37 +225,39 @@ class _Check:
         if self.raw.get("rewards", []) == []:
             self.problems.append(Problem("rewards", "missing: a recipe needs at least one reward"))
         for path, spec in self._items("rewards"):
-            weight = self._weight(spec, f"{path}.weight")
             bare = {key: value for key, value in spec.items() if key != "weight"} if isinstance(spec, dict) else spec
+            weight = spec.get("weight", 1.0) if isinstance(spec, dict) else 1.0
+            wrong = value_problems(float, weight, f"{path}.weight")
+            self.problems += wrong
             part = self._checked("reward", bare, path)
-            if part:
-                rewards.append((part, weight))
-                self._fits(part, k, path, places)
+            if not part:
+                continue
+            rewards.append((part, 1.0 if wrong else float(weight)))
+            reward = build("reward", part, path=path)
+            if reward.name in places:
+                what = f"the reward '{reward.name}' is already {places[reward.name]}: add their weights into one"
+                self.problems.append(Problem(path, what))
+            places.setdefault(reward.name, path)
+            if problem := cutoff_problem(reward.name, cutoff_of(reward), k):
+                self.problems.append(Problem(path, problem))
         return rewards
 
-    def _weight(self, spec: object, path: str) -> float:
-        weight = spec.get("weight", 1.0) if isinstance(spec, dict) else 1.0
-        problems = value_problems(float, weight, path)
-        self.problems += problems
-        return 1.0 if problems else float(weight)
-
-    def _fits(self, part: Part, k: int, path: str, places: dict[str, str]) -> None:
-        """No reward appears twice, or looks at more items than a search returns."""
-        reward = build("reward", part, path=path)
-        if reward.name in places:
-            what = f"the reward '{reward.name}' is already {places[reward.name]}: add their weights into one"
-            self.problems.append(Problem(path, what))
-        places.setdefault(reward.name, path)
-        self._fits_k(reward.name, cutoff_of(reward), k, path)
-
     def _evaluate(self, k: int) -> EvaluationSpec:
+        from rewards.measures import parse_measure
+
         evaluate = self._evaluation(self.raw.get("evaluate", {}))
         if evaluate.split not in SPLITS:
             what = f"no split {evaluate.split!r}{did_you_mean(evaluate.split, SPLITS)} (splits: {', '.join(SPLITS)})"
             self.problems.append(Problem("evaluate.split", what))
         if "trainer" in self.raw and (remark := evaluate.training_problem()):
             self.problems.append(placed(remark, options_of(EvaluationSpec), "evaluate"))
-        self._measures(evaluate, k)
+        for place, name in enumerate(evaluate.measures):
+            try:
+                problem = cutoff_problem(name, parse_measure(name).cutoff, k)
+            except ValueError as error:
+                problem = str(error)
+            if problem:
+                self.problems.append(Problem(f"evaluate.measures.{place}", problem))
         return evaluate
 
     def _evaluation(self, spec: Any) -> EvaluationSpec:
@@ -272,19 +269,3 @@ class _Check:
         wrong = {problem.path.split(".")[1] for problem in problems if "." in problem.path}
         sound = {key: value for key, value in spec.items() if key not in wrong}
         return EvaluationSpec(**convert(options_of(EvaluationSpec), sound))
-
-    def _measures(self, evaluate: EvaluationSpec, k: int) -> None:
-        from rewards.measures import parse_measure
-
-        for place, name in enumerate(evaluate.measures):
-            path = f"evaluate.measures.{place}"
-            try:
-                cutoff = parse_measure(name).cutoff
-            except ValueError as error:
-                self.problems.append(Problem(path, str(error)))
-                continue
-            self._fits_k(name, cutoff, k, path)
-
-    def _fits_k(self, name: str, cutoff: int | None, k: int, path: str) -> None:
-        if problem := cutoff_problem(name, cutoff, k):
-            self.problems.append(Problem(path, problem))

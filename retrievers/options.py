@@ -147,9 +147,7 @@ def value_problems(annotation: Any, value: Any, path: str) -> list[Problem]:
     inner = _without_null(annotation)
     if value is not None and dataclasses.is_dataclass(inner):
         return _section_problems(inner, value, path)
-    inside: list[Problem] = []
-    for key, kind, item in _items(inner, value):
-        inside += value_problems(kind, item, f"{path}.{key}")
+    inside = [p for key, kind, item in _items(inner, value) for p in value_problems(kind, item, f"{path}.{key}")]
     if inside or _fits(annotation, value):
         return inside
     return [Problem(path, f"must be {in_words(annotation)}, got {shown(value)}")]
@@ -163,8 +161,7 @@ def convert(known: Mapping[str, Option], options: Mapping[str, Any]) -> dict[str
 def placed(remark: object, known: Mapping[str, Option], path: str) -> Problem:
     """A class's remark, under its option's path if it begins with one ("trl.beta: ...")."""
     head, colon, rest = str(remark).partition(": ")
-    of_option = colon and head.split(".")[0] in known
-    return Problem(f"{path}.{head}", rest) if of_option else Problem(path, str(remark))
+    return Problem(f"{path}.{head}", rest) if colon and head.split(".")[0] in known else Problem(path, str(remark))
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
@@ -173,10 +170,8 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
-def shown(value: object) -> str:
-    """A value as messages show it, cut if it is long."""
-    return reprlib.repr(value)
-
+shown = reprlib.repr
+"""A value as messages show it, cut if it is long."""
 
 _WORDS: Mapping[Any, tuple[str, str]] = {
     int: ("an integer", "integers"),
@@ -186,7 +181,6 @@ _WORDS: Mapping[Any, tuple[str, str]] = {
     type(None): ("null", "null"),
     Any: ("any value", "any values"),
 }
-"""A type in words, singular and plural."""
 
 
 def in_words(annotation: Any, *, plural: bool = False) -> str:

@@ -49,9 +49,9 @@ def add_category(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--category", metavar="FIELD", help=text)
 
 
-def add_out(parser: argparse.ArgumentParser, text: str = "write the tables and all numbers into this folder") -> None:
+def add_out(parser: argparse.ArgumentParser) -> None:
     """A folder for results."""
-    parser.add_argument("--out", metavar="DIR", help=text)
+    parser.add_argument("--out", metavar="DIR", help="write the tables and all numbers into this folder")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -7,16 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from recr1.cli.arguments import (
-    add_category,
-    add_json,
-    add_measures,
-    add_out,
-    add_split,
-    add_target,
-    at_least,
-    parts,
-)
+from recr1.cli.arguments import add_category, add_json, add_measures, add_out, add_split, add_target, at_least, parts
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -34,10 +25,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate all policies on the same needs, test the differences, and print and write the results."""
-    from recr1.compare import Comparison, verdict, verdicts, write
+    from recr1.compare import Comparison, tables, verdict, verdicts, write
     from recr1.compare.policies import USUAL, PolicyLoader, measure_listed, read_policies
     from recr1.env import open_environment
     from recr1.evaluate import Evaluator
+    from recr1.judge.table import print_tables
     from recr1.policies.model_cache import model_cache
     from recr1.runs import setting_of
     from recr1.runs.run import open_target
@@ -67,9 +59,6 @@ def run(args: argparse.Namespace) -> int:
         verdict_lines = {"verdict": verdict(comparison), "verdicts": verdicts(comparison)}
         sys.stdout.write(json.dumps(comparison.summary | verdict_lines) + "\n")
         return 0
-    from recr1.compare import tables
-    from recr1.judge.table import print_tables
-
     lines = [f"- {sentence}" for sentence in verdicts(comparison).values()]
     print_tables(tables(comparison.summary), lines, end=verdict(comparison))
     if home:

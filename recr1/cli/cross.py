@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recr1.cli.arguments import add_json, add_measures, add_out, add_samples, add_split
 
@@ -52,17 +53,14 @@ def run(args: argparse.Namespace) -> int:
             bar.begin(f"floor and ceiling of {name}", len(evaluator.needs))
             evaluator.prepare(bar.advance)
 
-        def maker(one: _CrossedRun, part: Part, label: str) -> Callable[[], Any]:
-            def make() -> OwnPrompts:
-                bar.begin(label, None)
-                return OwnPrompts(build("policy", part), one.env.format)
-
-            return make
+        def make(one: _CrossedRun, part: Part, label: str) -> OwnPrompts:
+            bar.begin(label, None)
+            return OwnPrompts(build("policy", part), one.env.format)
 
         result = cross(
             evaluators,
-            {name: maker(one, _start(one), f"start of {name}") for name, one in columns.items()},
-            {one.name: maker(one, one.trained, one.name) for one in runs},
+            {name: partial(make, one, _start(one), f"start of {name}") for name, one in columns.items()},
+            {one.name: partial(make, one, one.trained, one.name) for one in runs},
             {one.name: one.home for one in runs},
             samples=args.samples,
         )

@@ -11,7 +11,6 @@ from recr1.cli.arguments import above_zero, add_json, add_out, add_recipe, add_s
 
 if TYPE_CHECKING:
     from recr1.config.build import Part
-    from recr1.headroom import HeadroomOptions
     from recr1.recipe import Recipe
 
 
@@ -36,19 +35,26 @@ def run(args: argparse.Namespace) -> int:
     from recr1.config.build import build
     from recr1.env import open_environment
     from recr1.evaluate import Evaluator
-    from recr1.headroom import find_headroom, tables, verdicts, write
+    from recr1.headroom import HeadroomOptions, find_headroom, tables, verdicts, write
     from recr1.judge.table import print_tables
     from recr1.recipe import load_recipe
     from retrievers.progress import ProgressBar
 
     recipe = load_recipe(args.recipe, args.overrides)
+    trainer = recipe.trainer.options if recipe.trainer else {}
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
     with ProgressBar(quiet=args.json) as bar:
         measures, seed = recipe.evaluate.measures, recipe.seed
         evaluator = Evaluator(env, args.split, measures, limit=args.needs, seed=seed, progress=bar.advance)
         policy = build("policy", _as_trained(recipe))
         bar.begin(f"{args.samples} samples of {len(evaluator.needs)} needs", len(evaluator.needs))
-        options = _options(recipe, args.solved, args.depth)
+        group, tolerance = (trainer.get("trl") or {}).get("num_generations"), trainer.get("dynamic_sampling_tolerance")
+        options = HeadroomOptions(
+            solved=args.solved,
+            depth=args.depth,
+            group=group if isinstance(group, int) else None,
+            **({} if tolerance is None else {"tolerance": float(tolerance)}),
+        )
         found = find_headroom(evaluator, policy, args.samples, options, name=recipe.policy.type)
     home = write(found, args.out) if args.out else None
     if args.json:
@@ -67,24 +73,12 @@ def _share(text: str) -> float:
     return value
 
 
-def _trl(recipe: Recipe) -> dict[str, object]:
-    return dict(recipe.trainer.options.get("trl") or {}) if recipe.trainer else {}
-
-
 def _as_trained(recipe: Recipe) -> Part:
     """The policy, with the sampling temperature of training if the recipe sets one."""
     from recr1.config.build import Part, options_of_part
 
-    temperature = _trl(recipe).get("temperature")
+    trl = recipe.trainer.options.get("trl") if recipe.trainer else None
+    temperature = (trl or {}).get("temperature")
     if temperature is None or "temperature" not in options_of_part("policy", recipe.policy.type):
         return recipe.policy
     return Part(recipe.policy.type, {**recipe.policy.options, "temperature": temperature})
-
-
-def _options(recipe: Recipe, solved: float, depth: int) -> HeadroomOptions:
-    from recr1.headroom import HeadroomOptions
-
-    group = _trl(recipe).get("num_generations")
-    tolerance = recipe.trainer.options.get("dynamic_sampling_tolerance") if recipe.trainer else None
-    stated = {} if tolerance is None else {"tolerance": float(tolerance)}
-    return HeadroomOptions(solved=solved, depth=depth, group=group if isinstance(group, int) else None, **stated)

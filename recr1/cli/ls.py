@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import sys
-from collections.abc import Iterator
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -15,25 +14,20 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print each recipe and launch configuration with the first line of its header, or each type with its options."""
-    from recr1.config.build import KINDS, builtin
+    from recr1.config.build import KINDS, builtin, find_class, options_of_part
     from recr1.recipe import shipped_launch_configs, shipped_recipes
 
     if args.parts:
         for kind in KINDS:
             sys.stdout.write(f"{kind}\n")
-            sys.stdout.writelines(f"{line}\n" for name in builtin(kind) for line in _part(kind, name))
+            for name in builtin(kind):
+                headline = (inspect.getdoc(find_class(kind, name)) or "").partition("\n")[0]
+                sys.stdout.write(f"  {name:<14} {headline}".rstrip() + "\n")
+                for key, option in options_of_part(kind, name).items():
+                    sys.stdout.write(f"    {key:<26} {option.written:<16} {option.expects}\n")
         return 0
     shipped = shipped_recipes() | shipped_launch_configs()
     firsts = {name: path.read_text(encoding="utf-8").partition("\n")[0] for name, path in shipped.items()}
     width = max(map(len, shipped), default=0)
     sys.stdout.writelines(f"{name:<{width}}  {first.lstrip('# ').strip()}\n" for name, first in firsts.items())
     return 0
-
-
-def _part(kind: str, name: str) -> Iterator[str]:
-    from recr1.config.build import find_class, options_of_part
-
-    headline = (inspect.getdoc(find_class(kind, name)) or "").partition("\n")[0]
-    yield f"  {name:<14} {headline}".rstrip()
-    for key, option in options_of_part(kind, name).items():
-        yield f"    {key:<26} {option.written:<16} {option.expects}"

@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 def _train(stages: Sequence[tuple[Part, Trainer]], recipe: Recipe, env: Environment, run: Run) -> None:
     """Run the stages; an interrupt or a failure is written into the run folder, with how to resume."""
     from recr1.errors import DivergedError
-    from recr1.trainers.stages import policy_so_far, train_stages
+    from recr1.trainers.stages import last_saved_step, policy_so_far, train_stages
 
     if threading.current_thread() is threading.main_thread():
         # What a scheduler sends before it takes the machine back: the same as Ctrl-C.
@@ -96,15 +96,15 @@ def _train(stages: Sequence[tuple[Part, Trainer]], recipe: Recipe, env: Environm
             stages[0][1].train(recipe.policy, env, run, seed=seed, evaluation=evaluation)
         else:
             train_stages(stages, recipe.policy, env, run, seed=seed, evaluation=evaluation, say=partial(_say, run))
-    except KeyboardInterrupt:
-        run.finish("interrupted")
-        _say(run, f"interrupted: the policy so far is in {policy_so_far(run)}")
-        _say_how_to_resume(run)
-        raise
     except BaseException as error:
-        run.finish("failed", error=f"{type(error).__name__}: {error}")
-        if not isinstance(error, DivergedError):  # resumed, it would diverge again
-            _say_how_to_resume(run)
+        if isinstance(error, KeyboardInterrupt):
+            run.finish("interrupted")
+            _say(run, f"interrupted: the policy so far is in {policy_so_far(run)}")
+        else:
+            run.finish("failed", error=f"{type(error).__name__}: {error}")
+        # A diverged run would diverge again.
+        if not isinstance(error, DivergedError) and (saved := last_saved_step(run)) is not None:
+            _say(run, f"the state after step {saved} is saved; resume with: recr1 train {run.path}")
         raise
 
 
@@ -183,11 +183,3 @@ def _say(run: Run, line: str) -> None:
     if run.writer:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
-
-
-def _say_how_to_resume(run: Run) -> None:
-    from recr1.trainers.stages import last_saved_step
-
-    saved = last_saved_step(run)
-    if saved is not None:
-        _say(run, f"the state after step {saved} is saved; resume with: recr1 train {run.path}")

@@ -26,14 +26,8 @@ KINDS: Mapping[str, Kind] = {
 """Each section of a recipe that has a `type`, and what may be inside of one."""
 
 PARTS = Parts(KINDS)
-build, check_part, find_class, builtin, options_of_part = (
-    PARTS.build,
-    PARTS.check,
-    PARTS.find,
-    PARTS.builtin,
-    PARTS.options,
-)
-
+build, check_part, find_class = PARTS.build, PARTS.check, PARTS.find
+builtin, options_of_part = PARTS.builtin, PARTS.options
 
 Sign: TypeAlias = Literal["entropy", "kl", "valid", "repeated", "growth", "floor", "drop", "blind"]
 """What is watched, by the name of its threshold."""
@@ -76,7 +70,7 @@ class AlarmSpec:
     """Share of its own best that the validated measure must reach."""
     blind: _Threshold | None = 0.95
     """Share of the rollouts with hits whose first items are all unjudged, `train/hits/blind@10`; above it, rewards say
-    almost nothing. It counts from the start."""
+    almost nothing."""
     certainty: NonNegativeFloat = 3.0
     """Standard errors, over the needs, that the measure must fall: less may be chance."""
 
@@ -115,17 +109,15 @@ class EvaluationSpec:
 
     def training_problem(self) -> str | None:
         """What is wrong with training by this section: the test split must not choose a policy or stop a run."""
-        if self.split != "test":
-            return None
         remedies = {
             "keep: last": self.keep == "best",
             "patience: null": self.patience is not None,
             "alarm.action: warn": self.alarm.action == "stop",
         }
         needed = " and ".join(remedy for remedy, deciding in remedies.items() if deciding)
-        return (
-            f"split: 'test' would choose the policy that is kept: use validation, or set {needed}" if needed else None
-        )
+        if self.split != "test" or not needed:
+            return None
+        return f"split: 'test' would choose the policy that is kept: use validation, or set {needed}"
 
     def to_dict(self) -> dict[str, Any]:
         """The mapping that a recipe holds."""

@@ -124,9 +124,8 @@ class _RecipeLoader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             raise _UnwantedError(None, None, "a recipe has no aliases (*name): write the value out", event.start_mark)
         if getattr(event, "tag", None) is not None:
-            raise _UnwantedError(
-                None, None, f"a recipe has no tags ({event.tag}): write the value alone", event.start_mark
-            )
+            what = f"a recipe has no tags ({event.tag}): write the value alone"
+            raise _UnwantedError(None, None, what, event.start_mark)
         return super().compose_node(parent, index)
 
 
