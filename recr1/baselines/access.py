@@ -1,8 +1,7 @@
 """What a baseline may look at besides chats: it declares that, and an evaluation shows it beside its numbers.
 
-A policy gets chats and nothing else, and a trained policy never gets more. Some baselines need more: pseudo-relevance
-feedback reads what a first search found, a ceiling reads the answer keys. They declare it in `sees` and get the
-environment in `prepare`.
+A trained policy never gets more than chats. Pseudo-relevance feedback also reads what a first search found, and a
+ceiling the answer keys.
 """
 
 from __future__ import annotations

@@ -16,11 +16,11 @@ from recr1.errors import UserError
 from recr1.policies.base import Policy, Spent, format_of, spent_by
 from retrievers.base import Rows
 from retrievers.options import checked
-from rewards.base import Action, Chat, Need, Search
+from rewards.base import Action, Chat, Search
 
 
 @checked
-class BestOf:
+class BestOf(ByNeed):
     """The best of n samples of a policy.
 
     Chosen by reward it reads the answer key of the need: an upper bound. Chosen by agreement it takes the sample whose
@@ -61,10 +61,6 @@ class BestOf:
             raise UserError("policy 'best_of' chooses by rewards, and there are none here: use choose: agreement")
         self._env = env
         prepare(self._policy, env)
-
-    def render(self, need: Need) -> Chat:
-        """The need's id: `generate` makes the policy's own prompt from it."""
-        return ByNeed().render(need)
 
     def parse(self, completion: str) -> Action:
         """As the task's format reads it."""

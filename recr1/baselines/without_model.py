@@ -101,9 +101,9 @@ class Keywords(OneQuery):
         return yake.KeywordExtractor(lan=self.language, n=1, top=self.top)
 
     def _queries(self, prompts: Sequence[str]) -> list[str]:
-        return [self._keywords(need) for need in prompts]
-
-    def _keywords(self, need: str) -> str:
-        wanted = {word.lower() for word, _ in self._extractor.extract_keywords(need)}
-        kept = dict.fromkeys(word for word in re.findall(r"[\w'-]+", need) if word.lower() in wanted)
-        return " ".join(kept) or need
+        queries = []
+        for need in prompts:
+            wanted = {word.lower() for word, _ in self._extractor.extract_keywords(need)}
+            kept = dict.fromkeys(word for word in re.findall(r"[\w'-]+", need) if word.lower() in wanted)
+            queries.append(" ".join(kept) or need)
+        return queries

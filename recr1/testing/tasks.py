@@ -16,7 +16,7 @@ from recr1.tasks import SPLITS, Task
 from recr1.tasks.splits import group_key
 from retrievers.base import Catalog
 from retrievers.bm25.bm25 import BM25
-from rewards.base import Action, Chat, Invalid, Need, Qrels, Search
+from rewards.base import Chat, Invalid, Need, Qrels, Search
 
 TAGS = ("<query>", "</query>", "<think>", "</think>", "<answer>", "</answer>")
 PIECES = (
@@ -122,8 +122,13 @@ class FormatContract:
         damaged = [hostile(rng, lambda rng: rng.choice(answers)) for _ in range(3000)]
         long = [piece * (1_000_000 // len(piece)) for piece in (*PIECES[:12], *answers)]
         reasons = set()
-        for completion in (*damaged, *long, "", None, b"red", ["red"]):
-            action = _parsed(form, completion)
+        completions: list[Any] = [*damaged, *long, "", None, b"red", ["red"]]
+        for completion in completions:
+            try:
+                action = form.parse(completion)
+                str(getattr(action, "query", "")).encode()  # raises for half of a surrogate pair, which no engine takes
+            except Exception as error:
+                raise AssertionError(f"{_short(completion)} raises {error!r}") from error
             if isinstance(action, Invalid):
                 reasons.add(action.reason)
             else:
@@ -191,12 +196,3 @@ def hostile(rng: random.Random, answer: Callable[[random.Random], str]) -> str:
         )
         text = rng.choice(damaged)
     return text
-
-
-def _parsed(form: Format, completion: Any) -> Action:
-    try:
-        action = form.parse(completion)
-        str(getattr(action, "query", "")).encode()  # raises for half of a surrogate pair, which no engine takes
-    except Exception as error:
-        raise AssertionError(f"{_short(completion)} raises {error!r}") from error
-    return action

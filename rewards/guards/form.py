@@ -43,9 +43,8 @@ class FormatReward:
 class BudgetReward(ABC):
     """0 up to `budget` of something that a subclass counts, then `slope` less for each further one, at least -`cap`.
 
-    An Invalid rollout earns -`cap`, the least that any query can, so that no sum of such rewards with positive weights
-    makes giving up the better choice. (If it earned 0, a policy with a query over the budget would gain by writing
-    nonsense.)
+    An Invalid rollout earns -`cap`, the least that any query can: if it earned 0, a policy with a query over the budget
+    would gain by writing nonsense.
     """
 
     symbol: ClassVar[str]

@@ -74,11 +74,8 @@ class AnnealedReward(MeasureReward):
 
     Args:
         measure: What is paid in the end, such as nDCG@10.
-        start: The cutoff of the first step; k must be as deep.
+        start: The cutoff of the first step, deeper than the measure's own; k must be as deep.
         steps: Training steps until the measure's own cutoff.
-
-    Raises:
-        ValueError: For an unknown measure, or a start that is not deeper than its cutoff.
     """
 
     def __init__(self, *, measure: str, start: PositiveInt = 100, steps: PositiveInt = 50) -> None:

@@ -59,14 +59,10 @@ def load_lexicon() -> Lexicon:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     data = yaml.load(Path(__file__).with_name("lexicon.yaml").read_text(encoding="utf-8"), loader)
-    concepts = {
-        f"type/{name}": Concept(f"type/{name}", tuple(entry["words"]), tuple(entry["uses"]))
-        for name, entry in data["types"].items()
-    }
+    named = [(f"type/{name}", entry["words"], entry["uses"]) for name, entry in data["types"].items()]
     for family, values in data["attributes"].items():
-        for value, entry in values.items():
-            name = f"{family}/{value}"
-            concepts[name] = Concept(name, tuple(entry["words"]), tuple(entry["says"]))
+        named += [(f"{family}/{value}", entry["words"], entry["says"]) for value, entry in values.items()]
+    concepts = {name: Concept(name, tuple(words), tuple(phrases)) for name, words, phrases in named}
     return Lexicon(
         concepts=MappingProxyType(concepts),
         families=MappingProxyType({name: tuple(entry["attributes"]) for name, entry in data["types"].items()}),
