@@ -154,7 +154,7 @@ class _Check:
         k = self._integer("k", Annotated[int, Ge(1), Le(2**31 - 1)], 2**31 - 1)
         rewards = self._rewards(k)
         policy = self._part("policy")
-        stages = self._stages()
+        stages = self._stages(policy)
         self._check_trainable(policy, stages)
         evaluate = self._evaluate(k)
         log = self._parts("logger", "log")
@@ -176,7 +176,7 @@ class _Check:
             return None
         return self._checked(name, self.raw[name], name)
 
-    def _stages(self) -> tuple[Part, ...]:
+    def _stages(self, policy: Part | None) -> tuple[Part, ...]:
         """The trainers: none, one, or those of a list."""
         written = self.raw.get("trainer")
         if not isinstance(written, list):
@@ -185,18 +185,10 @@ class _Check:
         if not written:
             self.problems.append(Problem("trainer", "an empty list: name a trainer, or leave the key out to evaluate"))
         parts = self._parts("trainer", "trainer")
-        if len(written) > 1:
-            self._check_start(self.raw.get("policy"))
-        return parts
-
-    def _check_start(self, policy: object) -> None:
-        """A stage after the first starts from a folder, so the policy must take one."""
-        name = policy.get("type") if isinstance(policy, dict) else None
-        if not isinstance(name, str) or check_part("policy", policy, "policy"):
-            return  # the policy has its own problem
-        if "model" not in options_of(find_class("policy", name)):
-            what = f"stages need a policy that starts from a folder, and {name!r} has no option 'model'"
+        if len(written) > 1 and policy and "model" not in options_of(find_class("policy", policy.type)):
+            what = f"stages need a policy that starts from a folder, and {policy.type!r} has no option 'model'"
             self.problems.append(Problem("trainer", f"{what}: use {{type: transformers, ...}}"))
+        return parts
 
     def _check_trainable(self, policy: Part | None, stages: Sequence[Part]) -> None:
         """Options of the policy that only work in evaluation, as its class says."""
@@ -243,9 +235,15 @@ class _Check:
         return rewards
 
     def _evaluate(self, k: int) -> EvaluationSpec:
+        """The section, with wrong values left at their defaults."""
         from rewards.measures import parse_measure
 
-        evaluate = self._evaluation(self.raw.get("evaluate", {}))
+        spec = self.raw.get("evaluate", {})
+        problems = value_problems(EvaluationSpec, spec, "evaluate")
+        self.problems += problems
+        wrong = {problem.path.split(".")[1] for problem in problems if "." in problem.path}
+        sound = {key: value for key, value in spec.items() if key not in wrong} if isinstance(spec, Mapping) else {}
+        evaluate = EvaluationSpec(**convert(options_of(EvaluationSpec), sound))
         if evaluate.split not in SPLITS:
             what = f"no split {evaluate.split!r}{did_you_mean(evaluate.split, SPLITS)} (splits: {', '.join(SPLITS)})"
             self.problems.append(Problem("evaluate.split", what))
@@ -259,13 +257,3 @@ class _Check:
             if problem:
                 self.problems.append(Problem(f"evaluate.measures.{place}", problem))
         return evaluate
-
-    def _evaluation(self, spec: Any) -> EvaluationSpec:
-        """The section, with wrong values left at their defaults."""
-        problems = value_problems(EvaluationSpec, spec, "evaluate")
-        self.problems += problems
-        if not isinstance(spec, Mapping):
-            return EvaluationSpec()
-        wrong = {problem.path.split(".")[1] for problem in problems if "." in problem.path}
-        sound = {key: value for key, value in spec.items() if key not in wrong}
-        return EvaluationSpec(**convert(options_of(EvaluationSpec), sound))

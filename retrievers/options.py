@@ -208,12 +208,8 @@ def _type_in_words(bare: Any, plural: bool) -> str:  # noqa: FBT001
 
 
 def _bounds_in_words(bounds: Sequence[Any], bare: Any) -> str:
-    limits = {
-        sign: getattr(bound, name)
-        for bound in bounds
-        for sign, name in ((">", "gt"), (">=", "ge"), ("<", "lt"), ("<=", "le"))
-        if hasattr(bound, name)
-    }
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    limits = {sign: getattr(bound, name) for bound in bounds for name, sign in signs.items() if hasattr(bound, name)}
     if set(limits) == {">=", "<="}:
         words = f" between {limits['>=']} and {limits['<=']}"
     else:

@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,6 @@ from recr1.cli.arguments import above_zero, add_json, add_recipe, at_least
 
 if TYPE_CHECKING:
     from recr1.doctor import Finding, Verdict
-    from recr1.recipe import Recipe
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -30,14 +29,19 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Examine what a recipe would train on, and print every finding; returns the exit status, 3 if one is an error."""
-    from recr1.doctor import worst
+    from recr1.doctor import Finding, PartFailed, open_setup, run_checks, worst
     from recr1.recipe import find_recipe, load_recipe
 
     start = perf_counter()
     path = find_recipe(args.recipe)
     recipe = load_recipe(path, args.overrides)
+    found: Iterable[Finding]
+    try:
+        found = run_checks(open_setup(recipe, step_seconds=args.step, sample=args.sample))
+    except PartFailed as failed:
+        found = [Finding("index", "error", f"{failed}; fix this first: nothing else can be checked")]
     findings = []
-    for finding in _findings(recipe, args.step, args.sample):
+    for finding in found:
         findings.append(finding)
         if not args.json:
             sys.stdout.write(_line(finding))
@@ -54,17 +58,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         sys.stdout.write(_summary(path.name, findings, verdict, seconds))
     return 3 if verdict == "error" else 0
-
-
-def _findings(recipe: Recipe, step_seconds: float, sample: int) -> Iterator[Finding]:
-    from recr1.doctor import Finding, PartFailed, open_setup, run_checks
-
-    try:
-        setup = open_setup(recipe, step_seconds=step_seconds, sample=sample)
-    except PartFailed as failed:
-        yield Finding("index", "error", f"{failed}; fix this first: nothing else can be checked")
-        return
-    yield from run_checks(setup)
 
 
 def _line(finding: Finding) -> str:

@@ -12,10 +12,7 @@ from typing import TYPE_CHECKING, Any
 from recr1.cli.arguments import add_json, add_measures, add_out, add_samples, add_split, add_target, parts
 
 if TYPE_CHECKING:
-    from recr1.config.build import Part
     from recr1.evaluate import Evaluation
-    from recr1.recipe import Recipe
-    from recr1.runs import Run
     from recr1.swap import Swap
 
 
@@ -34,17 +31,22 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate the policy of a recipe, or of a run before and after training, and print and write the results."""
-    from recr1.config.build import build
+    from recr1.config.build import Part, build
     from recr1.config.spelling import read_retrievers, spell_part
     from recr1.env import open_environment
     from recr1.evaluate import Evaluator
     from recr1.runs import origin_of
-    from recr1.runs.run import open_target
+    from recr1.runs.run import open_target, trained_part
     from recr1.swap import open_retrievers, swap
     from retrievers.progress import ProgressBar
 
     recipe, trained = open_target(args.target, args.overrides)
-    policies = _policies(recipe, trained, args.policy)
+    if args.policy:
+        policies = {args.policy: recipe.policy if args.policy == recipe.policy.type else Part(args.policy)}
+    elif trained:
+        policies = {"untrained": recipe.policy, "trained": trained_part(trained, recipe.policy)}
+    else:
+        policies = {recipe.policy.type: recipe.policy}
     others = read_retrievers(args.retrievers, recipe.retriever)
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
     opened = open_retrievers(others, env)
@@ -72,18 +74,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _show(done, swapped, home)
     return 0
-
-
-def _policies(recipe: Recipe, trained: Run | None, named: str | None) -> Mapping[str, Part]:
-    """What to evaluate, by the name in the table."""
-    from recr1.config.build import Part
-    from recr1.runs.run import trained_part
-
-    if named:
-        return {named: recipe.policy if named == recipe.policy.type else Part(named)}
-    if trained is None:
-        return {recipe.policy.type: recipe.policy}
-    return {"untrained": recipe.policy, "trained": trained_part(trained, recipe.policy)}
 
 
 def _write(done: Sequence[Evaluation], swapped: Swap | None, home: Path, origin: Mapping[str, Any] | None) -> None:

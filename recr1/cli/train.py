@@ -46,7 +46,10 @@ def run(args: argparse.Namespace) -> int:
     check_processes()
     target = find_target(args.recipe)
     resumed = target if target.is_dir() else None
-    path = _recipe_of(resumed, args.overrides, args.out) if resumed else target
+    path = Run.open(target).path / "recipe.yaml" if resumed else target
+    if resumed and (args.overrides or args.out):
+        given = args.overrides[0] if args.overrides else f"--out {args.out}"
+        raise UserError(f"{target} is a run, which resumes unchanged, without {given!r}; start another from {path}")
     recipe = load_recipe(path, args.overrides)
     if not recipe.stages:
         what = "trainer: missing: the recipe only evaluates; add one, such as {type: grpo, steps: 100}"
@@ -106,18 +109,6 @@ def _train(stages: Sequence[tuple[Part, Trainer]], recipe: Recipe, env: Environm
         if not isinstance(error, DivergedError) and (saved := last_saved_step(run)) is not None:
             _say(run, f"the state after step {saved} is saved; resume with: recr1 train {run.path}")
         raise
-
-
-def _recipe_of(folder: Path, overrides: Sequence[str], out: str | None) -> Path:
-    """The recipe of a run to resume, which nothing may change."""
-    from recr1.errors import UserError
-    from recr1.runs import Run
-
-    path = Run.open(folder).path / "recipe.yaml"
-    if overrides or out:
-        given = overrides[0] if overrides else f"--out {out}"
-        raise UserError(f"{folder} is a run, which resumes unchanged, without {given!r}; start another from {path}")
-    return path
 
 
 def _has_unfinished(folder: Path, recipe: Recipe) -> bool:

@@ -21,9 +21,7 @@ _CLOSING = {"(": ")", "[": "]", "{": "}"}
 def read_retrievers(texts: Sequence[str], own: Part) -> dict[str, Part]:
     """The retrievers of `--retrievers` by their names, without the run's own; raises `UserError` with all mistakes."""
     parts = {text: read_part(text) for text in texts}
-    problems = [
-        str(problem) for text, part in parts.items() for problem in check_part("retriever", part.to_dict(), text)
-    ]
+    problems = [str(p) for text, part in parts.items() for p in check_part("retriever", part.to_dict(), text)]
     if problems:
         raise RecipeError(problems, "--retrievers")
     return {spell_part(part): part for part in parts.values() if part != own}
