@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from recr1.cli.arguments import add_overrides, at_least
 
 if TYPE_CHECKING:
-    from retrievers.base import Catalog, Hits, Retriever
+    from retrievers.base import Retriever
 
 COLUMNS = ("rank", "score", "id", "title")
 
@@ -37,7 +37,10 @@ def run(args: argparse.Namespace) -> int:
     if most is not None and args.k > most:
         raise UserError(f"-k {args.k}: the retriever finds at most {most} items")
     for text in filter(None, map(str.strip, sys.stdin)) if args.query == "-" else [args.query]:
-        rows = list(_rows(task.catalog, retriever.search([text], args.k)))
+        hits = retriever.search([text], args.k)
+        found = enumerate(zip(hits.rows_QK[0], hits.scores_QK[0], strict=True), start=1)
+        ids, title = task.catalog.ids, task.catalog.title
+        rows = [(str(rank), f"{score:.4f}", ids[row], title(row)) for rank, (row, score) in found if row >= 0]
         if not rows:
             sys.stderr.write(f"nothing matches {text!r}\n")
         elif sys.stdout.isatty():
@@ -47,13 +50,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _rows(catalog: Catalog, hits: Hits) -> Iterator[tuple[str, ...]]:
-    for rank, (row, score) in enumerate(zip(hits.rows_QK[0], hits.scores_QK[0], strict=True), start=1):
-        if row >= 0:
-            yield str(rank), f"{score:.4f}", catalog.ids[row], catalog.title(row)
-
-
-def _print_table(query: str, rows: list[tuple[str, ...]]) -> None:
+def _print_table(query: str, rows: Iterable[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -41,19 +41,19 @@ def run(args: argparse.Namespace) -> int:
     if args.prune and args.older_than is None and args.max_gb is None:
         raise UserError("--prune: say what to remove, with --older-than 30d or --max-gb 50")
     entries = kept(opened)
-    if not args.prune:
-        _write([*_table(entries, now), f"{_counted(entries)} in {opened.folder}"])
-        return 0
     most = None if args.max_gb is None else int(args.max_gb * 1e9)
-    chosen = removable(entries, older_than=args.older_than, most_bytes=most, now=now)
-    if not args.yes:
+    chosen = removable(entries, older_than=args.older_than, most_bytes=most, now=now) if args.prune else []
+    if not args.prune:
+        lines = [*_table(entries, now), f"{_counted(entries)} in {opened.folder}"]
+    elif not args.yes:
         what = "nothing was removed: add --yes to remove" if chosen else "nothing to remove:"
-        _write([*_table(chosen, now), f"{what} {_counted(chosen or entries)} in {opened.folder}"])
-        return 0
-    removed = [entry for entry in chosen if remove(entry)]
-    busy = len(chosen) - len(removed)
-    left = [f"{busy} not removed: used or built in the meantime"] * (busy > 0)
-    _write([*_table(removed, now), *left, f"removed {_counted(removed)} from {opened.folder}"])
+        lines = [*_table(chosen, now), f"{what} {_counted(chosen or entries)} in {opened.folder}"]
+    else:
+        removed = [entry for entry in chosen if remove(entry)]
+        busy = len(chosen) - len(removed)
+        left = [f"{busy} not removed: used or built in the meantime"] * (busy > 0)
+        lines = [*_table(removed, now), *left, f"removed {_counted(removed)} from {opened.folder}"]
+    sys.stdout.writelines(f"{line}\n" for line in lines)
     return 0
 
 
@@ -89,7 +89,3 @@ def _size(count: int) -> str:
 def _age(seconds: float) -> str:
     units = ((86400, "d"), (3600, "h"), (60, "m"))
     return next((f"{int(seconds // unit)}{name}" for unit, name in units if seconds >= unit), "now")
-
-
-def _write(lines: Sequence[str]) -> None:
-    sys.stdout.writelines(f"{line}\n" for line in lines)

@@ -103,7 +103,6 @@ class EvaluationSpec:
     min_gain: NonNegativeFloat = 0.0
     """How much the first measure must rise to count as a gain."""
     alarm: AlarmSpec = field(default_factory=AlarmSpec)
-    """When training has collapsed."""
     accept_leaks: bool = False
     """Train although needs of validation or test are in training too; the run and its reports say so."""
 

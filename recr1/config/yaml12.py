@@ -47,7 +47,10 @@ def read(text: str) -> Document:
         value = None if node is None else walk.value(node, "")
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        return Document(None, {}, [(mark.line + 1 if mark else 1, _explained(error))])
+        what = ": ".join(part for part in (error.context, error.problem) if part) or "cannot be read"
+        if not isinstance(error, _UnwantedError):
+            what = f"not YAML: {what}" + (" (indent with spaces, not with tabs)" if "'\\t'" in what else "")
+        return Document(None, {}, [(mark.line + 1 if mark else 1, what)])
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         return Document(None, {}, [(line, f"not YAML: the character {chr(error.character)!r} is not allowed")])
@@ -194,10 +197,3 @@ class _Walk:
             case "float":
                 return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
         return text
-
-
-def _explained(error: yaml.MarkedYAMLError) -> str:
-    what = ": ".join(part for part in (error.context, error.problem) if part) or "cannot be read"
-    if isinstance(error, _UnwantedError):
-        return what
-    return f"not YAML: {what}" + (" (indent with spaces, not with tabs)" if "'\\t'" in what else "")
