@@ -24,8 +24,7 @@ from rewards.base import Chat
 START = "start"
 """The name in tables of the policy that the last stage of training began with."""
 
-Kind: TypeAlias = Literal["gain", "rival", "home"]
-"""Kinds of differences, see `Cross`."""
+Kind: TypeAlias = Literal["gain", "rival", "home"]  # kinds of differences, see `Cross`
 
 _Pair: TypeAlias = tuple[Kind, str, str, str, Doubles, Doubles]
 """Kind, policy, catalog, other, and the two (N,) that are compared."""
@@ -51,8 +50,7 @@ class Crossing(NamedTuple):
     other: str
     """What it is compared with: the start ("gain"), another policy ("rival"), or another catalog ("home")."""
     test: Difference
-    p_holm: float
-    """Corrected for all differences of a measure."""
+    p_holm: float  # corrected for all differences of a measure
 
     @property
     def corrected(self) -> Difference:

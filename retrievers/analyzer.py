@@ -21,8 +21,7 @@ from retrievers.options import NonNegativeFloat, PositiveFloat, checked
 
 # Scripts written without spaces: each character is a term, as in Lucene's standard tokenizer.
 _SIGNS = "\u3041-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-K1: TypeAlias = Annotated[NonNegativeFloat, "0.9 to 1.5 is usual"]
-"""The option `k1` of BM25."""
+K1: TypeAlias = Annotated[NonNegativeFloat, "0.9 to 1.5 is usual"]  # the option `k1` of BM25
 FieldWeights: TypeAlias = Annotated[dict[str, PositiveFloat], MinLen(1)]
 """The option `fields`: fields of the catalog, and what each counts."""
 

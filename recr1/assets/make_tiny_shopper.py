@@ -20,8 +20,7 @@ from typing import Any
 from recr1.tasks.shop.language import shopper_pairs
 from recr1.tasks.shop.lexicon import Lexicon, load_lexicon
 
-VOCABULARY = 2048
-"""Tokens of the policy that ships."""
+VOCABULARY = 2048  # tokens of the policy that ships
 PAD, ASK, END = "<|pad|>", "<|query|>", "<|end|>"
 # The prompt is the need and one token that asks for a query: each token of a prompt costs time in every step.
 CHAT_TEMPLATE = (

@@ -18,8 +18,7 @@ from retrievers.options import PositiveInt, checked
 from rewards.base import Graded, Qrels
 from rewards.measures import Measure, measure_option
 
-_QUERIES = 8192
-"""Queries in one search."""
+_QUERIES = 8192  # queries in one search
 
 
 @checked

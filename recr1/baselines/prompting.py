@@ -30,8 +30,7 @@ INSTRUCTIONS = (
 )
 """What is tried, each alone and with examples, besides no instruction at all."""
 
-SHOTS = (0, 2, 4, 8)
-"""Numbers of examples that are tried."""
+SHOTS = (0, 2, 4, 8)  # numbers of examples that are tried
 
 
 class Shot(NamedTuple):

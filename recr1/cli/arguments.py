@@ -8,71 +8,59 @@ from collections.abc import Callable
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
-    """RECIPE and its overrides."""
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or a name that 'recr1 ls' lists")
     add_overrides(parser)
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
-    """TARGET, a recipe or a run, and its overrides."""
     parser.add_argument("target", metavar="TARGET", help="a recipe, a name that 'recr1 ls' lists, or a run folder")
     add_overrides(parser)
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
-    """Values for keys of the recipe."""
     text = "values that replace those of the recipe, such as retriever.k1=1.2 rewards.0.weight=2"
     parser.add_argument("overrides", metavar="key=value", nargs="*", type=override, default=[], help=text)
 
 
 def add_split(parser: argparse.ArgumentParser, default: str | None) -> None:
-    """Whose needs are used; None for the recipe's split."""
     text = f"train, validation or test (default: {default or 'that of the recipe'})"
     parser.add_argument("--split", metavar="S", default=default, help=text)
 
 
 def add_measures(parser: argparse.ArgumentParser, default: str = "those of the recipe") -> None:
-    """The names of measures."""
     text = f"such as nDCG@10,R@100 (default: {default})"
     parser.add_argument("--measures", metavar="A,B", type=names, help=text)
 
 
 def add_samples(parser: argparse.ArgumentParser) -> None:
-    """Completions per need."""
     text = "completions per need; 0 for one greedy completion (default: 0)"
     parser.add_argument("--samples", metavar="N", type=at_least(0), default=0, help=text)
 
 
 def add_category(parser: argparse.ArgumentParser) -> None:
-    """A field of the catalog."""
     text = "the catalog field that needs are grouped by (default: 'category' or the like)"
     parser.add_argument("--category", metavar="FIELD", help=text)
 
 
 def add_out(parser: argparse.ArgumentParser) -> None:
-    """A folder for results."""
     parser.add_argument("--out", metavar="DIR", help="write the tables and all numbers into this folder")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """JSON on standard output."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def override(text: str) -> str:
-    """`section.key=value`, as `recr1.recipe` reads it."""
     if "=" not in text:
         raise argparse.ArgumentTypeError(f"must be key=value, such as retriever.k1=1.2, got {text!r}")
     return text
 
 
 def names(text: str) -> list[str]:
-    """Names between commas; a comma inside of brackets separates nothing: nDCG(gain=exp,...)@10 is one name."""
     return [name.strip() for name in re.split(r",(?![^(]*\))", text) if name.strip()]
 
 
 def parts(text: str) -> list[str]:
-    """Types with options in brackets, between commas."""
     from recr1.config.spelling import split_outside_brackets
     from recr1.errors import UserError
 
@@ -83,7 +71,6 @@ def parts(text: str) -> list[str]:
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """Reads an integer >= `least`."""
 
     def integer(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
@@ -94,7 +81,6 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def above_zero(text: str) -> float:
-    """A number > 0."""
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or float(text) == 0:
         raise argparse.ArgumentTypeError(f"must be a number > 0, got {text!r}")
     return float(text)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_recipe(parser)
     parser.add_argument("--data", action="store_true", help="open the task too, and count its items and needs")
     text = "estimate the memory of training from the model's config, and say whether it fits here"

@@ -11,7 +11,6 @@ from recr1.cli.arguments import add_category, add_json, add_measures, add_out, a
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_target(parser)
     text = "such as raw,keywords,prf,untrained,best_of_8,runs/mine; the others are compared with the first"
     parser.add_argument("--policies", metavar="A,B", type=parts, help=text)

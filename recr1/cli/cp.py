@@ -8,7 +8,6 @@ from pathlib import Path
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("name", metavar="NAME", help="a name that 'recr1 ls' lists, or a file")
     parser.add_argument("destination", metavar="DEST", help="a new file, or a folder")
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     text = "two run folders or more; those with the same task and retriever share a catalog"
     parser.add_argument("runs", metavar="RUN", nargs="+", help=text)
     add_split(parser, "test")

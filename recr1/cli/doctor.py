@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_recipe(parser)
     text = "seconds of a training step without its search, to compare the latency with (default: 5)"
     parser.add_argument("--step", metavar="S", type=above_zero, default=5.0, help=text)

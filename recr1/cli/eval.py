@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_target(parser)
     parser.add_argument("--policy", metavar="TYPE", help="evaluate this policy instead, such as echo")
     add_split(parser, None)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_recipe(parser)
     add_split(parser, "train")
     text = "use only the first N needs (default: 200)"

@@ -8,7 +8,6 @@ import sys
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("--parts", action="store_true", help="list the built-in types and their options instead")
 
 

@@ -10,7 +10,6 @@ from recr1.cli.arguments import add_category
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     text = "a run folder; several are shown side by side, and those that differ only in the seed are pooled"
     parser.add_argument("runs", metavar="RUN", nargs="+", help=text)
     text = "the HTML file (default: report.html in the run folder; of several runs, here)"

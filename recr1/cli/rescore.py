@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("target", metavar="RUN", help="a run folder")
     add_overrides(parser)
     add_measures(parser)

@@ -16,7 +16,6 @@ COLUMNS = ("rank", "score", "id", "title")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or a name that 'recr1 ls' lists")
     parser.add_argument("query", metavar="QUERY", help="the query, or - to read one from each line of standard input")
     add_overrides(parser)

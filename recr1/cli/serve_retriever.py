@@ -17,7 +17,6 @@ LIBRARIES = ("fastapi", "uvicorn", "prometheus_client", "httpx", "tenacity", "py
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     add_recipe(parser)
     parser.add_argument("--host", metavar="H", default="127.0.0.1", help="where to listen (default: this machine only)")
     text = "the port; 0 for a free one (default: 8080)"

@@ -18,7 +18,6 @@ COLUMNS = ("kind", "size", "made", "used", "catalog", "state", "folder")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     parser.add_argument("--folder", metavar="DIR", default="auto", help="the store (default: RECR1_CACHE, or ~/.cache)")
     text = "show what would be removed; needs --older-than or --max-gb"
     parser.add_argument("--prune", action="store_true", help=text)

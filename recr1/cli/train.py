@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
     text = "a YAML file, a name that 'recr1 ls' lists, or the folder of a run to resume"
     parser.add_argument("recipe", metavar="RECIPE", help=text)
     add_overrides(parser)

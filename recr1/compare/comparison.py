@@ -33,14 +33,11 @@ class PolicyPair:
     low: float
     high: float
     """Bounds of the difference's own interval, not corrected."""
-    p: float
-    """Of this test alone."""
-    p_holm: float
-    """Corrected for all tests of the comparison."""
+    p: float  # of this test alone
+    p_holm: float  # corrected for all tests of the comparison
     p_bootstrap: float | None
     """Of the studentised bootstrap; None if seeds are pooled."""
-    effect: float | None
-    """Cohen's d of the per-need differences."""
+    effect: float | None  # Cohen's d of the per-need differences
     wins: int
     ties: int
     losses: int

@@ -43,14 +43,11 @@ class ListedPolicy:
     """A policy of `--policies`, read but not built."""
 
     label: str
-    spec: str
-    """As given in `--policies`."""
-    parts: Sequence[Part] = ()
-    """One for each seed."""
+    spec: str  # as given in `--policies`
+    parts: Sequence[Part] = ()  # one for each seed
     samples: int = 0
     """Completions per need, whose measures are averaged; 0 is one greedy completion."""
-    trained: bool = False
-    """Whether it comes from run folders."""
+    trained: bool = False  # whether it comes from run folders
     notes: tuple[str, ...] = ()
     """What a reader of its numbers must know."""
     runs: Sequence[Mapping[str, Any]] = ()

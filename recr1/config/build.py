@@ -92,8 +92,7 @@ class EvaluationSpec:
 
     split: str = "validation"
     measures: Annotated[tuple[str, ...], MinLen(1)] = ("nDCG@10",)
-    every: PositiveInt = 50
-    """Trainer steps between two evaluations."""
+    every: PositiveInt = 50  # trainer steps between two evaluations
     needs: PositiveInt | None = None
     """How many needs of the split are used, from its start; None for all."""
     keep: Literal["best", "last"] = "best"

@@ -25,8 +25,7 @@ from retrievers.errors import EngineError, MissingAnswers, PermanentError
 from rewards.base import Need
 
 Verdict: TypeAlias = Literal["ok", "warning", "error"]
-VERDICTS: tuple[Verdict, ...] = ("ok", "warning", "error")
-"""From best to worst."""
+VERDICTS: tuple[Verdict, ...] = ("ok", "warning", "error")  # from best to worst
 
 Item = TypeVar("Item")
 _CASED, _STOPPING = Analyzer(lowercase=False), Analyzer(stopwords="english_plus")
@@ -124,8 +123,7 @@ class Setup:
     without_cache: bool = False
     """Whether the cache of the recipe's retriever was left out: it would hide what the engine does."""
     seed: int = 0
-    opened: Mapping[str, float] = field(default_factory=dict)
-    """Seconds that opening took: "task", "index"."""
+    opened: Mapping[str, float] = field(default_factory=dict)  # seconds that opening took: "task", "index"
 
     @property
     def catalog(self) -> Catalog:

@@ -26,8 +26,7 @@ SIGNS: Mapping[str, Sequence[str]] = {"boolean": ("AND", "OR", "NOT"), "phrases"
 """What a description of the usual syntax of an operator contains."""
 
 Rows: TypeAlias = frozenset[int]
-Check: TypeAlias = Callable[[Rows], bool]
-"""Whether what a query found is right."""
+Check: TypeAlias = Callable[[Rows], bool]  # whether what a query found is right
 Count: TypeAlias = tuple[int, int]
 """Queries in which an operator worked, and all that were tried."""
 

@@ -13,8 +13,7 @@ from retrievers.base import Hits
 PLACES = ("first", "second", "third", "last")
 LENGTH = len(PLACES)
 """Words of the queries in which each is replaced in turn."""
-UNKNOWN = "zxqvjk"
-"""A word that no catalog has."""
+UNKNOWN = "zxqvjk"  # A word that no catalog has
 NONSENSE = (UNKNOWN, "wqqzpfx kzzvhr", "qjxzv qkkjwz vvxqz", "", " \t", "?!;,.", "\x00")
 """Queries that no catalog can match."""
 UNPARSED = 0.02

@@ -29,8 +29,7 @@ class Step:
     """Reward name -> (B,), before weights; NaN where there is none."""
     rewards: Floats
     """(B,): the weighted sum of the parts, which the trainer maximises; NaN where there is none, see `faults`."""
-    seconds: Mapping[str, float]
-    """Wall time of "search", "rewards" and "total"."""
+    seconds: Mapping[str, float]  # wall time of "search", "rewards" and "total"
     retriever: Mapping[str, float] = field(default_factory=dict)
     """The retriever's own numbers after the search, if it has any."""
     faults: Mapping[int, EngineError] = field(default_factory=dict)

@@ -29,18 +29,15 @@ from rewards.measures import CORPUS_MEASURES, Measure, parse_measure
 class Evaluation:
     """The results of a policy on N needs, with S completions each (S = 1 if greedy)."""
 
-    name: str
-    """The policy's name in tables."""
+    name: str  # the policy's name in tables
     split: str
     env: Environment
     references: References
-    completions: Sequence[Sequence[str]]
-    """N lists of S, as `actions`."""
+    completions: Sequence[Sequence[str]]  # N lists of S, as `actions`
     actions: Sequence[Sequence[Action]]
     hits: Hits
     """(N * S, k); completion j of need i is row i * S + j."""
-    values: Mapping[str, Floats]
-    """Measure name -> (N, S)."""
+    values: Mapping[str, Floats]  # measure name -> (N, S)
     rewards: Floats
     """(N, S): the weighted reward of the recipe, 0 without rewards."""
     parts: Mapping[str, Floats]

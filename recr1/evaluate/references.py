@@ -26,8 +26,7 @@ from rewards.base import Graded, Need, Qrels
 from rewards.measures import Measure, deepest
 
 BEST_ITEMS, TEXT_WORDS = 5, 64
-CHUNK = 128
-"""Needs per search."""
+CHUNK = 128  # needs per search
 
 AGAIN = 2
 """How often an evaluation retries a query that the retriever did not answer."""
@@ -41,14 +40,11 @@ class References:
     """Floor and ceiling of N needs; they depend on data and retriever only, so they are the same for every policy."""
 
     needs: Sequence[Need]
-    floor: Mapping[str, Floats]
-    """Measure name -> (N,)."""
-    ceiling: Mapping[str, Floats]
-    """Measure name -> (N,)."""
+    floor: Mapping[str, Floats]  # measure name -> (N,)
+    ceiling: Mapping[str, Floats]  # measure name -> (N,)
     best_queries: Sequence[str]
     """(N,) the query that reached the ceiling of the first measure."""
-    floor_rows_NK: Rows
-    """(N, k) what the raw need finds."""
+    floor_rows_NK: Rows  # (N, k) what the raw need finds
 
 
 def find_references(

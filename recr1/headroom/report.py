@@ -13,8 +13,7 @@ from recr1.runs.files import write_lines
 
 MANY = 0.5
 """From this share of needs or groups on, advice is given."""
-SOME = 0.1
-"""The same for a share of completions."""
+SOME = 0.1  # the same for a share of completions
 
 
 def tables(headroom: Headroom) -> list[Table]:

@@ -12,8 +12,7 @@ from recr1.judge.stats import LEVEL, Doubles, bootstrap_interval, holm, mean_int
 
 ALPHA = 0.05
 """A difference is called one where its p, corrected for the number of tests, is below this."""
-RAW_NEED = "the raw need"
-"""The floor, as sentences name it."""
+RAW_NEED = "the raw need"  # the floor, as sentences name it
 
 Tone: TypeAlias = Literal["good", "bad", "open"]
 """A clear gain, a clear loss, or neither."""
@@ -27,10 +26,8 @@ class Difference(NamedTuple):
     difference: float
     """Mean of the first minus mean of the second."""
     low: float
-    high: float
-    """Bounds of the difference's interval, not corrected."""
-    p: float
-    """Two-sided."""
+    high: float  # bounds of the difference's interval, not corrected
+    p: float  # two-sided
     wins: int
     ties: int
     losses: int

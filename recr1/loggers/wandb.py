@@ -18,8 +18,7 @@ ID_FILE = "run_id"
 BINS = 32
 BLOCK, HEADER, OPENING = 32768, 7, 7
 """Bytes of LevelDB's log format, in which W&B writes offline."""
-WHOLE, LAST = 1, 4
-"""Kinds of pieces that end a record."""
+WHOLE, LAST = 1, 4  # kinds of pieces that end a record
 
 
 class WandbLogger(BufferedLogger):

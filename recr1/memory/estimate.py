@@ -31,8 +31,7 @@ LIVE, BUCKET = 1e9, 5e8
 class Term(NamedTuple):
     """A part of the memory."""
 
-    size: float
-    """Bytes."""
+    size: float  # bytes
     note: str
 
 

@@ -14,8 +14,7 @@ from recr1.config.build import EvaluationSpec, Part
 from recr1.errors import UserError
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-DEFAULT_BETA = {"rloo": 0.05}
-"""TRL's defaults that are not 0."""
+DEFAULT_BETA = {"rloo": 0.05}  # TRL's defaults that are not 0
 DEFAULT_ROWS, DEFAULT_GROUP, DEFAULT_SHARE, VALIDATED = 8, 8, 0.3, 64
 """Defaults: TRL's micro-batch, group and share of vLLM, and the policy's batch in a validation."""
 
@@ -38,10 +37,8 @@ class Shape(NamedTuple):
     keys: int
     """Width of a token's keys in a layer, and of its values."""
     vocabulary: int
-    tied: bool
-    """Whether the output layer is the embedding."""
-    dtype: str
-    """Of the checkpoint, such as "bfloat16"."""
+    tied: bool  # whether the output layer is the embedding
+    dtype: str  # of the checkpoint, such as "bfloat16"
     shares: bool = False
     """Whether a group shares the computation of its prompt, on a CPU."""
 
@@ -109,26 +106,20 @@ class Load:
     gpu: bool
     rows: int
     """Completions generated at a time; 0 where the trainer generates none, or a server does."""
-    micro: int
-    """Completions of a micro-batch."""
+    micro: int  # completions of a micro-batch
     group: int
     """Completions of a prompt, where they share its computation; else 1."""
     validated: int
     """Completions generated at a time in a validation."""
-    prompt: int
-    """Tokens of the longest prompt."""
-    new: int
-    """Tokens of the longest completion."""
-    accumulates: bool
-    """Whether gradients of several micro-batches are accumulated."""
-    recompute: bool
-    """Gradient checkpointing."""
+    prompt: int  # tokens of the longest prompt
+    new: int  # tokens of the longest completion
+    accumulates: bool  # whether gradients of several micro-batches are accumulated
+    recompute: bool  # gradient checkpointing
     reference: bool
     """Whether a copy of the starting policy is held."""
     critic: bool
     """Whether there is a second model with gradients and optimizer."""
-    trained: int
-    """Number of trained weights."""
+    trained: int  # number of trained weights
     trained_bytes: int
     """Bytes of a trained weight, and of its gradient."""
     adapter: bool

@@ -41,13 +41,10 @@ class Attached(NamedTuple):
     """A result of another command."""
 
     run: str
-    file: str
-    """Its path, below the run folder."""
+    file: str  # its path, below the run folder
     title: str
-    says: Sequence[str]
-    """Its sentences, the verdict first."""
-    reading: str
-    """How to read it."""
+    says: Sequence[str]  # its sentences, the verdict first
+    reading: str  # how to read it
     stale: Sequence[str]
     """Why it is out of date; empty if it is not, or if that is not known."""
     tables: Sequence[Table]

@@ -19,8 +19,7 @@ _FACTS = {
     **{name: name for name in ("platform", "command")},
     "folder": "in folder",
 }
-MOST = 5
-"""Alerts of one sign that are listed."""
+MOST = 5  # alerts of one sign that are listed
 
 
 class Card(NamedTuple):
@@ -29,8 +28,7 @@ class Card(NamedTuple):
     name: str
     facts: Sequence[tuple[str, str]]
     versions: Sequence[tuple[str, str]]
-    again: str
-    """Commands that repeat it."""
+    again: str  # commands that repeat it
     recipe: str
 
 

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 POINTS = 400
 """Most points of a line in a picture of this size."""
-ROWS = 10
-"""Rows of a picture's table."""
+ROWS = 10  # rows of a picture's table
 OUTCOMES = {
     "ok": ("found something", figures.GOOD),
     "no_hits": ("matched nothing", figures.SERIES[1]),

@@ -57,8 +57,7 @@ class Figure(NamedTuple):
     """The picture in a sentence, also for readers who cannot see it."""
     svg: str
     header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    """Its numbers as a table."""
+    rows: Sequence[Sequence[str]]  # its numbers as a table
 
 
 @contextmanager

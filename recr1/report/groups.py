@@ -16,8 +16,7 @@ from recr1.report.run_data import SPLITS, EvaluatedPolicy, RunData, first_rank
 
 MAY_DIFFER = ("seed", "log")
 """Keys of a recipe in which the runs of a group may differ."""
-SHOWN = 8
-"""Needs that are shown of each kind."""
+SHOWN = 8  # needs that are shown of each kind
 
 
 @dataclass(frozen=True)
@@ -173,8 +172,7 @@ def _unevaluated(group: Group) -> Verdict:
 class Attempt(NamedTuple):
     """A query for a need, and what it found."""
 
-    by: str
-    """The policy, or "raw need"."""
+    by: str  # the policy, or "raw need"
     query: str
     valid: bool
     value: float
@@ -188,8 +186,7 @@ class ChangedNeed(NamedTuple):
     """A need with its queries."""
 
     need: str
-    change: float
-    """Of the measure, against the raw need."""
+    change: float  # of the measure, against the raw need
     attempts: Sequence[Attempt]
 
 

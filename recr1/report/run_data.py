@@ -26,14 +26,11 @@ SPLITS = ("test", "validation", "train")
 class EvaluatedPolicy:
     """A policy on the needs of a split: the files that `recr1 eval` wrote."""
 
-    summary: Mapping[str, Any]
-    """`eval.json`."""
-    lines: Sequence[Mapping[str, Any]]
-    """`per_need.jsonl`: a line for each need."""
+    summary: Mapping[str, Any]  # `eval.json`
+    lines: Sequence[Mapping[str, Any]]  # `per_need.jsonl`: a line for each need
     relevant: Mapping[str, int]
     """Need -> number of relevant items; empty without answer keys."""
-    folder: str = ""
-    """Its folder, below the run folder."""
+    folder: str = ""  # its folder, below the run folder
 
     @property
     def policy(self) -> str:
@@ -63,8 +60,7 @@ class EvaluatedPolicy:
 class SavedResult(NamedTuple):
     """A file that another command wrote into the run folder."""
 
-    file: str
-    """Its path, below the run folder."""
+    file: str  # its path, below the run folder
     content: Mapping[str, Any]
 
 
@@ -80,12 +76,9 @@ class RunData:
     alerts: Sequence[Mapping[str, Any]]
     rollouts: Sequence[Mapping[str, Any]]
     evaluated: Sequence[EvaluatedPolicy] = ()
-    compared: Sequence[SavedResult] = ()
-    """`compare.json` of `recr1 compare`."""
-    swapped: Sequence[SavedResult] = ()
-    """`swap.json` of `recr1 eval --retrievers`."""
-    rescored: Sequence[SavedResult] = ()
-    """`rescore.json` of `recr1 rescore`."""
+    compared: Sequence[SavedResult] = ()  # `compare.json` of `recr1 compare`
+    swapped: Sequence[SavedResult] = ()  # `swap.json` of `recr1 eval --retrievers`
+    rescored: Sequence[SavedResult] = ()  # `rescore.json` of `recr1 rescore`
 
     @property
     def name(self) -> str:

@@ -17,12 +17,10 @@ from recr1.report.groups import Group, PooledPolicy, comparisons
 from recr1.report.run_data import EvaluatedPolicy, RunData, first_rank
 
 RAW = "raw need (floor)"
-NONE = "-"
-"""The cell without a number."""
+NONE = "-"  # the cell without a number
 RANKS = ("first place", "second place or lower", "nothing relevant")
 """Where the raw need finds the first relevant item, best first."""
-SAMPLED_STEPS = 6
-"""Steps of which a completion is shown."""
+SAMPLED_STEPS = 6  # steps of which a completion is shown
 
 
 def results(group: Group, split: str) -> Table:

@@ -21,8 +21,7 @@ from recr1.runs.files import read_lines, read_text
 from retrievers.base import Floats
 from rewards.measures import Measure
 
-CHUNK = 512
-"""Completions per search."""
+CHUNK = 512  # completions per search
 TRAINING = "training"
 REWARD = "reward"
 """The name of the weighted reward among the saved numbers."""
@@ -36,8 +35,7 @@ class Written:
     """`training`, or split and policy of an evaluation: `test/trained`."""
     steps: Sequence[int]
     """(B,) training steps; 0 in an evaluation."""
-    needs: Sequence[str]
-    """(B,) ids."""
+    needs: Sequence[str]  # (B,) ids
     completions: Sequence[str]
     saved: Mapping[str, Doubles]
     """Name of a reward or a measure -> (B,) its value at that time; NaN where it was not saved."""
@@ -110,8 +108,7 @@ class Scored:
     ceiling: Mapping[str, Doubles]
     rewards: Doubles
     """(B,) the weighted reward of the recipe."""
-    outcomes: Sequence[str]
-    """(B,) "ok", "no_hits" or "invalid"."""
+    outcomes: Sequence[str]  # (B,) "ok", "no_hits" or "invalid"
     first_relevant: Sequence[int | None]
     """(B,) the rank of the first relevant item."""
 

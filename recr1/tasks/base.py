@@ -36,8 +36,7 @@ class Task(Protocol):
 class HasCanary(Protocol):
     """A task with a text that is in every item's text, so that a prompt that holds it shows a leak and ends the run."""
 
-    canary: str
-    """Empty for none."""
+    canary: str  # empty for none
 
 
 def needs_of(task: Task, split: str) -> tuple[Sequence[Need], str | None]:

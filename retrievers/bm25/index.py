@@ -65,8 +65,7 @@ class _Chunk(NamedTuple):
     first: int
     columns_C: NDArray[np.int32]
     counts_C: NDArray[np.int32]
-    rows_E: NDArray[np.uint16]
-    """Rows less `first`."""
+    rows_E: NDArray[np.uint16]  # rows less `first`
     times_E: Integers
     """How often the item holds the term."""
 

@@ -24,8 +24,7 @@ WINDOW = 10_000
 """The most items that a search of an existing index returns: the default of `index.max_result_window`."""
 CLAUSES = 1024
 """The most words that an engine searches for at a time, over all fields, by default."""
-BATCH = 1000
-"""Items of one bulk request."""
+BATCH = 1000  # items of one bulk request
 STALLED, POLL = 60.0, 0.2
 """Seconds without growth after which an index that another process fills is abandoned; seconds between two looks."""
 

@@ -50,8 +50,7 @@ class Served:
 
     catalog: Catalog
     retriever: Retriever
-    fingerprint: str
-    """Of the retriever."""
+    fingerprint: str  # of the retriever
 
 
 @dataclass(frozen=True, kw_only=True)

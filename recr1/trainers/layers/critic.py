@@ -35,8 +35,7 @@ class Critic:
         torch.nn.init.zeros_(self.head.weight)
         torch.nn.init.zeros_(self.head.bias)
         own = {"head": self.head} if kind == "head" else {"head": self.head, "trunk": self.trunk}
-        self.weights = torch.nn.ModuleDict(own)
-        """The critic's own modules."""
+        self.weights = torch.nn.ModuleDict(own)  # the critic's own modules
 
     def place(self, device: Any, *, recompute: bool) -> None:
         """Move the own weights to a device; `recompute` saves memory by gradient checkpointing."""

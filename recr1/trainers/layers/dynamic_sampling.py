@@ -23,8 +23,7 @@ class Rollouts(NamedTuple):
 
     inputs: list[dict[str, Any]]
     """The rows of the training data, one for each completion."""
-    generated: tuple[Any, ...]
-    """What TRL's `_generate` gave."""
+    generated: tuple[Any, ...]  # what TRL's `_generate` gave
     rewards: Any
     """A tensor (N, 1) with the rows of all processes, in the order of their ranks; NaN where there is no reward."""
 
