@@ -8,7 +8,7 @@ READY := $(VENV)/ready
 RUN ?= runs/demo
 PYTEST := $(BIN)/pytest -n 2
 # `slow-share` starts no test after this many minutes; the last ones may take two more.
-MINUTES ?= 13
+MINUTES ?= 9
 COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null || echo 0)
 # Python compiles what it imports; compiling all of torch and transformers takes longer than the demo's training.
 PIP := $(BIN)/python -m pip install -qq --no-compile -c constraints.txt
@@ -45,7 +45,7 @@ test: $(READY)  ## the tests: offline, on a CPU
 slow: $(READY)  ## all slow tests: trainers, fuzzing, the quickstart
 	$(BIN)/pytest -m slow
 
-slow-share: $(READY)  ## a quarter of an hour of the slow tests; the commit decides where it starts
+slow-share: $(READY)  ## ten minutes of the slow tests; the commit decides where it starts
 	$(BIN)/python -m pytest -m slow -p tests.slow_share --commit $(COMMIT) --minutes $(MINUTES) -n 2 --dist loadfile --no-loadscope-reorder
 
 gpu: $(READY)  ## the tests that need a GPU

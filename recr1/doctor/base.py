@@ -50,14 +50,14 @@ class Finding:
         return known | ({"shown": self.shown} if self.shown else {})
 
 
-class Problem(NamedTuple):
+class Fault(NamedTuple):
     """One thing that is wrong, or that a reader should know."""
 
     verdict: Verdict
     message: str
 
 
-def finding(name: str, problems: Sequence[Problem], ok: str, numbers: Mapping[str, Any], shown: str = "") -> Finding:
+def finding(name: str, problems: Sequence[Fault], ok: str, numbers: Mapping[str, Any], shown: str = "") -> Finding:
     """The finding of some problems, the worst first; `ok` is the message without any."""
     ranked = sorted(problems, key=lambda problem: -VERDICTS.index(problem.verdict))
     verdict = ranked[0].verdict if ranked else "ok"

@@ -12,7 +12,7 @@ from itertools import combinations, pairwise
 from math import isfinite
 from typing import TypeAlias
 
-from recr1.doctor.base import Finding, Problem, Setup, catching, finding
+from recr1.doctor.base import Fault, Finding, Setup, catching, finding
 from retrievers.abilities import CAPABILITIES, capabilities_of, max_k_of, syntax_of
 
 DEEPEST = 1000
@@ -43,14 +43,14 @@ def operators(setup: Setup) -> Finding:
     trials = {key: count for name in declared if name not in own for key, count in TESTS[name](probe).items()}
     remedy = "pass queries to the engine's own parser, or do not declare it, since prompts would ask for it"
     problems = [
-        Problem("error", f"{name} is declared, but works in only {held} of {asked} queries: {remedy}")
+        Fault("error", f"{name} is declared, but works in only {held} of {asked} queries: {remedy}")
         for name, (held, asked) in trials.items()
         if held < LEAST * asked
     ]
     untested = [*own, *(name for name, (_, asked) in trials.items() if not asked)]
     if untested:
         why = "they have another syntax, or the catalog has no words for them"
-        problems.append(Problem("warning", f"could not be tested: {', '.join(untested)} ({why}); test them yourself"))
+        problems.append(Fault("warning", f"could not be tested: {', '.join(untested)} ({why}); test them yourself"))
     numbers = {"declared": declared, "held": {name: list(count) for name, count in trials.items()}}
     tried = ", ".join(f"{name} {held} of {asked}" for name, (held, asked) in trials.items() if asked)
     ok = f"all declared operators work (queries: {tried})"

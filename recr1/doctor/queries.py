@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recr1.doctor.base import Finding, Problem, Setup, finding, graded
+from recr1.doctor.base import Fault, Finding, Setup, finding, graded
 from recr1.errors import examples
 from retrievers.abilities import matches_everything
 from retrievers.base import Hits
@@ -75,13 +75,13 @@ def every_word(setup: Setup) -> Finding:
     counted = (changes | finds).reshape(-1, LENGTH).mean(axis=0)
     shares = dict(zip(PLACES, counted.tolist(), strict=True))
     problems = [
-        Problem(verdict, f"the {place} word of a query counts in only {share:.0%} of {len(whole)} queries")
+        Fault(verdict, f"the {place} word of a query counts in only {share:.0%} of {len(whole)} queries")
         for place, share in shares.items()
         if (verdict := graded(share, warn_below=0.9, fail_below=0.5)) != "ok"
     ]
     if problems:
         advice = "compare the query that the engine gets with the one that the retriever was given"
-        problems[-1] = Problem(problems[-1].verdict, f"{problems[-1].message}: {advice}")
+        problems[-1] = Fault(problems[-1].verdict, f"{problems[-1].message}: {advice}")
     ok = f"every word counts: replacing one changes what {len(whole)} queries of {LENGTH} words find"
     return finding("every_word", problems, ok, {"queries": len(whole), "counts": shares})
 

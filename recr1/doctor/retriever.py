@@ -9,7 +9,7 @@ from time import perf_counter
 
 import numpy as np
 
-from recr1.doctor.base import Finding, Problem, Setup, Verdict, finding, graded
+from recr1.doctor.base import Fault, Finding, Setup, Verdict, finding, graded
 from recr1.errors import examples
 from retrievers.base import Hits
 
@@ -30,9 +30,9 @@ def index(setup: Setup) -> Finding:
     empty = [catalog.ids[row] for row, title in enumerate(setup.titles) if not (title or catalog.texts[row].strip())]
     if empty:
         what = f"{len(empty)} items have neither title nor text ({examples(empty)})"
-        problems.append(Problem("warning", f"{what}: no query can find them; add texts, or drop these items"))
+        problems.append(Fault("warning", f"{what}: no query can find them; add texts, or drop these items"))
     if len(probes) == 0:
-        problems.append(Problem("error", "no item has a title or a text: name the columns in the task's options"))
+        problems.append(Fault("error", "no item has a title or a text: name the columns in the task's options"))
     else:
         problems += _shifted(probes, setup.title_hits.rows_QK[:, 0]) or _cut_off(setup, probes)
     opened = {f"{what}_seconds": round(seconds, 3) for what, seconds in setup.opened.items()}
@@ -44,7 +44,7 @@ def index(setup: Setup) -> Finding:
     return finding("index", problems, ok, numbers | {"sample": setup.sample})
 
 
-def _shifted(probes: np.ndarray, first: np.ndarray) -> list[Problem]:
+def _shifted(probes: np.ndarray, first: np.ndarray) -> list[Fault]:
     """Whether most titles find the item a fixed number of rows away."""
     offsets = Counter((first - probes)[first >= 0].tolist())
     offset, count = offsets.most_common(1)[0] if offsets else (0, 0)
@@ -52,17 +52,17 @@ def _shifted(probes: np.ndarray, first: np.ndarray) -> list[Problem]:
         return []
     rows = "1 row" if abs(offset) == 1 else f"{abs(offset)} rows"
     what = f"{count} of {len(probes)} titles find the item {rows} {'below' if offset > 0 else 'above'} their own"
-    return [Problem("error", f"{what}: the index was built from a catalog in another order; build it from this one")]
+    return [Fault("error", f"{what}: the index was built from a catalog in another order; build it from this one")]
 
 
-def _cut_off(setup: Setup, probes: np.ndarray) -> list[Problem]:
+def _cut_off(setup: Setup, probes: np.ndarray) -> list[Fault]:
     """Whether titles do not find the last rows of the catalog."""
     found = _found_in(setup, len(setup.titles))
     late = probes >= 0.9 * len(setup.catalog)
     if late.sum() < 3 or found[late].mean() >= 0.5 or found[~late].mean() < 0.8:
         return []
     what = f"only {found[late].mean():.0%} of the items in the last tenth of the catalog are found"
-    return [Problem("error", f"{what}: the index is older or shorter than the catalog; build it again")]
+    return [Fault("error", f"{what}: the index is older or shorter than the catalog; build it again")]
 
 
 def titles(setup: Setup) -> Finding:
@@ -111,10 +111,10 @@ def deterministic(setup: Setup) -> Finding:
         changed[how] = int(differ.sum())
         if far.any():
             what = f"{far.sum()} of {len(far)} queries find other items {how}"
-            problems.append(Problem("error", f"{what}: rewards would be random; seed the engine, or use one replica"))
+            problems.append(Fault("error", f"{what}: rewards would be random; seed the engine, or use one replica"))
         elif differ.any():
             what = f"in {differ.sum()} of {len(differ)} queries, items with almost equal scores change places {how}"
-            problems.append(Problem("warning", f"{what}: break ties by row, as retrievers.topk does"))
+            problems.append(Fault("warning", f"{what}: break ties by row, as retrievers.topk does"))
     ok = f"{len(queries)} queries find the same twice, in another order and one by one"
     return finding("deterministic", problems, ok, {"queries": len(queries), "changed": changed})
 

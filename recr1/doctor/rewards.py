@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from recr1.doctor.base import Finding, Problem, Setup, finding
+from recr1.doctor.base import Fault, Finding, Setup, finding
 from recr1.env import Step, unjudged_metrics
 from recr1.evaluate.references import answer_queries
 from retrievers.base import Floats
@@ -58,7 +58,7 @@ def rewards(setup: Setup) -> Finding:
     blind = next(share for name, share in unjudged.items() if "blind" in name)
     if blind > BLIND:
         what = f"for {blind:.0%} of raw needs with hits, none of the first items is judged: their rewards mean nothing"
-        problems.append(Problem("warning", f"{what}; judge more items, or search and measure deeper"))
+        problems.append(Fault("warning", f"{what}; judge more items, or search and measure deeper"))
     means = f"{random.mean():.3f} for random words, {raw.mean():.3f} for raw needs"
     means += f" ({_lowest_part(step, setup)})" if raw.mean() < random.mean() else ""
     groups_flat = ", ".join(f"{share:.0%} of {name}" for name, share in flat.items())
@@ -75,18 +75,18 @@ def _lowest_part(step: Step, setup: Setup) -> str:
     return f"less than random words: '{name}' gives raw needs {parts[name]:.3f}"
 
 
-def _problems(everything: Floats, random: float, best: float, flat: float) -> list[Problem]:
+def _problems(everything: Floats, random: float, best: float, flat: float) -> list[Fault]:
     if float(np.ptp(everything)) <= FLAT:
         what = f"every query has reward {everything[0]:.3f}: the reward is constant, and nothing can be learned"
-        return [Problem("error", f"{what}; check what each reward of the recipe looks at")]
+        return [Fault("error", f"{what}; check what each reward of the recipe looks at")]
     problems = []
     if best <= random + FLAT:
         what = f"the best queries have reward {best:.3f} and random words {random:.3f}: better queries are not rewarded"
-        problems.append(Problem("error", f"{what}; check the answer keys and the weights"))
+        problems.append(Fault("error", f"{what}; check the answer keys and the weights"))
     if flat > 0.9:
         what = f"in {flat:.0%} of groups near the raw need all queries have the same reward, so nothing is learned"
         remedy = "use a measure with a deeper cutoff, a larger group, or easier needs"
-        problems.append(Problem("warning", f"{what}: {remedy}"))
+        problems.append(Fault("warning", f"{what}: {remedy}"))
     return problems
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from recr1.doctor.base import Finding, Problem, Setup, Verdict, catching, finding, graded
+from recr1.doctor.base import Fault, Finding, Setup, Verdict, catching, finding, graded
 from recr1.errors import examples
 from recr1.evaluate.references import BEST_ITEMS, TEXT_WORDS, find_references
 from recr1.tasks.splits import copied, find_overlaps
@@ -37,7 +37,7 @@ def qrels(setup: Setup) -> Finding:
     hopeless = [need_id for need_id, key in keys.items() if key is not None and not key.positives]
     beyond = f"have answer keys with rows beyond the {items} items of the catalog"
     problems = [
-        Problem("error", f"{len(needs)} of {len(keys)} needs {what} ({examples(needs)}): {remedy}")
+        Fault("error", f"{len(needs)} of {len(keys)} needs {what} ({examples(needs)}): {remedy}")
         for needs, what, remedy in (
             (without, "have no answer key", "use the same need ids in both files"),
             (outside, beyond, "use one catalog for both"),
@@ -53,14 +53,14 @@ def qrels(setup: Setup) -> Finding:
         "excluded": dict(task.excluded),
     }
     if not setup.needs:
-        problems.append(Problem("error", "no split has any needs: nothing can be trained or measured"))
+        problems.append(Fault("error", "no split has any needs: nothing can be trained or measured"))
     if len(setup.judged_needs) >= ENOUGH_NEEDS:
         own, others = _common_words(setup)
         numbers |= {"words_shared_with_own_items": own, "words_shared_with_items_of_others": others}
         if own <= 1.1 * others:
             what = f"needs share no more words with their own best items ({own:.1%}) than with others' ({others:.1%})"
             remedy = "check that ids are not mixed up and rows not shifted; different languages look like this too"
-            problems.append(Problem("warning", f"{what}: {remedy}"))
+            problems.append(Fault("warning", f"{what}: {remedy}"))
     ok = f"{len(keys)} needs have answer keys, and all their rows are in the catalog"
     return finding("qrels", problems, ok, numbers)
 
@@ -109,11 +109,11 @@ def ceiling(setup: Setup) -> Finding:
         what = f"for {len(unserved)} of {len(needs)} needs no query of the ceiling has {measure.name} above 0"
         remedy = "see with `recr1 search` why their items cannot be found, or drop them"
         verdict: Verdict = "error" if len(unserved) >= 0.1 * len(needs) else "warning"
-        problems.append(Problem(verdict, f"{what} ({examples(unserved)}): {remedy}"))
+        problems.append(Fault(verdict, f"{what} ({examples(unserved)}): {remedy}"))
     reach = graded(by_text, warn_below=0.8, fail_below=0.2)
     if reach != "ok":
         what = f"for only {by_text:.0%} of needs, the text of a best item finds it within k={setup.env.k}"
-        problems.append(Problem(reach, f"{what}: raise k, or search the fields that hold the texts"))
+        problems.append(Fault(reach, f"{what}: raise k, or search the fields that hold the texts"))
     ok = f"{len(needs)} needs can be served: {measure.name} is {floor:.3f} for raw needs, {top:.3f} for the best query"
     return finding("ceiling", problems, ok, numbers)
 
@@ -129,8 +129,8 @@ def _found_by_text(setup: Setup, needs: Sequence[Need]) -> float:
 def splits(setup: Setup) -> Finding:
     """No need appears in two splits, by id, by text or nearly; shared targets are counted."""
     overlaps = find_overlaps(setup.env.task)
-    problems = [Problem("error", leak) for overlap in overlaps for leak in overlap.leaks()]
-    problems += [Problem("warning", remark) for overlap in overlaps for remark in overlap.remarks()]
+    problems = [Fault("error", leak) for overlap in overlaps for leak in overlap.leaks()]
+    problems += [Fault("warning", remark) for overlap in overlaps for remark in overlap.remarks()]
     numbers: dict[str, Any] = {"needs": {split: len(needs) for split, needs in setup.splits.items()}}
     numbers |= {overlap.pair: overlap.counts() for overlap in overlaps}
     nearly = sum(len(overlap.near) for overlap in overlaps)
@@ -151,20 +151,20 @@ def prompt(setup: Setup) -> Finding:
     without = sum(need.text not in text for need, text in zip(some, texts, strict=True))
     if without:
         what = f"{without} of {len(some)} prompts do not contain the text of their need"
-        problems.append(Problem("error", f"{what}: the policy cannot know what is wanted; put {{need}} in the prompt"))
+        problems.append(Fault("error", f"{what}: the policy cannot know what is wanted; put {{need}} in the prompt"))
     if any(not chat or chat[-1]["role"] != "user" for chat in chats):
-        problems.append(Problem("error", "a prompt does not end with a user message: see the format's render()"))
+        problems.append(Fault("error", "a prompt does not end with a user message: see the format's render()"))
     ids, titles = _given_away(setup, some, texts)
     if ids:
         what = f"{len(ids)} of {len(texts)} prompts contain the id of a relevant item ({texts[ids[0]][:80]!r})"
-        problems.append(Problem("error", f"{what}: the policy sees the answer; remove ids from the needs"))
+        problems.append(Fault("error", f"{what}: the policy sees the answer; remove ids from the needs"))
     template = texts[0].replace(some[0].text, "")
     asked = {capability for capability, pattern in ASKS_FOR.items() if re.search(pattern, template)}
     with catching("reading the retriever's capabilities"):
         ignored = sorted(asked - capabilities_of(setup.env.retriever))
     if ignored:
         what = f"the prompt asks for {', '.join(ignored)}, which the retriever does not declare and would read as words"
-        problems.append(Problem("error", f"{what}: change the prompt or the retriever"))
+        problems.append(Fault("error", f"{what}: change the prompt or the retriever"))
     with_titles = f"; {len(titles)} of {len(texts)} contain the whole title of a relevant item" if titles else ""
     ok = f"the prompts contain their needs{with_titles}; the first one, of {len(texts[0])} characters:"
     numbers = {"asks_for": sorted(asked), "characters": len(texts[0]), "ids": len(ids), "titles": len(titles)}

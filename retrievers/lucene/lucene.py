@@ -18,7 +18,7 @@ from retrievers.base import Catalog, Hits, Query, text_of
 from retrievers.lucene import jvm
 from retrievers.lucene.index import Analysis, java_text, lucene_name, open_searcher, stemmers, write_index
 from retrievers.lucene.jvm import java
-from retrievers.lucene.search import RM3, Parser, Ranker
+from retrievers.lucene.search import Parser, Ranker, RM3Expansion
 from retrievers.options import NonNegativeInt, PositiveFloat, PositiveInt, Share, checked
 from retrievers.store import Store
 from retrievers.topk import check_k, no_hits
@@ -117,7 +117,7 @@ class Lucene:
             searcher = open_searcher(self._entry.folder, _similarity(similarity, k1, b, mu))
             ranker = Ranker(searcher, analyzer, weights)
             self._parser = Parser(ranker, analyzer, weights) if syntax == "lucene" else None
-            rm3 = RM3(ranker, searcher, analyzer, rm3_items, rm3_terms, rm3_weight) if rm3_items else None
+            rm3 = RM3Expansion(ranker, searcher, analyzer, rm3_items, rm3_terms, rm3_weight) if rm3_items else None
         self._engine = self._parser or rm3 or ranker
 
     @staticmethod

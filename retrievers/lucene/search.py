@@ -168,7 +168,7 @@ class Parser:
         return java(f"{package}.MultiFieldQueryParser")(names, self._analyzer, weight_map(self._weights))
 
 
-class RM3:
+class RM3Expansion:
     """RM3: `terms` terms of the first `items` items are added to a query. Used by several threads.
 
     Anserini chooses the terms, in an index that keeps the terms of each item; `weight` is the share of the query's own.
