@@ -18,7 +18,7 @@ Bins: TypeAlias = Sequence[tuple[int, int | None]]
 """Ranges of integers in order, each from the end of the one before; both ends included, None is no upper end."""
 
 WORDS: Bins = ((1, 2), (3, 5), (6, 10), (11, None))  # words of the need
-RELEVANT: Bins = ((1, 1), (2, 5), (6, 20), (21, None))  # items that are relevant to it
+RELEVANT: Bins = ((0, 0), (1, 1), (2, 5), (6, 20), (21, None))  # items that are relevant to it
 
 CATEGORIES = ("category", "categories", "product_type", "product_class", "department", "kind", "genre")
 """Usual names of a category field, tried in this order if none is named; case is ignored."""

@@ -216,8 +216,9 @@ def tables(results: Mapping[str, Mapping[str, Any]]) -> list[Table]:
     Raises `KeyError` if a key is missing.
     """
     notes = [
-        f"Means over needs; {LEVEL:.0%} bootstrap intervals, p of paired randomisation tests over needs. before: with "
-        "the run's own retriever and catalog; its floor and ceiling are in brackets."
+        f"Means over needs; {LEVEL:.0%} bootstrap intervals, p of paired randomisation tests over needs, not "
+        "corrected for their number. before: with the run's own retriever and catalog; its floor and ceiling are in "
+        "brackets."
     ]
     if missing := sum(one["missing"] for one in results.values()):
         notes.append(f"Left out: {missing} completions for needs that the task does not have.")

@@ -1,4 +1,4 @@
-"""Trains with resampling under `accelerate launch`, and leaves what each rank sampled and kept: MODEL FOLDER."""
+"""Trains with dynamic sampling under `accelerate launch`, and leaves what each rank sampled and kept: MODEL FOLDER."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ KEPT = []
 class Recording(DynamicSampling):
     """Records each batch after its last round: this process's needs and texts, and all rewards."""
 
-    def _sampled(self, rows):
-        batch = super()._sampled(rows)
+    def before_scoring(self, rows):
+        rows = super().before_scoring(rows)
+        batch = self._ready
         texts = [completion[0]["content"] for completion in batch.generated[3]]
         needs = [row["need_id"] for row in batch.inputs]
         KEPT.append({"needs": needs, "texts": texts, "rewards": batch.rewards[:, 0].tolist()})
-        return batch
+        return rows
 
 
 class Recorded(GRPO):
