@@ -11,7 +11,7 @@ import threading
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
 from annotated_types import Ge, MultipleOf
@@ -43,6 +43,15 @@ class Encoder(Protocol):
 
     def encode_queries(self, texts: Sequence[str]) -> Floats:
         """Vectors (len(texts), dim) of queries. Any string is one."""
+        ...
+
+
+@runtime_checkable
+class ReadsOnlyTheBeginning(Protocol):
+    """An encoder that cuts long texts."""
+
+    def cut(self, texts: Sequence[str]) -> tuple[int, int]:
+        """How many of the texts of items are cut, and how many tokens of a text are read."""
         ...
 
 
@@ -124,8 +133,8 @@ class SentenceTransformers:
     """A model of the library sentence-transformers: a folder, or a name on the Hugging Face hub.
 
     Pooling, normalisation, the longest text, the similarity (cosine or dot product) and the prompts for queries and
-    documents are the model's own. Texts are cut at the model's longest. Vectors differ in their last bits from one
-    device, and one batch, to another.
+    documents are the model's own. Texts are cut at the model's longest; how many items that concerns is logged when
+    they are embedded. Vectors differ in their last bits from one device, and one batch, to another.
 
     Args:
         model: A folder or a hub name. With HF_HUB_OFFLINE=1 nothing is downloaded.
@@ -192,6 +201,16 @@ class SentenceTransformers:
     def encode_queries(self, texts: Sequence[str]) -> Floats:
         """Vectors (len(texts), dim), 0 for a query with nothing to read."""
         return self._encode(self._model.encode_query, texts, self._query_prefix)
+
+    def cut(self, texts: Sequence[str]) -> tuple[int, int]:
+        """How many of the texts of items have more tokens than the model reads, and how many it reads."""
+        longest, prefix, cut = self._model.max_seq_length or 0, self.identity["prompt"] or "", 0
+        for first in range(0, len(texts), 1024) if longest else ():
+            clean = [prefix + text.encode("utf-8", "replace").decode() for text in texts[first : first + 1024]]
+            with self._one_at_a_time:
+                tokens = self._model.tokenizer(clean, truncation=False, padding=False, verbose=False)["input_ids"]
+            cut += sum(len(row) > longest for row in tokens)
+        return cut, longest
 
     def _encode(self, encode: Any, texts: Sequence[str], prefix: str | None) -> Floats:
         vectors = np.zeros((len(texts), self.dim), np.float32)

@@ -8,6 +8,7 @@ the matrix library or the device. Equal items always tie.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,10 +18,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from retrievers.base import Floats, Hits, Rows
-from retrievers.dense.encoders import Encoder
+from retrievers.dense.encoders import Encoder, ReadsOnlyTheBeginning
 from retrievers.progress import ProgressBar
 from retrievers.store import save_array
 from retrievers.topk import LAST_ROW, NO_KEY, Keys, best_keys, hits_from_keys
+
+_log = logging.getLogger(__name__)
 
 CHUNK = 1024
 """Items that are embedded together; a process that is killed loses no more than these."""
@@ -52,6 +55,13 @@ def embed(encoder: Encoder, texts: Sequence[str], folder: Path) -> None:
     """
     places: dict[str, int] = {}
     first_N = [places.setdefault(text, row) for row, text in enumerate(texts)]
+    if isinstance(encoder, ReadsOnlyTheBeginning):
+        cut, longest = encoder.cut(texts)
+        if cut:
+            what = (
+                "%d of %d items are longer than the encoder reads (%d tokens): the rest of their text is not searched"
+            )
+            _log.warning(what, cut, len(texts), longest)
     with (folder / "vectors.npy").open("a+b") as file, ProgressBar(quiet=len(texts) <= CHUNK) as bar:
         array = _ArrayFile(file, len(texts), encoder.dim)
         bar.begin("embedding items", len(texts))

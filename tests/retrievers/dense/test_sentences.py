@@ -14,6 +14,7 @@ import pytest
 from retrievers import Catalog
 from retrievers.dense.dense import Dense
 from retrievers.dense.encoders import SentenceTransformers
+from retrievers.dense.vectors import embed
 from tests.retrievers.dense.dense_contracts import STORE, DenseContract, minilm
 
 pytestmark = pytest.mark.skipif(
@@ -114,3 +115,10 @@ def test_a_value_that_cannot_be_is_refused_before_loading():
         SentenceTransformers(model="./no/such")
     with pytest.raises(ValueError, match="batch_size: must be an integer >= 1, got 0"):
         SentenceTransformers(model="some-model", batch_size=0)
+
+
+def test_items_that_are_longer_than_the_model_reads_are_counted(tmp_path, caplog):
+    texts = ["a lamp", "lamp " * 300, "lamp " * 254, "lamp " * 255]
+    assert loaded().cut(texts) == (2, 256)
+    embed(loaded(), texts, tmp_path)
+    assert "2 of 4 items are longer than the encoder reads (256 tokens): the rest of their text" in caplog.text
