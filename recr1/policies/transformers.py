@@ -27,10 +27,21 @@ from recr1.policies.prompts import complete_tokenizer, prompt_tensors
 from retrievers.options import NonNegativeInt, PositiveFloat, PositiveInt, ShareBelowOne, checked
 from rewards.base import Chat
 
+_log = logging.getLogger(__name__)
+
+SET_BY_RECIPES = {
+    *("bos_token_id", "eos_token_id", "pad_token_id", "transformers_version", "_from_model_config", "use_cache"),
+    *("do_sample", "temperature", "top_k", "top_p", "max_length", "max_new_tokens"),
+}
+"""Keys of a generation_config that are no news when they are left out: a recipe, or this class, has its own."""
+
 
 @checked
 class Transformers:
     """Any causal language model by path or hub name, or one that ships with recr1 ("tiny-shopper").
+
+    Of the checkpoint's generation_config only the end tokens are used. The rest (repetition_penalty, num_beams, min_p
+    ...) would change what evaluation generates and not what training samples, so the trained policy is saved without.
 
     Args:
         model: a folder, a hub name, or the name of a shipped model.
@@ -81,6 +92,7 @@ class Transformers:
             tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
             loaded = _load_model(path, dtype, in_4bit=load_in_4bit, trust_remote_code=trust_remote_code)
             ends = ends_of(loaded, tokenizer)
+            loaded.generation_config = _plain_generation(loaded.generation_config, ends, tokenizer)
             return tokenizer, with_adapter(loaded, lora_targets, **lora) if lora_rank else loaded, ends
 
         adapter = (lora_targets, lora) if lora_rank else None
@@ -197,6 +209,19 @@ def ends_of(model: Any, tokenizer: Any) -> list[int]:
     declared = model.generation_config.eos_token_id
     listed = declared if isinstance(declared, list) else [] if declared is None else [declared]
     return listed if tokenizer.eos_token_id in listed else [tokenizer.eos_token_id, *listed]
+
+
+def _plain_generation(declared: Any, ends: list[int], tokenizer: Any) -> Any:
+    """The generation settings of a policy: the tokens that end and pad it, and nothing else of the checkpoint's.
+
+    What is left out is logged, but for the settings of sampling, which recipes set themselves.
+    """
+    left_out = {name: value for name, value in declared.to_diff_dict().items() if name not in SET_BY_RECIPES}
+    if left_out:
+        shown = ", ".join(f"{name} {value}" for name, value in sorted(left_out.items()))
+        _log.warning("policy.model: not used of its generation_config: %s (training samples without it)", shown)
+    end = ends if len(ends) > 1 else ends[0]
+    return _transformers().GenerationConfig(eos_token_id=end, pad_token_id=tokenizer.pad_token_id)
 
 
 def _load_model(path: str, dtype: str, *, in_4bit: bool, trust_remote_code: bool) -> Any:

@@ -1,6 +1,7 @@
 """The policy `transformers` on the shipped model and on a random one."""
 
 import json
+import shutil
 
 import pytest
 
@@ -129,7 +130,6 @@ def test_a_completion_ends_at_the_tokenizers_end_where_the_model_declares_none(s
     model.generation_config.eos_token_id = model.config.eos_token_id = None
     save(model, shipped.tokenizer, tmp_path)
     silent = Transformers(model=str(tmp_path), max_new_tokens=8)
-    assert silent.model.generation_config.eos_token_id is None
     assert silent.generate(CHATS, 0) == shipped.generate(CHATS, 0)
 
 
@@ -139,6 +139,25 @@ def test_what_ends_a_completion_is_what_trl_takes(shipped):
         shipped.model.generation_config.eos_token_id = declared
         assert ends_of(shipped.model, shipped.tokenizer) == ends
     shipped.model.generation_config.eos_token_id = end
+
+
+@pytest.mark.parametrize(
+    "setting", [{"repetition_penalty": 1.5}, {"no_repeat_ngram_size": 1}, {"num_beams": 4}, {"min_p": 0.9}]
+)
+def test_generation_settings_of_a_checkpoint_change_neither_evaluation_nor_training(
+    setting, random_model, tmp_path, caplog
+):
+    folder = tmp_path / "model"
+    shutil.copytree(random_model, folder)
+    file = folder / "generation_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | setting))
+    plain, changed = (Transformers(model=str(where), max_new_tokens=12) for where in (random_model, folder))
+    [(name, value)] = setting.items()
+    assert f"not used of its generation_config: {name} {value}" in caplog.text
+    for n in (0, 2):
+        assert changed.generate(CHATS, n) == plain.generate(CHATS, n)
+    save(changed.model, changed.tokenizer, tmp_path / "saved")
+    assert name not in json.loads((tmp_path / "saved" / file.name).read_text())
 
 
 def test_an_adapter_is_where_it_was_asked_for_as_it_was_asked_for(random_model):
