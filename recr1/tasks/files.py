@@ -10,7 +10,7 @@ from recr1.config.build import build
 from recr1.errors import DataError, UserError
 from recr1.formats import Format
 from recr1.tasks.base import SPLITS
-from recr1.tasks.readers import ENDINGS, find
+from recr1.tasks.disk import ENDINGS, find, is_file, kind_of, split_files
 from recr1.tasks.splits import DEFAULT_SHARES, hash_split, sample, share_problem, without_leaks
 from recr1.tasks.tables import COLUMNS, QrelsReader, gains_problem, grade_scale, read_catalog, read_needs
 from retrievers.options import NonNegativeFloat, PositiveInt, checked, did_you_mean
@@ -92,7 +92,7 @@ class FilesTask:
     ) -> None:
         self.format: Format = build("format", format or {"type": "plain"}, path="task.format")
         folder = Path(path).expanduser()
-        if not folder.is_dir():
+        if kind_of(folder) != "folder":
             raise DataError(path, None, f"no such folder (relative to {Path.cwd()}): set the task's path to your data")
         # Every file is found before the first is read: a catalog may take a while.
         corpus_path, queries_path = find(folder, corpus, "catalog (corpus)"), find(folder, queries, "needs (queries)")
@@ -162,23 +162,12 @@ def _qrels_files(folder: Path, qrels: str | Mapping[str, str]) -> dict[str, Path
     """Split -> file, or `ALL` -> the one file."""
     if isinstance(qrels, Mapping):
         return {split: find(folder, qrels[split], f"{split} qrels") for split in SPLITS if split in qrels}
-    if not (folder / qrels).is_dir():
+    if kind_of(folder / qrels) != "folder":
         return {ALL: find(folder, qrels, "judgements (qrels)")}
-    beside = [f"{qrels}{ending}" for ending in ENDINGS if (folder / f"{qrels}{ending}").is_file()]
+    beside = [f"{qrels}{ending}" for ending in ENDINGS if is_file(folder / f"{qrels}{ending}")]
     if beside:
         raise DataError(folder, None, f"{qrels}/ and {beside[0]} could both be the judgements: choose one with qrels")
-    found = {}
-    for split, stems in SPLIT_FILES.items():
-        files = [file for stem in stems for ending in ENDINGS if (file := folder / qrels / f"{stem}{ending}").is_file()]
-        if len(files) > 1:
-            both = " and ".join(file.name for file in files)
-            raise DataError(folder / qrels, None, f"{both} could both be the {split} split: choose one with qrels")
-        if files:
-            found[split] = files[0]
-    if not found:
-        looked = ", ".join(f"{stem}.tsv" for stems in SPLIT_FILES.values() for stem in stems)
-        raise DataError(folder / qrels, None, f"no split file: looked for {looked}, and with other endings")
-    return found
+    return split_files(folder / qrels, SPLIT_FILES)
 
 
 def _refuse_overlap(judged: Judgements, paths: Mapping[str, Path]) -> None:

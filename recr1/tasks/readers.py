@@ -2,98 +2,68 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
-import gzip
 import json
 import re
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from recr1.errors import DataError, MissingLibrary
+from recr1.tasks.disk import ENDINGS, PARQUET, ending_of, head_of, lines
 
 Record: TypeAlias = dict[str, Any]
 """One row: column name -> value. In text tables every value is a `str`."""
 
-TEXT_ENDINGS = (".jsonl", ".tsv", ".csv")
-ENDINGS = (*TEXT_ENDINGS, *(f"{ending}.gz" for ending in TEXT_ENDINGS), ".parquet")
-"""The kinds of files that `records` reads, by the end of the name."""
-
+_QUOTED = re.compile('"[^"]*"')
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def find(folder: Path, name: str, what: str) -> Path:
-    """The file with this name in the folder, or if there is none, the one that differs only in its ending.
-
-    Raises `DataError` where there is no such file, or two; `what` is its name in messages.
-    """
-    if (folder / name).is_file():
-        return folder / name
-    stem = name[: -len(ending_of(name))] if ending_of(name) else name
-    candidates = [folder / f"{stem}{ending}" for ending in ENDINGS]
-    found = [candidate.name for candidate in candidates if candidate.is_file()]
-    if len(found) > 1:
-        raise DataError(folder, None, f"{' and '.join(found)} could both be the {what}: name one in the task's options")
-    if not found:
-        looked = ", ".join(dict.fromkeys([name, *(candidate.name for candidate in candidates)]))
-        raise DataError(folder, None, f"no file with the {what}: looked for {looked}")
-    return (folder / stem).parent / found[0]
-
-
-def ending_of(name: str) -> str:
-    """The ending that says how a file is read (".tsv.gz"), or "" for an unknown one."""
-    return next((ending for ending in ENDINGS if name.endswith(ending)), "")
-
-
-def records(path: Path, what: str) -> Iterator[tuple[int, Record]]:
+def records(path: Path, what: str, encoding: str | None = None) -> Iterator[tuple[int, Record]]:
     """(line, record) of each row; for Parquet, the row's number, from 1.
 
-    Tables need a header. TSV has no quotes (as in BEIR), CSV has double quotes. Empty lines are skipped.
+    Tables need a header. TSV has no quotes (as in BEIR). CSV has double quotes, and its columns are separated by the
+    first of comma, semicolon, tab and bar that the header has. Empty lines are skipped. Parquet is read under any name.
     Raises `DataError` for what cannot be read, and for a file without rows; `what` is their name in messages.
     """
     ending = ending_of(path.name).removesuffix(".gz")
-    if not ending:
-        raise DataError(path, None, f"unknown kind of file: the name must end in {', '.join(ENDINGS)}")
-    line = 0
-    if ending == ".parquet":
+    head = head_of(path)
+    if head.startswith(PARQUET):
         rows = _parquet(path)
+    elif not ending:
+        raise DataError(path, None, f"unknown kind of file: the name must end in {', '.join(ENDINGS)}")
+    elif ending == ".parquet" and head:
+        raise DataError(path, None, "not a Parquet file, though its name ends in .parquet: rename it, or copy it again")
     elif ending == ".jsonl":
-        rows = _jsonl(path)
+        rows = _jsonl(path, encoding)
     else:
-        rows = _table(path, _csv(path) if ending == ".csv" else _tsv(path))
+        rows = _table(path, ending, (_csv if ending == ".csv" else _tsv)(path, encoding))
+    line = 0
     for line, record in rows:
         yield line, record
     if not line:
         raise DataError(path, None, f"no {what}: the file has no rows")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines with their ends. Only a line feed ends one: other line breaks may be inside a JSON string."""
-    number = 0
-    try:
-        # No larger buffer around gzip: it would lose the lines before the place where a file is cut off.
-        with cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                yield number, (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).decode()
-    except UnicodeDecodeError as error:
-        byte, place = error.object[error.start], error.start + 1
-        raise DataError(path, number, f"not UTF-8: byte 0x{byte:02x} at place {place} (save it as UTF-8)") from error
-    except EOFError as error:
-        raise DataError(path, number + 1, "the gzip file ends here unexpectedly: copy or download it again") from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(path, number + 1, f"not a valid gzip file: {error} (copy or download it again)") from error
-    except OSError as error:
-        raise DataError(path, None, f"cannot be read: {error.strerror or error}") from error
+def _once(pairs: list[tuple[str, Any]]) -> Record:
+    """A JSON object; raises `ValueError` for a key that stands twice, of which Python would keep the last."""
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice: remove one")
+    return record
 
 
-def _jsonl(path: Path) -> Iterator[tuple[int, Record]]:
-    for line, text in _lines(path):
+_JSON = json.JSONDecoder(object_pairs_hook=_once)
+
+
+def _jsonl(path: Path, encoding: str | None) -> Iterator[tuple[int, Record]]:
+    for line, text in lines(path, encoding):
         if text.isspace():
             continue
         try:
-            record = json.loads(text)
+            record = _JSON.decode(text)
             if _SURROGATE_ESCAPE.search(text):
                 json.dumps(record, ensure_ascii=False).encode()
         except json.JSONDecodeError as error:
@@ -108,36 +78,55 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Record]]:
         yield line, record
 
 
-def _tsv(path: Path) -> Iterator[tuple[int, list[str]]]:
-    for line, text in _lines(path):
+def _tsv(path: Path, encoding: str | None) -> Iterator[tuple[int, list[str]]]:
+    for line, text in lines(path, encoding):
         stripped = text.rstrip("\r\n")
         if stripped:
             yield line, stripped.split("\t")
 
 
-def _csv(path: Path) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader((text for _, text in _lines(path)), strict=True)
-    line = 1
+def _csv(path: Path, encoding: str | None) -> Iterator[tuple[int, list[str]]]:
+    numbered = lines(path, encoding)
+    first, header = next(((line, text) for line, text in numbered if text.strip()), (1, ""))
+    plain = _QUOTED.sub("", header)
+    separator = next((sign for sign in ",;\t|" if sign in plain), ",")
+    csv.field_size_limit(2**31 - 1)  # the default, 131,072 characters, is less than some descriptions have
+    reader = csv.reader(chain([header], (text for _, text in numbered)), delimiter=separator, strict=True)
+    line = first
     try:
         for values in reader:
             if values:
                 yield line, values
-            line = reader.line_num + 1
+            line = first + reader.line_num
     except csv.Error as error:
-        raise DataError(path, line, f"not CSV: {error} (the row begins on this line)") from error
+        cause = "a carriage return alone, outside of quotes" if "new-line" in str(error) else error
+        raise DataError(path, line, f"not CSV: {cause} (the row begins on this line)") from error
 
 
-def _table(path: Path, rows: Iterable[tuple[int, list[str]]]) -> Iterator[tuple[int, Record]]:
+def _table(path: Path, ending: str, rows: Iterable[tuple[int, list[str]]]) -> Iterator[tuple[int, Record]]:
     numbered = iter(rows)
-    first, header = next(numbered, (0, []))
-    if len(set(header)) < len(header):
-        twice = next(name for name in header if header.count(name) > 1)
-        raise DataError(path, first, f"two columns have the name {twice!r}: rename one")
+    first, written = next(numbered, (0, [""]))
+    header = [name.strip() for name in written]
     width = len(header)
+    if header[0].startswith("{"):
+        raise DataError(path, first, "JSON, not a table: let the name of the file end in .jsonl")
+    if ending == ".tsv" and (_QUOTED.fullmatch(header[0]) or (width == 1 and re.search("[,;|]", header[0]))):
+        what = "the header has quotes" if _QUOTED.match(header[0]) else "the header has no tab"
+        raise DataError(path, first, f"not TSV, {what}: let the name of the file end in .csv, where both are read")
+    _refuse_twice(path, first, header)
     for line, values in numbered:
         if len(values) != width:
-            raise DataError(path, line, f"{len(values)} columns, but the header (line {first}) has {width}")
+            quoted = ending == ".tsv" and any(value.startswith('"') != value.endswith('"') for value in values)
+            hint = " (TSV has no quotes: for line breaks or tabs inside of them, let the name end in .csv)"
+            what = f"{len(values)} columns, but the header (line {first}) has {width}{hint if quoted else ''}"
+            raise DataError(path, line, what)
         yield line, dict(zip(header, values, strict=True))
+
+
+def _refuse_twice(path: Path, line: int | None, names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(path, line, f"two columns have the name {twice!r}: rename one")
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Record]]:
@@ -149,9 +138,20 @@ def _parquet(path: Path) -> Iterator[tuple[int, Record]]:
     row = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
+            _refuse_twice(path, None, file.schema_arrow.names)
             for batch in file.iter_batches():
-                for record in batch.to_pylist():
+                for values in batch.to_pylist():
+                    record = {name: _without_bytes(value) for name, value in values.items()}
                     row += 1
                     yield row, record
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(path, row + 1, f"a text that is not UTF-8: {error}") from error
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise DataError(path, row + 1, f"not a valid Parquet file: {error}") from error
+
+
+def _without_bytes(value: Any) -> Any:
+    """A value of Parquet with its texts as `str`: many writers store them as bytes, in UTF-8."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return [_without_bytes(part) for part in value] if isinstance(value, list) else value

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from recr1.errors import DataError, MissingLibrary
-from recr1.tasks.readers import ENDINGS, find, records
+from recr1.tasks.disk import ENDINGS
+from recr1.tasks.readers import records
 
 ROWS = [{"id": "a", "text": "red mug"}, {"id": "b", "text": "caf\u00e9, 1 litre"}]
 
@@ -44,6 +45,24 @@ def test_parquet_reads_alike_and_counts_rows(tmp_path):
     assert read(tmp_path / "items.parquet") == [(1, ROWS[0]), (2, ROWS[1])]
 
 
+def test_parquet_is_read_under_any_name_and_its_bytes_are_text(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="the extra 'parquet' is not installed")
+    columns = {"id": pyarrow.array([b"a", None]), "tags": pyarrow.array([[b"caf\xc3\xa9"], []])}
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "items.jsonl")
+    assert read(tmp_path / "items.jsonl") == [(1, {"id": "a", "tags": ["caf\u00e9"]}), (2, {"id": None, "tags": []})]
+
+
+def test_parquet_with_bytes_that_are_no_text_or_a_column_twice_is_refused(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="the extra 'parquet' is not installed")
+    path = tmp_path / "items.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"id": pyarrow.array([b"a", b"caf\xe9"])}), path)
+    with pytest.raises(DataError, match=r"items.parquet:2: a text that is not UTF-8: .* byte 0xe9"):
+        read(path)
+    pyarrow.parquet.write_table(pyarrow.table([pyarrow.array([1]), pyarrow.array([2])], ["id", "id"]), path)
+    with pytest.raises(DataError, match=r"items.parquet: two columns have the name 'id': rename one"):
+        read(path)
+
+
 def test_broken_parquet_is_named(tmp_path):
     pytest.importorskip("pyarrow", reason="the extra 'parquet' is not installed")
     path = write(tmp_path / "items.parquet", b"PAR1 nothing more")
@@ -69,6 +88,14 @@ def test_parquet_without_its_library_names_the_extra(tmp_path, monkeypatch):
         ("windows.tsv", "id\tn\r\n1\t2\r\n", [(2, {"id": "1", "n": "2"})]),
         ("quotes.tsv", 'id\ttext\n1\t5" nails\n', [(2, {"id": "1", "text": '5" nails'})]),
         ("quotes.csv", 'id,t\n1,"5"" a\nb"\n2,\n', [(2, {"id": "1", "t": '5" a\nb'}), (4, {"id": "2", "t": ""})]),
+        ("long.csv", f"id,t\n1,{'x' * 200_000}\n", [(2, {"id": "1", "t": "x" * 200_000})]),
+        ("semicolon.csv", '\nid;"a,b"\n1;"x;y"\n', [(3, {"id": "1", "a,b": "x;y"})]),
+        ("tab.csv", 'id\tt\n1\t"a\nb"\n2\tc\n', [(2, {"id": "1", "t": "a\nb"}), (4, {"id": "2", "t": "c"})]),
+        ("bar.csv", "id|t\n1|2\n", [(2, {"id": "1", "t": "2"})]),
+        ("mac.csv", "id,t\r1,2\r3,4", [(2, {"id": "1", "t": "2"}), (3, {"id": "3", "t": "4"})]),
+        ("mac.jsonl", '{"id": "\u00e9"}\r{"id": 2}\r', [(1, {"id": "\u00e9"}), (2, {"id": 2})]),
+        ("spaced.csv", "id, t\n1, 2\n", [(2, {"id": "1", "t": " 2"})]),
+        ("UPPER.TSV", "id\tt\n1\t2\n", [(2, {"id": "1", "t": "2"})]),
         ("breaks.jsonl", '{"text": "a\u2028b\x85c"}\n', [(1, {"text": "a\u2028b\x85c"})]),
         ("pair.jsonl", '{"text": "\\ud83d\\ude00"}\n', [(1, {"text": "\U0001f600"})]),
     ],
@@ -87,7 +114,15 @@ def test_what_a_file_may_look_like(tmp_path, name, content, expected):
         ("a.jsonl", "[" * 100_000 + "\n", "a.jsonl:1: JSON that cannot be read: maximum recursion depth"),
         ("a.jsonl", '{"t": "ok"}\n{"t": "\\ud83d"}\n', r"a.jsonl:2: half of a surrogate pair .* remove it"),
         ("a.jsonl", b'{"t": "ok"}\n{"t": "caf\xe9"}\n', r"a.jsonl:2: not UTF-8: byte 0xe9 at place 11 \(save it"),
-        ("a.tsv", "id\tn\n1\t2\n".encode("utf-16"), "a.tsv:1: not UTF-8: byte 0xff at place 1"),
+        ("a.jsonl", '{"id": 1}\n{"id": 2, "t": {"a": 1, "a": 2}}\n', r"a.jsonl:2: .*the key 'a' stands twice: remove"),
+        ("a.tsv", '{"id": 1, "t": 2}\n', "a.tsv:1: JSON, not a table: let the name of the file end in .jsonl"),
+        ("a.tsv", "id,t\n1,2\n", r"a.tsv:1: not TSV, the header has no tab: let the name of the file end in .csv"),
+        ("a.tsv", '"id"\t"t"\n"1"\t"2"\n', r"a.tsv:1: not TSV, the header has quotes: .* end in .csv, where both"),
+        ("a.tsv", 'id\tt\tn\n1\t"a\nb"\t3\n', r"a.tsv:2: 2 columns, .* \(TSV has no quotes: for line breaks"),
+        ("a.tsv", 'id\tt\n1\t"a\nb"\n', r"a.tsv:3: 1 columns, .* \(TSV has no quotes: for line breaks"),
+        ("a.csv", "id,n\n1,a\rb\n", r"a.csv:2: not CSV: a carriage return alone, outside of quotes \(the row"),
+        ("a.parquet", "id,n\n1,2\n", r"a.parquet: not a Parquet file, though its name ends in .parquet: rename it"),
+        ("a.parquet", "", r"a.parquet: no items: the file has no rows"),
         ("a.tsv", "id\tn\n1\t2\n3\n", r"a.tsv:3: 1 columns, but the header \(line 1\) has 2"),
         ("a.csv", "id,n\n1,2,3\n", r"a.csv:2: 3 columns, but the header \(line 1\) has 2"),
         ("a.csv", 'id,n\n1,2\n3,"4\n5,6\n', r"a.csv:3: not CSV: unexpected end of data \(the row begins"),
@@ -102,56 +137,3 @@ def test_what_a_file_may_look_like(tmp_path, name, content, expected):
 def test_what_is_wrong_with_a_file_is_said_with_its_line(tmp_path, name, content, message):
     with pytest.raises(DataError, match=message):
         read(write(tmp_path / name, content))
-
-
-def test_truncated_gzip_names_the_line_it_ends_on(tmp_path):
-    whole = gzip.compress("".join(f'{{"id": {number * 7919 % 10007}}}\n' for number in range(5000)).encode())
-    path = tmp_path / "a.jsonl.gz"
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(
-        DataError, match=r"a\.jsonl\.gz:\d{3,}: the gzip file ends here unexpectedly: copy or download it again"
-    ):
-        read(path)
-
-
-def test_damaged_gzip_is_named(tmp_path):
-    path = tmp_path / "a.jsonl.gz"
-    path.write_bytes(b'{"id": 1}\n')
-    with pytest.raises(DataError, match=r"a.jsonl.gz:1: not a valid gzip file: .*\(copy or download it again\)"):
-        read(path)
-
-
-def test_a_folder_in_place_of_a_file_cannot_be_read(tmp_path):
-    (tmp_path / "a.jsonl").mkdir()
-    with pytest.raises(DataError, match=r"a.jsonl: cannot be read: Is a directory"):
-        read(tmp_path / "a.jsonl")
-
-
-def test_find_prefers_the_exact_name(tmp_path):
-    write(tmp_path / "corpus.jsonl", "")
-    write(tmp_path / "corpus.jsonl.gz", "")
-    assert find(tmp_path, "corpus.jsonl", "catalog").name == "corpus.jsonl"
-    assert find(tmp_path, "corpus.jsonl.gz", "catalog").name == "corpus.jsonl.gz"
-
-
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_find_tries_other_endings(tmp_path, ending):
-    (tmp_path / "data").mkdir()
-    path = write(tmp_path / f"data/corpus{ending}", "")
-    assert find(tmp_path, "data/corpus.jsonl", "catalog") == path
-
-
-def test_find_refuses_to_choose(tmp_path):
-    write(tmp_path / "corpus.tsv", "")
-    write(tmp_path / "corpus.csv.gz", "")
-    with pytest.raises(
-        DataError, match=r"corpus.tsv and corpus.csv.gz could both be the catalog: name one in the task's"
-    ):
-        find(tmp_path, "corpus.jsonl", "catalog")
-
-
-def test_find_lists_what_it_looked_for(tmp_path):
-    with pytest.raises(
-        DataError, match=r"no file with the catalog: looked for corpus.jsonl, corpus.tsv, .*corpus.parquet"
-    ):
-        find(tmp_path, "corpus.jsonl", "catalog")
