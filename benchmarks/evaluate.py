@@ -35,7 +35,7 @@ class Made:
         rng = np.random.default_rng(0)
         drawn = np.minimum(rng.zipf(1.2, (items, ITEM_WORDS)), WORDS)
         self.catalog = Catalog([f"i{row}" for row in range(items)], [_text(words) for words in drawn])
-        self.format, self.excluded = Plain(), {}
+        self.format, self.counts = Plain(), {}
         rows = [rng.choice(items, rng.integers(1, 6), replace=False) for _ in range(needs)]
         self.qrels = {
             f"n{place}": Qrels({int(row): int(rng.integers(1, 4)) for row in of}) for place, of in enumerate(rows)

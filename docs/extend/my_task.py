@@ -41,7 +41,7 @@ class ClickLog:
             query: Qrels({self.catalog.row(item): grade for item, grade in key.items()})
             for query, key in grades.items()
         }
-        self.excluded: dict[str, int] = {}
+        self.counts: dict[str, int] = {}
         self._needs = hash_split([Need(id=query, text=query) for query in grades], DEFAULT_SHARES, seed=2)
 
     def needs(self, split: str) -> Sequence[Need]:

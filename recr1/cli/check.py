@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from recr1.cli.arguments import above_zero, add_recipe, at_least
@@ -48,11 +49,18 @@ def run(args: argparse.Namespace) -> int:
 def _described(recipe: Recipe) -> str:
     from recr1.config.build import build
     from recr1.errors import UserError
-    from recr1.tasks.base import SPLITS, needs_of
+    from recr1.evaluate.report import shortened
+    from recr1.tasks.base import SPLITS, HasTextFields, needs_of
     from recr1.tasks.splits import find_overlaps, refuse_leaks
 
     task: Task = build("task", recipe.task)
-    lines = [f"items       {len(task.catalog)}"]
+    catalog, judged = task.catalog, sum(map(len, task.qrels.values()))
+    texts = " + ".join(task.text_fields) if isinstance(task, HasTextFields) else "as the task makes it"
+    lines = [f"items       {len(catalog)}", f"judgements  {judged} of {len(task.qrels)} needs"]
+    lines += [f"text        {texts}; the first item's:", f"  {shortened(' '.join(catalog.texts[0].split()), 78)}"]
+    held = {name: sum(value not in (None, "") for value in column) for name, column in catalog.fields.items()}
+    fields = ", ".join(f"{name} ({count})" if count < len(catalog) else name for name, count in held.items())
+    lines.append(fill(f"fields      {fields or 'none'}", 80, subsequent_indent=" " * 12, break_on_hyphens=False))
     wanted = {recipe.evaluate.split} | ({"train"} if recipe.trainer else set())
     for split in SPLITS:
         needs, missing = needs_of(task, split)
@@ -61,7 +69,7 @@ def _described(recipe: Recipe) -> str:
         lines.append(f"{split:<11} " + (f"none ({missing})" if missing else f"{len(needs)} needs"))
     overlaps = find_overlaps(task)
     refuse_leaks(overlaps, accepted=recipe.evaluate.accept_leaks)
-    lines += [f"left out    {count} needs: {reason}" for reason, count in task.excluded.items()]
+    lines += [f"counted     {what}: {count}" for what, count in task.counts.items()]
     for overlap in overlaps:
         remarks = [*overlap.leaks(), *overlap.remarks()]
         if overlap.targets:

@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from recr1.runs import origin_of
     from recr1.runs.run import open_target, trained_part
     from recr1.swap import open_retrievers, swap
+    from recr1.tasks.base import remarks_on
     from retrievers.progress import ProgressBar
 
     recipe, trained = open_target(args.target, args.overrides)
@@ -48,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
         policies = {recipe.policy.type: recipe.policy}
     others = read_retrievers(args.retrievers, recipe.retriever)
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
+    if not args.json:
+        sys.stdout.write(remarks_on(env.task))
     opened = open_retrievers(others, env)
     done = []
     with ProgressBar(quiet=args.json) as bar:

@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from recr1.recipe import load_recipe
     from recr1.runs import Run
     from recr1.runs.run import find_target
+    from recr1.tasks.base import remarks_on
     from recr1.tasks.splits import find_overlaps, refuse_leaks
     from recr1.trainers.launch import check_processes
 
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     splits = refuse_leaks(overlaps, accepted=recipe.evaluate.accept_leaks)
     opened = _open_run(recipe, env, folder, splits, resumes=resumes)
     counts = f"{len(env.task.catalog)} items, {len(env.task.needs('train'))} training needs"
-    _say(opened, f"{path}: {counts}; run folder {opened.path}")
+    _say(opened, f"{remarks_on(env.task)}{path}: {counts}; run folder {opened.path}")
     for remark in [*splits["accepted"], *(remark for overlap in overlaps for remark in overlap.remarks())]:
         _say(opened, f"the splits are not quite disjoint: {remark}")
     _train(stages, recipe, env, opened)
@@ -143,6 +144,7 @@ def _open_run(recipe: Recipe, env: Environment, out: Path, splits: Mapping[str, 
         **fingerprints(env, recipe.retriever.to_dict()),
         "world_size": int(os.environ.get("WORLD_SIZE", "1")),
         "splits": splits,
+        "data": dict(env.task.counts),
     }
     loggers = [build("logger", part) for part in recipe.log]
     if resumes:

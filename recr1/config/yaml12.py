@@ -175,8 +175,11 @@ class _Walk:
         for key_node, child in node.value:
             line = key_node.start_mark.line + 1
             key = self._scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
+            key = str(key) if type(key) is int else key  # the grades of gains: JSON, and so options, have no other keys
             if not isinstance(key, str):
-                self.problems.append((line, "a key must be a string: put quotes around it if you mean it"))
+                self.problems.append(
+                    (line, "a key must be a string or an integer: put quotes around it if you mean it")
+                )
                 continue
             inner = f"{path}.{key}" if path else key
             if key in found:

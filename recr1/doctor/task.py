@@ -50,7 +50,7 @@ def qrels(setup: Setup) -> Finding:
         "without_key": len(without),
         "rows_outside": len(outside),
         "without_positive": len(hopeless),
-        "excluded": dict(task.excluded),
+        "counts": dict(task.counts),
     }
     if not setup.needs:
         problems.append(Fault("error", "no split has any needs: nothing can be trained or measured"))

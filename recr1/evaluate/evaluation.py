@@ -141,6 +141,7 @@ class Evaluation:
             "reward": float(self.rewards.mean()) if self.env.rewards else None,
             **self.behaviour(),
             "settings": self.settings,
+            "data": dict(self.env.task.counts),
             "versions": surroundings()["versions"],
         }
 

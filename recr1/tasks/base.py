@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Protocol, runtime_checkable
 
 from recr1.errors import DataError, UserError
@@ -18,14 +19,14 @@ class Task(Protocol):
     """Data and answer format. Built as `cls(*, options)`.
 
     The splits are disjoint. `qrels[need.id]` exists and has a positive grade for every need that `needs` hands out;
-    needs without one are refused at load or left out, as the task's option says, and counted in `excluded`.
+    needs without one are refused at load or left out, as the task's option says, and counted in `counts`.
     """
 
     catalog: Catalog
     format: Format
     qrels: Mapping[str, Qrels]
-    excluded: Mapping[str, int]
-    """Why needs were left out -> how many ("no positive grade": 19)."""
+    counts: Mapping[str, int]
+    """What was left out, merged, moved or missing -> how many, without zeros ("needs left out, not judged": 19)."""
 
     def needs(self, split: str) -> Sequence[Need]:
         """The needs of "train", "validation" or "test"; raises `UserError` for a split that the task does not have."""
@@ -33,10 +34,23 @@ class Task(Protocol):
 
 
 @runtime_checkable
+class HasTextFields(Protocol):
+    """A task that says which fields of the catalog an item's text is made of, in order."""
+
+    text_fields: Sequence[str]
+
+
+@runtime_checkable
 class HasCanary(Protocol):
     """A task with a text that is in every item's text, so that a prompt that holds it shows a leak and ends the run."""
 
     canary: str  # empty for none
+
+
+def remarks_on(task: Task) -> str:
+    """The counts of a task as a line, broken at 80 columns, with its end; nothing without any."""
+    said = "; ".join(f"{what}: {count:,}" for what, count in task.counts.items())
+    return said and fill(f"data: {said}", 80, subsequent_indent="  ", break_on_hyphens=False) + "\n"
 
 
 def needs_of(task: Task, split: str) -> tuple[Sequence[Need], str | None]:

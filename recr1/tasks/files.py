@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -12,7 +13,7 @@ from recr1.formats import Format
 from recr1.tasks.base import SPLITS
 from recr1.tasks.disk import ENDINGS, find, is_file, kind_of, split_files
 from recr1.tasks.splits import DEFAULT_SHARES, hash_split, sample, share_problem, without_leaks
-from recr1.tasks.tables import COLUMNS, QrelsReader, gains_problem, grade_scale, read_catalog, read_needs
+from recr1.tasks.tables import COLUMNS, TEXT_FIELDS, QrelsReader, gains_problem, grade_scale, read_catalog, read_needs
 from retrievers.options import NonNegativeFloat, PositiveInt, checked, did_you_mean
 from rewards.base import Need, Qrels
 
@@ -57,6 +58,7 @@ class FilesTask:
         split_seed: another seed gives another split by hash.
         without_positive: if a judged need has no positive grade, refuse the data, or exclude the need.
         unknown_items: if a judged item is not in the catalog, refuse the data, or exclude the row.
+        repeated_items: if an item id is on several rows, refuse the data, or keep the first of them.
         min_grade: the lowest grade that counts as relevant.
         gains: what a grade is worth to nDCG(gain=task)@k, by number {3: 1.0, 2: 0.1} or by what the files write
             instead {E: 1.0, S: 0.1, C: 0.01, I: 0}; such letters become the grades 0, 1, 2 ... in the order of gains.
@@ -64,8 +66,8 @@ class FilesTask:
         format: prompt and parser, `{type: plain}` by default.
 
     Attributes:
-        excluded: why needs were left out -> how many.
-        judgements: what happened to the rows of qrels -> how many.
+        counts: what was left out, merged, moved or missing -> how many; nothing that did not occur.
+        text_fields: the fields that together are an item's text.
 
     Raises:
         DataError: for anything wrong in a file, with its line and what to do.
@@ -85,6 +87,7 @@ class FilesTask:
         split_seed: int = 0,
         without_positive: Literal["refuse", "exclude"] = "refuse",
         unknown_items: Literal["refuse", "exclude"] = "refuse",
+        repeated_items: Literal["first", "error"] = "error",
         min_grade: PositiveInt = 1,
         gains: dict[str, NonNegativeFloat] | None = None,
         max_needs: PositiveInt | None = None,
@@ -101,13 +104,14 @@ class FilesTask:
             raise UserError("splits: leave it out, because the data has a qrels file for each split")
 
         names = {role: (columns[role],) if columns and role in columns else usual for role, usual in COLUMNS.items()}
-        self.catalog = read_catalog(corpus_path, names, text_fields)
+        counts = Counter[str]()
+        self.catalog = read_catalog(corpus_path, names, text_fields, counts, keep_first=repeated_items == "first")
+        self.text_fields = text_fields or [name for name in TEXT_FIELDS if name in self.catalog.fields]
         needs = read_needs(queries_path, names)
         grade_of, worth = grade_scale(gains) if gains else (None, None)
-        reader = QrelsReader(self.catalog, needs, names, min_grade, unknown_items == "refuse", grade_of)
+        reader = QrelsReader(self.catalog, needs, names, min_grade, unknown_items == "refuse", grade_of, counts)
         judged = {split: reader.read(file) for split, file in qrels_paths.items()}
         _refuse_overlap(judged, qrels_paths)
-        self.judgements: Mapping[str, int] = reader.counts
 
         grades = {need: key for answers in judged.values() for need, key in answers.items()}
         positive = {
@@ -121,13 +125,13 @@ class FilesTask:
         kept = by_split
         if max_needs is not None:
             kept = {split: sample(members, max_needs, split_seed) for split, members in by_split.items()}
-        left_out = {
-            "no positive grade": len(grades) - _count(positive),
-            "not judged": len(needs) - len(grades),
-            "same text as a need of a later split": _count(positive) - _count(by_split),
-            "beyond max_needs": _count(by_split) - _count(kept),
-        }
-        self.excluded: Mapping[str, int] = {why: count for why, count in left_out.items() if count}
+        counts["needs left out, no positive grade"] = len(grades) - _count(positive)
+        counts["needs left out, not judged"] = len(needs) - len(grades)
+        counts["needs left out, same text as a need of a later split"] = _count(positive) - _count(by_split)
+        counts["needs left out, beyond max_needs"] = _count(by_split) - _count(kept)
+        if ALL not in qrels_paths and "validation" not in qrels_paths:
+            counts["needs moved from train to validation"] = len(by_split.get("validation", ()))
+        self.counts: Mapping[str, int] = {what: count for what, count in counts.items() if count}
         self._needs = {split: tuple(members) for split, members in kept.items()}
         chosen = [need.id for members in kept.values() for need in members]
         self.qrels: Mapping[str, Qrels] = {need: Qrels(grades[need], worth) for need in chosen}

@@ -6,7 +6,7 @@ import re
 import reprlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -36,29 +36,56 @@ _GRADE = re.compile(r"[+-]?[0-9]{1,9}")
 _NESTED = object()
 
 
-def read_catalog(path: Path, names: Names = COLUMNS, text_fields: Sequence[str] | None = None) -> Catalog:
+def read_catalog(
+    path: Path,
+    names: Names,
+    text_fields: Sequence[str] | None,
+    counts: Counter[str],
+    *,
+    keep_first: bool = False,
+) -> Catalog:
     """The catalog of a file. Every flat column but the id is a field, None where an item lacks it.
 
     A list of plain values is joined with commas; a column with anything nested deeper is left out. An item's text is
-    its text fields, joined with blanks. Raises `DataError`, also for an item without any of the text fields (an empty
-    one is not an error: no text search finds that item).
+    its text fields, joined with blanks. Of rows with the same id, the first is kept if `keep_first`. `counts` gets what
+    was left out, repeated or missing. Raises `DataError`, also for an item without any of the text fields (an empty one
+    is not an error: no text search finds that item).
     """
     lines: dict[str, int] = {}
-    rows: list[Record] = []
+    rows: dict[str, Record] = {}
     for line, record, (id_column,) in _records(path, "catalog items", names, "item_id"):
-        item = _new_id(path, line, record, id_column, lines, "item")
+        item = _text(path, line, record, id_column)
+        flat = {name: _flat(value) for name, value in record.items() if name != id_column}
+        if keep_first and item in rows:
+            counts[f"items left out, id repeated with {'the same' if flat == rows[item] else 'another'} row"] += 1
+            continue
+        _refuse_known(path, line, item, lines, "item", ", or keep the first with repeated_items: first")
+        if text_fields is None:
+            _refuse_other_case(path, line, record)
         if not any(name in record for name in text_fields or TEXT_FIELDS):
             raise _missing(path, line, text_fields or TEXT_FIELDS, record, "text_fields")
-        lines[item] = line
-        rows.append({name: _flat(value) for name, value in record.items() if name != id_column})
-    nested = {name for row in rows for name, value in row.items() if value is _NESTED}
-    found = dict.fromkeys(name for row in rows for name in row if name not in nested)
-    fields = {name: [row.get(name) for row in rows] for name in found}
-    return Catalog(list(lines), _texts(path, fields, len(rows), text_fields), fields)
+        lines[item], rows[item] = line, flat
+    nested = {name for row in rows.values() for name, value in row.items() if value is _NESTED}
+    found = dict.fromkeys(name for row in rows.values() for name in row if name not in nested)
+    fields = {name: [row.get(name) for row in rows.values()] for name in found}
+    used = text_fields or [name for name in TEXT_FIELDS if name in fields]
+    texts = _texts(path, fields, len(rows), used)
+    counts.update({f"items without {name!r}": sum(value in (None, "") for value in fields[name]) for name in used})
+    counts["items with the text of an earlier item"] = sum(map(bool, texts)) - len({*texts} - {""})
+    return Catalog(list(rows), texts, fields)
 
 
-def _texts(path: Path, fields: Mapping[str, list[Any]], count: int, text_fields: Sequence[str] | None) -> list[str]:
-    used = list(text_fields or [name for name in TEXT_FIELDS if name in fields])
+def _refuse_other_case(path: Path, line: int, record: Record) -> None:
+    """A column `Title` beside a text field `title` is meant, and would be left out of every text without a word."""
+    for name in record:
+        meant = name.strip().lower()
+        if meant in TEXT_FIELDS and meant != name:
+            what = f"a field {name!r}, {'and' if meant in record else 'but no'} field {meant!r}"
+            remedy = f"rename it, or name the fields of an item's text with text_fields: [{name}, ...]"
+            raise DataError(path, line, f"{what}: {remedy}")
+
+
+def _texts(path: Path, fields: Mapping[str, list[Any]], count: int, used: Sequence[str]) -> list[str]:
     for name in used:
         if name not in fields:
             remedy = f"{did_you_mean(name, fields)} (fields: {', '.join(fields)})"
@@ -69,12 +96,13 @@ def _texts(path: Path, fields: Mapping[str, list[Any]], count: int, text_fields:
     return texts
 
 
-def read_needs(path: Path, names: Names = COLUMNS) -> dict[str, Need]:
+def read_needs(path: Path, names: Names) -> dict[str, Need]:
     """The needs of a file by id, in its order; columns other than id and text are ignored. Raises `DataError`."""
     needs: dict[str, Need] = {}
     lines: dict[str, int] = {}
     for line, record, (id_column, text_column) in _records(path, "needs", names, "need_id", "need_text"):
-        need = _new_id(path, line, record, id_column, lines, "need")
+        need = _text(path, line, record, id_column)
+        _refuse_known(path, line, need, lines, "need")
         needs[need], lines[need] = Need(need, _text(path, line, record, text_column)), line
     return needs
 
@@ -84,17 +112,17 @@ class QrelsReader:
     """Reads files of judgements for one catalog and its needs.
 
     Rows of the same need and item are merged to their highest grade; a grade below `min_grade` counts as 0. `grade_of`
-    maps what a file writes ("E", "2") to grades; then nothing else is allowed. `counts` says what happened to how many
-    rows, over all files.
+    maps what a file writes ("E", "2") to grades; then nothing else is allowed. `counts` gets how many rows were left
+    out, merged or changed, over all files.
     """
 
     catalog: Catalog
     needs: Mapping[str, Need]
-    names: Names = field(default_factory=lambda: COLUMNS)
-    min_grade: int = 1
-    refuse_unknown_items: bool = True
-    grade_of: Mapping[str, int] | None = None
-    counts: Counter[str] = field(default_factory=Counter)
+    names: Names
+    min_grade: int
+    refuse_unknown_items: bool
+    grade_of: Mapping[str, int] | None
+    counts: Counter[str]
 
     def read(self, path: Path) -> dict[str, dict[int, int]]:
         """Need id -> catalog row -> grade. Raises `DataError`, also for needs and items that do not exist."""
@@ -114,7 +142,7 @@ class QrelsReader:
         if self.refuse_unknown_items:
             remedy = "add them to the catalog, or leave these rows out with unknown_items: exclude"
             _refuse_unknown(path, "item", unknown_items, remedy)
-        self.counts += Counter({"rows of unknown items left out": len(unknown_items)})
+        self.counts["judgements left out, unknown item"] += len(unknown_items)
         return answers
 
     def _grade(self, path: Path, line: int, record: Record, column: str) -> int:
@@ -130,13 +158,13 @@ class QrelsReader:
         raise DataError(path, line, f"{what}: write grades as integers such as 0, 1, 2")
 
     def _add(self, key: dict[int, int], row: int, grade: int) -> None:
-        grade = grade if grade >= self.min_grade else 0
+        if grade and grade < self.min_grade:
+            self.counts[f"judgements with a grade below {self.min_grade}, counted as 0"] += 1
+            grade = 0
         before = key.get(row)
         key[row] = grade if before is None else max(before, grade)
-        self.counts["rows read"] += 1
         if before is not None:
-            same = before == grade
-            self.counts["repeated rows merged" if same else "repeated rows with another grade, highest kept"] += 1
+            self.counts[f"judgements merged, {'same grade' if before == grade else 'highest grade kept'}"] += 1
 
 
 def _refuse_unknown(path: Path, what: str, unknown: Sequence[tuple[int, str]], remedy: str) -> None:
@@ -163,11 +191,10 @@ def _missing(path: Path, line: int, names: Sequence[str], record: Record, option
     return DataError(path, line, f"{what} (name it with {option})")
 
 
-def _new_id(path: Path, line: int, record: Record, column: str, lines: Mapping[str, int], what: str) -> str:
-    value = _text(path, line, record, column)
-    if value in lines:
-        raise DataError(path, line, f"{what} id {value!r} is on line {lines[value]} already (an id names one {what})")
-    return value
+def _refuse_known(path: Path, line: int, name: str, lines: Mapping[str, int], what: str, remedy: str = "") -> None:
+    if name in lines:
+        known = f"{what} id {name!r} is on line {lines[name]} already"
+        raise DataError(path, line, f"{known} (an id names one {what}{remedy})")
 
 
 def _text(path: Path, line: int, record: Record, column: str) -> str:

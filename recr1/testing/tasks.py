@@ -40,11 +40,11 @@ class TaskContract:
         raise NotImplementedError(f"{type(self).__name__}.build must return the task")
 
     def test_it_has_its_parts_and_needs_in_every_split(self) -> None:
-        """`excluded` says how many needs were left out, by reason."""
+        """`counts` says how much was left out, merged or missing, by what it is."""
         task = self.build()
-        for name, kind in {"catalog": Catalog, "format": Format, "qrels": Mapping, "excluded": Mapping}.items():
+        for name, kind in {"catalog": Catalog, "format": Format, "qrels": Mapping, "counts": Mapping}.items():
             assert isinstance(getattr(task, name, None), kind), f"task.{name} must be a {kind.__name__}"
-        assert all(count > 0 for count in task.excluded.values()), f"excluded must count needs, got {task.excluded}"
+        assert all(count > 0 for count in task.counts.values()), f"counts must be above 0, got {task.counts}"
         for split in self.splits:
             assert len(task.needs(split)) > 0, f"split {split!r} has no needs"
 
@@ -76,7 +76,7 @@ class TaskContract:
         for need in self._needs(task):
             qrels = task.qrels.get(need.id)
             assert isinstance(qrels, Qrels), f"need {need.id!r} must have Qrels, got {_short(qrels)}"
-            assert qrels.positives, f"need {need.id!r} has no grade above 0: leave it out and count it in `excluded`"
+            assert qrels.positives, f"need {need.id!r} has no grade above 0: leave it out and count it in `counts`"
             last = max(qrels)
             assert last < len(task.catalog), f"need {need.id!r} has a grade for row {last}, which is no item"
 

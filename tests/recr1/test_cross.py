@@ -26,7 +26,7 @@ class Shop:
     def __init__(self, ending):
         self.catalog = Catalog([*KINDS], [kind + ending for kind in KINDS])
         self.format = Plain()
-        self.excluded = {}
+        self.counts = {}
         self._needs = [Need(f"t{i}", f"number {i}: a {KINDS[i % 4]}") for i in range(40)]
         self.qrels = {need.id: Qrels({i % 4: 1}) for i, need in enumerate(self._needs)}
 

@@ -123,7 +123,8 @@ def test_a_key_that_stands_twice_is_refused_with_both_lines(problems):
 
 
 def test_a_key_that_is_no_name_is_refused(problems):
-    assert problems(GOOD + "1: 2\n") == ["mine.yaml:14: a key must be a string: put quotes around it if you mean it"]
+    what = "a key must be a string or an integer: put quotes around it if you mean it"
+    assert problems(GOOD + "1.5: 2\n") == [f"mine.yaml:14: {what}"]
 
 
 def test_every_mistake_is_told_at_once_with_its_line(problems):

@@ -73,7 +73,7 @@ class ShopTask:
         self.catalog = shop.catalog
         self.canary = canary
         self.format = build("format", format or {"type": "plain", "prompt": "{need}"}, path="task.format")
-        self.excluded: Mapping[str, int] = {}
+        self.counts: Mapping[str, int] = {}
         self.qrels: dict[str, Qrels] = {}
         self._needs: dict[str, Sequence[Need]] = {}
         for split, count in (("train", train), ("validation", validation), ("test", test)):

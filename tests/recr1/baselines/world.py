@@ -36,7 +36,7 @@ class World:
     def __init__(self):
         self.catalog = Catalog(list(ITEMS), list(ITEMS.values()), {"title": [text.title() for text in ITEMS.values()]})
         self.format = Bracket()
-        self.excluded = {}
+        self.counts = {}
         row = self.catalog.row
         self.qrels = {
             "n1": Qrels({row("mug-red"): 3, row("mug-blue"): 1}),

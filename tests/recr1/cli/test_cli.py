@@ -66,10 +66,14 @@ def test_check_with_data_counts_items_needs_and_what_is_left_out(shop, capsys):
     assert run(["check", "good.yaml", "task.splits=[train, validation]", "--data"]) == 0
     assert capsys.readouterr().out.splitlines()[1:] == [
         "items       3",
+        "judgements  0 of 0 needs",
+        "text        as the task makes it; the first item's:",
+        "  red tent",
+        "fields      title",
         "train       2 needs",
         "validation  2 needs",
         "test        none (the store has no split 'test')",
-        "left out    4 needs: no positive grade",
+        "counted     no positive grade: 4",
     ]
 
 

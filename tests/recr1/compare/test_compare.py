@@ -35,7 +35,7 @@ class Ladder:
 
     def __init__(self, needs=500):
         self.catalog = Catalog([str(n) for n in range(LEVELS)], ["x"] * LEVELS, {"category": ["a", "b", "c"] * 7})
-        self.format, self.excluded = Verbatim(), {}
+        self.format, self.counts = Verbatim(), {}
         self.all = [Need(f"n{place}", " ".join(["w"] * (place % 8 + 1))) for place in range(needs)]
         self.qrels = {need.id: Qrels({place % LEVELS: 1}) for place, need in enumerate(self.all)}
 

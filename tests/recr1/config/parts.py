@@ -33,7 +33,7 @@ class Store:
         self.catalog = Catalog(["a", "b", "c"], titles, {"title": titles})
         self.format = build("format", format or {"type": "plain"})
         self.qrels: dict[str, Qrels] = {}
-        self.excluded = {"no positive grade": 4}
+        self.counts = {"no positive grade": 4}
 
     def needs(self, split: str) -> Sequence[Need]:
         if split not in self.splits:

@@ -52,3 +52,9 @@ def test_a_text_that_looks_like_something_else_stays_a_text(text):
 def test_plain_values_are_those_of_yaml_1_2(text, value):
     found = yaml12.read(f"a: {text}").value["a"]
     assert (found, type(found)) == (value, type(value))
+
+
+def test_an_integer_is_a_key_by_its_digits():
+    document = yaml12.read("{3: 1.0, +2: 0.1, 0x1: 0, -1: 0}")
+    assert (document.value, document.problems) == ({"3": 1.0, "2": 0.1, "1": 0, "-1": 0}, [])
+    assert yaml12.read("{3: 1, '3': 2}").problems == [(1, "3: the key appears twice, first in line 1")]

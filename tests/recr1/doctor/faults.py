@@ -208,7 +208,7 @@ class WithoutNot(Honest):
 class Village:
     """A task of given items, needs by split and answer keys by need id."""
 
-    excluded: ClassVar[dict[str, int]] = {}
+    counts: ClassVar[dict[str, int]] = {}
 
     def __init__(self, items, needs, qrels, answer_format=None):
         self.catalog = Catalog([f"i{row}" for row in range(len(items))], items, {"title": items})

@@ -27,7 +27,10 @@ def beir(tmp_path):
         ("corpus.jsonl", '{"_id": "a"}\n', r"corpus\.jsonl:1: no field 'title' or 'text'; the fields are: _id"),
         ("corpus.jsonl", '{"sku": "a", "text": "b"}\n', r"1: no field '_id' or .* \(name it with columns: \{it"),
         ("corpus.jsonl", jsonl([*CORPUS, {"text": "b"}]), r"corpus\.jsonl:4: no field '_id'; the fields are: text"),
-        ("corpus.jsonl", jsonl([*CORPUS, CORPUS[1]]), r"corpus\.jsonl:4: item id 'pan' is on line 2 already"),
+        ("corpus.jsonl", jsonl([*CORPUS, CORPUS[1]]), r"corpus\.jsonl:4: item id 'pan' is on line 2 .*_items: first"),
+        ("corpus.jsonl", '{"_id": "a", "Title": "b"}\n', r"1: a field 'Title', but no field 'title': rename it, or"),
+        ("corpus.csv", "_id,Title,text\na,b,c\n", r"csv:2: a field 'Title', but no field 'title': .*: \[Ti"),
+        ("corpus.jsonl", '{"_id": "a", "text": "b", "TEXT": "c"}\n', r"1: a field 'TEXT', and field 'text': rename it"),
         ("corpus.jsonl", '{"_id": "", "text": "b"}\n', r"corpus\.jsonl:1: field '_id' is empty: it must be text"),
         ("corpus.jsonl", '{"_id": 1.0, "text": "b"}\n', r"corpus\.jsonl:1: field '_id' is 1.0: it must be text"),
         ("corpus.jsonl", '{"_id": true, "text": "b"}\n', r"corpus\.jsonl:1: field '_id' is True: it must be text"),
@@ -50,6 +53,7 @@ def beir(tmp_path):
     ],
 )  # fmt: skip
 def test_what_is_wrong_in_a_file_is_said_with_file_and_line(folder, name, content, message):
+    (folder / f"{name.split('.')[0]}.jsonl").unlink(missing_ok=True)
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError, match=message):
         FilesTask(path=str(folder))

@@ -81,7 +81,11 @@ def test_a_missing_validation_file_is_cut_from_train_by_hash(beir):
     assert sorted(ids(task, "train") + ids(task, "validation")) == sorted(f"q{n}" for n in range(40))
     assert 4 <= len(ids(task, "validation")) <= 20
     assert ids(task, "test") == [f"q{n}" for n in range(50, 60)]
-    assert task.excluded == {"not judged": 10}
+    assert task.counts == {
+        "items without 'text'": 1,
+        "needs left out, not judged": 10,
+        "needs moved from train to validation": len(ids(task, "validation")),
+    }
 
 
 def test_a_folder_with_a_test_file_alone_has_only_that_split(beir):
@@ -105,7 +109,7 @@ def test_needs_with_a_text_of_a_later_split_are_left_out(beir):
     assert "q0" not in ids(task, "train")
     assert "q0" not in task.qrels
     assert "q59" in ids(task, "test")
-    assert task.excluded == {"same text as a need of a later split": 1}
+    assert task.counts["needs left out, same text as a need of a later split"] == 1
 
 
 def test_gzip_csv_and_other_column_names(folder):
@@ -154,39 +158,53 @@ def test_repeated_judgements_are_merged_to_the_highest_grade_and_counted(folder)
     (folder / "qrels.tsv").write_text(tsv([*QRELS, ("q0", "mug", 1), ("q1", "pan", 0), ("q1", "pan", 3)]))
     task = FilesTask(path=str(folder), splits={"test": 1.0})
     assert (task.qrels["q0"], task.qrels["q1"]) == ({0: 1}, {1: 3})
-    assert task.judgements == {
-        "rows read": 63,
-        "repeated rows merged": 1,
-        "repeated rows with another grade, highest kept": 2,
-    }
+    assert (task.counts["judgements merged, same grade"], task.counts["judgements merged, highest grade kept"]) == (
+        1,
+        2,
+    )
 
 
 def test_grades_below_min_grade_count_as_zero(folder):
     (folder / "qrels.tsv").write_text(tsv([("q0", "mug", 1), ("q0", "pan", 2), ("q0", "pot", -1)]))
     (folder / "queries.jsonl").write_text(jsonl(QUERIES[:1]))
     assert FilesTask(path=str(folder), splits={"test": 1.0}).qrels["q0"] == {0: 1, 1: 2, 2: 0}
-    assert FilesTask(path=str(folder), splits={"test": 1.0}, min_grade=2).qrels["q0"] == {0: 0, 1: 2, 2: 0}
+    task = FilesTask(path=str(folder), splits={"test": 1.0}, min_grade=2)
+    assert task.qrels["q0"] == {0: 0, 1: 2, 2: 0}
+    assert task.counts["judgements with a grade below 2, counted as 0"] == 2
 
 
 def test_max_needs_keeps_so_many_of_each_split(folder):
     whole, small = FilesTask(path=str(folder)), FilesTask(path=str(folder), max_needs=3)
     assert {split: len(needs) for split, needs in everything(small).items()} == dict.fromkeys(SPLITS, 3)
     assert all(set(ids(small, split)) <= set(ids(whole, split)) for split in SPLITS)
-    assert small.excluded == {"beyond max_needs": 51}
+    assert small.counts["needs left out, beyond max_needs"] == 51
     assert len(small.qrels) == 9
 
 
 def test_needs_without_a_positive_are_excluded_and_counted_on_request(folder):
     (folder / "qrels.tsv").write_text(tsv([("q0", "mug", 0), *QRELS[2:]]))
     task = FilesTask(path=str(folder), without_positive="exclude")
-    assert task.excluded == {"no positive grade": 1, "not judged": 1}
+    assert task.counts["needs left out, no positive grade"] == task.counts["needs left out, not judged"] == 1
     assert not {"q0", "q1"} & set(task.qrels)
 
 
 def test_rows_of_unknown_items_are_left_out_and_counted_on_request(folder):
     (folder / "qrels.tsv").write_text(tsv([*QRELS, ("q0", "gone", 1)]))
     task = FilesTask(path=str(folder), unknown_items="exclude")
-    assert task.judgements["rows of unknown items left out"] == 1
+    assert task.counts["judgements left out, unknown item"] == 1
+
+
+def test_of_a_repeated_item_the_first_row_is_kept_and_counted_on_request(folder):
+    twice = [*CORPUS, CORPUS[0], {**CORPUS[1], "price": 31}, {**CORPUS[0], "_id": "mug-2"}]
+    (folder / "corpus.jsonl").write_text(jsonl(twice))
+    task = FilesTask(path=str(folder), repeated_items="first")
+    assert (task.catalog.ids, task.catalog.fields["price"]) == (("mug", "pan", "pot", "mug-2"), (7, 30, None, 7))
+    assert task.counts == {
+        "items left out, id repeated with the same row": 1,
+        "items left out, id repeated with another row": 1,
+        "items with the text of an earlier item": 1,
+        "items without 'text'": 1,
+    }
 
 
 def test_format_is_built_from_its_part(folder):
@@ -211,7 +229,7 @@ def test_chorus_has_needs_without_a_positive():
     with pytest.raises(DataError, match=r"19 of 135 needs have no positive grade \('q022', 'q041', 'q047', \.\.\.\)"):
         FilesTask(path=path)
     task = FilesTask(path=path, without_positive="exclude")
-    assert task.excluded == {"no positive grade": 19}
+    assert task.counts["needs left out, no positive grade"] == 19
     assert sum(len(task.needs(split)) for split in SPLITS) == 116
     assert len(task.catalog) == 19406
 
@@ -219,7 +237,7 @@ def test_chorus_has_needs_without_a_positive():
 def test_msrd_loads_whole_and_no_text_is_in_two_splits():
     path = real("msrd_movies")
     task = FilesTask(path=path)
-    assert (len(task.catalog), task.judgements["rows read"]) == (9750, 384381)
+    assert (len(task.catalog), sum(map(len, task.qrels.values()))) == (9750, 384381)
     texts = {split: {group_key(need.text) for need in task.needs(split)} for split in SPLITS}
     assert sum(len(task.needs(split)) for split in SPLITS) == 16279
     assert texts["train"].isdisjoint(texts["validation"] | texts["test"])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from recr1.config import yaml12
 from recr1.config.build import check_part
 from recr1.env import Environment
 from recr1.errors import DataError, UserError
 from recr1.evaluate import Evaluator
+from recr1.recipe import find_recipe, load_recipe
 from recr1.tasks.files import FilesTask
 from recr1.tasks.tables import grade_scale
 from rewards.measures import parse_measure
@@ -57,6 +59,13 @@ def test_json_numbers_are_grades_as_well(tmp_path):
     (tmp_path / "qrels.jsonl").write_text(jsonl(rows))
     task = FilesTask(path=str(tmp_path), qrels="qrels.jsonl", gains={"3": 1.0, "2": 0.5, "1": 0.1})
     assert task.qrels["q1"] == {task.catalog.row("pan"): 2}
+
+
+def test_a_recipe_and_an_override_may_write_grades_as_numbers(tmp_path):
+    recipe = load_recipe(find_recipe("your_data"), ["task.path=x", "task.gains={3: 1.0, 2: 0.1}", "task.gains.1=0.01"])
+    assert recipe.task.options["gains"] == {"3": 1.0, "2": 0.1, "1": 0.01}
+    (tmp_path / "again.yaml").write_text(yaml12.write(recipe.to_dict()))
+    assert load_recipe(tmp_path / "again.yaml").to_dict() == recipe.to_dict()
 
 
 def test_equal_gains_are_one_grade():

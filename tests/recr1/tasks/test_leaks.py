@@ -27,7 +27,7 @@ class Lamps:
     def __post_init__(self):
         texts = [f"lamp for the {place} number {number}" for place in PLACES for number in range(10)]
         self.catalog = Catalog([f"lamp-{row:04}" for row in range(len(texts))], texts)
-        self.format, self.excluded = Plain(prompt="{need}"), {}
+        self.format, self.counts = Plain(prompt="{need}"), {"lamps that do not shine": 2}
         self.splits = {
             "train": [f"something bright to hang in {place} {number}" for place in PLACES for number in range(4)],
             "validation": self.held or [f"what lights my {place}" for place in PLACES],
@@ -99,15 +99,15 @@ def test_commands_refuse_a_leak_and_name_the_key_that_accepts_it(command, leaky,
     assert not (tmp_path / "run" / "run.json").exists()
 
 
-def test_a_run_with_an_accepted_leak_says_so_at_its_start_and_in_its_card(leaky, capsys, random_model, tmp_path):
+def test_a_run_says_accepted_leaks_and_counts_at_its_start_and_in_its_card(leaky, capsys, random_model, tmp_path):
     options = ["evaluate.accept_leaks=true", "trainer.steps=1", f"policy.model={random_model}"]
     assert run(["train", str(leaky), *options, "--out", "run"]) == 0
-    assert (
-        "the splits are not quite disjoint: 1 of 1 needs of validation appear with the same text"
-        in capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    assert "the splits are not quite disjoint: 1 of 1 needs of validation appear with the same text" in said
+    assert "data: lamps that do not shine: 2\n" in said
     card = json.loads((tmp_path / "run" / "run.json").read_text())
     assert "1 of 1 needs of validation" in card["splits"]["accepted"][0]
+    assert card["data"] == {"lamps that do not shine": 2}
 
 
 def test_answers_that_stand_whole_in_a_text_are_seen():

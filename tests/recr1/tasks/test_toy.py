@@ -14,7 +14,7 @@ TOY = ToyTask()
 def test_toy_has_30_items_and_24_needs():
     assert len(TOY.catalog) == 30
     assert [len(TOY.needs(split)) for split in SPLITS] == [12, 6, 6]
-    assert TOY.excluded == {}
+    assert TOY.counts == {}
 
 
 def test_a_judgement_of_the_toy():

@@ -71,7 +71,7 @@ class WithoutTest(Toy):
 
 class CountsNothing(Toy):
     def spoil(self):
-        self.excluded = {"no positive grade": 0}
+        self.counts = {"no positive grade": 0}
 
 
 class RepeatsAnId(Toy):
@@ -133,7 +133,7 @@ class EndsWithASystemMessage(Toy):
     [
         (WithoutCatalog, "it_has_its_parts_and_needs_in_every_split", "task.catalog must be a Catalog"),
         (WithoutTest, "it_has_its_parts_and_needs_in_every_split", "split 'test' has no needs"),
-        (CountsNothing, "it_has_its_parts_and_needs_in_every_split", "excluded must count needs"),
+        (CountsNothing, "it_has_its_parts_and_needs_in_every_split", "counts must be above 0"),
         (Silent, "a_split_that_does_not_exist_is_refused", "split 'nowhere' was accepted"),
         (RepeatsAnId, "splits_have_no_need_in_common", "an id appears more than once in split 'train'"),
         (SharesAnId, "splits_have_no_need_in_common", "'train' and 'test' both have a need with the id"),
