@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,9 +73,12 @@ class Recipe:
         Path(path).write_text(yaml12.write(self.to_dict()), encoding="utf-8")
 
 
-def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    source: str | Path, overrides: Sequence[str] = (), *, also: Callable[[Recipe], list[Problem]] | None = None
+) -> Recipe:
     """The recipe of a file, or of a shipped recipe's name, with `section.key=value` overrides applied in their order.
 
+    `also` is asked about a recipe without mistakes, for those that only another part of the program can find.
     Raises `RecipeError` with every mistake at once, each with file and line, path, value and what to do.
     """
     path = find_recipe(source)
@@ -87,7 +90,10 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     problems = [problem for override in overrides if (problem := places.apply(document.value, override))]
     check = _Check(document.value)
     recipe = check.recipe()
-    lines += [f"{places.of(problem.path)}: {problem}" for problem in problems + check.problems]
+    problems += check.problems
+    if also and recipe and not problems:
+        problems += also(recipe)
+    lines += [f"{places.of(problem.path)}: {problem}" for problem in problems]
     if lines or recipe is None:
         raise RecipeError(lines, path)
     return recipe

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from textwrap import fill
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from recr1.cli.arguments import above_zero, add_recipe, at_least
 if TYPE_CHECKING:
     from recr1.recipe import Recipe
     from recr1.tasks.base import Task
+    from retrievers.options import Problem
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -30,20 +32,33 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check a recipe, with `--data` its task too, with `--memory` whether it fits; `UserError` with all faults."""
-    from recr1.memory import memory_report, sharding_of
     from recr1.recipe import find_recipe, load_recipe
 
     path = find_recipe(args.recipe)
-    recipe = load_recipe(path, args.overrides)
+    left_out: list[str] = []
+    recipe = load_recipe(path, args.overrides, also=partial(_refusals, args, left_out))
     sys.stdout.write(f"{path}: the recipe is fine\n")
+    sys.stdout.writelines(f"not checked: {line}\n" for line in left_out)
     for missing in recipe.missing_libraries():
         sys.stdout.write(f"not on this machine: {missing}\n")
     if args.data:
         sys.stdout.write(_described(recipe))
-    if args.memory or any(value is not None for value in (args.gpu_gb, args.launch, args.processes, args.shard)):
+    if args.memory or any(value is not None for value in (args.gpu_gb, args.launch, args.shard)):
+        from recr1.memory import memory_report, sharding_of
+
         shards = sharding_of(args.launch, args.processes, args.shard)
         sys.stdout.write(memory_report(recipe, args.gpu_gb, shards))
     return 0
+
+
+def _refusals(args: argparse.Namespace, left_out: list[str], recipe: Recipe) -> list[Problem]:
+    """What the configs of the recipe's trainers refuse; a recipe that trains nothing has none, and loads nothing."""
+    if not any(part.options.get("trl") for part in recipe.stages):
+        return []
+    from recr1.memory import sharding_of
+    from recr1.trainers.trl.config import config_problems
+
+    return config_problems(recipe, sharding_of(args.launch, args.processes, args.shard).processes, left_out)
 
 
 def _described(recipe: Recipe) -> str:

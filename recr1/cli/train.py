@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from recr1.tasks.base import remarks_on
     from recr1.tasks.splits import find_overlaps, refuse_leaks
     from recr1.trainers.launch import check_processes
+    from recr1.trainers.trl.config import config_problems
 
     check_processes()
     target = find_target(args.recipe)
@@ -50,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
     if resumed and (args.overrides or args.out):
         given = args.overrides[0] if args.overrides else f"--out {args.out}"
         raise UserError(f"{target} is a run, which resumes unchanged, without {given!r}; start another from {path}")
-    recipe = load_recipe(path, args.overrides)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    also = partial(config_problems, processes=processes) if _is_first_process() else None
+    recipe = load_recipe(path, args.overrides, also=also)
     if not recipe.stages:
         what = "trainer: missing: the recipe only evaluates; add one, such as {type: grpo, steps: 100}"
         raise UserError(f"{path}: {what}")

@@ -87,6 +87,8 @@ class TRLTrainer(ABC):
     """Our class of TRL's trainer, by its name in `recr1.trainers.trl.classes`."""
     meaningless: ClassVar[Mapping[str, str]] = {}
     """Keys of that config that mean nothing to this trainer, and why."""
+    bounds: ClassVar[Mapping[str, Any]] = {}
+    """Keys of that config whose values have other bounds in this trainer: their annotations."""
 
     steps: PositiveInt
     """Optimizer steps."""
@@ -109,10 +111,16 @@ class TRLTrainer(ABC):
         known = {name: option for name, option in trl_options(cls.config).items() if name not in elsewhere}
         for key in keys if known else ():
             if key in known:
-                problems += map(str, value_problems(known[key].annotation, keys[key], f"trl.{key}"))
+                annotation = cls.bounds.get(key, known[key].annotation)
+                problems += map(str, value_problems(annotation, keys[key], f"trl.{key}"))
             elif key not in elsewhere:
                 problems.append(f"trl.{key}: {cls.config} has no such field{did_you_mean(key, known)}")
         return problems
+
+    @classmethod
+    def config_keys(cls, trl: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The keys of a recipe as TRL's config takes them."""
+        return trl
 
     @classmethod
     def missing_libraries(cls, options: Mapping[str, Any]) -> list[MissingLibrary]:
@@ -232,7 +240,7 @@ class TRLTrainer(ABC):
             "disable_tqdm": True,
         }
         try:
-            return getattr(trl, self.config)(**{**defaults, **self.trl, **own})
+            return getattr(trl, self.config)(**{**defaults, **self.config_keys(self.trl), **own})
         except ValueError as error:
             raise UserError(f"trainer.trl: {error}") from error
 

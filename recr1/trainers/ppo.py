@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from recr1.runs import Run
 from recr1.trainers.grpo import EPSILON
@@ -20,7 +20,7 @@ from recr1.trainers.layers.critic import Kind
 from recr1.trainers.layers.curriculum import DrawnNeeds
 from recr1.trainers.trl.additions import Addition
 from recr1.trainers.trl.online import OnlineTrainer
-from retrievers.options import NonNegativeFloat, PositiveFloat, Share, checked
+from retrievers.options import NonNegativeFloat, PositiveFloat, PositiveInt, Share, checked
 
 if TYPE_CHECKING:
     import torch
@@ -29,8 +29,12 @@ if TYPE_CHECKING:
     """Sums a tensor over the processes of a launch."""
 
 GROUPS = "PPO compares with its critic, not with a group"
-OBJECTIVES = ("grpo", "bnpo", "dr_grpo", "dapo")
-"""TRL's losses that clip as PPO does; they differ in how tokens and completions are weighed."""
+BOUNDS = {
+    "num_generations": PositiveInt,
+    "loss_type": Annotated[Literal["grpo", "bnpo", "dr_grpo", "dapo"], "TRL's losses that clip as PPO does"],
+    "importance_sampling_level": Annotated[Literal["token"], "PPO has an advantage for each token"],
+}
+"""Keys of `GRPOConfig` with other bounds. The losses differ in how tokens and completions are weighed."""
 
 MEANINGLESS = {
     "scale_rewards": f"{GROUPS}; see trainer.whiten",
@@ -134,6 +138,7 @@ class PPO(OnlineTrainer):
     config: ClassVar[str] = "GRPOConfig"
     trainer: ClassVar[str] = "PPOTrainer"
     meaningless: ClassVar[Mapping[str, str]] = MEANINGLESS
+    bounds: ClassVar[Mapping[str, Any]] = BOUNDS
 
     critic: Kind = "head"
     """"head", a linear map of the policy's own hidden states, which costs no memory; or "model", a second model that
@@ -155,16 +160,12 @@ class PPO(OnlineTrainer):
     of each token, as in the first PPO of language models."""
 
     @classmethod
-    def check_options(cls, options: Mapping[str, Any]) -> list[str]:
-        """Problems that show before anything is loaded."""
-        keys = options.get("trl") or {}
-        problems = super().check_options(options)
-        if keys.get("loss_type", "dapo") not in OBJECTIVES:
-            known = ", ".join(OBJECTIVES)
-            problems.append(f"trl.loss_type: {keys['loss_type']!r} does not clip as PPO does; use one of {known}")
-        if keys.get("importance_sampling_level", "token") != "token":
-            problems.append("trl.importance_sampling_level: PPO has an advantage for each token; use token")
-        return problems
+    def config_keys(cls, trl: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The keys of a recipe as TRL's config takes them.
+
+        TRL's trainer can sample each need once; its config, made for GRPO, refuses that.
+        """
+        return {**trl, "num_generations": 2} if trl.get("num_generations") == 1 else trl
 
     def _algorithm(self, learner: Any, curriculum: DrawnNeeds | None) -> list[Addition]:
         from recr1.trainers.layers.actor_critic import ActorCritic
@@ -172,10 +173,6 @@ class PPO(OnlineTrainer):
         return [ActorCritic(learner.model, self)]
 
     def _arguments(self, run: Run, seed: int, learner: Any) -> Any:
-        if self.trl.get("num_generations") != 1:
-            return super()._arguments(run, seed, learner)
-        # TRL's trainer can sample each need once; its config, made for GRPO, refuses that.
-        given, self.trl = self.trl, {**self.trl, "num_generations": 2}
         args = super()._arguments(run, seed, learner)
-        self.trl, args.num_generations = given, 1
+        args.num_generations = self.trl.get("num_generations", args.num_generations)
         return args

@@ -295,8 +295,11 @@ def test_lora_trains_an_adapter_and_a_whole_critic(tmp_path, random_model, criti
         ({"value_clip": 0}, "value_clip: must be a number > 0, or null, got 0"),
         ({"value_weight": -0.1}, "value_weight: must be a number >= 0, got -0.1"),
         ({"trl": {"scale_rewards": "group"}}, r"trl.scale_rewards: not here: PPO compares with its critic"),
-        ({"trl": {"loss_type": "cispo"}}, r"trl.loss_type: 'cispo' does not clip as PPO does; use one of grpo, bnpo"),
-        ({"trl": {"importance_sampling_level": "sequence"}}, r"trl.importance_sampling_level: .* use token"),
+        ({"trl": {"loss_type": "cispo"}}, r"trl.loss_type: must be one of 'grpo', .* clip as PPO does\), got 'cispo'"),
+        (
+            {"trl": {"importance_sampling_level": "sequence"}},
+            r"trl.importance_sampling_level: .* \(PPO has an advantage",
+        ),
     ],
 )
 def test_what_ppo_cannot_do_is_said_before_anything_loads(options, message):

@@ -1,0 +1,77 @@
+"""Bounds of TRL's keys, where TRL and transformers take values that fail later, or train nonsense."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le
+
+from retrievers.options import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    PositiveShare,
+    Share,
+    ShareBelowOne,
+)
+
+_PORT = Annotated[int, Ge(1), Le(65535)]
+_LEVELS = Literal["debug", "info", "warning", "error", "critical", "passive"]
+_LOSSES = Literal["grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo"]
+_RATIOS = Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]
+
+_TABLE: tuple[tuple[Any, str], ...] = (
+    (
+        PositiveInt,
+        "per_device_train_batch_size per_device_eval_batch_size gradient_accumulation_steps generation_batch_size "
+        "steps_per_generation num_generations_eval num_iterations ref_model_sync_steps vllm_tensor_parallel_size "
+        "vllm_max_model_length dataloader_prefetch_factor ddp_timeout ddp_bucket_cap_mb eval_accumulation_steps "
+        "torch_empty_cache_steps max_tool_calling_iterations",
+    ),
+    (NonNegativeInt, "dataloader_num_workers data_seed num_completions_to_print"),
+    (
+        PositiveFloat,
+        "temperature repetition_penalty epsilon epsilon_high sapo_temperature_neg sapo_temperature_pos save_steps "
+        "vllm_importance_sampling_clip_max vllm_importance_sampling_cap vllm_server_timeout off_policy_mask_threshold "
+        "entropy_coef_delta",
+    ),
+    (
+        NonNegativeFloat,
+        "learning_rate warmup_steps weight_decay adam_epsilon max_grad_norm neftune_noise_alpha eval_delay beta "
+        "vespo_k_pos vespo_lambda_pos vespo_k_neg vespo_lambda_neg router_aux_loss_coef entropy_coef_min "
+        "entropy_coef_max entropy_target vllm_importance_sampling_clip_min",
+    ),
+    (Share, "min_p ref_model_mixup_alpha top_entropy_quantile"),
+    (PositiveShare, "top_p vllm_gpu_memory_utilization"),
+    (ShareBelowOne, "adam_beta1 adam_beta2 label_smoothing_factor"),
+    (_PORT, "vllm_server_port vllm_group_port"),
+    (Annotated[int, Ge(2), "a group of one has nothing to compare with"], "num_generations"),
+    (Annotated[int, Ge(0), "0 for all tokens"], "top_k"),
+    (Annotated[float, Gt(1)], "delta"),
+    (Annotated[tuple[float, float], "the lowest, then the highest"], "reward_clip_range"),
+    (PositiveInt | Literal["auto"], "pad_to_multiple_of"),
+    (_LOSSES, "loss_type"),
+    (_RATIOS, "vllm_importance_sampling_mode"),
+    (_LEVELS, "log_level log_level_replica"),
+    (Literal["token", "sequence"], "importance_sampling_level"),
+    (Literal["sum_then_normalize", "normalize_then_sum"], "multi_objective_aggregation"),
+    (Literal["group", "batch", "none"] | bool, "scale_rewards"),
+    (Literal["server", "colocate"], "vllm_mode"),
+    (Literal["vllm", "transformers"], "vllm_model_impl"),
+)
+BOUNDS: Mapping[str, Any] = {name: bound for bound, names in _TABLE for name in names.split()}
+"""Key -> the annotation that its value must fit. `learning_rate: 0` measures what chance does, so it is no mistake."""
+
+
+def bounded(name: str, annotation: Any) -> Any:
+    """What a key of TRL must be: its annotation there, or the bounds here, with null where TRL takes it.
+
+    A choice that TRL's own source lists is the newer one.
+    """
+    bound = BOUNDS.get(name)
+    if bound is None or get_origin(annotation) is Literal:
+        return annotation
+    return bound | None if NoneType in get_args(annotation) and name != "num_generations" else bound
