@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from retrievers.errors import OptionError, UserError
+from retrievers.errors import OptionError, UserError, shown
 
 __all__ = [
     "DataError",
@@ -21,6 +21,7 @@ __all__ = [
     "RunError",
     "UserError",
     "examples",
+    "shown",
 ]
 
 
@@ -63,4 +64,4 @@ class MissingLibrary(UserError):  # noqa: N818 - it says what is missing, like M
 def examples(items: Sequence[object], most: int = 3) -> str:
     """The first few of a list, and how many more there are."""
     more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(repr(item) for item in items[:most]) + more
+    return ", ".join(shown(item) for item in items[:most]) + more

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Self, runtime_checkable
 
-from recr1.errors import UserError
+from recr1.errors import UserError, shown
 from retrievers.options import PositiveInt, checked
 from rewards.base import Action, Chat, Invalid, Message, Need, Search
 
@@ -97,7 +97,7 @@ class _Templated:
 
     def __init__(self, *, prompt: str | None = None, system: str | None = None, max_chars: PositiveInt = 1000) -> None:
         if prompt is not None and SLOT not in prompt:
-            raise UserError(f"prompt: must contain {SLOT}, where the text of the need goes, got {prompt!r}")
+            raise UserError(f"prompt: must contain {SLOT}, where the text of the need goes, got {shown(prompt)}")
         self._own_prompt, self.system, self.max_chars = prompt, system, max_chars
         self.prompt = self._default_prompt({}) if prompt is None else prompt
 
@@ -128,7 +128,7 @@ class _Templated:
         completion = self._written(_normalized(query))
         action = self.parse(completion)
         if isinstance(action, Invalid):
-            raise ValueError(f"no answer in this format asks for {query!r}: {action.reason}")
+            raise ValueError(f"no answer in this format asks for {shown(query)}: {action.reason}")
         return completion
 
     def _read(self, completion: str) -> Action:

@@ -11,9 +11,9 @@ from annotated_types import Ge, Le
 
 from recr1.config import yaml12
 from recr1.config.build import EvaluationSpec, Part, build, check_part, find_class
-from recr1.errors import MissingLibrary, RecipeError, UserError
+from recr1.errors import MissingLibrary, RecipeError, UserError, shown
 from recr1.tasks.base import SPLITS
-from retrievers.options import Problem, convert, did_you_mean, in_words, options_of, placed, shown, value_problems
+from retrievers.options import Problem, convert, did_you_mean, in_words, options_of, placed, value_problems
 from rewards.abilities import cutoff_of, cutoff_problem
 
 SECTIONS = ("seed", "task", "retriever", "k", "rewards", "policy", "trainer", "evaluate", "log")

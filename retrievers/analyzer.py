@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from annotated_types import MinLen
 
 from retrievers.base import Catalog, Query, text_of
+from retrievers.errors import shown
 from retrievers.options import NonNegativeFloat, PositiveFloat, checked
 
 # Scripts written without spaces: each character is a term, as in Lucene's standard tokenizer.
@@ -60,12 +61,14 @@ class Analyzer:
         problems = []
         if isinstance(stopwords, str) and stopwords not in _stopword_lists():
             lists = ", ".join(sorted(_stopword_lists()))
-            problems.append(f"stopwords: must be a list or its name, got {stopwords!r}; there are: {lists}")
+            problems.append(f"stopwords: must be a list or its name, got {shown(stopwords)}; there are: {lists}")
         if stemmer is not None:
             from Stemmer import algorithms
 
             if stemmer not in algorithms():
-                problems.append(f"stemmer: must be a language, got {stemmer!r}; there are: {', '.join(algorithms())}")
+                problems.append(
+                    f"stemmer: must be a language, got {shown(stemmer)}; there are: {', '.join(algorithms())}"
+                )
         return problems
 
     def terms(self, text: str) -> list[str]:

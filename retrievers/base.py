@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from retrievers.errors import shown
+
 Rows: TypeAlias = NDArray[np.int32]
 """Catalog row numbers; -1 means "no item here"."""
 Floats: TypeAlias = NDArray[np.float32]
@@ -69,7 +71,7 @@ class Catalog:
         self._row_of = {item: row for row, item in enumerate(self.ids)}
         if len(self._row_of) != len(self.ids):
             repeated = next(item for row, item in enumerate(self.ids) if self._row_of[item] != row)
-            raise ValueError(f"item id {repeated!r} appears in the catalog more than once: ids must be unique")
+            raise ValueError(f"item id {shown(repeated)} appears in the catalog more than once: ids must be unique")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -122,7 +124,7 @@ class Catalog:
 def text_of(query: Query, who: str) -> str:
     """A query as text; raises `ValueError` for one that is not, in which `who` is "a lexical retriever"."""
     if not isinstance(query, str):
-        raise ValueError(f"{who} searches text, not a {type(query).__name__}: {query!r}")
+        raise ValueError(f"{who} searches text, not a {type(query).__name__}: {shown(query)}")
     return query
 
 

@@ -1,12 +1,21 @@
-"""Errors: what a user can fix, what goes wrong with an engine, and a search with missing answers."""
+"""Errors: what a user can fix, what goes wrong with an engine, and a search with missing answers.
+
+Messages show a value with `shown`, which cuts it.
+"""
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from retrievers.base import Hits
+
+_cut = reprlib.Repr()
+_cut.maxstring = _cut.maxother = 80
+shown = _cut.repr
+"""A value as messages show it, cut if it is long: to 80 characters of a text, six items of a list."""
 
 
 class UserError(ValueError):

@@ -20,7 +20,6 @@ import inspect
 import json
 import math
 import os
-import reprlib
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,7 +29,7 @@ from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 import annotated_types as at
 
-from retrievers.errors import OptionError, UserError
+from retrievers.errors import OptionError, UserError, shown
 
 PositiveInt: TypeAlias = Annotated[int, at.Ge(1)]
 NonNegativeInt: TypeAlias = Annotated[int, at.Ge(0)]
@@ -134,7 +133,7 @@ def option_problems(
             problems.append(Problem(place, f"is now called {renamed[name]}"))
         else:
             listed = f"options: {', '.join(known)}" if known else "it has none"
-            what = f"{owner} has no option {name!r}{did_you_mean(name, known)} ({listed})"
+            what = f"{owner} has no option {shown(name)}{did_you_mean(name, known)} ({listed})"
             problems.append(Problem(place, what))
     for name, option in known.items():
         if complete and option.required and name not in given:
@@ -169,9 +168,6 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""
 
-
-shown = reprlib.repr
-"""A value as messages show it, cut if it is long."""
 
 _WORDS: Mapping[Any, tuple[str, str]] = {
     int: ("an integer", "integers"),

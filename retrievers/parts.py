@@ -22,8 +22,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from retrievers.errors import OptionError, UserError
-from retrievers.options import Option, Problem, convert, did_you_mean, option_problems, options_of, placed, shown
+from retrievers.errors import OptionError, UserError, shown
+from retrievers.options import Option, Problem, convert, did_you_mean, option_problems, options_of, placed
 
 
 class Kind(NamedTuple):
@@ -74,11 +74,11 @@ class Parts:
         known = self.builtin(kind)
         target = known.get(name, name)
         if not re.fullmatch(r"\w+(\.\w+)*:\w+", target):
-            raise UserError(f"no {name!r} here{did_you_mean(name, known) or f'; {self._listed(kind)}'}")
+            raise UserError(f"no {shown(name)} here{did_you_mean(name, known) or f'; {self._listed(kind)}'}")
         module_name, class_name = target.split(":")
         found = getattr(_import(module_name), class_name, None)
         if not inspect.isclass(found):
-            raise UserError(f"the module '{module_name}' has no class {class_name!r}")
+            raise UserError(f"the module '{module_name}' has no class {shown(class_name)}")
         # Not by getattr: a class answers to __call__ whether or not its objects do.
         has = {name for base in found.__mro__ for name in vars(base)}
         missing = [method for method in self.kinds[kind].methods if method not in has]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.base import Floats, Hits
+from retrievers.errors import shown
 
 Keys: TypeAlias = NDArray[np.int64]
 """Items as sortable integers; a larger key ranks higher."""
@@ -96,7 +97,7 @@ def no_hits(queries: int, k: int) -> Hits:
 def check_k(k: int) -> None:
     """Raises `ValueError` for a k below 1."""
     if k < 1:
-        raise ValueError(f"k must be an integer >= 1, got {k}")
+        raise ValueError(f"k must be an integer >= 1, got {shown(k)}")
 
 
 def _least_of_best(scores_QN: Floats, k: int) -> Floats:

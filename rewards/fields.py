@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.base import Catalog
+from retrievers.errors import shown
 from rewards.base import Doubles
 
 POPULARITY = "popularity"
@@ -137,5 +138,5 @@ def _number(value: Any, field: str, item: str) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"field {field!r} of item {item!r} is {value!r}: it must be a number, or empty")
+        raise ValueError(f"field {field!r} of item {shown(item)} is {shown(value)}: it must be a number, or empty")
     return number

@@ -9,7 +9,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
-from recr1.errors import MissingLibrary, UserError
+from recr1.errors import MissingLibrary, UserError, shown
 from retrievers.options import PositiveInt, checked
 from rewards.base import Action, Chat, Invalid, Need, Search
 
@@ -61,7 +61,9 @@ class Scripted(OneQuery):
     def _queries(self, prompts: Sequence[str]) -> list[str]:
         lacking = [need for need in prompts if need not in self.answers]
         if self.default is None and lacking:
-            raise UserError(f"policy 'scripted' has no answer to the need {lacking[0]!r}: add one, or set `default`")
+            raise UserError(
+                f"policy 'scripted' has no answer to the need {shown(lacking[0])}: add one, or set `default`"
+            )
         return [self.answers.get(need, self.default or "") for need in prompts]
 
 
@@ -87,7 +89,7 @@ class Keywords(OneQuery):
         """Whether the language is two letters."""
         language = options.get("language", "en")
         known = re.fullmatch(r"[a-z]{2}", language)
-        return [] if known else [f"language: must be two letters such as en, got {language!r}"]
+        return [] if known else [f"language: must be two letters such as en, got {shown(language)}"]
 
     @staticmethod
     def missing_libraries(_: Mapping[str, Any]) -> list[MissingLibrary]:

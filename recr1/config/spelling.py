@@ -13,7 +13,7 @@ from typing import Any
 
 from recr1.config import yaml12
 from recr1.config.build import Part, check_part
-from recr1.errors import RecipeError, UserError
+from recr1.errors import RecipeError, UserError, shown
 
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
@@ -31,14 +31,14 @@ def read_part(text: str) -> Part:
     """The part that `type(option=value, ...)` spells; raises `UserError`."""
     match = re.fullmatch(r"\s*([\w.:]+)\s*(?:\((.*)\))?\s*", text, re.DOTALL)
     if match is None:
-        raise UserError(f"must be a type, with options in brackets, such as bm25(k1=0.9), got {text!r}")
+        raise UserError(f"must be a type, with options in brackets, such as bm25(k1=0.9), got {shown(text)}")
     options: dict[str, Any] = {}
     for entry in split_outside_brackets(match[2] or ""):
         name, equals, value = entry.partition("=")
         document = yaml12.read(value)
         if not equals or document.problems:
             why = document.problems[0][1] if equals else "an option is name=value"
-            raise UserError(f"{text!r}: {entry.strip()!r}: {why}")
+            raise UserError(f"{shown(text)}: {shown(entry.strip())}: {why}")
         options[name.strip()] = document.value
     return Part(match[1], options)
 
@@ -65,7 +65,7 @@ def split_outside_brackets(text: str) -> list[str]:
             pieces.append(text[start:place])
             start = place + 1
     if closing or quote:
-        raise UserError(f"{text!r}: the closing {(quote or closing[-1])!r} is missing")
+        raise UserError(f"{shown(text)}: the closing {(quote or closing[-1])!r} is missing")
     return [piece.strip() for piece in [*pieces, text[start:]] if piece.strip()]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from retrievers.errors import shown
 from retrievers.options import Problem
 
 _PLAIN = (
@@ -113,7 +114,7 @@ def _enter(node: object, key: str, here: str) -> str:
             items = ", ".join(f"{here}.{place}" for place in range(len(node))) or "none"
             return f"'{here}' is a list with the items {items}"
     elif not isinstance(node, dict):
-        return f"'{here}' is {node!r}, not a mapping or a list"
+        return f"'{here}' is {shown(node)}, not a mapping or a list"
     return ""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recr1.errors import LeakError, UserError
+from recr1.errors import LeakError, UserError, shown
 from recr1.tasks.base import HasCanary, Task
 from retrievers.base import Floats, Hits, Retriever
 from rewards.base import Batch, Chat, Need, Reward
@@ -73,8 +73,8 @@ class Canary:
         for item, own_text in zip(task.catalog.ids, task.catalog.texts, strict=True) if text else ():
             if text not in own_text:
                 raise UserError(
-                    f"the canary {text!r} is not in the text of item '{item}': add it to every item, or it detects a "
-                    "leak of some items only"
+                    f"the canary {shown(text)} is not in the text of item '{item}': add it to every item, or it "
+                    "detects a leak of some items only"
                 )
         return cls(text)
 

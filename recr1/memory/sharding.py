@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from recr1.config import yaml12
-from recr1.errors import UserError
+from recr1.errors import UserError, shown
 from recr1.recipe import shipped_launch_configs
 
 Shard: TypeAlias = Literal["none", "zero2", "zero3", "fsdp2"]
@@ -60,7 +60,7 @@ def _configured(launch: str) -> Sharding:
         raise UserError(f"--launch: {path} has no distributed_type: is it a configuration of `accelerate config`?")
     processes = value.get("num_processes", 1)
     if not isinstance(processes, int) or processes < 1:
-        raise UserError(f"--launch: {path}: num_processes: must be an integer >= 1, got {processes!r}")
+        raise UserError(f"--launch: {path}: num_processes: must be an integer >= 1, got {shown(processes)}")
     return Sharding(processes, _shard(value, path))
 
 
@@ -75,5 +75,5 @@ def _shard(value: Mapping[str, Any], path: Path) -> Shard:
         stage = (value.get("deepspeed_config") or {}).get("zero_stage")
         if stage in (2, 3):
             return "zero2" if stage == 2 else "zero3"
-        raise UserError(f"--launch: {path}: zero_stage: must be 2 or 3 for an estimate, got {stage!r}")
+        raise UserError(f"--launch: {path}: zero_stage: must be 2 or 3 for an estimate, got {shown(stage)}")
     return "none"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from recr1.env import Environment
-from recr1.errors import MissingLibrary, RunError
+from recr1.errors import MissingLibrary, RunError, shown
 from recr1.evaluate.references import Progress, find_references
 from recr1.judge.difference import RAW_NEED, Difference, difference_cell, paired_test, statement
 from recr1.judge.stats import LEVEL, Doubles, bootstrap_interval
@@ -182,7 +182,7 @@ class Rescorer:
             with suppress(KeyError):
                 found.append([one.need(need) for one in envs])
         if not found:
-            raise RunError(f"the task has none of the run's needs, such as {wanted[0]!r}: is it another task?")
+            raise RunError(f"the task has none of the run's needs, such as {shown(wanted[0])}: is it another task?")
         self._known = {needs[0].id for needs in found}
         places = zip(envs, zip(*found, strict=True), strict=True)
         self._places = [(one, find_references(one, needs, measures, progress)) for one, needs in places]

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.base import Hits
+from retrievers.errors import shown
 
 TABLES = (b"hits", b"names", b"order")
 
@@ -203,7 +204,7 @@ def digests(queries: Iterable[Hashable]) -> list[bytes]:
             text = json.dumps(query, allow_nan=False)
         except TypeError as error:
             must = "with disk, a query must be a string or a tuple of numbers"
-            raise ValueError(f"{must}, got {query!r}: {error}") from error
+            raise ValueError(f"{must}, got {shown(query)}: {error}") from error
         return xxh3_128_digest(text.encode(), seed=1)  # not the digest of the same characters as a text
 
     return [

@@ -15,6 +15,7 @@ from annotated_types import Ge, Le
 from retrievers.abilities import CAPABILITIES
 from retrievers.analyzer import K1, Analyzer, FieldWeights, searched_fields
 from retrievers.base import Catalog, Hits, Query, text_of
+from retrievers.errors import shown
 from retrievers.lucene import jvm
 from retrievers.lucene.index import Analysis, java_text, lucene_name, open_searcher, stemmers, write_index
 from retrievers.lucene.jvm import java
@@ -133,7 +134,7 @@ class Lucene:
             return [*problems, str(error)]
         stemmer = options.get("stemmer")
         if stemmer is not None and stemmer not in stemmers():
-            problems.append(f"stemmer: must be a language, got {stemmer!r}; there are: {', '.join(stemmers())}")
+            problems.append(f"stemmer: must be a language, got {shown(stemmer)}; there are: {', '.join(stemmers())}")
         return problems
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from retrievers.base import Catalog, Hits, Query, text_of
-from retrievers.errors import EngineError, MissingAnswers
+from retrievers.errors import EngineError, MissingAnswers, shown
 from retrievers.remote.client import EngineClient
 from retrievers.topk import check_k, topk_of
 
@@ -117,7 +117,7 @@ def hits_of(engine: EngineClient, catalog: Catalog, answers: Sequence[Answer], k
     unknown = [item for item in ids if item not in catalog]
     if unknown:
         raise engine.error(
-            f"{len(unknown)} of the {len(ids)} ids in its answers are not in the catalog, {unknown[0]!r} for one: "
+            f"{len(unknown)} of the {len(ids)} ids in its answers are not in the catalog, {shown(unknown[0])} for one: "
             "the engine holds other data, or its ids are in another field"
         )
     shape = len(answers), max(map(len, answers), default=0)
@@ -125,11 +125,11 @@ def hits_of(engine: EngineClient, catalog: Catalog, answers: Sequence[Answer], k
     for place, answer in enumerate(answers):
         item, times = Counter(item for item, _ in answer).most_common(1)[0] if answer else ("", 0)
         if times > 1:
-            raise engine.error(f"it returned the item {item!r} twice for one query")
+            raise engine.error(f"it returned the item {shown(item)} twice for one query")
         rows_QM[place, : len(answer)] = [catalog.row(item) for item, _ in answer]
         scores_QM[place, : len(answer)] = [score for _, score in answer]
     odd = ~np.isfinite(scores_QM)
     if odd.any():
         row, score = rows_QM[odd][0], scores_QM[odd][0]
-        raise engine.error(f"it gave the item {catalog.ids[row]!r} the score {score}, which is not finite")
+        raise engine.error(f"it gave the item {shown(catalog.ids[row])} the score {score}, which is not finite")
     return topk_of(rows_QM, scores_QM, k)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from retrievers.base import Floats
-from retrievers.errors import EngineError, PermanentError, TransientError
+from retrievers.errors import EngineError, PermanentError, TransientError, shown
 from retrievers.progress import tracked
 from retrievers.remote.client import EngineClient
 
@@ -98,7 +98,7 @@ def connection_problems(options: Mapping[str, Any]) -> list[str]:
     parts, folder = urlsplit(uri), Path(uri).expanduser().absolute().parent
     if not (uri.endswith(EMBEDDED) if is_embedded(uri) else parts.scheme in ("http", "https") and parts.hostname):
         problems.append(
-            f"uri: must be an address, as http://host:19530, or a path that ends in {EMBEDDED}, got {uri!r}"
+            f"uri: must be an address, as http://host:19530, or a path that ends in {EMBEDDED}, got {shown(uri)}"
         )
     elif is_embedded(uri) and not folder.is_dir():
         problems.append(f"uri: there is no folder {folder}: make it first")

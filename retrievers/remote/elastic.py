@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from retrievers.analyzer import K1, FieldWeights
 from retrievers.base import Catalog, Hits, Query
-from retrievers.errors import PermanentError, TransientError
+from retrievers.errors import PermanentError, TransientError, shown
 from retrievers.options import PositiveFloat, PositiveInt, Share, checked
 from retrievers.remote.answers import Answer, RemoteRetriever, well_formed
 from retrievers.remote.client import EngineClient, require
@@ -132,7 +132,7 @@ class ElasticRetriever(RemoteRetriever):
     def _item(self, hit: Mapping[str, Any]) -> tuple[str, float]:
         item = str(hit["_source"][self._id_field] if self._id_field else hit["_id"])
         if self._made_here and not item.isdecimal():
-            raise ValueError(f"{item!r} is not a row")
+            raise ValueError(f"{shown(item)} is not a row")
         return self._catalog.ids[int(item)] if self._made_here else item, float(hit["_score"])
 
     def _own_index(self) -> str:

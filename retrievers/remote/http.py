@@ -12,7 +12,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from retrievers.base import Catalog
-from retrievers.errors import PermanentError, TransientError
+from retrievers.errors import PermanentError, TransientError, shown
 from retrievers.options import PositiveFloat, PositiveInt, checked
 from retrievers.remote.answers import Answer, RemoteRetriever
 from retrievers.remote.client import EngineClient, fault_of_status, require
@@ -138,7 +138,7 @@ class HTTP(RemoteRetriever):
             return str(found), 1 / (place + 1)
         score = _at(item, self._score, "score")
         if isinstance(score, bool) or not isinstance(score, int | float) or not isfinite(score):
-            what = f"expected a finite number at {self._score!r} of item {found!r}, got {_named(score)}"
+            what = f"expected a finite number at {self._score!r} of item {shown(found)}, got {_named(score)}"
             raise PermanentError(f"score: {what}")
         return str(found), float(score)
 
@@ -193,7 +193,7 @@ def address_problems(option: str, url: str) -> list[str]:
     """What is wrong with the address of an engine, under the name of its option."""
     parts, what = urlsplit(url), ""
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        what = f"must be a whole address, as http://host:9200/search, got {url!r}"
+        what = f"must be a whole address, as http://host:9200/search, got {shown(url)}"
     elif parts.username or parts.password:
         what = "holds a user or password, which would be written to the run folder; use a header with ${NAME}"
     elif PLACES.search(url):

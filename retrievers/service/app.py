@@ -17,6 +17,7 @@ import asyncio
 import hmac
 import io
 import json
+import resource
 import socket
 import threading
 import time
@@ -28,19 +29,28 @@ from typing import Any, NamedTuple
 import numpy as np
 import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from retrievers.abilities import capabilities_of, matches_everything, max_k_of, stats_of, syntax_of
 from retrievers.base import Catalog, Hits, Query, Retriever
-from retrievers.errors import MissingAnswers
+from retrievers.errors import MissingAnswers, shown
 from retrievers.service.batching import Batcher, Metrics, QueueFull
 from retrievers.service.client import CATALOG, RETRIEVER, STATS
+from retrievers.service.connections import BURST, HEAD, Connections
 from retrievers.topk import check_k
 
 RETRY_AFTER = {"Retry-After": "1"}
 GRACE = 30
 """Seconds for running searches to end when the service is stopped."""
+LEFT = 499
+"""The status, in the metrics alone, of a request whose client left before the service had read it: nginx's number."""
 KEEP_ALIVE = 75
 """Seconds that an idle connection is kept: longer than a client keeps one, so that the client closes it."""
+PART = 4 * 2**20
+"""Bytes of an answer that are sent at once."""
+WAITING = 2048
+"""Connections that the system holds until they are accepted."""
 _BYTES_A_PLACE = 8
 
 
@@ -63,15 +73,23 @@ class Limits:
     """Searches that may wait; one more is answered 503."""
     bytes: int = 64 * 2**20
     """Of a request and of its answer; more is answered 413."""
+    connections: int = 512
+    """Open at once, or half of the files that the process may open; see `retrievers.service.connections`."""
+
+    def __post_init__(self) -> None:
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        most = self.connections if files == resource.RLIM_INFINITY else min(self.connections, files // 2)
+        object.__setattr__(self, "connections", most)
 
 
 class SearchService:
     """The application. It answers at once, and searches after `serve`. Clients must send `token`, if it is set."""
 
     def __init__(self, *, token: str | None = None, limits: Limits | None = None) -> None:
-        self._token, self._limits = token, limits or Limits()
+        self._token, self.limits = token, limits or Limits()
         self._served: Served | None = None
         self._batcher: Batcher | None = None
+        self._searches = 0
         self._metrics = Metrics(lambda: self._batcher.waiting if self._batcher else 0)
         self.api = FastAPI(lifespan=self._lifespan, docs_url=None, redoc_url=None, openapi_url=None)
         with_token = [Depends(self._check_token)]
@@ -87,7 +105,7 @@ class SearchService:
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        window, waiting, most = self._limits.window, self._limits.waiting, self._limits.bytes // _BYTES_A_PLACE
+        window, waiting, most = self.limits.window, self.limits.waiting, self.limits.bytes // _BYTES_A_PLACE
         self._batcher = Batcher(self._search, window=window, waiting=waiting, places=most)
         work = asyncio.create_task(self._batcher.run())
         try:
@@ -118,7 +136,7 @@ class SearchService:
             "syntax": syntax_of(served.retriever),
             "max_k": max_k_of(served.retriever),
             "matches_everything": matches_everything(served.retriever),
-            "max_bytes": self._limits.bytes,
+            "max_bytes": self.limits.bytes,
         }
 
     async def metrics(self) -> Response:
@@ -129,13 +147,19 @@ class SearchService:
     async def search(self, request: Request) -> Response:
         """Hits of the queries in the body."""
         start, status = time.perf_counter(), 500
+        self._searches += 1
         try:
+            if self._searches > self.limits.connections * 3 // 4:  # the others are for /healthz
+                raise HTTPException(503, "too many searches wait", RETRY_AFTER)
             response = await self._answer(request)
             status = response.status_code
         except HTTPException as refusal:
             status = refusal.status_code
             raise
+        except ClientDisconnect:
+            response = Response(status_code=(status := LEFT))  # for nobody
         finally:
+            self._searches -= 1
             self._metrics.requests.labels(str(status)).inc()
             self._metrics.seconds.observe(time.perf_counter() - start)
         return response
@@ -146,7 +170,7 @@ class SearchService:
         if wanted not in (None, catalog):
             raise HTTPException(409, f"this service holds the catalog {catalog}, and the search is for {wanted}")
         queries, k = _asked(await self._body(request))
-        if len(queries) * k * _BYTES_A_PLACE > self._limits.bytes:
+        if len(queries) * k * _BYTES_A_PLACE > self.limits.bytes:
             raise HTTPException(413, f"{len(queries)} queries for k={k} have an answer of more than {self._limit}")
         hits, faults = await self._hits(queries, k)
         self._metrics.queries.inc(len(queries))
@@ -155,7 +179,7 @@ class SearchService:
             np.save(body, array, allow_pickle=False)
         body.write(json.dumps(faults).encode() if faults else b"")
         headers = {CATALOG: catalog, RETRIEVER: served.fingerprint, STATS: json.dumps(stats_of(served.retriever))}
-        return Response(body.getvalue(), media_type="application/octet-stream", headers=headers)
+        return _InParts(body.getvalue(), media_type="application/octet-stream", headers=headers)
 
     async def _hits(self, queries: list[Query], k: int) -> tuple[Hits, dict[int, str]]:
         """Hits, and why some queries have none."""
@@ -173,18 +197,18 @@ class SearchService:
 
     async def _body(self, request: Request) -> bytes:
         too_large = HTTPException(413, f"the request is larger than {self._limit}")
-        if int(request.headers.get("content-length", 0)) > self._limits.bytes:
+        if int(request.headers.get("content-length", 0)) > self.limits.bytes:
             raise too_large
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
-            if len(body) > self._limits.bytes:
+            if len(body) > self.limits.bytes:
                 raise too_large
         return bytes(body)
 
     @property
     def _limit(self) -> str:
-        return f"{self._limits.bytes / 2**20:g} MiB, the limit of this service"
+        return f"{self.limits.bytes / 2**20:g} MiB, the limit of this service"
 
     def _ready(self) -> Served:
         if self._served is None:
@@ -204,6 +228,16 @@ class SearchService:
             raise HTTPException(401, "a token is needed", {"WWW-Authenticate": "Bearer"})
 
 
+class _InParts(Response):
+    """An answer that is sent part by part: asyncio takes twice as long for a large one as a whole."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for start in range(0, len(self.body), PART):
+            part, more = self.body[start : start + PART], start + PART < len(self.body)
+            await send({"type": "http.response.body", "body": part, "more_body": more})
+
+
 class Serving(NamedTuple):
     """A running service; `ended` is set when it stops."""
 
@@ -215,7 +249,11 @@ class Serving(NamedTuple):
 def serving(service: SearchService, listener: socket.socket) -> Iterator[Serving]:
     """Answers on a bound socket from a thread of its own. On exit it finishes its searches and takes no more."""
     seconds: dict[str, Any] = {"timeout_keep_alive": KEEP_ALIVE, "timeout_graceful_shutdown": GRACE}
-    config = uvicorn.Config(service.api, log_level="warning", access_log=False, server_header=False, **seconds)
+    # The same parser and event loop wherever it runs: uvicorn takes others, which bound less, where they are installed.
+    bounded: Any = {"http": Connections(service.limits.connections), "ws": "none", "loop": "asyncio", "backlog": BURST}
+    bounded["h11_max_incomplete_event_size"] = HEAD
+    quiet: dict[str, Any] = {"log_level": "error", "access_log": False, "server_header": False}
+    config = uvicorn.Config(service.api, **bounded, **quiet, **seconds)
     # Connections take this over; else an answer waits up to 40 ms for the client to acknowledge its headers.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     server = uvicorn.Server(config)
@@ -232,6 +270,7 @@ def serving(service: SearchService, listener: socket.socket) -> Iterator[Serving
     try:
         while not server.started and not ended.wait(0.005):
             pass
+        listener.listen(WAITING)
         host, port = listener.getsockname()[:2]
         yield Serving(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", ended)
     finally:
@@ -247,7 +286,7 @@ def _asked(body: bytes) -> tuple[list[Query], int]:
             raise ValueError('the body must be an object like {"queries": ["red shoe"], "k": 10}')
         k = asked.get("k")
         if type(k) is not int:
-            raise ValueError(f"k must be an integer, got {k!r}")
+            raise ValueError(f"k must be an integer, got {shown(k)}")
         check_k(k)
         return [_query(query) for query in asked["queries"]], k
     except (ValueError, RecursionError) as error:
@@ -260,4 +299,4 @@ def _query(query: object) -> Query:
         return tuple(_query(part) for part in query)
     if isinstance(query, str | int | float):
         return query
-    raise ValueError(f"a query must be a string or a list of numbers, got {query!r}")
+    raise ValueError(f"a query must be a string or a list of numbers, got {shown(query)}")

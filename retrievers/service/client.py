@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from retrievers.base import Catalog, Hits, Query
-from retrievers.errors import MissingAnswers, PermanentError, TransientError
+from retrievers.errors import MissingAnswers, PermanentError, TransientError, shown
 from retrievers.options import PositiveFloat, PositiveInt, checked
 from retrievers.remote.client import EngineClient, fault_of_status, require
 from retrievers.topk import check_k, no_hits
@@ -87,7 +87,7 @@ class Service:
         url = str(options.get("url", "http://h"))
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            problems.append(f"url: must be like http://127.0.0.1:8080, got {url!r}")
+            problems.append(f"url: must be like http://127.0.0.1:8080, got {shown(url)}")
         if parts.username or parts.password:
             problems.append("url: holds a user or password, which would be written to the run folder; use token_env")
         return problems
@@ -186,7 +186,7 @@ def _written(queries: Sequence[Query], k: int) -> bytes:
     must = "a query to a service must be a string or a tuple of numbers"
     for query in queries:
         if not isinstance(query, str | int | float | tuple):
-            raise ValueError(f"{must}, got {query!r}")
+            raise ValueError(f"{must}, got {shown(query)}")
     try:
         return json.dumps({"k": k, "queries": list(queries)}).encode()
     except TypeError as error:

@@ -11,6 +11,7 @@ from annotated_types import MinLen
 
 from retrievers.analyzer import Analyzer
 from retrievers.base import Floats
+from retrievers.errors import shown
 from retrievers.options import PositiveInt, checked
 from rewards.base import Batch, Invalid, Rollout, Search
 
@@ -96,7 +97,7 @@ class PhrasesReward:
     def __init__(self, *, phrases: Annotated[list[str], MinLen(1)]) -> None:
         for phrase in phrases:
             if not words_of(phrase):
-                raise ValueError(f"phrases: {phrase!r} has no word, and only words are searched for")
+                raise ValueError(f"phrases: {shown(phrase)} has no word, and only words are searched for")
         self._phrases = [words_of(phrase) for phrase in phrases]
         self.name = f"phrases({','.join(' '.join(words) for words in self._phrases)})"
 

@@ -8,6 +8,7 @@ from dataclasses import fields
 from difflib import get_close_matches
 
 from retrievers.base import Catalog, Floats, Rows
+from retrievers.errors import shown
 from rewards.base import Graded, Qrels
 from rewards.measures.base import Measure
 from rewards.measures.diversity import AlphaNDCG, Categories, Entropy, SubtopicRecall
@@ -58,7 +59,7 @@ def parse_measure(name: str) -> Measure:
         if match and match[1] in CORPUS_MEASURES:
             raise ValueError(f"{name} is a measure of all needs together, which every evaluation reports: leave it out")
         known = f"The measures are {'@k, '.join(MEASURES)}@k, for any integer k >= 1"
-        raise ValueError(f"no measure {name!r}{_suggestion(name)} {known}; as in nDCG(gain=exp)@10 or R(rel=2)@10")
+        raise ValueError(f"no measure {shown(name)}{_suggestion(name)} {known}; as in nDCG(gain=exp)@10 or R(rel=2)@10")
     return kind(int(match[3]), **_settings(kind, match[2]))
 
 

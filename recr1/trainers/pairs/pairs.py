@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from recr1.env import Environment
-from recr1.errors import DataError, UserError
+from recr1.errors import DataError, UserError, shown
 from recr1.formats import Format, WritesQueries
 from recr1.policies import Policy
 from recr1.policies.prompts import prompt_ids
@@ -78,7 +78,7 @@ class FilePairs:
             raise DataError(self.path, line, f"no column {column!r} (there are: {', '.join(map(str, record))})")
         value = record[column]
         if not isinstance(value, str) or not value.strip():
-            raise DataError(self.path, line, f"{column!r} is {value!r}: it must be a text that is not empty")
+            raise DataError(self.path, line, f"{column!r} is {shown(value)}: it must be a text that is not empty")
         return value
 
     def pairs(self, env: Environment, *_: object) -> list[Pair]:
