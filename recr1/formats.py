@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Self, runtime_checkable
 
 from recr1.errors import UserError, shown
+from retrievers.analyzer import is_blank
 from retrievers.options import PositiveInt, checked
 from rewards.base import Action, Chat, Invalid, Message, Need, Search
 
@@ -140,7 +141,7 @@ class _Templated:
     def _search(self, query: str) -> Action:
         """A search for the normalized query, if anything is left of it."""
         query = _normalized(query)
-        if not query:
+        if is_blank(query):
             return Invalid("empty query")
         return Search(query) if len(query) <= self.max_chars else Invalid("query too long")
 

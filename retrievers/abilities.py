@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from retrievers.analyzer import VERSION
 from retrievers.base import Catalog, Query, Retriever
 
 CAPABILITIES: Mapping[str, str] = {
@@ -146,7 +147,7 @@ def retriever_fingerprint(spec: Mapping[str, Any], catalog: Catalog, retriever: 
     """
     if retriever is not None and isinstance(retriever, HasFingerprint):
         return str(retriever.fingerprint)
-    known = {**versions(SEARCH_LIBRARIES), "unicode": unicodedata.unidata_version}
+    known = {**versions(SEARCH_LIBRARIES), "analyzer": VERSION, "unicode": unicodedata.unidata_version}
     text = json.dumps([dict(spec), catalog.fingerprint, known, _sources(spec)], sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -26,19 +26,24 @@ K1: TypeAlias = Annotated[NonNegativeFloat, "0.9 to 1.5 is usual"]  # the option
 FieldWeights: TypeAlias = Annotated[dict[str, PositiveFloat], MinLen(1)]
 """The option `fields`: fields of the catalog, and what each counts."""
 
+VERSION = 2
+"""Raised with every change of the terms of any text: part of fingerprints and of the keys of stored indexes."""
+
 _ASCII_WORDS = re.compile(r"[a-zA-Z0-9_]+")
+_INVISIBLE = re.compile("[\u00ad\u200c\u200d\u2060\u3164\ufeff\uffa0]+")  # soft hyphens, joiners, fillers
+_WIDTHS = re.compile("[\uff01-\uffee]")
 
 
 @checked
 class Analyzer:
-    r"""Cuts a text into terms: words -> lower case -> stop words out -> stems, in this order.
+    r"""Cuts a text into terms: words -> without case -> stop words out -> stems, in this order.
 
     A word is a run of letters, digits and underscores (`\w`) with the marks that some scripts write between letters;
-    everything else separates. Ideographs and hiragana are terms one by one. Text is compared in Unicode's composed form
-    (NFC), so the two ways to write an accent are one. Any string has terms, or none: nothing that a language model can
-    write raises, not even a lone surrogate, and the time is linear in the length of the text.
+    everything else separates. Ideographs and hiragana are terms one by one. Words are compared in one spelling (see
+    `folded`). Any string has terms, or none: nothing that a language model can write raises, not even a lone surrogate,
+    and the time is linear in the length of the text.
 
-    The defaults are those of Lucene's standard analyzer: lower case, no stop words, no stemmer.
+    The defaults are those of Lucene's standard analyzer: no case, no stop words, no stemmer. On ASCII they are equal.
 
     Args:
         lowercase: Whether case is ignored.
@@ -52,7 +57,7 @@ class Analyzer:
     ) -> None:
         words = _stopword_lists()[stopwords] if isinstance(stopwords, str) else stopwords or []
         self.lowercase, self.stemmer = lowercase, stemmer
-        self.stopwords = frozenset(word.lower() for word in words) if lowercase else frozenset(words)
+        self.stopwords = frozenset(folded(word, lowercase=lowercase) for word in words)
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
@@ -78,9 +83,8 @@ class Analyzer:
 
     def words(self, text: str) -> list[str]:
         """The terms before they are stemmed, so that a caller with many texts can stem each word once."""
-        if self.lowercase:
-            text = text.lower()
-        words = _ASCII_WORDS.findall(text) if text.isascii() else _unicode_words(text)
+        text = folded(text, lowercase=self.lowercase)
+        words = _ASCII_WORDS.findall(text) if text.isascii() else _unicode_patterns()[0].findall(text)
         return [word for word in words if word not in self.stopwords] if self.stopwords else words
 
     def stem(self, word: str) -> str:
@@ -102,12 +106,34 @@ def searched_fields(catalog: Catalog, fields: dict[str, float] | None) -> list[t
     return [(catalog.column(name), float(weight)) for name, weight in searched.items()]
 
 
-def _unicode_words(text: str) -> list[str]:
-    words, many_marks = _unicode_patterns()
-    if not unicodedata.is_normalized("NFC", text):
-        # Composing takes quadratic time in a run of marks; 30 are the most that Unicode's stream-safe format allows.
-        text = unicodedata.normalize("NFC", many_marks.sub(r"\1", text))
-    return words.findall(text)
+def folded(text: str, *, lowercase: bool = True) -> str:
+    """A text in one spelling: composed (NFC), in usual width, without invisible characters such as soft hyphens.
+
+    With `lowercase` also without case, by Unicode's case folding: a sharp s is ss. A dotted capital I is i, as Lucene
+    has it.
+    """
+    if text.isascii():
+        return text.lower() if lowercase else text
+    text = _WIDTHS.sub(lambda wide: unicodedata.normalize("NFKC", wide[0]), _INVISIBLE.sub("", text))
+    text = _composed(text)
+    return _composed(text.casefold()).replace("i\u0307", "i") if lowercase else text
+
+
+def _composed(text: str) -> str:
+    if unicodedata.is_normalized("NFC", text):
+        return text
+    # Composing takes quadratic time in a run of marks; 30 are the most that Unicode's stream-safe format allows.
+    return unicodedata.normalize("NFC", _unicode_patterns()[1].sub(r"\1", text))
+
+
+def has_word(text: str) -> bool:
+    """Whether a text has a term, without which no text search finds it."""
+    return bool(_ASCII_WORDS.search(text)) or (not text.isascii() and bool(_DEFAULT.words(text)))
+
+
+def is_blank(text: str) -> bool:
+    """Whether a reader sees nothing: no character, or only blanks, control characters and invisible ones."""
+    return all(unicodedata.category(char)[0] in "ZC" or char in "\u115f\u1160\u2800\u3164\uffa0" for char in text)
 
 
 @cache
@@ -151,6 +177,7 @@ def _snowball(language: str) -> Any:
     return stemmer
 
 
+_DEFAULT = Analyzer()
 _known: WeakKeyDictionary[Catalog, dict[str | None, frozenset[str]]] = WeakKeyDictionary()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from recr1.baselines.access import RETRIES, Visible
 from recr1.baselines.without_model import OneQuery
 from recr1.env import Environment
+from retrievers.analyzer import folded
 from retrievers.base import Catalog, Floats, Rows
 from retrievers.options import PositiveInt, Share, checked
 
@@ -78,7 +79,7 @@ class RM3(OneQuery):
 
 def words_of(text: str) -> list[str]:
     """The words of a text in lower case."""
-    return re.findall(r"\w+", text.lower())
+    return re.findall(r"\w+", folded(text))
 
 
 def _common_words(catalog: Catalog) -> frozenset[str]:

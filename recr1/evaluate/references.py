@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recr1.env import Environment
+from retrievers.analyzer import folded
 from retrievers.base import Catalog, Floats, Rows
 from rewards.base import Graded, Need, Qrels
 from rewards.measures import Measure, deepest
@@ -86,7 +87,7 @@ def answer_queries(qrels: Qrels, catalog: Catalog) -> list[str]:
     texts = [" ".join(catalog.texts[row].split()[:TEXT_WORDS]) for row in best[:BEST_ITEMS]]
     titles = catalog.fields.get("title", ())
     named = [str(titles[row]) for row in best[:BEST_ITEMS] if titles and titles[row] is not None]
-    first, *others = (re.findall(r"\w+", catalog.texts[row].lower()) for row in best)
+    first, *others = (re.findall(r"\w+", folded(catalog.texts[row])) for row in best)
     common = set(first).intersection(*others)
     shared = " ".join([word for word in dict.fromkeys(first) if word in common][:TEXT_WORDS])
     return list(dict.fromkeys(query for query in (*texts, *named, shared) if query.strip()))

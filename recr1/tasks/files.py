@@ -107,7 +107,7 @@ class FilesTask:
         counts = Counter[str]()
         self.catalog = read_catalog(corpus_path, names, text_fields, counts, keep_first=repeated_items == "first")
         self.text_fields = text_fields or [name for name in TEXT_FIELDS if name in self.catalog.fields]
-        needs = read_needs(queries_path, names)
+        needs = read_needs(queries_path, names, counts)
         grade_of, worth = grade_scale(gains) if gains else (None, None)
         reader = QrelsReader(self.catalog, needs, names, min_grade, unknown_items == "refuse", grade_of, counts)
         judged = {split: reader.read(file) for split, file in qrels_paths.items()}

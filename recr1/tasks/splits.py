@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import unicodedata
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 from recr1.errors import UserError, examples
 from recr1.tasks.base import SPLITS, Task, splits_of
+from retrievers.analyzer import folded
 from rewards.base import Need
 from rewards.guards.words import says, words_of
 
@@ -33,7 +33,7 @@ def group_key(text: str) -> str:
 
     A text without any word (":-)") is its own key.
     """
-    plain = unicodedata.normalize("NFKC", text).casefold()
+    plain = folded(text)
     return " ".join(re.findall(r"\w+", plain)) or plain
 
 
@@ -175,7 +175,7 @@ def near_equal(needs: Sequence[Need], others: Sequence[Need], least: float = NEA
     Two such sets share one of the rarest words of each, so only these are looked up (prefix filtering:
     Chaudhuri, Ganti, Kaushik, "A Primitive Operator for Similarity Joins in Data Cleaning", ICDE 2006).
     """
-    sets, probes = ([frozenset(re.findall(r"\w+", n.text.casefold())) for n in split] for split in (needs, others))
+    sets, probes = ([frozenset(re.findall(r"\w+", folded(n.text))) for n in split] for split in (needs, others))
     frequency = Counter(token for tokens in (*sets, *probes) for token in tokens)
 
     def rarest(tokens: frozenset[str]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from recr1.errors import DataError
 from recr1.tasks.readers import Record, records
+from retrievers.analyzer import has_word, is_blank
 from retrievers.base import Catalog
 from retrievers.options import did_you_mean
 from rewards.base import Need
@@ -70,7 +71,8 @@ def read_catalog(
     fields = {name: [row.get(name) for row in rows.values()] for name in found}
     used = text_fields or [name for name in TEXT_FIELDS if name in fields]
     texts = _texts(path, fields, len(rows), used)
-    counts.update({f"items without {name!r}": sum(value in (None, "") for value in fields[name]) for name in used})
+    counts.update({f"items without {name!r}": sum(map(lacks, fields[name])) for name in used})
+    counts["items without a word in their text"] = sum(not has_word(text) for text in texts)
     counts["items with the text of an earlier item"] = sum(map(bool, texts)) - len({*texts} - {""})
     return Catalog(list(rows), texts, fields)
 
@@ -90,20 +92,29 @@ def _texts(path: Path, fields: Mapping[str, list[Any]], count: int, used: Sequen
         if name not in fields:
             remedy = f"{did_you_mean(name, fields)} (fields: {', '.join(fields)})"
             raise DataError(path, None, f"text_fields: no item has a flat field {name!r}{remedy}")
-    texts = [" ".join(str(fields[n][row]) for n in used if fields[n][row] not in (None, "")) for row in range(count)]
-    if not any(texts):
-        raise DataError(path, None, f"every item's text ({' + '.join(used)}) is empty: name other text_fields")
+    texts = [" ".join(str(fields[n][row]) for n in used if not lacks(fields[n][row])) for row in range(count)]
+    if not any(map(has_word, texts)):
+        raise DataError(path, None, f"no item's text ({' + '.join(used)}) has a word: name other text_fields")
     return texts
 
 
-def read_needs(path: Path, names: Names) -> dict[str, Need]:
-    """The needs of a file by id, in its order; columns other than id and text are ignored. Raises `DataError`."""
+def lacks(value: object) -> bool:
+    """Whether an item has nothing in a field: no value, or a blank one."""
+    return value is None or (isinstance(value, str) and is_blank(value))
+
+
+def read_needs(path: Path, names: Names, counts: Counter[str]) -> dict[str, Need]:
+    """The needs of a file by id, in its order; columns other than id and text are ignored.
+
+    `counts` gets those without a word, which find nothing as they are. Raises `DataError`, also for a blank text.
+    """
     needs: dict[str, Need] = {}
     lines: dict[str, int] = {}
     for line, record, (id_column, text_column) in _records(path, "needs", names, "need_id", "need_text"):
         need = _text(path, line, record, id_column)
         _refuse_known(path, line, need, lines, "need")
         needs[need], lines[need] = Need(need, _text(path, line, record, text_column)), line
+    counts["needs without a word"] = sum(not has_word(need.text) for need in needs.values())
     return needs
 
 
@@ -200,7 +211,7 @@ def _refuse_known(path: Path, line: int, name: str, lines: Mapping[str, int], wh
 def _text(path: Path, line: int, record: Record, column: str) -> str:
     """A required value: text that is not blank, or an integer as text."""
     value = record.get(column)
-    if type(value) is str and value and not value.isspace():
+    if type(value) is str and not is_blank(value):
         return value
     if type(value) is int:
         return str(value)

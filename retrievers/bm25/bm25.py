@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrievers.analyzer import K1, Analyzer, FieldWeights, searched_fields
+from retrievers.analyzer import K1, VERSION, Analyzer, FieldWeights, searched_fields
 from retrievers.base import Catalog, Floats, Hits, Query
 from retrievers.bm25.index import Bounds, Postings, bounds_of, index_fields
 from retrievers.options import Share, checked
@@ -152,7 +152,7 @@ def _identity(analyzer: Analyzer) -> dict[str, Any]:
         "stopwords": sorted(analyzer.stopwords),
         "stemmer": analyzer.stemmer,
         "arrays": [*Postings._fields, *Bounds._fields],
-        "versions": [unicodedata.unidata_version, version("PyStemmer")],
+        "versions": [VERSION, unicodedata.unidata_version, version("PyStemmer")],
     }
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 import numpy as np
 from annotated_types import Ge, MultipleOf
 
-from retrievers.analyzer import Analyzer
+from retrievers.analyzer import VERSION, Analyzer
 from retrievers.base import Floats
 from retrievers.options import PositiveInt, checked
 
@@ -83,9 +83,9 @@ class Hashing:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The options, and the version of Unicode: words are cut and lowered by it."""
-        unicode = unicodedata.unidata_version
-        return {"type": "hashing", "dim": self.dim, "ngrams": self._ngrams, "seed": self._seed, "unicode": unicode}
+        """The options, and the versions of the analyzer and of Unicode, by which words are cut."""
+        words = [VERSION, unicodedata.unidata_version]
+        return {"type": "hashing", "dim": self.dim, "ngrams": self._ngrams, "seed": self._seed, "words": words}
 
     def encode_items(self, texts: Sequence[str]) -> Floats:
         """Vectors (len(texts), dim) of length 1, or 0 for a text without a word."""

@@ -107,6 +107,7 @@ def test_max_chars_below_one_is_refused(form):
         ("r\u00f8d \U0001f45f \u9774", Search("r\u00f8d \U0001f45f \u9774")),
         ("", Invalid("empty query")),
         ("\n \u3000\x00\ud800", Invalid("empty query")),
+        ("\u200b \u00ad\ufeff", Invalid("empty query")),
         (None, Invalid("completion is not text")),
         (b"red", Invalid("completion is not text")),
         (["red"], Invalid("completion is not text")),

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import hashlib
 import pickle
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recr1.tasks.splits import group_key
 from retrievers import Catalog
-from retrievers.analyzer import Analyzer, searched_fields
+from retrievers.analyzer import VERSION, Analyzer, folded, has_word, is_blank, searched_fields
 from retrievers.bm25.bm25 import BM25
 
 
@@ -19,7 +23,7 @@ from retrievers.bm25.bm25 import BM25
         ("women's 5.5in wi-fi snake_case", ["women", "s", "5", "5in", "wi", "fi", "snake_case"]),
         ("", []),
         (" \n\t..--!", []),
-        ("Stra\u00dfe \u00c9COLE", ["stra\u00dfe", "\u00e9cole"]),
+        ("Stra\u00dfe \u00c9COLE", ["strasse", "\u00e9cole"]),
         (
             "\u65e5\u672c\u8a9e \u3072\u3089 \u30ab\u30bf\u30ab\u30ca",
             ["\u65e5", "\u672c", "\u8a9e", "\u3072", "\u3089", "\u30ab\u30bf\u30ab\u30ca"],
@@ -45,8 +49,62 @@ def test_an_accent_is_the_same_however_it_is_written():
     assert Analyzer().terms("cafe\u0301") == Analyzer().terms("caf\u00e9") == ["caf\u00e9"]
 
 
+SPELLINGS = [
+    ("istanbul", "\u0130STANBUL", "I\u0307STANBUL", "i\u0307stanbul", "ISTANBUL"),
+    ("strasse", "Stra\u00dfe", "STRA\u1e9eE", "STRASSE"),
+    ("\u03bf\u03b4\u03cc\u03c3", "\u039f\u03b4\u03cc\u03c2", "\u039f\u0394\u039f\u0301\u03a3"),
+    ("abc12", "\uff21\uff22\uff23\uff11\uff12", "\uff41bc1\uff12"),
+    ("\u30ac", "\uff76\uff9e", "\u30ab\u3099"),
+    ("caf\u00e9", "CAF\u00c9", "cafe\u0301", "CAFE\u0301"),
+    ("waterproof", "water\u00adproof", "\ufeffwater\u2060PROOF", "wat\u200der\u200cproof"),
+]
+
+
+@pytest.mark.parametrize("spellings", SPELLINGS, ids=ascii)
+def test_every_spelling_of_a_word_is_one_term_in_needs_and_items(spellings):
+    assert [Analyzer().terms(one) for one in spellings] == [[spellings[0]]] * len(spellings)
+    assert len({group_key(one) for one in spellings}) == 1
+    catalog = Catalog([*map(str, range(len(spellings)))], spellings)
+    hits = BM25(catalog).search(spellings, len(spellings))
+    assert (hits.rows_QK == range(len(spellings))).all()
+    assert np.unique(hits.scores_QK).size == 1
+
+
+def test_the_terms_of_a_version_stay_what_they_are():
+    """If this fails because terms have changed, raise VERSION: stored indexes and hits have the old ones."""
+    text = (
+        " ".join(word for spellings in SPELLINGS for word in spellings)
+        + " \u65e5\u672c \ud55c\uad6d \u00bd m\u00b2 5\u00b5m"
+    )
+    terms = [*Analyzer().terms(text), *Analyzer(lowercase=False).terms(text)]
+    assert (VERSION, hashlib.sha256(" ".join(terms).encode()).hexdigest()[:16]) == (2, "e63a1650a1a31f51")
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.text(st.characters(codec="utf-8"), max_size=20))
+def test_terms_do_not_depend_on_how_a_text_is_composed(text):
+    composed, decomposed = (unicodedata.normalize(form, text) for form in ("NFC", "NFD"))
+    assert Analyzer().terms(composed) == Analyzer().terms(decomposed)
+    assert has_word(text) == bool(Analyzer().terms(text))
+    assert folded(folded(text)) == folded(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "\u00a0\u3000", "\u200b\ufeff", "\u00ad", "\u3164", "\u2800", "\x00\n"], ids=ascii
+)
+def test_a_text_is_blank_if_nothing_of_it_is_seen(text):
+    assert is_blank(text) and not has_word(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"), [("!", False), ("\U0001f381", False), ("_", True), ("\uff3f", True), ("\u65e5", True)]
+)
+def test_a_text_that_is_seen_has_a_word_or_none(text, word):
+    assert not is_blank(text) and has_word(text) == word
+
+
 def test_case_is_kept_on_demand():
-    assert Analyzer(lowercase=False).terms("Red red") == ["Red", "red"]
+    assert Analyzer(lowercase=False).terms("Red red \uff32ed stra\u00dfe") == ["Red", "red", "Red", "stra\u00dfe"]
 
 
 def test_stop_words_are_left_out_by_the_name_of_their_list():
