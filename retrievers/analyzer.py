@@ -55,7 +55,7 @@ class Analyzer:
     def __init__(
         self, *, lowercase: bool = True, stopwords: str | list[str] | None = None, stemmer: str | None = None
     ) -> None:
-        words = _stopword_lists()[stopwords] if isinstance(stopwords, str) else stopwords or []
+        words = stopword_lists()[stopwords] if isinstance(stopwords, str) else stopwords or []
         self.lowercase, self.stemmer = lowercase, stemmer
         self.stopwords = frozenset(folded(word, lowercase=lowercase) for word in words)
 
@@ -64,8 +64,8 @@ class Analyzer:
         """What is wrong with the names of a list of stop words and of a stemmer."""
         stopwords, stemmer = options.get("stopwords"), options.get("stemmer")
         problems = []
-        if isinstance(stopwords, str) and stopwords not in _stopword_lists():
-            lists = ", ".join(sorted(_stopword_lists()))
+        if isinstance(stopwords, str) and stopwords not in stopword_lists():
+            lists = ", ".join(sorted(stopword_lists()))
             problems.append(f"stopwords: must be a list or its name, got {shown(stopwords)}; there are: {lists}")
         if stemmer is not None:
             from Stemmer import algorithms
@@ -153,7 +153,7 @@ def _ranges(points: list[int]) -> str:
 
 
 @cache
-def _stopword_lists() -> Mapping[str, tuple[str, ...]]:
+def stopword_lists() -> Mapping[str, tuple[str, ...]]:
     """Lists of the library bm25s by name, from their file alone: the library loads numba and scipy."""
     found = find_spec("bm25s")
     assert found is not None and found.submodule_search_locations

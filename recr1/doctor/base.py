@@ -13,19 +13,23 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.random import Generator, default_rng
+from numpy.typing import NDArray
 
 from recr1.baselines.without_model import Verbatim
 from recr1.env import Environment, Step, chat_with
 from recr1.errors import UserError
+from recr1.evaluate.references import TEXT_WORDS
 from recr1.tasks.base import splits_of
-from retrievers.abilities import HasUnparsed
+from retrievers.abilities import HasUnparsed, matches_everything
 from retrievers.analyzer import Analyzer
-from retrievers.base import Catalog, Hits, Query
+from retrievers.base import Catalog, Hits, Query, Rows
 from retrievers.errors import EngineError, MissingAnswers, PermanentError
 from rewards.base import Need
 
 Verdict: TypeAlias = Literal["ok", "warning", "error"]
 VERDICTS: tuple[Verdict, ...] = ("ok", "warning", "error")  # from best to worst
+UNKNOWN = "zxqvjk"
+"""A word that no catalog has."""
 
 Item = TypeVar("Item")
 _CASED, _STOPPING = Analyzer(lowercase=False), Analyzer(stopwords="english_plus")
@@ -123,7 +127,9 @@ class Setup:
     without_cache: bool = False
     """Whether the cache of the recipe's retriever was left out: it would hide what the engine does."""
     seed: int = 0
-    opened: Mapping[str, float] = field(default_factory=dict)  # seconds that opening took: "task", "index"
+    opened: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of "task" and "index", of the "first" search ("first_busy": of the processor), of one "query", and of
+    "each" query in a batch."""
 
     @property
     def catalog(self) -> Catalog:
@@ -146,6 +152,10 @@ class Setup:
         env = self.env if k is None else Environment(self.env.task, self.env.retriever, (), k)
         with catching(f"searching {_first(queries)}"):
             return env.search(queries)
+
+    def rows(self, queries: Sequence[Query], k: int | None = None) -> Rows:
+        """Rows (Q, k) of what is found; without a query, nothing is searched."""
+        return self.search(queries, k).rows_QK if queries else np.empty((0, k or self.env.k), np.int32)
 
     def reward(self, needs: Sequence[Need], queries: Sequence[str]) -> Step:
         """The environment's own step, as if the policy had written query i for need i."""
@@ -190,15 +200,49 @@ class Setup:
         titles = map(self.catalog.title, range(len(self.catalog)))
         return tuple(titles if "title" in self.catalog.fields else (" ".join(text.split()[:12]) for text in titles))
 
+    def whole(self, row: int) -> str:
+        """Title and text of an item, cut as the ceiling cuts texts."""
+        return " ".join(f"{self.titles[row]} {self.catalog.texts[row]}".split()[:TEXT_WORDS])
+
     @cached_property
     def probes(self) -> list[int]:
-        """A sample of the rows with a title, over the whole catalog."""
-        return self.sampled([row for row, title in enumerate(self.titles) if title], "probes")
+        """A sample of the rows with a title, over the whole catalog, with its ends: there, shifted rows show."""
+        rows = [row for row, title in enumerate(self.titles) if title]
+        if len(rows) <= self.sample:
+            return rows
+        ends = rows[:2] + rows[-2:]
+        return sorted(ends + self.sampled(rows[2:-2], "probes", self.sample - len(ends)))
 
     @cached_property
     def title_hits(self) -> Hits:
         """What the titles of `probes` find."""
         return self.search([self.titles[row] for row in self.probes])
+
+    @cached_property
+    def words(self) -> list[str]:
+        """One-word queries: a sample of the vocabulary."""
+        return self.sampled(self.vocabulary, "one_word")
+
+    @cached_property
+    def word_hits(self) -> Hits:
+        """What each of `words` finds."""
+        return self.search(self.words)
+
+    @cached_property
+    def known_words(self) -> list[str]:
+        """Those of `words` that find something."""
+        return [word for word, row in zip(self.words, self.word_hits.rows_QK[:, 0], strict=True) if row >= 0]
+
+    @cached_property
+    def wants_all_words(self) -> bool:
+        """Whether known words find nothing beside an unknown one: the engine joins the words of a query by AND."""
+        words = self.sampled(self.known_words, "all words", 10)
+        return bool(words) and bool((self.search([f"{word} {UNKNOWN}" for word in words]).rows_QK[:, 0] < 0).all())
+
+    @property
+    def has_every_item(self) -> bool:
+        """Whether every item has a score for every query, so that a word which does not count still finds something."""
+        return matches_everything(self.env.retriever)
 
     def content_words(self, text: str) -> list[str]:
         """The different words of a text that any engine should index: three letters or more, no English stop words."""
@@ -211,6 +255,13 @@ class Setup:
         rows = self.sampled(range(len(self.catalog)), "vocabulary", 2000)
         words = {word for row in rows for word in self.content_words(self.titles[row])}
         return sorted(words or {word for row in rows for word in self.content_words(self.catalog.texts[row])})
+
+
+def differ(some: Hits, others: Hits) -> NDArray[np.bool_]:
+    """(P,) whether the hits of two queries differ, for P pairs of queries."""
+    same = (some.rows_QK == others.rows_QK) & (some.scores_QK == others.scores_QK)
+    differing: NDArray[np.bool_] = ~same.all(axis=1)
+    return differing
 
 
 def _first(queries: Sequence[Query]) -> str:

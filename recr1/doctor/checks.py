@@ -4,30 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from time import perf_counter
+from itertools import pairwise
+from time import perf_counter, process_time
 from typing import Any
 
 from recr1.config.build import Part, build
 from recr1.doctor.base import VERDICTS, Finding, PartFailed, Setup, Verdict, catching
 from recr1.doctor.operators import operators
 from recr1.doctor.queries import every_word, no_match, odd_queries, one_word
-from recr1.doctor.retriever import deterministic, index, latency, titles
+from recr1.doctor.repeats import depth, deterministic, empty_answers, history
+from recr1.doctor.retriever import index, ranking, titles
 from recr1.doctor.rewards import rewards
+from recr1.doctor.speed import latency
 from recr1.doctor.task import ceiling, prompt, qrels, splits
+from recr1.doctor.words import long_queries, separators, word_kinds
 from recr1.env import Environment
 from recr1.evaluate.references import TEXT_WORDS
 from recr1.recipe import Recipe
 
-_OF_RETRIEVER = (index, titles, one_word, every_word, operators, deterministic, no_match, odd_queries)
+_OF_RETRIEVER = (
+    *(index, titles, ranking, one_word, word_kinds, every_word, long_queries, separators, operators),
+    *(deterministic, depth, empty_answers, no_match, odd_queries),
+)
 _OF_TASK = (qrels, ceiling, splits, prompt, rewards)
 CHECKS: Mapping[str, Callable[[Setup], Finding]] = {
-    check.__name__: check for check in (*_OF_RETRIEVER, *_OF_TASK, latency)
+    check.__name__: check for check in (*_OF_RETRIEVER, *_OF_TASK, latency, history)
 }
 """Every check by its name, in the order in which they run."""
 
 BUDGET = 25.0
 """Seconds that all checks may spend on searches: the sample of a slow engine is smaller."""
-QUERIES_PER_SAMPLE = 50
+QUERIES_PER_SAMPLE = 60
 """Queries that all checks search for each need or item of the sample, roughly."""
 SMALLEST_SAMPLE = 10
 
@@ -66,8 +73,10 @@ def open_setup(
         opened={"task": opened - start, "index": built - opened},
         without_cache=engine != recipe.retriever,
     )
-    affordable = _affordable(setup, clock)
-    return replace(setup, sample=affordable, reduced=affordable < sample)
+    times = _first_searches(setup, clock)
+    most = int(BUDGET / max(times.get("each", 0) * QUERIES_PER_SAMPLE, 1e-9))
+    affordable = min(sample, max(SMALLEST_SAMPLE, most))
+    return replace(setup, sample=affordable, reduced=affordable < sample, opened={**setup.opened, **times})
 
 
 def run_checks(setup: Setup) -> Iterator[Finding]:
@@ -98,18 +107,22 @@ def _batch(trl: Mapping[str, Any]) -> int:
     return int(trl.get("per_device_train_batch_size") or 8) * int(steps)
 
 
-def _affordable(setup: Setup, clock: Callable[[], float]) -> int:
-    """The sample that all checks can search within the budget; never more than requested."""
+def _first_searches(setup: Setup, clock: Callable[[], float]) -> dict[str, float]:
+    """Seconds of the first search, on the clock and of the processor; of one query; of each query of a later batch.
+
+    Nothing where a search fails: the checks report it.
+    """
     # Half of the queries of the checks are short; the other half are texts of items, cut as the ceiling cuts them.
     rows = setup.probes[:5]
     long = [" ".join(setup.catalog.texts[row].split()[:TEXT_WORDS]) for row in rows]
     texts = [*(setup.titles[row] for row in rows), *long] or ["x"]
+    ends, busy = [clock()], [process_time()]
     try:
-        setup.search(texts)  # compiling and connecting are not counted
-        start = clock()
-        setup.search(texts)
+        for queries in (texts, texts[:1], texts[:1], texts[:1], texts):  # the first compiles and connects
+            setup.search(queries)
+            ends.append(clock())
+            busy.append(process_time())
     except PartFailed:
-        return setup.sample  # the checks report it
-    seconds = (clock() - start) / len(texts)
-    most = int(BUDGET / max(seconds * QUERIES_PER_SAMPLE, 1e-9))
-    return min(setup.sample, max(SMALLEST_SAMPLE, most))
+        return {}
+    first, *singly, batch = (end - start for start, end in pairwise(ends))
+    return {"first": first, "first_busy": busy[1] - busy[0], "query": min(singly), "each": batch / len(texts)}

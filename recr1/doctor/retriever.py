@@ -1,26 +1,21 @@
-"""The retriever on known items: does the index belong to the catalog, are results stable, and is it fast?"""
+"""The retriever on known items: does the index belong to the catalog, and is what is found in the right order?"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from itertools import cycle, islice
-from time import perf_counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from recr1.doctor.base import Fault, Finding, Setup, Verdict, finding, graded
+from recr1.doctor.base import Fault, Finding, Setup, finding, graded
 from recr1.errors import examples
-from retrievers.base import Hits
 
+ROLL = 5
+"""How many times the sample the titles are with which items are looked for that are missing or mixed up."""
 FIRST = 10
 """A title should find its item within this rank; in a small catalog, within the first tenth."""
-CLOSE = 1e-4
-"""Scores this close, as a share of a query's highest, may change places: another order of addition rounds otherwise."""
-SECONDS = 4.0
-"""Time limit for single queries, and for batches."""
-SLOW, TOO_SLOW = 0.1, 0.5
-"""Shares of a training step above which a search is a warning, and an error."""
 
 
 def index(setup: Setup) -> Finding:
@@ -34,7 +29,7 @@ def index(setup: Setup) -> Finding:
     if len(probes) == 0:
         problems.append(Fault("error", "no item has a title or a text: name the columns in the task's options"))
     else:
-        problems += _shifted(probes, setup.title_hits.rows_QK[:, 0]) or _cut_off(setup, probes)
+        problems += _shifted(probes, setup.title_hits.rows_QK[:, 0]) or _cut_off(setup, probes) or _astray(setup)
     opened = {f"{what}_seconds": round(seconds, 3) for what, seconds in setup.opened.items()}
     numbers = {"items": len(catalog), "catalog": catalog.fingerprint, "empty_items": len(empty), **opened}
     took = f", opened in {setup.opened['index']:.1f} s" if "index" in setup.opened else ""
@@ -65,16 +60,63 @@ def _cut_off(setup: Setup, probes: np.ndarray) -> list[Fault]:
     return [Fault("error", f"{what}: the index is older or shorter than the catalog; build it again")]
 
 
+def _astray(setup: Setup) -> list[Fault]:
+    """Items of a larger sample that no text of theirs finds, or that are found in each other's place.
+
+    Of up to 5 times the sample, with both ends of the catalog, the title is searched, and where it does not find the
+    item first, title and text. Items that neither finds are a warning from 1% of the sample, and an error from 10%.
+    """
+    catalog, names = setup.catalog, setup.titles
+    whole = replace(setup, sample=ROLL * setup.sample).probes
+    rows = [row for row in whole if setup.content_words(names[row])]
+    titles = dict(zip(rows, setup.rows([names[row] for row in rows], min(FIRST, setup.env.k)), strict=True))
+    stray = setup.sampled([row for row in rows if not _is(names, row, titles[row][:1])], "astray")
+    also = [one for row in stray if (one := int(titles[row][0])) >= 0 and one not in stray]
+    both = list(dict.fromkeys(stray + also))
+    by_text = dict(zip(both, setup.rows([setup.whole(row) for row in both]), strict=True))
+    firsts = {row: (int(titles[row][0]) if row in titles else -1, int(by_text[row][0])) for row in both}
+    pairs = {row: one for row in stray if firsts[row] == (one := firsts[row][0], one) and one >= 0}
+    swapped = [(row, one) for row, one in pairs.items() if firsts.get(one, ())[-1:] == (row,) and row != one]
+    known = {row for pair in swapped for row in pair}
+    if len(known) > 0.1 * len(rows):  # not the items but their places in the ranking: see `ranking`
+        return []
+    gone = [row for row in stray if row not in known and not _is(names, row, [*titles[row], *by_text[row]])]
+    problems = []
+    if swapped:
+        shown = " and ".join(repr(catalog.ids[row]) for row in swapped[0])
+        what = f"items are found in each other's place ({shown}, {len(known)} in all)"
+        problems.append(Fault("error", f"{what}: their rows are mixed up; build the index from this catalog"))
+    verdict = graded(1 - len(gone) / max(len(rows), 1), warn_below=0.99, fail_below=0.9)
+    if verdict != "ok":
+        what = f"{len(gone)} of {len(rows)} items are not found by their title and text"
+        shown = examples([catalog.ids[row] for row in gone])
+        problems.append(Fault(verdict, f"{what} ({shown}): the index misses items of the catalog; build it again"))
+    return problems
+
+
+def _is(names: Sequence[str], row: int, hits: Sequence[int] | np.ndarray) -> bool:
+    """Whether an item, or one with the same title, is among some hits."""
+    return any(names[hit].lower() == names[row].lower() for hit in hits if hit >= 0)
+
+
 def titles(setup: Setup) -> Finding:
-    """A title used as query finds its item."""
+    """A title used as query finds its item; for vectors, which may be far from those of long texts, title and text."""
     depth = min(FIRST, max(1, len(setup.catalog) // 10), setup.env.k)
     found = _found_in(setup, depth)
+    alone = float(found.mean()) if len(found) else 0.0
+    if setup.has_every_item and alone < 0.9:
+        again = [row for row, hit in zip(setup.probes, found, strict=True) if not hit]
+        hits = setup.rows([setup.whole(row) for row in again], depth)
+        found[~found] = [_is(setup.titles, row, rows_K) for row, rows_K in zip(again, hits, strict=True)]
     share = float(found.mean()) if len(found) else 0.0
     first = float(_found_in(setup, 1).mean()) if len(found) else 0.0
     missing = [setup.catalog.ids[row] for row, hit in zip(setup.probes, found, strict=True) if not hit]
-    numbers = {"titles": len(found), "depth": depth, "found": share, "found_first": first, "missing": missing}
+    numbers: dict[str, Any] = {"titles": len(found), "depth": depth, "found": share, "by_title": alone}
+    numbers |= {"found_first": first, "missing": missing}
     verdict = graded(share, warn_below=0.9, fail_below=0.5)
     message = f"{share:.0%} of {len(found)} titles find their item {'first' if depth == 1 else f'in the first {depth}'}"
+    if alone < share:
+        message = f"{alone:.0%} of {len(found)} titles, or {share:.0%} with their texts, find their item"
     if verdict == "ok":
         return Finding("titles", verdict, message, numbers)
     remedy = "look at one with `recr1 search`; check the fields that the retriever searches, and how ids become rows"
@@ -84,94 +126,55 @@ def titles(setup: Setup) -> Finding:
     return Finding("titles", verdict, f"only {message} (missing: {examples(missing)}): {remedy}", numbers)
 
 
+def ranking(setup: Setup) -> Finding:
+    """The first places belong to the items that match best, and scores tell them apart.
+
+    One item that is first for 20% of the titles of other items is a warning, for 50% an error; likewise one that is in
+    the first ten of 80% in a catalog of 200 items and more. Titles whose item is mostly in a fixed place but the first
+    are an error. Scores are rounded if all are multiples of 1, 0.1 or 0.01 and a quarter of the neighbours are equal.
+    """
+    rows_QK, names, probes = setup.title_hits.rows_QK, setup.titles, setup.probes
+    problems = []
+    others = [int(hits[0]) for row, hits in zip(probes, rows_QK, strict=True) if not _is(names, row, hits[:1])]
+    near = rows_QK[:, :FIRST].ravel().tolist() if len(names) >= 200 else []
+    for among, least, most, where in ((others, 0.2, 0.5, "first"), (near, 0.8, 2.0, "in the first ten")):
+        (item, count), *_ = [*Counter(row for row in among if row >= 0).most_common(1), (-1, 0)]
+        if count >= max(3, least * len(probes)):
+            what = f"item {setup.catalog.ids[item]!r} is {where} for {count} of {len(probes)} titles of other items"
+            remedy = "rank by the query alone: remove boosts, pinned items and popularity"
+            problems.append(Fault("error" if count >= most * len(probes) else "warning", f"{what}: {remedy}"))
+    places = Counter(np.argwhere(rows_QK == np.array(probes)[:, None])[:, 1].tolist())
+    (place, count), *_ = [*places.most_common(1), (0, 0)]
+    if place > 0 and count >= max(3, 0.5 * len(probes)):
+        what = f"{count} of {len(probes)} titles find their item in place {place + 1}"
+        problems.append(Fault("error", f"{what}: take the ranking as the engine gives it"))
+    problems += _scores(setup)
+    numbers = {"titles": len(probes), "first_for_others": len(others), "place": place + 1}
+    return finding("ranking", problems, "the items that match best come first, and scores tell items apart", numbers)
+
+
+def _scores(setup: Setup) -> list[Fault]:
+    """Whether scores are rounded, or equal ones not in the order of rows."""
+    rows_QK = np.concatenate([setup.title_hits.rows_QK, setup.word_hits.rows_QK])
+    scores_QK = np.concatenate([setup.title_hits.scores_QK, setup.word_hits.scores_QK])
+    beside = rows_QK[:, 1:] >= 0
+    tied = beside & (scores_QK[:, 1:] == scores_QK[:, :-1])
+    problems = []
+    if (wrong := (tied & (rows_QK[:, 1:] < rows_QK[:, :-1])).any(axis=1).sum()) > 0:
+        what = f"in {wrong} of {len(rows_QK)} queries, items with equal scores are not in the order of their rows"
+        problems.append(Fault("warning", f"{what}: break ties by row, as retrievers.topk does, not by chance"))
+    scores = scores_QK[rows_QK >= 0].astype(np.float64)
+    share = tied.sum() / max(beside.sum(), 1)
+    decimals = next((d for d in (0, 1, 2) if np.allclose(scores, scores.round(d), rtol=1e-6, atol=1e-6)), None)
+    if decimals is not None and share >= 0.25:
+        what = f"scores are rounded to {decimals} decimals, so {share:.0%} of neighbours in a ranking are equal"
+        problems.append(Fault("warning", f"{what} and their order means nothing: return the engine's own scores"))
+    return problems
+
+
 def _found_in(setup: Setup, depth: int) -> np.ndarray:
     """(R,) whether each probe's title found its item, or one with the same title, in the first `depth` places."""
     names, probed = setup.titles, zip(setup.probes, setup.title_hits.rows_QK[:, :depth], strict=True)
     return np.array(
         [any(names[hit].lower() == names[row].lower() for hit in rows_K if hit >= 0) for row, rows_K in probed], bool
     )
-
-
-def deterministic(setup: Setup) -> Finding:
-    """The same queries find the same: twice, in another order, and one by one."""
-    queries = list(dict.fromkeys([need.text for need in setup.judged_needs] + [setup.titles[r] for r in setup.probes]))
-    queries = setup.sampled(queries, "deterministic")
-    first, again, backwards = setup.search(queries), setup.search(queries), setup.search(queries[::-1])
-    singly = [setup.search([query]) for query in queries[:10]]
-    others = {
-        "when searched again": again,
-        "in another order of the batch": Hits(backwards.rows_QK[::-1], backwards.scores_QK[::-1]),
-        "when searched one by one": Hits(*(np.concatenate(parts) for parts in zip(*singly, strict=True))),
-    }
-    problems, changed = [], {}
-    for how, hits in others.items():
-        part = Hits(first.rows_QK[: len(hits.rows_QK)], first.scores_QK[: len(hits.rows_QK)])
-        differ = (part.rows_QK != hits.rows_QK).any(axis=1)
-        far = differ & ~_close(part, hits)
-        changed[how] = int(differ.sum())
-        if far.any():
-            what = f"{far.sum()} of {len(far)} queries find other items {how}"
-            problems.append(Fault("error", f"{what}: rewards would be random; seed the engine, or use one replica"))
-        elif differ.any():
-            what = f"in {differ.sum()} of {len(differ)} queries, items with almost equal scores change places {how}"
-            problems.append(Fault("warning", f"{what}: break ties by row, as retrievers.topk does"))
-    ok = f"{len(queries)} queries find the same twice, in another order and one by one"
-    return finding("deterministic", problems, ok, {"queries": len(queries), "changed": changed})
-
-
-def _close(one: Hits, other: Hits) -> np.ndarray:
-    """(Q,) whether the scores agree in every place, so that only near ties can have changed places."""
-    slack_Q1 = CLOSE * np.maximum(np.abs(one.scores_QK[:, :1]), 1e-30)
-    both = np.isfinite(one.scores_QK) & np.isfinite(other.scores_QK)
-    far = np.abs(np.where(both, one.scores_QK, 0) - np.where(both, other.scores_QK, 0)) > slack_Q1
-    lengths = np.isfinite(one.scores_QK) != np.isfinite(other.scores_QK)
-    close: np.ndarray = ~(far | lengths).any(axis=1)
-    return close
-
-
-def latency(setup: Setup) -> Finding:
-    """p50 and p95 of a query and of a batch, and the share of a training step that a batch takes."""
-    queries = _queries(setup)
-    setup.search(queries[: setup.batch])  # compiling, connecting and warming up are not measured
-    query = _times([lambda text=text: setup.search([text]) for text in queries[:100]])  # type: ignore[misc]
-    batches = [queries[place : place + setup.batch] for place in range(0, len(queries), setup.batch)]
-    batch = _times([lambda texts=texts: setup.search(texts) for texts in batches])  # type: ignore[misc]
-    share = float(batch[0] / (batch[0] + setup.step_seconds))
-    verdict: Verdict = "error" if share >= TOO_SLOW else "warning" if share >= SLOW else "ok"
-    message = (
-        f"a query takes {_duration(query[0])} (p95 {_duration(query[1])}), a batch of {setup.batch} "
-        f"{_duration(batch[0])} (p95 {_duration(batch[1])}): {share:.1%} of a training step whose other parts take "
-        f"{setup.step_seconds:g} s"
-    )
-    if verdict != "ok":
-        message += "; the GPU waits for it: use a faster retriever, a smaller k, or a machine closer to the engine"
-    numbers = {"batch": setup.batch, "step_seconds": setup.step_seconds, "share_of_step": share}
-    for what, (median, high) in (("query", query), ("batch", batch)):
-        numbers |= {f"{what}_p50_ms": median * 1000, f"{what}_p95_ms": high * 1000}
-    return Finding("latency", verdict, message, numbers)
-
-
-def _queries(setup: Setup) -> list[str]:
-    """Ten batches of different queries about as long as needs are: raw needs, then titles."""
-    wanted = 10 * setup.batch
-    needs = list(dict.fromkeys(need.text for need in setup.needs if need.text.strip()))
-    names = [title for title in setup.titles if title]
-    texts = [*needs[: wanted // 2], *setup.rng("latency").permutation(names[: 10 * wanted])[:wanted].tolist()]
-    return list(islice(cycle(texts), wanted))
-
-
-def _times(calls: list[Callable[[], object]]) -> tuple[float, float]:
-    """Median and 95th percentile of seconds; stops after `SECONDS`, but not before the second call."""
-    seconds: list[float] = []
-    for call in calls:
-        start = perf_counter()
-        call()
-        seconds.append(perf_counter() - start)
-        if len(seconds) >= 2 and sum(seconds) > SECONDS:
-            break
-    median, high = np.percentile(seconds, [50, 95])
-    return float(median), float(high)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"

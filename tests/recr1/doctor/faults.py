@@ -176,11 +176,13 @@ class Honest:
     def __init__(self, catalog):
         self.catalog = catalog
         self.words = [re.findall(r"\w+", text.lower()) for text in catalog.texts]
+        self.sets = [set(words) for words in self.words]
 
     def search(self, queries, k):
         rows = np.arange(len(self.catalog))
         matched = np.array([np.isin(rows, list(self.find(query))) for query in queries]).reshape(len(queries), -1)
-        scores = [[len(set(query.lower().split()) & set(words)) for words in self.words] for query in queries]
+        wanted = [set(re.findall(r"\w+", query.lower())) for query in queries]
+        scores = [[len(some & words) for words in self.sets] for some in wanted]
         return topk(np.array(scores).reshape(matched.shape), k, matched)
 
     def find(self, query):
@@ -195,7 +197,7 @@ class Honest:
         wanted = re.findall(r"\w+", query.lower())
         if query.startswith('"'):
             return {row for row, words in enumerate(self.words) if f" {' '.join(wanted)} " in f" {' '.join(words)} "}
-        return {row for row, words in enumerate(self.words) if set(wanted) & set(words)}
+        return {row for row, words in enumerate(self.sets) if not words.isdisjoint(wanted)}
 
 
 class WithoutNot(Honest):

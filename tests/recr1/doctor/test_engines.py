@@ -197,7 +197,7 @@ def test_an_engine_that_falls_silent_is_the_last_finding(shop):
         silent_for = staticmethod(lambda query: len(query.split()) == 1)
 
     findings = list(run_checks(setup_of(shop, Gone(shop.catalog))))
-    assert [(f.name, f.verdict) for f in findings] == [("index", "ok"), ("titles", "ok"), ("one_word", "error")]
+    assert [(f.name, f.verdict) for f in findings] == [("index", "ok"), ("titles", "ok"), ("ranking", "error")]
 
 
 def test_an_engine_that_refuses_one_kind_of_query_is_asked_on(shop):
@@ -207,7 +207,7 @@ def test_an_engine_that_refuses_one_kind_of_query_is_asked_on(shop):
 
     findings = {f.name: f.verdict for f in run_checks(setup_of(shop, Picky(shop.catalog)))}
     assert list(findings) == list(CHECKS)
-    assert [name for name, verdict in findings.items() if verdict == "error"] == ["odd_queries"]
+    assert [name for name, verdict in findings.items() if verdict == "error"] == ["separators", "odd_queries"]
 
 
 def test_a_reward_that_is_absent_is_no_number(shop):
