@@ -66,15 +66,15 @@ def _described(recipe: Recipe) -> str:
     from recr1.errors import UserError
     from recr1.evaluate.report import shortened
     from recr1.tasks.base import SPLITS, HasTextFields, needs_of
+    from recr1.tasks.cells import is_missing
     from recr1.tasks.splits import find_overlaps, refuse_leaks
-    from recr1.tasks.tables import lacks
 
     task: Task = build("task", recipe.task)
     catalog, judged = task.catalog, sum(map(len, task.qrels.values()))
     texts = " + ".join(task.text_fields) if isinstance(task, HasTextFields) else "as the task makes it"
     lines = [f"items       {len(catalog)}", f"judgements  {judged} of {len(task.qrels)} needs"]
     lines += [f"text        {texts}; the first item's:", f"  {shortened(' '.join(catalog.texts[0].split()), 78)}"]
-    held = {name: len(column) - sum(map(lacks, column)) for name, column in catalog.fields.items()}
+    held = {name: len(column) - sum(map(is_missing, column)) for name, column in catalog.fields.items()}
     fields = ", ".join(f"{name} ({count})" if count < len(catalog) else name for name, count in held.items())
     lines.append(fill(f"fields      {fields or 'none'}", 80, subsequent_indent=" " * 12, break_on_hyphens=False))
     wanted = {recipe.evaluate.split} | ({"train"} if recipe.trainer else set())

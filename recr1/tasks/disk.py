@@ -135,6 +135,15 @@ def head_of(path: Path) -> bytes:
         raise DataError(path, None, f"cannot be read: {error.strerror or error}") from error
 
 
+def encoding_problem(encoding: str) -> str | None:
+    """What is wrong with the name of an encoding, or None."""
+    try:
+        "".encode(encoding)
+    except (LookupError, ValueError):
+        return f"Python knows no encoding {encoding!r} (usual ones: cp1252, latin-1, utf-16, gbk, shift_jis)"
+    return None
+
+
 def lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, str]]:
     """The numbered lines of a text file, or of one packed with gzip, with their ends.
 
@@ -152,7 +161,7 @@ def lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, str]]:
                 yield number, text
     except UnicodeDecodeError as error:
         place = f"byte 0x{error.object[error.start]:02x} at place {error.start + 1}"
-        remedy = "correct the task's encoding" if encoding else "save it as UTF-8, or set the task's encoding"
+        remedy = "correct the task's encoding" if encoding else "save it as UTF-8, or set the task's encoding: cp1252"
         raise DataError(path, number + 1, f"not {encoding or error.encoding.upper()}: {place} ({remedy})") from error
     except EOFError as error:
         raise DataError(path, number + 1, "the gzip file ends here unexpectedly: copy or download it again") from error

@@ -11,9 +11,19 @@ from recr1.config.build import build
 from recr1.errors import DataError, UserError
 from recr1.formats import Format
 from recr1.tasks.base import SPLITS
-from recr1.tasks.disk import ENDINGS, find, is_file, kind_of, split_files
+from recr1.tasks.cells import MISSING
+from recr1.tasks.disk import ENDINGS, encoding_problem, find, is_file, kind_of, split_files
 from recr1.tasks.splits import DEFAULT_SHARES, hash_split, sample, share_problem, without_leaks
-from recr1.tasks.tables import COLUMNS, TEXT_FIELDS, QrelsReader, gains_problem, grade_scale, read_catalog, read_needs
+from recr1.tasks.tables import (
+    COLUMNS,
+    TEXT_FIELDS,
+    QrelsReader,
+    Reading,
+    gains_problem,
+    grade_scale,
+    read_catalog,
+    read_needs,
+)
 from retrievers.options import NonNegativeFloat, PositiveInt, checked, did_you_mean
 from rewards.base import Need, Qrels
 
@@ -37,7 +47,7 @@ class FilesTask:
 
     The folder holds a catalog, needs, and judgements in one file or in one file per split. Each file may be `.jsonl`,
     `.tsv`, `.csv` (each also `.gz`) or `.parquet`, whatever the ending in its option. Every flat column of the catalog
-    except the id becomes a field (a list of plain values is joined with commas; nested ones are left out).
+    except the id becomes a field (a list of plain values is joined with commas; nested values are left out).
 
     With one qrels file, needs are split by a hash of their text. With split files, those are the splits; without a
     validation file, validation is taken from train by hash (never from test; its share is that of `splits`, validation
@@ -53,6 +63,9 @@ class FilesTask:
         qrels: a file, a folder of split files (train, dev or validation, test), or {split: file}. The default is
             `qrels/` or `qrels.tsv`, whichever exists.
         columns: the column of a role (a key of `COLUMNS`) that has another name than the usual ones: {item_id: sku}.
+        encoding: the encoding of text files that are not UTF-8, such as cp1252.
+        missing: the texts that, as a whole cell, mean a missing value; by default what tools write for one (`MISSING`:
+            nan, None, null, N/A and the like); [] takes them as words.
         text_fields: the fields that together are an item's text; by default `title` and `text`, if they exist.
         splits: shares of the needs by split, if there are no split files; by default 0.8, 0.1 and 0.1.
         split_seed: another seed gives another split by hash.
@@ -67,6 +80,9 @@ class FilesTask:
 
     Attributes:
         counts: what was left out, merged, moved or missing -> how many; nothing that did not occur.
+        encoding: the encoding of text files that are not UTF-8, such as cp1252.
+        missing: the texts that, as a whole cell, mean a missing value; by default what tools write for one (`MISSING`:
+            nan, None, null, N/A and the like); [] takes them as words.
         text_fields: the fields that together are an item's text.
 
     Raises:
@@ -82,6 +98,8 @@ class FilesTask:
         queries: str = "queries.jsonl",
         qrels: str | dict[str, str] = "qrels",
         columns: dict[str, str] | None = None,
+        encoding: str | None = None,
+        missing: list[str] | None = None,
         text_fields: list[str] | None = None,
         splits: dict[str, float] | None = None,
         split_seed: int = 0,
@@ -105,11 +123,12 @@ class FilesTask:
 
         names = {role: (columns[role],) if columns and role in columns else usual for role, usual in COLUMNS.items()}
         counts = Counter[str]()
-        self.catalog = read_catalog(corpus_path, names, text_fields, counts, keep_first=repeated_items == "first")
+        how = Reading(names, encoding, frozenset(MISSING if missing is None else missing), counts)
+        self.catalog = read_catalog(corpus_path, how, text_fields, keep_first=repeated_items == "first")
         self.text_fields = text_fields or [name for name in TEXT_FIELDS if name in self.catalog.fields]
-        needs = read_needs(queries_path, names, counts)
+        needs = read_needs(queries_path, how)
         grade_of, worth = grade_scale(gains) if gains else (None, None)
-        reader = QrelsReader(self.catalog, needs, names, min_grade, unknown_items == "refuse", grade_of, counts)
+        reader = QrelsReader(self.catalog, needs, how, min_grade, unknown_items == "refuse", grade_of)
         judged = {split: reader.read(file) for split, file in qrels_paths.items()}
         _refuse_overlap(judged, qrels_paths)
 
@@ -144,7 +163,7 @@ class FilesTask:
         problems += _unknown_keys("qrels", "split", qrels if isinstance(qrels, Mapping) else None, SPLITS)
         if qrels == {}:
             problems.append(f"qrels: must have a file for at least one of {', '.join(SPLITS)}, got {{}}")
-        for name, check in (("splits", share_problem), ("gains", gains_problem)):
+        for name, check in (("splits", share_problem), ("gains", gains_problem), ("encoding", encoding_problem)):
             if options.get(name) is not None and (problem := check(options[name])):
                 problems.append(f"{name}: {problem}")
         return problems

@@ -5,20 +5,23 @@ from __future__ import annotations
 import re
 import reprlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, TypeAlias
 
 from recr1.errors import DataError
+from recr1.tasks.cells import Fields, id_of, is_missing, text_of, whole_number
+from recr1.tasks.disk import ending_of
 from recr1.tasks.readers import Record, records
-from retrievers.analyzer import has_word, is_blank
+from retrievers.analyzer import has_word
 from retrievers.base import Catalog
 from retrievers.options import did_you_mean
 from rewards.base import Need
 
 Names: TypeAlias = Mapping[str, tuple[str, ...]]
-"""Role -> its possible column names; the first that a file has is used."""
+"""Role -> its possible column names; a file has one of them."""
 
 COLUMNS: Names = {
     "item_id": ("_id", "id", "item_id", "doc_id"),
@@ -34,29 +37,31 @@ TEXT_FIELDS = ("title", "text")
 """The fields of an item's text, unless a task's `text_fields` has others."""
 
 _GRADE = re.compile(r"[+-]?[0-9]{1,9}")
-_NESTED = object()
 
 
-def read_catalog(
-    path: Path,
-    names: Names,
-    text_fields: Sequence[str] | None,
-    counts: Counter[str],
-    *,
-    keep_first: bool = False,
-) -> Catalog:
+@dataclass(frozen=True)
+class Reading:
+    """How all files of a task are read, and what was left out, merged or missing in them so far."""
+
+    names: Names
+    encoding: str | None
+    missing: Collection[str]
+    counts: Counter[str]
+
+
+def read_catalog(path: Path, how: Reading, text_fields: Sequence[str] | None, *, keep_first: bool = False) -> Catalog:
     """The catalog of a file. Every flat column but the id is a field, None where an item lacks it.
 
-    A list of plain values is joined with commas; a column with anything nested deeper is left out. An item's text is
-    its text fields, joined with blanks. Of rows with the same id, the first is kept if `keep_first`. `counts` gets what
-    was left out, repeated or missing. Raises `DataError`, also for an item without any of the text fields (an empty one
-    is not an error: no text search finds that item).
+    A list of plain values is joined with commas; a nested value is left out. An item's text is its text fields, joined
+    with blanks. Of rows with the same id, the first is kept if `keep_first`. Raises `DataError`, also for an item
+    without any of the text fields (an empty one is not an error: no text search finds that item), and for a nested one.
     """
+    counts, cells = how.counts, Fields(path, how.missing, text_fields or TEXT_FIELDS)
     lines: dict[str, int] = {}
     rows: dict[str, Record] = {}
-    for line, record, (id_column,) in _records(path, "catalog items", names, "item_id"):
-        item = _text(path, line, record, id_column)
-        flat = {name: _flat(value) for name, value in record.items() if name != id_column}
+    for line, record, (id_column,) in _records(path, "catalog items", how, "item_id"):
+        item = id_of(path, line, record, id_column, how.missing)
+        flat = {name: cells.value(line, name, value) for name, value in record.items() if name != id_column}
         if keep_first and item in rows:
             counts[f"items left out, id repeated with {'the same' if flat == rows[item] else 'another'} row"] += 1
             continue
@@ -66,13 +71,14 @@ def read_catalog(
         if not any(name in record for name in text_fields or TEXT_FIELDS):
             raise _missing(path, line, text_fields or TEXT_FIELDS, record, "text_fields")
         lines[item], rows[item] = line, flat
-    nested = {name for row in rows.values() for name, value in row.items() if value is _NESTED}
+    nested = cells.left_out()
     found = dict.fromkeys(name for row in rows.values() for name in row if name not in nested)
     fields = {name: [row.get(name) for row in rows.values()] for name in found}
     used = text_fields or [name for name in TEXT_FIELDS if name in fields]
     texts = _texts(path, fields, len(rows), used)
-    counts.update({f"items without {name!r}": sum(map(lacks, fields[name])) for name in used})
+    counts.update({f"items without {name!r}": sum(map(is_missing, fields[name])) for name in used})
     counts["items without a word in their text"] = sum(not has_word(text) for text in texts)
+    counts.update(cells.counts())
     counts["items with the text of an earlier item"] = sum(map(bool, texts)) - len({*texts} - {""})
     return Catalog(list(rows), texts, fields)
 
@@ -92,29 +98,24 @@ def _texts(path: Path, fields: Mapping[str, list[Any]], count: int, used: Sequen
         if name not in fields:
             remedy = f"{did_you_mean(name, fields)} (fields: {', '.join(fields)})"
             raise DataError(path, None, f"text_fields: no item has a flat field {name!r}{remedy}")
-    texts = [" ".join(str(fields[n][row]) for n in used if not lacks(fields[n][row])) for row in range(count)]
+    texts = [" ".join(str(fields[n][row]) for n in used if not is_missing(fields[n][row])) for row in range(count)]
     if not any(map(has_word, texts)):
         raise DataError(path, None, f"no item's text ({' + '.join(used)}) has a word: name other text_fields")
     return texts
 
 
-def lacks(value: object) -> bool:
-    """Whether an item has nothing in a field: no value, or a blank one."""
-    return value is None or (isinstance(value, str) and is_blank(value))
-
-
-def read_needs(path: Path, names: Names, counts: Counter[str]) -> dict[str, Need]:
+def read_needs(path: Path, how: Reading) -> dict[str, Need]:
     """The needs of a file by id, in its order; columns other than id and text are ignored.
 
-    `counts` gets those without a word, which find nothing as they are. Raises `DataError`, also for a blank text.
+    Counts those without a word, which find nothing as they are. Raises `DataError`, also for a blank text.
     """
     needs: dict[str, Need] = {}
     lines: dict[str, int] = {}
-    for line, record, (id_column, text_column) in _records(path, "needs", names, "need_id", "need_text"):
-        need = _text(path, line, record, id_column)
+    for line, record, (id_column, text_column) in _records(path, "needs", how, "need_id", "need_text"):
+        need = id_of(path, line, record, id_column, how.missing)
         _refuse_known(path, line, need, lines, "need")
-        needs[need], lines[need] = Need(need, _text(path, line, record, text_column)), line
-    counts["needs without a word"] = sum(not has_word(need.text) for need in needs.values())
+        needs[need], lines[need] = Need(need, text_of(path, line, record, text_column, how.missing)), line
+    how.counts["needs without a word"] = sum(not has_word(need.text) for need in needs.values())
     return needs
 
 
@@ -123,25 +124,24 @@ class QrelsReader:
     """Reads files of judgements for one catalog and its needs.
 
     Rows of the same need and item are merged to their highest grade; a grade below `min_grade` counts as 0. `grade_of`
-    maps what a file writes ("E", "2") to grades; then nothing else is allowed. `counts` gets how many rows were left
-    out, merged or changed, over all files.
+    maps what a file writes ("E", "2") to grades; then nothing else is allowed. Counts how many rows were left out,
+    merged or changed, over all files.
     """
 
     catalog: Catalog
     needs: Mapping[str, Need]
-    names: Names
+    how: Reading
     min_grade: int
     refuse_unknown_items: bool
     grade_of: Mapping[str, int] | None
-    counts: Counter[str]
 
     def read(self, path: Path) -> dict[str, dict[int, int]]:
         """Need id -> catalog row -> grade. Raises `DataError`, also for needs and items that do not exist."""
         answers: dict[str, dict[int, int]] = {}
         unknown_needs: list[tuple[int, str]] = []
         unknown_items: list[tuple[int, str]] = []
-        for line, record, columns in _records(path, "judgements", self.names, "qrels_need", "qrels_item", "grade"):
-            need, item = (_text(path, line, record, column) for column in columns[:2])
+        for line, record, columns in _records(path, "judgements", self.how, "qrels_need", "qrels_item", "grade"):
+            need, item = (text_of(path, line, record, column, self.how.missing) for column in columns[:2])
             grade = self._grade(path, line, record, columns[2])
             if need not in self.needs:
                 unknown_needs.append((line, need))
@@ -149,33 +149,37 @@ class QrelsReader:
                 unknown_items.append((line, item))
             else:
                 self._add(answers.setdefault(need, {}), self.catalog.row(item), grade)
+        _refuse_alike(path, "need", unknown_needs, self.needs)
+        _refuse_alike(path, "item", unknown_items, self.catalog.ids)
         _refuse_unknown(path, "need", unknown_needs, "add them to the file of needs, or remove these rows")
         if self.refuse_unknown_items:
             remedy = "add them to the catalog, or leave these rows out with unknown_items: exclude"
             _refuse_unknown(path, "item", unknown_items, remedy)
-        self.counts["judgements left out, unknown item"] += len(unknown_items)
+        self.how.counts["judgements left out, unknown item"] += len(unknown_items)
         return answers
 
     def _grade(self, path: Path, line: int, record: Record, column: str) -> int:
         value = record.get(column)
+        grade = whole_number(value)
         if self.grade_of is not None:
-            if (written := str(value).strip()) in self.grade_of:
-                return self.grade_of[written]
+            for written in (str(value).strip(), str(grade)):
+                if value is not None and written in self.grade_of:
+                    return self.grade_of[written]
             what = f"grade {reprlib.repr(value)} has no gain (known: {', '.join(self.grade_of)})"
             raise DataError(path, line, f"{what}: add it to the task's gains, or correct this row")
-        if (type(value) is int and abs(value) < 10**9) or (type(value) is str and _GRADE.fullmatch(value)):
-            return int(value)
+        if grade is not None:
+            return grade
         what = f"grade {reprlib.repr(value)} is not an integer" if column in record else f"no field {column!r}"
         raise DataError(path, line, f"{what}: write grades as integers such as 0, 1, 2")
 
     def _add(self, key: dict[int, int], row: int, grade: int) -> None:
         if grade and grade < self.min_grade:
-            self.counts[f"judgements with a grade below {self.min_grade}, counted as 0"] += 1
+            self.how.counts[f"judgements with a grade below {self.min_grade}, counted as 0"] += 1
             grade = 0
         before = key.get(row)
         key[row] = grade if before is None else max(before, grade)
         if before is not None:
-            self.counts[f"judgements merged, {'same grade' if before == grade else 'highest grade kept'}"] += 1
+            self.how.counts[f"judgements merged, {'same grade' if before == grade else 'highest grade kept'}"] += 1
 
 
 def _refuse_unknown(path: Path, what: str, unknown: Sequence[tuple[int, str]], remedy: str) -> None:
@@ -185,50 +189,51 @@ def _refuse_unknown(path: Path, what: str, unknown: Sequence[tuple[int, str]], r
         raise DataError(path, line, f"unknown {what} {first!r}{others}: {remedy}")
 
 
-def _records(path: Path, what: str, names: Names, *roles: str) -> Iterator[tuple[int, Record, list[str]]]:
+def _refuse_alike(path: Path, what: str, unknown: Sequence[tuple[int, str]], known: Iterable[str]) -> None:
+    """Refuse an unknown id that is a known one but for what tools add or take away: blanks, zeros in front, a ".0"."""
+    plain = {name.removesuffix(".0").lstrip("0"): name for name in known} if unknown else {}
+    for line, name in unknown:
+        meant = plain.get(name.strip().removesuffix(".0").lstrip("0"))
+        if meant:
+            raise DataError(path, line, f"unknown {what} {name!r}, but there is {meant!r}: write it alike in all files")
+
+
+def _records(path: Path, what: str, how: Reading, *roles: str) -> Iterator[tuple[int, Record, list[str]]]:
     """(line, record, columns) of each row; the columns of the roles are those of the first row."""
     columns: list[str] = []
-    for line, record in records(path, what):
+    layout: tuple[str, ...] = ()
+    for line, record in records(path, what, how.encoding):
+        if layout != tuple(record):
+            layout = tuple(record)
+            for role in roles:
+                _refuse_two(path, line, role, [name for name in how.names[role] if name in record])
         for role in roles[len(columns) :]:
-            found = next((name for name in names[role] if name in record), None)
+            found = next((name for name in how.names[role] if name in record), None)
             if found is None:
-                raise _missing(path, line, names[role], record, f"columns: {{{role}: ...}}")
+                raise _missing(path, line, how.names[role], record, f"columns: {{{role}: ...}}")
+            if found in columns:
+                other = roles[columns.index(found)]
+                raise DataError(path, line, f"columns: {found!r} is both the {other} and the {role}: correct one")
             columns.append(found)
         yield line, record, columns
 
 
+def _refuse_two(path: Path, line: int, role: str, fitting: Sequence[str]) -> None:
+    if len(fitting) > 1:
+        what = f"{' and '.join(map(repr, fitting))} could both be the {role}"
+        raise DataError(path, line, f"{what}: say which with the task's option columns: {{{role}: {fitting[0]}}}")
+
+
 def _missing(path: Path, line: int, names: Sequence[str], record: Record, option: str) -> DataError:
-    what = f"no field {' or '.join(map(repr, names))}; the fields are: {', '.join(record)}"
-    return DataError(path, line, f"{what} (name it with {option})")
+    what = f"no field {' or '.join(map(repr, names))}; the fields are: {shorten(', '.join(record), 300)}"
+    header = "" if ending_of(path.name).startswith((".jsonl", ".parquet")) else "; the first line must be a header"
+    return DataError(path, line, f"{what} (name it with {option}{header})")
 
 
 def _refuse_known(path: Path, line: int, name: str, lines: Mapping[str, int], what: str, remedy: str = "") -> None:
     if name in lines:
         known = f"{what} id {name!r} is on line {lines[name]} already"
         raise DataError(path, line, f"{known} (an id names one {what}{remedy})")
-
-
-def _text(path: Path, line: int, record: Record, column: str) -> str:
-    """A required value: text that is not blank, or an integer as text."""
-    value = record.get(column)
-    if type(value) is str and not is_blank(value):
-        return value
-    if type(value) is int:
-        return str(value)
-    if column not in record:
-        raise DataError(path, line, f"no field {column!r}; the fields are: {', '.join(record)} (every row needs it)")
-    what = "is empty" if value is None or isinstance(value, str) else f"is {reprlib.repr(value)}"
-    raise DataError(path, line, f"field {column!r} {what}: it must be text or an integer")
-
-
-def _flat(value: Any) -> Any:
-    """A value as a field holds it: plain, a list of plain values joined with commas, or `_NESTED`."""
-    if value is None or isinstance(value, (str, int, float)):
-        return value
-    if isinstance(value, list):
-        parts = [_flat(part) for part in value]
-        return _NESTED if any(isinstance(v, list) for v in value) or _NESTED in parts else ", ".join(map(str, parts))
-    return _NESTED if isinstance(value, dict) else str(value)
 
 
 def grade_scale(gains: Mapping[str, float]) -> tuple[dict[str, int], dict[int, float]]:

@@ -47,6 +47,16 @@ def beir(tmp_path):
         ("qrels.tsv", tsv([("q0", "mug", "9" * 30)]), r"qrels\.tsv:2: grade '9999.*' is not an integer"),
         ("qrels.tsv", tsv([("q0", "mug", "")]), r"qrels\.tsv:2: grade '' is not an integer"),
         ("qrels.tsv", "query-id\tcorpus-id\nq0\tmug\n", r"qrels\.tsv:2: no field 'score' or 'grade' or 'relev"),
+        ("qrels.tsv", "q0\tmug\t1\nq1\tpan\t1\n", r"qrels\.tsv:2: .* are: q0, mug, 1 .*; the first line must be a h"),
+        ("qrels.tsv", tsv([*QRELS, ("q0", "mug ", 1)]), r"qrels\.tsv:62: unknown item 'mug ', but there is 'mug': "),
+        ("qrels.tsv", tsv([("q0.0", "mug", 1)]), r"qrels\.tsv:2: unknown need 'q0\.0', but there is 'q0': write it al"),
+        ("qrels.tsv", tsv([("q0", "None", 1)]), r"qrels\.tsv:2: field 'corpus-id' is 'None', which means that it is"),
+        ("qrels.tsv", tsv([("q0", "mug", "nan")]), r"qrels\.tsv:2: grade 'nan' is not an integer"),
+        ("qrels.tsv", tsv([("q0", "mug", "1e400")]), r"qrels\.tsv:2: grade '1e400' is not an integer"),
+        ("queries.jsonl", '{"_id": "q0", "text": NaN}\n', r"queries\.jsonl:1: field 'text' is empty"),
+        ("queries.jsonl", '{"_id": "q0 ", "text": "a"}\n', r"queries\.jsonl:1: id 'q0 ' begins or ends with a blank"),
+        ("corpus.jsonl", '{"_id": "a\\tb", "text": "a"}\n', r"corpus\.jsonl:1: id 'a\\tb' has a character that cannot"),
+        ("corpus.jsonl", '{"_id": "a", "text": NaN}\n', r"no item's text \(text\) has a word"),
         ("qrels.tsv", HEADER + "q0\tmug\n", r"qrels\.tsv:2: 2 columns, but the header \(line 1\) has 3"),
         ("qrels.tsv", HEADER, r"qrels\.tsv: no judgements: the file has no rows"),
         ("qrels.tsv", tsv([*QRELS, ("q0", "mgu", 1)]), r"qrels\.tsv:62: unknown item 'mgu': add them to the"),
@@ -144,13 +154,49 @@ def test_an_unknown_text_field_is_refused_with_those_there(folder):
         DataError, match=r"text_fields: no item has a flat field 'tilte'; did you mean 'title'\? \(fields: t"
     ):
         FilesTask(path=str(folder), text_fields=["tilte", "text"])
-    with pytest.raises(DataError, match="text_fields: no item has a flat field 'metadata'"):
+    with pytest.raises(DataError, match=r"corpus\.jsonl:1: field 'metadata' is .* name other text_fields"):
         FilesTask(path=str(folder), text_fields=["title", "metadata"])
 
 
 def test_splits_beside_a_file_for_each_split_is_refused(beir):
     with pytest.raises(UserError, match="splits: leave it out, because the data has a qrels file for each split"):
         FilesTask(path=str(beir), splits={"train": 1.0})
+
+
+def test_two_columns_that_fit_one_role_are_refused_with_the_option_that_says_which(folder):
+    both = [{**QUERIES[0], "id": "x"}]
+    (folder / "queries.jsonl").write_text(jsonl([*QUERIES[1:], *both]))
+    message = (
+        r"queries\.jsonl:60: '_id' and 'id' could both be the need_id: say which with .* columns: \{need_id: _id\}"
+    )
+    with pytest.raises(DataError, match=message):
+        FilesTask(path=str(folder))
+    assert FilesTask(path=str(folder), columns={"need_id": "_id"}).needs("train")
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "columns"),
+    [
+        ("corpus", "item_id", {"_id": "mug", "item_id": 1, "text": "a"}),
+        ("queries", "need_text", {"_id": "q0", "text": "a", "query": "b"}),
+        ("qrels", "grade", {"query_id": "q0", "doc_id": "mug", "score": 1, "relevance": 0}),
+        ("qrels", "qrels_need", {"query_id": "q0", "need_id": "q0", "doc_id": "mug", "score": 1}),
+        ("qrels", "qrels_item", {"query_id": "q0", "doc_id": "mug", "item_id": "mug", "score": 1}),
+    ],
+)
+def test_two_columns_are_refused_for_every_role(folder, name, role, columns):
+    (folder / "qrels.tsv").rename(folder / "qrels.jsonl")
+    (folder / "qrels.jsonl").write_text(jsonl([{"query_id": "q0", "doc_id": "mug", "score": 1}]))
+    (folder / f"{name}.jsonl").write_text(jsonl([columns]))
+    with pytest.raises(DataError, match=rf"{name}\.jsonl:1: '\w+' and '\w+' could both be the {role}: say which with"):
+        FilesTask(path=str(folder))
+
+
+def test_one_column_for_two_roles_is_refused(folder):
+    with pytest.raises(
+        DataError, match=r"queries\.jsonl:1: columns: '_id' is both the need_id and the need_text: corr"
+    ):
+        FilesTask(path=str(folder), columns={"need_text": "_id"})
 
 
 @pytest.mark.parametrize(
@@ -160,6 +206,8 @@ def test_splits_beside_a_file_for_each_split_is_refused(beir):
         ({"splits": {"train": 0.5}}, r"task.splits: the shares must sum to 1, got 0.5"),
         ({"splits": {}}, r"task.splits: the shares must sum to 1, got 0"),
         ({"qrels": {"dev": "a.tsv"}}, r"task.qrels: no split 'dev'.* \(splits: train, validation, test\)"),
+        ({"encoding": "latin-99"}, r"task.encoding: Python knows no encoding 'latin-99' \(usual ones: cp1252"),
+        ({"encoding": "base64"}, "task.encoding: Python knows no encoding 'base64'"),
         ({"qrels": {}}, r"task.qrels: must have a file for at least one of train, validation, test"),
         ({"min_grade": 0}, r"task.min_grade: must be an integer >= 1, got 0"),
         ({"max_needs": 0}, r"task.max_needs: must be an integer >= 1, or null, got 0"),

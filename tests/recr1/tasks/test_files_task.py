@@ -207,6 +207,36 @@ def test_of_a_repeated_item_the_first_row_is_kept_and_counted_on_request(folder)
     }
 
 
+def test_a_nested_or_missing_value_of_one_item_leaves_the_field_to_the_others(folder):
+    rows = [*CORPUS, {"_id": "jug", "title": "Null", "text": "None", "price": float("nan"), "tags": [{"a": 1}]}]
+    (folder / "corpus.jsonl").write_text(jsonl(rows))
+    task = FilesTask(path=str(folder))
+    assert task.catalog.fields["tags"] == ("red, clay", None, "", None)
+    assert task.catalog.texts[-1] == "Null"
+    assert task.counts == {
+        "items without 'text'": 2,
+        "values read as missing, the first 'None' of 'text' on line 4": 2,
+        "nested values left out of 'tags', the first on line 4": 1,
+    }
+    assert FilesTask(path=str(folder), missing=[]).catalog.texts[-1] == "Null None"
+
+
+def test_an_encoding_is_that_of_all_text_files(folder):
+    (folder / "queries.jsonl").write_bytes(b'{"_id": "q0", "text": "caf\xe9"}\n')
+    (folder / "corpus.jsonl").write_bytes(b'{"_id": "mug", "text": "th\xe9"}\n')
+    (folder / "qrels.tsv").write_text(tsv(QRELS[:1]))
+    task = FilesTask(path=str(folder), encoding="cp1252", splits={"test": 1.0})
+    assert (task.catalog.texts, task.needs("test")) == (("th\u00e9",), (Need("q0", "caf\u00e9"),))
+
+
+def test_grades_may_be_written_as_decimals_without_a_fraction(folder):
+    (folder / "qrels.tsv").write_text(tsv([("q0", "mug", "3.0"), ("q0", "pan", "0.00")]))
+    (folder / "queries.jsonl").write_text(jsonl(QUERIES[:1]))
+    assert FilesTask(path=str(folder), splits={"test": 1.0}).qrels["q0"] == {0: 3, 1: 0}
+    task = FilesTask(path=str(folder), splits={"test": 1.0}, gains={"3": 1.0, "0": 0})
+    assert task.qrels["q0"] == {0: 3, 1: 0}
+
+
 def test_format_is_built_from_its_part(folder):
     assert isinstance(FilesTask(path=str(folder)).format, Plain)
     assert isinstance(FilesTask(path=str(folder), format={"type": "tag"}).format, Tag)

@@ -1,0 +1,125 @@
+"""What a cell of a data file means: nothing, an id, a text, a grade, or the value of a field."""
+
+from __future__ import annotations
+
+import math
+import re
+import reprlib
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recr1.errors import DataError
+from recr1.tasks.readers import Record
+from retrievers.analyzer import is_blank
+
+MISSING = (
+    *("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>"),
+    *("N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "NaT", "\\N"),
+)
+"""Texts that tools write for a value that is not there: those of pandas.read_csv, its NaT, and \\N of SQL."""
+
+_WHOLE = re.compile(r"([+-]?[0-9]{1,9})(\.0*)?")
+
+
+def is_missing(value: Any, words: Collection[str] = ()) -> bool:
+    """Whether a value is none: null, blank, NaN or infinite, or as a whole one of the words."""
+    if isinstance(value, str):
+        plain = value.strip()
+        return plain in words or (not plain[:1].isalnum() and is_blank(plain))
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
+
+
+def text_of(path: Path, line: int, record: Record, column: str, words: Collection[str]) -> str:
+    """A required value: text, or an integer as text; raises `DataError`."""
+    value = record.get(column)
+    if type(value) is int or (type(value) is str and not is_missing(value, words)):
+        return str(value)
+    if column not in record:
+        raise DataError(path, line, f"no field {column!r}; the fields are: {', '.join(record)} (every row needs it)")
+    if isinstance(value, str) and not is_blank(value):
+        remedy = "correct it, or take it as a word with the task's option missing: []"
+        raise DataError(path, line, f"field {column!r} is {value!r}, which means that it is missing: {remedy}")
+    what = "is empty" if is_missing(value, words) else f"is {reprlib.repr(value)}"
+    raise DataError(path, line, f"field {column!r} {what}: it must be text or an integer")
+
+
+def id_of(path: Path, line: int, record: Record, column: str, words: Collection[str]) -> str:
+    """A required id; raises `DataError` also for one that looks like another: with a blank at its end, or a tab."""
+    name = text_of(path, line, record, column, words)
+    if name != name.strip() or not name.isprintable():
+        what = "begins or ends with a blank" if name.isprintable() else "has a character that cannot be seen"
+        raise DataError(path, line, f"id {name!r} {what}: remove it, in all files")
+    return name
+
+
+def whole_number(value: Any) -> int | None:
+    """The value of 3, "3" or 3.0, which pandas makes of it; None for everything else, such as 0.5, True or 1e400."""
+    match = None if isinstance(value, bool) else _WHOLE.fullmatch(str(value).strip())
+    return int(match[1]) if match else None
+
+
+@dataclass
+class Fields:
+    """Turns the cells of a catalog into values of its fields, and counts what was no value."""
+
+    path: Path
+    words: Collection[str]
+    in_texts: Collection[str]
+    """The fields that an item's text is made of: nested values in them are refused."""
+    plain: set[str] = field(default_factory=set)
+    """The fields with a plain value in any item."""
+    nested: Counter[str] = field(default_factory=Counter)
+    """Fields -> in how many items their value is nested."""
+    missing: int = 0
+    first: dict[str, str] = field(default_factory=dict)
+    """What was counted -> where it was first."""
+
+    def value(self, line: int, name: str, cell: Any) -> Any:
+        """A plain value, plain values joined with commas, or None for a missing or a nested one; `DataError`."""
+        if isinstance(cell, str) and not is_missing(cell, self.words):  # most cells
+            self.plain.add(name)
+            return cell
+        parts = cell if isinstance(cell, list) else (cell,)
+        if any(isinstance(part, (dict, list, tuple)) for part in parts):  # a map of Parquet is a list of tuples
+            self._add_nested(line, name, cell)
+            return None
+        kept = [part for part in parts if not is_missing(part, self.words)]
+        if len(kept) < len(parts):
+            self._add_missing(line, name, parts)
+        if kept:
+            self.plain.add(name)
+        if isinstance(cell, list):
+            return ", ".join(map(str, kept))
+        if not kept:
+            return cell if isinstance(cell, str) and is_blank(cell) else None
+        return cell if isinstance(cell, (str, int, float)) else str(cell)
+
+    def left_out(self) -> set[str]:
+        """The fields that only have nested values."""
+        return set(self.nested) - self.plain
+
+    def counts(self) -> Counter[str]:
+        """What was left out, with the place where it was first -> how often."""
+        found = Counter({f"values read as missing, the first {self.first.get('')}": self.missing})
+        for name in self.plain & set(self.nested):
+            found[f"nested values left out of {name!r}, the first {self.first.get(name)}"] = self.nested[name]
+        return +found
+
+    def _add_nested(self, line: int, name: str, cell: Any) -> None:
+        if not cell:
+            self.nested[name] += 0
+            return
+        if name in self.in_texts:
+            what = f"field {name!r} is {reprlib.repr(cell)}, and an item's text is made of it"
+            raise DataError(self.path, line, f"{what}: write it as plain text, or name other text_fields")
+        self.nested[name] += 1
+        self.first.setdefault(name, f"on line {line}")
+
+    def _add_missing(self, line: int, name: str, parts: Collection[Any]) -> None:
+        for part in parts:
+            if is_missing(part, self.words) and (isinstance(part, float) or not is_missing(part)):
+                self.missing += 1
+                self.first.setdefault("", f"{part!r} of {name!r} on line {line}")
