@@ -43,7 +43,7 @@ class Analyzer:
     `folded`). Any string has terms, or none: nothing that a language model can write raises, not even a lone surrogate,
     and the time is linear in the length of the text.
 
-    The defaults are those of Lucene's standard analyzer: no case, no stop words, no stemmer. On ASCII they are equal.
+    The defaults are those of Lucene's standard analyzer: no case, no stop words, no stemmer.
 
     Args:
         lowercase: Whether case is ignored.
@@ -57,7 +57,9 @@ class Analyzer:
     ) -> None:
         words = stopword_lists()[stopwords] if isinstance(stopwords, str) else stopwords or []
         self.lowercase, self.stemmer = lowercase, stemmer
-        self.stopwords = frozenset(folded(word, lowercase=lowercase) for word in words)
+        lowered = [word.lower() for word in words] if lowercase else words
+        # As written too, for Lucene, whose words are lowered only: it keeps a sharp s.
+        self.stopwords = frozenset([*lowered, *(folded(word, lowercase=lowercase) for word in words)])
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:

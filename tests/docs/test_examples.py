@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import sys
+import tomllib
+from contextlib import suppress
 from importlib import import_module
 
 import pytest
@@ -13,11 +16,14 @@ import pytest
 from recr1.cli import COMMANDS
 from recr1.cli import main as cli
 from recr1.config import yaml12
-from recr1.config.build import build, check_part
+from recr1.config.build import KINDS, EvaluationSpec, build, builtin, check_part, options_of_part
+from recr1.errors import UserError
 from recr1.recipe import find_recipe, load_recipe, shipped_launch_configs
+from recr1.tasks.toy import TOY_DATA
+from recr1.trainers.trl.options import trl_options
 from rewards.base import Search
 from tests.docs.pages import PAGES, ROOT, blocks, name_of, prose, read
-from tests.recr1.tasks.folders import write_start
+from tests.recr1.tasks.folders import CORPUS, QRELS, jsonl, tsv, write_split_folder, write_start
 
 EXTEND = ROOT / "docs" / "extend"
 MODULES = [file.stem for file in sorted(EXTEND.glob("*.py"))]
@@ -101,6 +107,33 @@ def test_parts_in_yaml_blocks_are_sound(block, monkeypatch):
         assert check_part(kinds.get(key, key), bare, key) == []
 
 
+def filled(line: str) -> list[str]:
+    """A command with a recipe that comes with recr1 for RECIPE, and the files of the toy shop for FOLDER."""
+    words = [word.replace("FOLDER", str(TOY_DATA)) for word in arguments(line)]
+    recipe = "quickstart" if {"--memory", "--gpu-gb"}.intersection(words) else "toy/echo"
+    deep = ["k=100"] * any("R@100" in word for word in words)
+    return [recipe if word == "RECIPE" else word for word in words] + deep
+
+
+RUN_HERE = ("check", "cp", "doctor", "eval", "ls", "search", "store")
+SLOW = {"quickstart", "your_data", "recipes/your_data.yaml", "--memory", "--gpu-gb"}
+RUNNABLE = [
+    pytest.param(words, id=" ".join(words), marks=[pytest.mark.slow] * bool(SLOW.intersection(words)))
+    for words in dict.fromkeys(tuple(filled(line)) for _, line in RECR1)
+    if words[0] in RUN_HERE and (words[1:] or words[0] in ("ls", "store"))
+    if not any(PLACEHOLDER.fullmatch(word) for word in words[1:])
+]
+
+
+@pytest.mark.parametrize("words", RUNNABLE)
+def test_commands_without_a_run_or_a_model_do_what_they_say(words, tmp_path, monkeypatch):
+    shutil.copy(EXTEND / "clicks.csv", tmp_path)
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RECR1_CACHE", str(tmp_path / "cache"))
+    assert cli.run(words) == 0
+
+
 def test_commands_were_found():
     assert {arguments(line)[0] for _, line in RECR1} == set(COMMANDS)
 
@@ -137,3 +170,71 @@ def test_the_answers_on_the_page_of_formats_are_read_as_the_same_query():
     rows = re.findall(r"^\| `(\w+)` \| `(.*)` \|$", read("docs/formats.md"), re.MULTILINE)
     meant = {name: build("format", {"type": name}).parse(answer) for name, answer in rows}
     assert meant == dict.fromkeys(("plain", "tag", "json_answer"), Search("2 person tent waterproof"))
+
+
+INLINE = sorted(
+    {
+        (name_of(page), " ".join(code.split()))
+        for page in PAGES
+        if page.name not in ("map.md", "CHANGELOG.md", "changes.md", "log.md")  # names of modules, and what was
+        for code in re.findall(r"`([^`]+)`", prose(page))
+    }
+)
+SECTIONS = "evaluate|k|log|policy|retriever|rewards|seed|task|trainer"
+PLACES = "{} evaluate.{} task.{} trainer.{} trainer.trl={} task.gains={} rewards=[{}] retriever={}".split()
+
+
+def is_sound(overrides: str, *recipes: str) -> bool:
+    """Whether one of these recipes takes them."""
+    for recipe in recipes:
+        with suppress(UserError):
+            load_recipe(find_recipe(recipe), ["k=100", *shlex.split(overrides)])
+            return True
+    return False
+
+
+def test_overrides_in_the_prose_are_sound(monkeypatch, tmp_path):
+    monkeypatch.chdir(write_start(tmp_path))
+    found = [one for one in INLINE if re.match(rf"'?({SECTIONS})(\.\w+)*=", one[1])]
+    recipes = ("quickstart", "your_data", "gpu_24gb_lora", "quickstart_sft_grpo", "quickstart_ppo")
+    assert [one for one in found if not is_sound(one[1], *recipes)] == []
+    assert len(found) > 40
+
+
+def test_mappings_in_the_prose_are_sound_somewhere_in_a_recipe(monkeypatch, tmp_path):
+    monkeypatch.chdir(write_start(tmp_path))
+    found = [one for one in INLINE if re.match(r"(\w+: )?\{\w+: .*\}$", one[1]) and "..." not in one[1]]
+    for page, code in found:
+        written = re.sub(r"^(\w+): ", r"\1=", code)
+        overrides = [shlex.quote(place.format(written)) for place in PLACES]
+        assert any(is_sound(one, "quickstart", "your_data", "tiny_shopper") for one in overrides), (page, code)
+    assert len(found) > 25
+
+
+def test_options_that_the_prose_names_exist():
+    options = {kind: {name for one in builtin(kind) for name in options_of_part(kind, one)} for kind in KINDS}
+    options["trl"] = {*trl_options("GRPOConfig"), *trl_options("SFTConfig")}
+    options["evaluate"] = set(EvaluationSpec.__dataclass_fields__)
+    path = re.compile(r"(?:trainer\.)?(trl|evaluate|policy|retriever|task|trainer)\.(?!trl$)(\w+)")
+    named = [(page, match) for page, code in INLINE if (match := path.fullmatch(code))]
+    assert [(page, match[0]) for page, match in named if match[2] not in options[match[1]]] == []
+
+
+def test_flags_of_scripts_and_extras_to_install_exist():
+    lines = [line for _, line in [*shell_lines(), *INLINE]]
+    extras = set(",".join(re.findall(r"(?:recr1|\.)\[([\w,]+)\]", "\n".join(lines))).split(","))
+    assert extras <= set(tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"])
+    for line in lines:
+        if script := re.match(r"python (benchmarks/\w+\.py)", line):
+            assert [flag for flag in re.findall(r"--[\w-]+", line) if f'"{flag}"' not in read(script[1])] == [], line
+
+
+def test_the_page_of_data_shows_counts_as_a_check_prints_them(tmp_path, monkeypatch, capsys):
+    folder = write_split_folder(tmp_path)
+    items = [{**item, "text": "new"} for item in (*CORPUS, {**CORPUS[0], "_id": "copy"})]
+    (folder / "corpus.jsonl").write_text(jsonl(items))
+    (folder / "qrels/train.tsv").write_text(tsv([*QRELS[:40], ("q0", "mug", 3)]))
+    (folder / "qrels/dev.tsv").unlink()
+    assert cli.run(["check", "toy/echo", f"task={{type: files, path: {folder}}}", "--data"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("counted ")]
+    assert lines == next(block.text for block in blocks("text") if block.text.startswith("counted ")).splitlines()
