@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from recr1.baselines.without_model import Verbatim
 from recr1.env import Environment, Step, chat_with
-from recr1.errors import UserError
-from recr1.evaluate.references import TEXT_WORDS
+from recr1.errors import UserError, examples
+from recr1.evaluate.references import BEST_ITEMS, TEXT_WORDS
 from recr1.tasks.base import splits_of
 from retrievers.abilities import HasUnparsed, matches_everything
 from retrievers.analyzer import Analyzer
 from retrievers.base import Catalog, Hits, Query, Rows
 from retrievers.errors import EngineError, MissingAnswers, PermanentError
-from rewards.base import Need
+from rewards.base import Need, Qrels
 
 Verdict: TypeAlias = Literal["ok", "warning", "error"]
 VERDICTS: tuple[Verdict, ...] = ("ok", "warning", "error")  # from best to worst
@@ -59,6 +59,30 @@ class Fault(NamedTuple):
 
     verdict: Verdict
     message: str
+
+
+class Faults:
+    """The faults of a check, each with the name under which docs/doctor.md lists it, and the numbers behind them."""
+
+    def __init__(self) -> None:
+        self.problems: list[Fault] = []
+        self.numbers: dict[str, Any] = {}
+
+    def add(self, name: str, verdict: Verdict, what: str) -> None:
+        """One fault, whatever was counted."""
+        self.problems.append(Fault(verdict, f"{name}: {what}"))
+
+    def share(self, name: str, found: Sequence[str], of: int, what: str, *, warn: float, fail: float = 2) -> None:
+        """A fault if `found` are the share `warn` of all or more, and an error from the share `fail` on.
+
+        `what` says what they do, and the remedy, with "{}" where examples are shown.
+        """
+        key = name.replace(" ", "_")
+        self.numbers[key] = self.numbers.get(key, 0) + len(found)
+        if found and len(found) >= warn * of:
+            different = dict.fromkeys(text if len(text) <= 40 else text[:37] + "..." for text in found)
+            said = what.replace("{}", f"({examples(list(different), 2)})")
+            self.add(name, "error" if len(found) >= fail * of else "warning", f"{len(found)} of {of} {said}")
 
 
 def finding(name: str, problems: Sequence[Fault], ok: str, numbers: Mapping[str, Any], shown: str = "") -> Finding:
@@ -130,6 +154,7 @@ class Setup:
     opened: Mapping[str, float] = field(default_factory=dict)
     """Seconds of "task" and "index", of the "first" search ("first_busy": of the processor), of one "query", and of
     "each" query in a batch."""
+    _best: dict[str, list[int]] = field(default_factory=dict, repr=False)
 
     @property
     def catalog(self) -> Catalog:
@@ -188,11 +213,15 @@ class Setup:
     @cached_property
     def judged_needs(self) -> list[Need]:
         """A sample of the needs with a valid answer key; the check "qrels" reports the others."""
-        qrels, items = self.env.task.qrels, len(self.catalog)
-        valid = [
-            need for need in self.needs if (key := qrels.get(need.id)) and key.positives and key.rows_J[-1] < items
-        ]
-        return self.sampled(valid, "needs")
+        return self.sampled(list(filter(self.best_rows, self.needs)), "needs")
+
+    def best_rows(self, need: Need) -> list[int]:
+        """The items of a need's highest grade, at most as many as the ceiling looks at; none without a valid key."""
+        if need.id not in self._best:
+            key = self.env.task.qrels.get(need.id, Qrels({}))
+            valid = key.positives and key.rows_J[-1] < len(self.catalog)
+            self._best[need.id] = key.rows_J[key.grades_J == key.ideal_J[0]][:BEST_ITEMS].tolist() if valid else []
+        return self._best[need.id]
 
     @cached_property
     def titles(self) -> tuple[str, ...]:

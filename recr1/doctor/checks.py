@@ -10,13 +10,16 @@ from typing import Any
 
 from recr1.config.build import Part, build
 from recr1.doctor.base import VERDICTS, Finding, PartFailed, Setup, Verdict, catching
+from recr1.doctor.judgements import judgements
 from recr1.doctor.operators import operators
 from recr1.doctor.queries import every_word, no_match, odd_queries, one_word
 from recr1.doctor.repeats import depth, deterministic, empty_answers, history
 from recr1.doctor.retriever import index, ranking, titles
 from recr1.doctor.rewards import rewards
 from recr1.doctor.speed import latency
-from recr1.doctor.task import ceiling, prompt, qrels, splits
+from recr1.doctor.splits import splits
+from recr1.doctor.task import ceiling, prompt, qrels
+from recr1.doctor.texts import item_texts, need_texts
 from recr1.doctor.words import long_queries, separators, word_kinds
 from recr1.env import Environment
 from recr1.evaluate.references import TEXT_WORDS
@@ -26,7 +29,7 @@ _OF_RETRIEVER = (
     *(index, titles, ranking, one_word, word_kinds, every_word, long_queries, separators, operators),
     *(deterministic, depth, empty_answers, no_match, odd_queries),
 )
-_OF_TASK = (qrels, ceiling, splits, prompt, rewards)
+_OF_TASK = (item_texts, need_texts, qrels, judgements, ceiling, splits, prompt, rewards)
 CHECKS: Mapping[str, Callable[[Setup], Finding]] = {
     check.__name__: check for check in (*_OF_RETRIEVER, *_OF_TASK, latency, history)
 }

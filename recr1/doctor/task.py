@@ -1,4 +1,4 @@
-"""The task: do answer keys, splits and prompts belong together, and can queries find what needs want?"""
+"""The task: do answer keys and prompts belong to the needs, and can queries find what needs want?"""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from recr1.doctor.base import Fault, Finding, Setup, Verdict, catching, finding, graded
 from recr1.errors import examples
-from recr1.evaluate.references import BEST_ITEMS, TEXT_WORDS, find_references
-from recr1.tasks.splits import copied, find_overlaps
+from recr1.evaluate.references import TEXT_WORDS, find_references
+from recr1.tasks.splits import copied
 from retrievers.abilities import capabilities_of
 from rewards.base import Need, Qrels
 from rewards.measures import parse_measure
 
-ENOUGH_NEEDS = 20
-"""With fewer needs, the words that they share with items say nothing."""
 NO_KEY = "no need has a valid answer key: see the check qrels"
 ASKS_FOR: Mapping[str, str] = {
     "boolean": r"\b(AND|OR)\b|\b[Bb]oolean\b",
@@ -54,34 +50,8 @@ def qrels(setup: Setup) -> Finding:
     }
     if not setup.needs:
         problems.append(Fault("error", "no split has any needs: nothing can be trained or measured"))
-    if len(setup.judged_needs) >= ENOUGH_NEEDS:
-        own, others = _common_words(setup)
-        numbers |= {"words_shared_with_own_items": own, "words_shared_with_items_of_others": others}
-        if own <= 1.1 * others:
-            what = f"needs share no more words with their own best items ({own:.1%}) than with others' ({others:.1%})"
-            remedy = "check that ids are not mixed up and rows not shifted; different languages look like this too"
-            problems.append(Fault("warning", f"{what}: {remedy}"))
     ok = f"{len(keys)} needs have answer keys, and all their rows are in the catalog"
     return finding("qrels", problems, ok, numbers)
-
-
-def _common_words(setup: Setup) -> tuple[float, float]:
-    """The share of a need's words that are in its best item, and in the best items of other needs."""
-    texts = [(need.text, setup.catalog.texts[_best_rows(setup, need)[0]]) for need in setup.judged_needs]
-    words = [[{word.lower() for word in setup.content_words(text)} for text in pair] for pair in texts]
-    items = [item for _, item in words]
-    shares = [
-        [len(need & item) / max(len(need), 1) for (need, _), item in zip(words, turned, strict=True)]
-        for turned in (items[turn:] + items[:turn] for turn in range(min(6, len(items))))
-    ]
-    return float(np.mean(shares[0])), float(np.mean(np.concatenate(shares[1:])))
-
-
-def _best_rows(setup: Setup, need: Need) -> list[int]:
-    """The items of a need's highest grade, at most as many as the ceiling looks at."""
-    key = setup.env.task.qrels[need.id]
-    best: list[int] = key.rows_J[key.grades_J == key.grades_J.max()][:BEST_ITEMS].tolist()
-    return best
 
 
 def ceiling(setup: Setup) -> Finding:
@@ -120,23 +90,10 @@ def ceiling(setup: Setup) -> Finding:
 
 def _found_by_text(setup: Setup, needs: Sequence[Need]) -> float:
     """The share of needs with a best item that its own text finds, cut as the ceiling cuts it."""
-    wanted = [(place, row) for place, need in enumerate(needs) for row in _best_rows(setup, need)]
+    wanted = [(place, row) for place, need in enumerate(needs) for row in setup.best_rows(need)]
     hits = setup.search([" ".join(setup.catalog.texts[row].split()[:TEXT_WORDS]) for _, row in wanted])
     served = {place for (place, row), rows_K in zip(wanted, hits.rows_QK, strict=True) if row in rows_K}
     return len(served) / len(needs)
-
-
-def splits(setup: Setup) -> Finding:
-    """No need appears in two splits, by id, by text or nearly; shared targets are counted."""
-    overlaps = find_overlaps(setup.env.task)
-    problems = [Fault("error", leak) for overlap in overlaps for leak in overlap.leaks()]
-    problems += [Fault("warning", remark) for overlap in overlaps for remark in overlap.remarks()]
-    numbers: dict[str, Any] = {"needs": {split: len(needs) for split, needs in setup.splits.items()}}
-    numbers |= {overlap.pair: overlap.counts() for overlap in overlaps}
-    nearly = sum(len(overlap.near) for overlap in overlaps)
-    shared = "; ".join(f"{overlap.pair} {overlap.shared_targets} of {overlap.targets}" for overlap in overlaps)
-    ok = f"no need is in two splits, {nearly or 'none'} nearly (shared targets: {shared or 'there is one split'})"
-    return finding("splits", problems, ok, numbers)
 
 
 def prompt(setup: Setup) -> Finding:

@@ -1,0 +1,278 @@
+"""Judgements: do they belong to these needs and these items, the right way up, and do they tell items apart?"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import combinations
+from typing import TypeAlias
+
+import numpy as np
+
+from recr1.doctor.base import Faults, Finding, Setup, Verdict, finding
+from recr1.doctor.texts import ENOUGH
+from retrievers.analyzer import Analyzer, vocabulary
+from rewards.base import Doubles, Need
+
+COMPARED = 200
+"""Needs of a group that are compared with each other, at most; no search is needed, so `--sample` does not count."""
+SURE, FAR = 4.0, 6.0
+"""Standard errors and standard deviations from which a shift or an inversion is no chance."""
+CHANCE = 3.0
+"""Standard deviations of permuted judgements within which the true ones are like any others."""
+KNOWN = 0.3
+"""The share of the needs' words that the catalog has, from which words must tell judgements from others."""
+WORDS = 100
+"""Words of a text that are compared."""
+
+Bag = frozenset[str]
+_Named: TypeAlias = tuple[str, Verdict, str]
+"""A fault's name, its verdict, and what is wrong."""
+_ANALYZER = Analyzer(stopwords="english_plus")
+
+
+def judgements(setup: Setup) -> Finding:
+    """Judgements fit their needs better than those of other needs or rows, by shared words or by structure.
+
+    For all needs, each split, and parts of the catalog, two statistics are compared with those of judgements that are
+    permuted at random: the share of a need's words, weighted by rarity, that its best items have; and how well needs of
+    similar words have other items of similar words (Mantel, "The detection of disease clustering and a generalized
+    regression approach", Cancer Research 1967), which holds where needs and items share no word. Errors: shifted
+    judgements, if those of another need or row share `SURE` standard errors more words, or, where words say nothing,
+    have a Mantel statistic of `FAR` standard deviations and twice the true one; and unrelated ones, within `CHANCE` by
+    both, for 100 needs if the catalog has the share `KNOWN` of their words. With fewer needs, or for `COMPARED` with
+    fewer words, that is a warning. Inverted grades: see `_inverted`. The others: see `_distribution`.
+    """
+    faults, ordered = Faults(), sorted(setup.needs, key=lambda need: _natural(need.id))
+    orders = [setup.needs] if ordered == setup.needs else [setup.needs, ordered]
+    names: dict[_Named, list[str]] = {}
+    for name, members in _groups(setup).items():
+        if len(members) >= ENOUGH:
+            group = _Group(setup, setup.sampled(members, f"judgements of {name}", COMPARED))
+            numbers = faults.numbers.setdefault(name, {})
+            if fault := _misplaced(group, orders, numbers) or _inverted(group, numbers):
+                names.setdefault(fault, []).append(name)
+    for (name, verdict, what), groups in names.items():
+        faults.add(name, verdict, f"in {', '.join(groups)}, {what}")
+    _distribution(faults, setup)
+    return finding("judgements", faults.problems, "answer keys fit their needs and items", faults.numbers)
+
+
+def _groups(setup: Setup) -> Mapping[str, Sequence[Need]]:
+    """The needs by what may have gone wrong alone; those of a part of the catalog want only items there."""
+    needs, half = list(filter(setup.best_rows, setup.needs)), len(setup.catalog) // 2
+    splits = {split: list(filter(setup.best_rows, members)) for split, members in setup.splits.items()}
+    halves = {
+        "the first half of the catalog": [need for need in needs if setup.best_rows(need)[-1] < half],
+        "the second half of the catalog": [need for need in needs if setup.best_rows(need)[0] >= half],
+        "the last quarter of the catalog": [need for need in needs if setup.best_rows(need)[0] >= 1.5 * half],
+    }
+    return {name: members for name, members in {"all needs": needs, **splits, **halves}.items() if members}
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Needs that are compared: n of them."""
+
+    setup: Setup
+    needs: Sequence[Need]
+
+    @cached_property
+    def wanted(self) -> list[Bag]:
+        """The words of each need."""
+        return [_words(need.text) for need in self.needs]
+
+    @cached_property
+    def best(self) -> list[list[int]]:
+        """The best items of each need."""
+        return [self.setup.best_rows(need) for need in self.needs]
+
+    def offered(self, rows: Sequence[Sequence[int]]) -> list[Bag]:
+        """The words of each need's items; rows outside of the catalog have none."""
+        texts = self.setup.catalog.texts
+        return [Bag().union(*(_words(texts[row]) for row in some if 0 <= row < len(texts))) for some in rows]
+
+    def alike(self, rows: Sequence[Sequence[int]]) -> Doubles:
+        """(n, n) how like the items of two needs are; 0 where they share one, since that is no matter of its text."""
+        alike, sharing = _alike(self.offered(rows)), defaultdict[int, list[int]](list)
+        for place, some in enumerate(rows):
+            for row in some:
+                sharing[row].append(place)
+        for places in sharing.values():
+            alike[np.ix_(places, places)] = 0
+        return alike
+
+    def candidates(self, orders: Sequence[Sequence[Need]]) -> Iterator[tuple[str, str, list[list[int]]]]:
+        """What the judgements may belong to instead: the fault, what fits better, and each need's items then."""
+        for order in orders:
+            place = {need.id: at for at, need in enumerate(order)}
+            for shift in (-2, -1, 1, 2):
+                others = [order[at] if 0 <= (at := place[n.id] + shift) < len(order) else None for n in self.needs]
+                what = f"the judgements of the need {_places(shift)} fit better"
+                yield "shifted needs", what, [self.setup.best_rows(other) if other else [] for other in others]
+        for shift in (-3, -2, -1, 1, 2, 3):
+            what = f"the items {_places(shift)} fit better than those judged"
+            yield "shifted items", what, [[row + shift for row in some] for some in self.best]
+
+
+def _misplaced(group: _Group, orders: Sequence[Sequence[Need]], numbers: dict[str, float]) -> _Named | None:
+    """A fault if a shift explains the judgements, or nothing does."""
+    own, n = group.offered(group.best), len(group.needs)
+    rng = group.setup.rng("permuted judgements")
+    permuted = [rng.permutation(n) for _ in range(200)]
+    rarity, rarest = _rarity(own), math.log(2 * n + 2)
+    columns = {word: column for column, word in enumerate(sorted(Bag().union(*group.wanted)))}
+    shares = _matrix(group.wanted, columns, {word: rarity.get(word, rarest) for word in columns})
+    shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-9)
+    shared = shares @ _matrix(own, columns).T  # (n, n) the share of need i's words that the items of need j have
+    needs, items = _alike(group.wanted), group.alike(group.best)
+    null = [float((needs * items[np.ix_(order, order)]).sum()) for order in permuted]
+    by_words = _deviations(np.trace(shared), [shared[np.arange(n), order].sum() for order in permuted])
+    by_structure = _deviations((needs * items).sum(), null)
+    found = []
+    for name, what, rows in group.candidates(orders):
+        strength = _standardised((shares * _matrix(group.offered(rows), columns)).sum(axis=1) - np.diag(shared)) / SURE
+        if by_words < CHANCE:  # where words tell judgements from others, structure adds nothing
+            structure = _deviations((needs * group.alike(rows)).sum(), null)
+            strength = max(strength, structure / max(FAR, 2 * by_structure))
+        if strength >= 1:
+            found.append((strength, name, what))
+    known = vocabulary(group.setup.catalog)
+    covered = float(np.mean([word in known for bag in group.wanted for word in bag] or [False]))
+    numbers |= {"needs": n, "by_words": by_words, "by_structure": by_structure, "known_words": covered}
+    if found:
+        _, name, what = max(found)
+        return name, "error", f"{what}: join needs, items and judgements by id, not by line"
+    if max(by_words, by_structure) < CHANCE and (n >= COMPARED or covered >= KNOWN):
+        what = "best items fit their needs no better than those of other needs: are the ids of the same catalog?"
+        return "unrelated", "error" if n >= 100 and covered >= KNOWN else "warning", what
+    return None
+
+
+def _inverted(group: _Group, numbers: dict[str, float]) -> _Named | None:
+    """Inverted grades: the lowest judged items of a need share more words with it than the best, or with each other.
+
+    Five items of the highest and of the lowest grade of each need. By `SURE` standard errors in one of the two, where
+    the other does not say the opposite by two: an error. If it does, a warning where the need's words say it.
+    """
+    words, unity = [], []
+    for need, wanted in zip(group.needs, group.wanted, strict=True):
+        key = group.setup.env.task.qrels[need.id]
+        ends = [key.rows_J[key.grades_J == end][:5].tolist() for end in (key.grades_J.max(), key.grades_J.min())]
+        if key.grades_J.max() > key.grades_J.min():
+            best, worst = (group.offered([[row] for row in rows]) for rows in ends)
+            words.append(np.diff([np.mean([len(wanted & bag) for bag in bags]) for bags in (worst, best)])[0])
+            if min(len(best), len(worst)) >= 2:
+                unity.append(_unity(best) - _unity(worst))
+    by_words, by_unity = (_standardised(np.array(values)) for values in (words, unity))
+    numbers |= {"best_less_worst_by_words": by_words, "best_less_worst_by_unity": by_unity}
+    what = "the lowest grades fit their needs better than the highest: is a rank or a distance taken for a grade?"
+    if by_words <= -SURE or (by_unity <= -SURE and by_words < 2):
+        return "inverted grades", "warning" if by_unity >= 2 else "error", what
+    return None
+
+
+def _distribution(faults: Faults, setup: Setup) -> None:
+    """What grades and items are judged, whatever the needs say.
+
+    One item relevant to a fifth of the needs, an error for half; one of the ten most wanted items best for 60% of 100
+    needs or more in a catalog of 100 items or more, an error for 90%; half of all judgements on one need; grades above
+    10 without gains; one grade above 1 for all, or one grade for more items than are searched; a tenth of the judged
+    items not in the catalog, an error for half.
+    """
+    qrels, needs = setup.env.task.qrels, [need for need in setup.needs if setup.best_rows(need)]
+    if len(needs) < ENOUGH:
+        return
+    keys = [qrels[need.id] for need in needs]
+    wanted = Counter(row for key in keys for row, grade in key.items() if grade > 0)
+    ((row, count),) = wanted.most_common(1)
+    what = "needs are met by one item {}: a policy learns one query; judge items by the need"
+    faults.share("one item", [setup.titles[row]] * count, len(needs), what, warn=0.2, fail=0.5)
+    best = [set(setup.best_rows(need)) for need in needs]
+    ten = {row for row, _ in Counter(row for rows in best for row in rows).most_common(10)}
+    if len(needs) >= 100 <= len(setup.catalog):
+        met = [setup.titles[min(rows & ten)] for rows in best if rows & ten]
+        what = "needs want one of the same ten items {}: popularity answers them; judge items by the need"
+        faults.share("popular items", met, len(needs), what, warn=0.6, fail=0.9)
+    most = max(keys, key=len)
+    if 2 * len(most) >= sum(map(len, keys)):
+        what = f"{len(most)} of {sum(map(len, keys))} judgements are of one need: judge the others as well"
+        faults.add("one need", "warning", what)
+    grades = {int(grade) for key in keys for grade in key.grades_J}
+    faults.numbers["grades"] = sorted(grades)[:20]
+    if max(grades) > 10 and not any(key.gains for key in keys):
+        what = f"grades go up to {max(grades)}, and gain as much: say with task.gains what each is worth"
+        faults.add("grade scale", "warning", what)
+    many = np.median([len(key) for key in keys]) > setup.env.k
+    if len(grades) == 1 and (max(grades) > 1 or many):
+        what = f"every judged item has the grade {max(grades)}: are items that do not meet the need missing?"
+        faults.add("one grade", "warning", what)
+    unknown = setup.env.task.counts.get("judgements left out, unknown item", 0)
+    total = unknown + sum(map(len, keys))
+    if unknown >= 0.1 * total:
+        verdict: Verdict = "error" if 2 * unknown >= total else "warning"
+        what = f"{unknown} of {total} judgements are of items that the catalog does not have: use its own version"
+        faults.add("other catalog", verdict, what)
+
+
+@lru_cache(100_000)
+def _words(text: str) -> Bag:
+    """The different words of a text's beginning, without those that are in any English one."""
+    words = _ANALYZER.words(" ".join(text.split()[:WORDS]))
+    return frozenset(word for word in words if len(word) >= 3 or not word.isascii())
+
+
+def _rarity(bags: Sequence[Bag]) -> dict[str, float]:
+    """Word -> the logarithm of how rare it is among the bags, never below 0."""
+    holders = Counter(word for bag in bags for word in bag)
+    return {word: max(math.log((len(bags) + 1) / (count + 0.5)), 0) for word, count in holders.items()}
+
+
+def _matrix(bags: Sequence[Bag], columns: Mapping[str, int], values: Mapping[str, float] | None = None) -> Doubles:
+    """(n, words) the value, or 1, of each word that a bag has; words without a column are left out."""
+    matrix: Doubles = np.zeros((len(bags), max(len(columns), 1)))
+    for row, bag in enumerate(bags):
+        for word in bag & columns.keys():
+            matrix[row, columns[word]] = values[word] if values else 1
+    return matrix
+
+
+def _alike(bags: Sequence[Bag]) -> Doubles:
+    """(n, n) the cosines of the bags, by rarity, less their mean; 0 on the diagonal."""
+    rarity = _rarity(bags)
+    matrix = _matrix(bags, {word: column for column, word in enumerate(sorted(rarity))}, rarity)
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True) + 1e-9
+    cosines: Doubles = matrix @ matrix.T
+    cosines -= cosines[~np.eye(len(bags), dtype=bool)].mean()
+    np.fill_diagonal(cosines, 0)
+    return cosines
+
+
+def _unity(bags: Sequence[Bag]) -> float:
+    """The mean Jaccard similarity of two of the bags."""
+    return float(np.mean([len(one & other) / max(len(one | other), 1) for one, other in combinations(bags, 2)]))
+
+
+def _deviations(value: float, null: Sequence[float]) -> float:
+    """How many standard deviations a value is above the mean of others."""
+    return float((value - np.mean(null)) / (np.std(null) + 1e-12))
+
+
+def _standardised(values: Doubles) -> float:
+    """The mean in standard errors; 0 for fewer than `ENOUGH`."""
+    if len(values) < ENOUGH:
+        return 0.0
+    return float(values.mean() / max(values.std(ddof=1) / len(values) ** 0.5, 1e-9))
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """A key that sorts numbers within texts by value."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+
+
+def _places(shift: int) -> str:
+    return f"{abs(shift)} {'line' if abs(shift) == 1 else 'lines'} {'above' if shift < 0 else 'below'}"
