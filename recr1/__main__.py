@@ -11,6 +11,10 @@ def main() -> int:
     # Threads that spin while they wait take the core from other programs: of two runs on two cores, each was measured
     # three times slower. torch reads this once, when it loads; a value of the user's is kept.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # `python -m` looks for modules in the current folder first, where a file `yaml.py` would be run in place of the
+    # library. Parts of a recipe are found there all the same (`retrievers.parts`), after everything else.
+    home, here = os.path.dirname(os.path.dirname(os.path.abspath(__file__))), os.path.abspath(os.curdir)
+    sys.path[:] = [entry for entry in sys.path if here == home or os.path.abspath(entry) != here]
     from recr1.cli.main import run
 
     return run(sys.argv[1:])

@@ -14,6 +14,7 @@ from recr1.config.build import EvaluationSpec, Part, build, check_part, find_cla
 from recr1.errors import MissingLibrary, RecipeError, UserError, shown
 from recr1.tasks.base import SPLITS
 from retrievers.options import Problem, convert, did_you_mean, in_words, options_of, placed, value_problems
+from retrievers.parts import left_out
 from rewards.abilities import cutoff_of, cutoff_problem
 
 SECTIONS = ("seed", "task", "retriever", "k", "rewards", "policy", "trainer", "evaluate", "log")
@@ -43,11 +44,17 @@ class Recipe:
         """The last trainer; None for a recipe that only evaluates."""
         return self.stages[-1] if self.stages else None
 
+    @property
+    def stage_paths(self) -> list[str]:
+        """The path of each trainer: "trainer", or "trainer.0" and so on."""
+        return ["trainer"] if len(self.stages) == 1 else [f"trainer.{place}" for place in range(len(self.stages))]
+
     def missing_libraries(self) -> list[MissingLibrary]:
         """Libraries that the policy or a trainer needs and that are not installed, as their classes say."""
         missing: list[MissingLibrary] = []
-        for kind, part in [("policy", self.policy), *(("trainer", stage) for stage in self.stages)]:
-            if ask := getattr(find_class(kind, part.type), "missing_libraries", None):
+        for path, part in zip(["policy", *self.stage_paths], [self.policy, *self.stages], strict=True):
+            kind = path.partition(".")[0]
+            if not left_out(path) and (ask := getattr(find_class(kind, part.type), "missing_libraries", None)):
                 missing += ask(part.options)
         return missing
 
@@ -191,14 +198,19 @@ class _Check:
         if not written:
             self.problems.append(Problem("trainer", "an empty list: name a trainer, or leave the key out to evaluate"))
         parts = self._parts("trainer", "trainer")
-        if len(written) > 1 and policy and "model" not in options_of(find_class("policy", policy.type)):
+        if (
+            len(written) > 1
+            and policy
+            and not left_out("policy")
+            and "model" not in options_of(find_class("policy", policy.type))
+        ):
             what = f"stages need a policy that starts from a folder, and {policy.type!r} has no option 'model'"
             self.problems.append(Problem("trainer", f"{what}: use {{type: transformers, ...}}"))
         return parts
 
     def _check_trainable(self, policy: Part | None, stages: Sequence[Part]) -> None:
         """Options of the policy that only work in evaluation, as its class says."""
-        cls = find_class("policy", policy.type) if policy and stages else None
+        cls = find_class("policy", policy.type) if policy and stages and not left_out("policy") else None
         if policy and cls and (checker := getattr(cls, "check_training", None)):
             self.problems += [placed(remark, options_of(cls), "policy") for remark in checker(policy.options)]
 
@@ -231,7 +243,12 @@ class _Check:
             if not part:
                 continue
             rewards.append((part, 1.0 if wrong else float(weight)))
+            if left_out(path):
+                continue
             reward = build("reward", part, path=path)
+            if not isinstance(getattr(reward, "name", None), str):
+                self.problems.append(Problem(f"{path}.type", f"{part.type!r} is not a reward: it has no name"))
+                continue
             if reward.name in places:
                 what = f"the reward '{reward.name}' is already {places[reward.name]}: add their weights into one"
                 self.problems.append(Problem(path, what))

@@ -18,12 +18,35 @@ import os
 import re
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from retrievers.errors import OptionError, UserError, shown
 from retrievers.options import Option, Problem, convert, did_you_mean, option_problems, options_of, placed
+
+OWN = ("retrievers", "rewards", "recr1")
+"""The packages whose code is known: that of any other module may do anything when it is imported."""
+_TARGET = re.compile(r"(\w+)(?:\.\w+)*:\w+")
+_left_out: ContextVar[dict[str, str] | None] = ContextVar("left_out", default=None)
+
+
+@contextmanager
+def own_code_only() -> Iterator[Mapping[str, str]]:
+    """Import no module from outside of `OWN` within; yields path -> type of the parts that are not checked for that."""
+    found: dict[str, str] = {}
+    token = _left_out.set(found)
+    try:
+        yield found
+    finally:
+        _left_out.reset(token)
+
+
+def left_out(path: str) -> bool:
+    """Whether `own_code_only` left the part at a path unchecked, or one inside of it."""
+    return any(f"{place}.".startswith(f"{path}.") for place in _left_out.get() or ())
 
 
 class Kind(NamedTuple):
@@ -73,8 +96,10 @@ class Parts:
         """
         known = self.builtin(kind)
         target = known.get(name, name)
-        if not re.fullmatch(r"\w+(\.\w+)*:\w+", target):
+        if not _TARGET.fullmatch(target):
             raise UserError(f"no {shown(name)} here{did_you_mean(name, known) or f'; {self._listed(kind)}'}")
+        if _left_out.get() is not None and _is_foreign(target):
+            raise UserError(f"{shown(name)} is not imported, as it is code from outside of recr1 (--trust imports it)")
         module_name, class_name = target.split(":")
         found = getattr(_import(module_name), class_name, None)
         if not inspect.isclass(found):
@@ -99,6 +124,9 @@ class Parts:
         if not isinstance(name, str):
             what = "missing" if name is None else f"must be a name, got {shown(name)}"
             return [Problem(f"{path}.type", f"{what} ({self._listed(kind)})")]
+        if (unchecked := _left_out.get()) is not None and _is_foreign(name):
+            unchecked[path] = name
+            return []
         try:
             cls, known = self.find(kind, name), self.options(kind, name)
         except UserError as error:
@@ -110,7 +138,7 @@ class Parts:
         faulty = {problem.path.removeprefix(f"{path}.").partition(".")[0] for problem in problems}
         sound = {option: value for option, value in options.items() if option not in faulty}
         if all(option in sound for option in known if known[option].required):
-            light = self.kinds[kind].light and not (problems or nested)
+            light = self.kinds[kind].light and not (problems or nested or left_out(path))
             problems += [placed(remark, known, path) for remark in _own_remarks(cls, known, sound, build=light)]
         return problems + nested
 
@@ -152,6 +180,11 @@ class Parts:
 
     def _listed(self, kind: str) -> str:
         return f"built in: {', '.join(sorted(self.builtin(kind)))}; or your own as package.module:Class"
+
+
+def _is_foreign(target: str) -> bool:
+    found = _TARGET.fullmatch(target)
+    return found is not None and found[1] not in OWN
 
 
 def _own_remarks(cls: type[Any], known: Mapping[str, Option], options: Mapping[str, Any], *, build: bool) -> list[str]:

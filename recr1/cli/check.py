@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from textwrap import fill
 from typing import TYPE_CHECKING
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 def add(parser: argparse.ArgumentParser) -> None:
     add_recipe(parser)
     parser.add_argument("--data", action="store_true", help="open the task too, and count its items and needs")
+    text = "import parts from outside of recr1, and so run their code, to check them too"
+    parser.add_argument("--trust", action="store_true", help=text)
     text = "estimate the memory of training from the model's config, and say whether it fits here"
     parser.add_argument("--memory", action="store_true", help=text)
     parser.add_argument("--gpu-gb", metavar="N", type=above_zero, help="estimate for a GPU of N GB")
@@ -32,13 +36,25 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check a recipe, with `--data` its task too, with `--memory` whether it fits; `UserError` with all faults."""
+    from retrievers.parts import own_code_only
+
+    with ExitStack() as stack:
+        return _check(args, {} if args.trust else stack.enter_context(own_code_only()))
+
+
+def _check(args: argparse.Namespace, foreign: Mapping[str, str]) -> int:
+    from recr1.errors import UserError
     from recr1.recipe import find_recipe, load_recipe
 
     path = find_recipe(args.recipe)
-    left_out: list[str] = []
-    recipe = load_recipe(path, args.overrides, also=partial(_refusals, args, left_out))
-    sys.stdout.write(f"{path}: the recipe is fine\n")
-    sys.stdout.writelines(f"not checked: {line}\n" for line in left_out)
+    remarks: list[str] = []
+    recipe = load_recipe(path, args.overrides, also=partial(_refusals, args, remarks))
+    unchecked = [fill(f"not checked: {line}", 80, subsequent_indent="  ") for line in remarks]
+    if foreign:
+        unchecked.append("not checked, as it is code from outside of recr1 that --trust would run:")
+        unchecked += [f"  {place}: {name}" for place, name in foreign.items()]
+    sys.stdout.write(f"{path}: the recipe is fine{', as far as it was checked' if unchecked else ''}\n")
+    sys.stdout.writelines(f"{line}\n" for line in unchecked)
     for missing in recipe.missing_libraries():
         sys.stdout.write(f"not on this machine: {missing}\n")
     if args.data:
@@ -46,19 +62,21 @@ def run(args: argparse.Namespace) -> int:
     if args.memory or any(value is not None for value in (args.gpu_gb, args.launch, args.shard)):
         from recr1.memory import memory_report, sharding_of
 
+        if recipe.policy.options.get("trust_remote_code") and not args.trust:
+            raise UserError("policy.trust_remote_code: the estimate would run the model's own code: add --trust")
         shards = sharding_of(args.launch, args.processes, args.shard)
         sys.stdout.write(memory_report(recipe, args.gpu_gb, shards))
     return 0
 
 
-def _refusals(args: argparse.Namespace, left_out: list[str], recipe: Recipe) -> list[Problem]:
+def _refusals(args: argparse.Namespace, remarks: list[str], recipe: Recipe) -> list[Problem]:
     """What the configs of the recipe's trainers refuse; a recipe that trains nothing has none, and loads nothing."""
     if not any(part.options.get("trl") for part in recipe.stages):
         return []
     from recr1.memory import sharding_of
     from recr1.trainers.trl.config import config_problems
 
-    return config_problems(recipe, sharding_of(args.launch, args.processes, args.shard).processes, left_out)
+    return config_problems(recipe, sharding_of(args.launch, args.processes, args.shard).processes, remarks)
 
 
 def _described(recipe: Recipe) -> str:

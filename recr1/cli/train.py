@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
         what = "trainer: missing: the recipe only evaluates; add one, such as {type: grpo, steps: 100}"
         raise UserError(f"{path}: {what}")
     # All are built before the first starts, so that an error in the last shows at once.
-    paths = ["trainer"] if len(recipe.stages) == 1 else [f"trainer.{place}" for place in range(len(recipe.stages))]
-    stages = [(part, build("trainer", part, path=path)) for path, part in zip(paths, recipe.stages, strict=True)]
+    placed = zip(recipe.stage_paths, recipe.stages, strict=True)
+    stages = [(part, build("trainer", part, path=path)) for path, part in placed]
     for missing in recipe.missing_libraries():
         raise missing
     folder = resumed or (Path(args.out) if args.out else _new_folder(path.stem))

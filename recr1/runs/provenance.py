@@ -56,9 +56,12 @@ def fingerprints(env: Environment, retriever: Mapping[str, Any]) -> dict[str, An
 
 def _git_commit() -> str | None:
     """The commit of the working folder, with "-dirty" if files were changed; None outside a repository."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    # A repository may have programs of its own to run: hooks, a monitor of its files, a fetch of what it lacks.
+    own = ["-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}"]
+    command = ["git", "--no-pager", *own, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    env = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1"}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False, env=env)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None

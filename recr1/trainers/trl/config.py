@@ -17,6 +17,7 @@ from recr1.recipe import Recipe
 from recr1.trainers.base import TRLTrainer
 from recr1.trainers.trl.options import trl_options
 from retrievers.options import Problem
+from retrievers.parts import left_out
 
 OF_THE_MACHINE = frozenset(
     "accelerator_config deepspeed fsdp fsdp_config parallelism_config tf32 torch_compile torch_compile_backend "
@@ -28,22 +29,24 @@ PATIENCE = 60.0
 """Seconds for an answer."""
 
 
-def config_problems(recipe: Recipe, processes: int, left_out: list[str] | None = None) -> list[Problem]:
+def config_problems(recipe: Recipe, processes: int, remarks: list[str] | None = None) -> list[Problem]:
     """What TRL's configs refuse of the trainers of a recipe that is sound otherwise, for a number of processes.
 
-    Where they cannot be asked, that is a line in `left_out`. A trainer without keys of TRL has its defaults.
+    Where they cannot be asked, that is a line in `remarks`. A trainer without keys of TRL has its defaults.
     """
     asked, requests = [], []
-    for place, part in enumerate(recipe.stages):
-        trl, cls = part.options.get("trl"), find_class("trainer", part.type)
-        if trl and issubclass(cls, TRLTrainer) and trl_options(cls.config):
-            asked.append(("trainer.trl" if len(recipe.stages) == 1 else f"trainer.{place}.trl", cls.config, trl))
+    for path, part in zip(recipe.stage_paths, recipe.stages, strict=True):
+        if left_out(path) or not (trl := part.options.get("trl")):
+            continue
+        cls = find_class("trainer", part.type)
+        if issubclass(cls, TRLTrainer) and trl_options(cls.config):
+            asked.append((f"{path}.trl", cls.config, trl))
             keys = {key: value for key, value in cls.config_keys(trl).items() if key not in OF_THE_MACHINE}
             requests.append((cls.config, {"output_dir": "", "max_steps": part.options["steps"], **keys}, processes))
     refusals, why = _ask(json.dumps(requests)) if requests else ([], "")
     if refusals is None:
-        if left_out is not None:
-            left_out.append(f"values of trl: beside each other: TRL's config could not be built here ({why})")
+        if remarks is not None:
+            remarks.append(f"values of trl: beside each other: TRL's config could not be built here ({why})")
         return []
     pairs = zip(asked, refusals, strict=True)
     return [_problem(path, config, trl, processes, text) for (path, config, trl), text in pairs if text]

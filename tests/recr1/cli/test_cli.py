@@ -58,12 +58,12 @@ def assert_refused(done: subprocess.CompletedProcess[str], *messages: str) -> No
 
 
 def test_check_says_that_a_recipe_with_parts_of_the_current_folder_is_fine(shop):
-    done = recr1("check", "good.yaml", "retriever.boost=2")
+    done = recr1("check", "--trust", "good.yaml", "retriever.boost=2")
     assert (done.returncode, done.stdout, done.stderr) == (0, "good.yaml: the recipe is fine\n", "")
 
 
 def test_check_with_data_counts_items_needs_and_what_is_left_out(shop, capsys):
-    assert run(["check", "good.yaml", "task.splits=[train, validation]", "--data"]) == 0
+    assert run(["check", "--trust", "good.yaml", "task.splits=[train, validation]", "--data"]) == 0
     assert capsys.readouterr().out.splitlines()[1:] == [
         "items       3",
         "judgements  0 of 0 needs",
@@ -140,7 +140,7 @@ def test_no_argument_at_all_shows_the_help(capsys):
 
 
 def test_overrides_may_stand_on_both_sides_of_an_option(shop):
-    assert run(["check", "good.yaml", "seed=1", "--data", "k=12"]) == 0
+    assert run(["check", "--trust", "good.yaml", "seed=1", "--data", "k=12"]) == 0
 
 
 # --- bad input, on the real command
@@ -149,7 +149,7 @@ def test_overrides_may_stand_on_both_sides_of_an_option(shop):
 def test_a_bad_recipe_is_refused_with_all_that_is_wrong(shop):
     Path("bad.yaml").write_text(GOOD.replace("Scan", "Scam").replace("k: 10", "k: ten").replace("policy", "polcy"))
     assert_refused(
-        recr1("check", "bad.yaml"),
+        recr1("check", "--trust", "bad.yaml"),
         "bad.yaml: 4 problems",
         "bad.yaml:7: polcy: a recipe has no 'polcy'; did you mean 'policy'?",
         "bad.yaml:3: retriever.type: the module 'my_parts' has no class 'Scam'",
@@ -165,7 +165,9 @@ def test_a_recipe_that_is_no_yaml_is_refused_with_its_line(shop):
 
 def test_a_bad_override_is_refused_as_it_was_written(shop):
     assert_refused(
-        recr1("check", "good.yaml", "retriever.bost=2"), "override 'retriever.bost=2'", "did you mean 'boost'"
+        recr1("check", "--trust", "good.yaml", "retriever.bost=2"),
+        "override 'retriever.bost=2'",
+        "did you mean 'boost'",
     )
 
 
@@ -174,11 +176,13 @@ def test_an_unknown_recipe_is_refused_with_the_nearest(shop):
 
 
 def test_a_bad_data_file_is_refused_with_its_line(shop):
-    assert_refused(recr1("check", "good.yaml", "task.broken=file", "--data"), "error: items.jsonl:3: no field 'title'")
+    assert_refused(
+        recr1("check", "--trust", "good.yaml", "task.broken=file", "--data"), "error: items.jsonl:3: no field 'title'"
+    )
 
 
 def test_a_split_that_the_recipe_needs_and_the_task_has_not_is_refused(shop):
-    done = recr1("check", "good.yaml", "task.splits=[train]", "--data")
+    done = recr1("check", "--trust", "good.yaml", "task.splits=[train]", "--data")
     assert_refused(done, "the store has no split 'validation'")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 
 import pytest
 
@@ -10,7 +11,7 @@ from recr1.cli.main import run
 from recr1.env import Environment, open_environment
 from recr1.recipe import load_recipe
 from recr1.runs import Run
-from recr1.runs.provenance import fingerprints
+from recr1.runs.provenance import fingerprints, surroundings
 from recr1.tasks.toy import ToyTask
 from retrievers.abilities import retriever_fingerprint
 from retrievers.bm25.bm25 import BM25
@@ -81,3 +82,24 @@ def test_a_run_resumes_only_with_the_index_that_its_rewards_started_with(recipe,
         r"cannot be resumed: it started with other_retrievers .*index 1.*, and now it is .*index 2",
         capsys.readouterr().err,
     )
+
+
+def test_a_repository_runs_nothing_of_its_own_when_its_commit_is_recorded(tmp_path, monkeypatch):
+    ran = tmp_path / "ran"
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    program.chmod(0o755)
+    home = tmp_path / "repository"
+    for command in (
+        ["git", "init", "-q", str(home)],
+        ["git", "-C", str(home), "-c", "user.name=a", "-c", "user.email=a", "commit", "-q", "--allow-empty", "-m", "b"],
+        ["git", "-C", str(home), "config", "core.fsmonitor", str(program)],
+        ["git", "-C", str(home), "config", "core.pager", str(program)],
+        ["git", "-C", str(home), "config", "core.hooksPath", str(tmp_path)],
+    ):
+        subprocess.run(command, check=True)
+    (tmp_path / "post-index-change").write_text(program.read_text())
+    (tmp_path / "post-index-change").chmod(0o755)
+    monkeypatch.chdir(home)
+    assert re.fullmatch("[0-9a-f]{40}", surroundings()["git"])
+    assert not ran.exists()

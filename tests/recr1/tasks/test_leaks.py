@@ -89,7 +89,7 @@ def leaky(tmp_path, monkeypatch):
     return recipe
 
 
-@pytest.mark.parametrize("command", [["check", "--data"], ["train", "--out", "run"]])
+@pytest.mark.parametrize("command", [["check", "--data", "--trust"], ["train", "--out", "run"]])
 def test_commands_refuse_a_leak_and_name_the_key_that_accepts_it(command, leaky, capsys, random_model, tmp_path):
     name, *flags = command
     assert run([name, str(leaky), f"policy.model={random_model}", *flags]) == 2
