@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +21,7 @@ from recr1.errors import UserError, examples
 from recr1.evaluate.references import BEST_ITEMS, TEXT_WORDS
 from recr1.tasks.base import splits_of
 from retrievers.abilities import HasUnparsed, matches_everything
-from retrievers.analyzer import Analyzer
+from retrievers.analyzer import Analyzer, has_word
 from retrievers.base import Catalog, Hits, Query, Rows
 from retrievers.errors import EngineError, MissingAnswers, PermanentError
 from rewards.base import Need, Qrels
@@ -225,9 +225,11 @@ class Setup:
 
     @cached_property
     def titles(self) -> tuple[str, ...]:
-        """The title of each item, or the beginning of its text."""
-        titles = map(self.catalog.title, range(len(self.catalog)))
-        return tuple(titles if "title" in self.catalog.fields else (" ".join(text.split()[:12]) for text in titles))
+        """The title of each item, or the beginning of its text; nothing for one without a word, which is not found."""
+        titles: Iterable[str] = map(self.catalog.title, range(len(self.catalog)))
+        if "title" not in self.catalog.fields:
+            titles = (" ".join(text.split()[:12]) for text in titles)
+        return tuple(title if has_word(title) else "" for title in titles)
 
     def whole(self, row: int) -> str:
         """Title and text of an item, cut as the ceiling cuts texts."""

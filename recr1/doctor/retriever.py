@@ -11,6 +11,7 @@ import numpy as np
 
 from recr1.doctor.base import Fault, Finding, Setup, finding, graded
 from recr1.errors import examples
+from retrievers.analyzer import folded, has_word
 
 ROLL = 5
 """How many times the sample the titles are with which items are looked for that are missing or mixed up."""
@@ -22,9 +23,9 @@ def index(setup: Setup) -> Finding:
     """The index opens, holds the whole catalog, and its rows are the catalog's."""
     catalog, probes = setup.catalog, np.array(setup.probes, np.int64)
     problems = []
-    empty = [catalog.ids[row] for row, title in enumerate(setup.titles) if not (title or catalog.texts[row].strip())]
+    empty = [catalog.ids[row] for row, title in enumerate(setup.titles) if not (title or has_word(catalog.texts[row]))]
     if empty:
-        what = f"{len(empty)} items have neither title nor text ({examples(empty)})"
+        what = f"{len(empty)} items have no word in title or text ({examples(empty)})"
         problems.append(Fault("warning", f"{what}: no query can find them; add texts, or drop these items"))
     if len(probes) == 0:
         problems.append(Fault("error", "no item has a title or a text: name the columns in the task's options"))
@@ -96,7 +97,7 @@ def _astray(setup: Setup) -> list[Fault]:
 
 def _is(names: Sequence[str], row: int, hits: Sequence[int] | np.ndarray) -> bool:
     """Whether an item, or one with the same title, is among some hits."""
-    return any(names[hit].lower() == names[row].lower() for hit in hits if hit >= 0)
+    return any(folded(names[hit]) == folded(names[row]) for hit in hits if hit >= 0)
 
 
 def titles(setup: Setup) -> Finding:
@@ -176,5 +177,5 @@ def _found_in(setup: Setup, depth: int) -> np.ndarray:
     """(R,) whether each probe's title found its item, or one with the same title, in the first `depth` places."""
     names, probed = setup.titles, zip(setup.probes, setup.title_hits.rows_QK[:, :depth], strict=True)
     return np.array(
-        [any(names[hit].lower() == names[row].lower() for hit in rows_K if hit >= 0) for row, rows_K in probed], bool
+        [any(folded(names[hit]) == folded(names[row]) for hit in rows_K if hit >= 0) for row, rows_K in probed], bool
     )

@@ -80,9 +80,6 @@ class FilesTask:
 
     Attributes:
         counts: what was left out, merged, moved or missing -> how many; nothing that did not occur.
-        encoding: the encoding of text files that are not UTF-8, such as cp1252.
-        missing: the texts that, as a whole cell, mean a missing value; by default what tools write for one (`MISSING`:
-            nan, None, null, N/A and the like); [] takes them as words.
         text_fields: the fields that together are an item's text.
 
     Raises:

@@ -148,10 +148,11 @@ def test_targets_that_no_query_finds_are_listed():
 
 def test_items_without_a_word_are_counted():
     task = village()
-    task.catalog = faults.Catalog([*task.catalog.ids, "blank"], [*ITEMS, " "], {"title": [*ITEMS, None]})
+    texts = [*ITEMS, "\u200b ", "--"]
+    task.catalog = faults.Catalog([*task.catalog.ids, "blank", "sign"], texts, {"title": [*ITEMS, None, "!"]})
     finding = found("index", task)
     assert finding.verdict == "warning"
-    assert "1 items have neither title nor text ('blank')" in finding.message
+    assert "2 items have no word in title or text ('blank', 'sign')" in finding.message
 
 
 # --- prompts
