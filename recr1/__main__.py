@@ -15,9 +15,21 @@ def main() -> int:
     # library. Parts of a recipe are found there all the same (`retrievers.parts`), after everything else.
     home, here = os.path.dirname(os.path.dirname(os.path.abspath(__file__))), os.path.abspath(os.curdir)
     sys.path[:] = [entry for entry in sys.path if here == home or os.path.abspath(entry) != here]
+    _hide_secrets()
     from recr1.cli.main import run
 
     return run(sys.argv[1:])
+
+
+def _hide_secrets() -> None:
+    """From now on, nothing on standard error shows a secret, be it a traceback or a line of any library's log."""
+    write = sys.stderr.write
+
+    def redacting(text: str) -> int:
+        known = sys.modules.get("retrievers.errors")  # without it no secret was read, and it takes time to load
+        return write(known.redacted(text) if known else text)
+
+    sys.stderr.write = redacting  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

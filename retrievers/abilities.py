@@ -18,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from retrievers.analyzer import VERSION
 from retrievers.base import Catalog, Query, Retriever
+from retrievers.secrets import without_variables
 
 CAPABILITIES: Mapping[str, str] = {
     "boolean": "AND, OR and NOT in capital letters, with parentheses, as in (tent OR shelter) AND light NOT family",
@@ -143,12 +144,15 @@ def retriever_fingerprint(spec: Mapping[str, Any], catalog: Catalog, retriever: 
     """16 hex digits that change with all that a ranking depends on, so that hits can be kept and runs compared.
 
     That is a retriever's section of the recipe (`spec`), the catalog, the versions of search libraries, and the file of
-    each class from outside this project. If the built retriever has an attribute `fingerprint`, that is returned.
+    each class from outside this project. A `${NAME}` counts with its value, but where it stands for a secret, which may
+    be renewed. If the built retriever has an attribute `fingerprint`, that is returned.
     """
     if retriever is not None and isinstance(retriever, HasFingerprint):
         return str(retriever.fingerprint)
     known = {**versions(SEARCH_LIBRARIES), "analyzer": VERSION, "unicode": unicodedata.unidata_version}
-    text = json.dumps([dict(spec), catalog.fingerprint, known, _sources(spec)], sort_keys=True, default=repr)
+    text = json.dumps(
+        [without_variables(spec), catalog.fingerprint, known, _sources(spec)], sort_keys=True, default=repr
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -30,6 +30,7 @@ from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 import annotated_types as at
 
 from retrievers.errors import OptionError, UserError, shown
+from retrievers.secrets import literal_secrets
 
 PositiveInt: TypeAlias = Annotated[int, at.Ge(1)]
 NonNegativeInt: TypeAlias = Annotated[int, at.Ge(0)]
@@ -123,7 +124,10 @@ def option_problems(
     renamed: Mapping[str, str] = MappingProxyType({}),
     complete: bool = True,
 ) -> list[Problem]:
-    """Unknown, renamed and (if `complete`) missing options, and wrong values; messages call the class `owner`."""
+    """Unknown, renamed and (if `complete`) missing options, wrong values and literal secrets.
+
+    Messages call the class `owner`.
+    """
     problems = []
     for name, value in given.items():
         place = f"{path}.{name}" if path else name
@@ -138,7 +142,7 @@ def option_problems(
     for name, option in known.items():
         if complete and option.required and name not in given:
             problems.append(Problem(f"{path}.{name}", f"missing: {owner} needs it ({option.expects})"))
-    return problems
+    return problems + [Problem(*found) for found in literal_secrets(given, path)]
 
 
 def value_problems(annotation: Any, value: Any, path: str) -> list[Problem]:

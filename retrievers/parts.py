@@ -140,7 +140,7 @@ class Parts:
         if all(option in sound for option in known if known[option].required):
             light = self.kinds[kind].light and not (problems or nested or left_out(path))
             problems += [placed(remark, known, path) for remark in _own_remarks(cls, known, sound, build=light)]
-        return problems + nested
+        return list(dict.fromkeys(problems + nested))  # a secret in a nested part is found from outside too
 
     def build(self, kind: str, part: Part | Mapping[str, Any], *args: Any, path: str | None = None) -> Any:
         """The object that a part describes: `cls(*args, **options)`.

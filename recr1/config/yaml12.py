@@ -16,6 +16,7 @@ import yaml
 
 from retrievers.errors import shown
 from retrievers.options import Problem
+from retrievers.secrets import literal_secrets
 
 _PLAIN = (
     ("null", r"~|null|Null|NULL|", "~nN"),
@@ -83,7 +84,8 @@ class Places:
         """Put `section.key=value` into the recipe; returns what is wrong with it, or None."""
         path, equals, text = override.partition("=")
         document = read(text)
-        origin = f"override '{override}'"
+        hidden = any(literal_secrets({path.rpartition(".")[2]: document.value}))
+        origin = f"override '{path}=...'" if hidden else f"override '{override}'"
         self._places[path] = origin
         if not equals or not all(path.split(".")):
             return Problem(path, "must be section.key=value, such as retriever.k1=1.2")

@@ -18,6 +18,7 @@ from recr1.runs import plots
 from recr1.runs.files import keep_lines, read_text, runs_here, write_text, writing
 from recr1.runs.provenance import surroundings
 from recr1.runs.recording import FILES, Recording
+from retrievers.errors import redacted
 from retrievers.options import did_you_mean
 
 if TYPE_CHECKING:
@@ -209,6 +210,7 @@ class Run(Recording):
     def finish(self, status: Status, **facts: Any) -> None:
         """Close the run as "finished", "interrupted" or "failed", with more facts, and close its loggers."""
         if self.writer:
+            facts = {name: redacted(value) if isinstance(value, str) else value for name, value in facts.items()}
             self.update(status=status, ended=_now(), seconds=self.seconds, **facts)
             for logger in self.loggers:
                 logger.finish(status)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -11,8 +11,9 @@ from functools import partial
 from importlib.util import find_spec
 from time import monotonic
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
-from retrievers.errors import EngineError, PermanentError, TransientError
+from retrievers.errors import EngineError, PermanentError, TransientError, redacted, told
 from retrievers.options import PositiveFloat, PositiveInt, checked
 
 In = TypeVar("In")
@@ -169,13 +170,20 @@ class EngineClient:
             raise self.error(f"{why}; the last one: {self._last_cause}", 0) from None
         except (TransientError, PermanentError) as fault:
             self._last_cause = str(fault)
+            if redacted(text := str(fault.__cause__)) != text:  # a traceback would show it
+                fault.__cause__ = None
             raise self.error(str(fault), attempts) from fault
 
 
-def fault_of_status(status: int, what: str, retry_after: str | None) -> TransientError | PermanentError:
-    """The error for an HTTP status above 299, to be raised; `retry_after` is the header of that name."""
-    transient = status in (408, 425, 429) or status >= 500
-    return TransientError(what, _seconds(retry_after)) if transient else PermanentError(what)
+def fault_of_status(status: int, answer: str, headers: Mapping[str, str]) -> TransientError | PermanentError:
+    """The error for an HTTP status above 299, to be raised, from what the engine says and its headers."""
+    what, seconds = f"status {status}: {answer}", _seconds(headers.get("retry-after"))
+    if 300 <= status < 400:
+        place = urlsplit(headers.get("location") or "elsewhere")._replace(query="", fragment="").geturl()
+        return PermanentError(f"status {status}: a redirect to {told(place)}, not followed: set that address instead")
+    if seconds > LONGEST_RETRY_AFTER:
+        what = f"it asks to wait {seconds:.0f} s, and {LONGEST_RETRY_AFTER:.0f} s is the most that is waited; {what}"
+    return TransientError(what, seconds) if status in (408, 425, 429) or status >= 500 else PermanentError(what)
 
 
 def require(library: str, engine: str, extra: str) -> None:
@@ -192,6 +200,6 @@ def _seconds(retry_after: str | None) -> float:
         return float(retry_after)
     try:
         when = parsedate_to_datetime(retry_after or "")
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -5,20 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
-from urllib.parse import urlsplit
 
 from retrievers.base import Floats
-from retrievers.errors import EngineError, PermanentError, TransientError, shown
+from retrievers.errors import EngineError, PermanentError, TransientError, shown, told
 from retrievers.progress import tracked
+from retrievers.remote.address import connection_problems, fault_of_connection
 from retrievers.remote.client import EngineClient
+from retrievers.secrets import resolved
 
 EMBEDDED = ".db"
 """The end of the path of an embedded database, by which pymilvus tells it from an address."""
@@ -48,14 +48,14 @@ class Connection:
     process share it. Safe to use from several threads; a pickled copy opens its own connection.
     """
 
-    def __init__(self, uri: str, token_env: str | None, timeout: float) -> None:
+    def __init__(self, uri: str, token: str | None, timeout: float, ca_file: str | None = None) -> None:
         self.uri = str(Path(uri).expanduser().absolute()) if is_embedded(uri) else uri
         self.timeout = timeout
-        self._token_env = token_env
+        self._token, self._ca_file = token, ca_file
         self._client: Any = None
 
-    def __reduce__(self) -> tuple[type[Connection], tuple[str, str | None, float]]:
-        return type(self), (self.uri, self._token_env, self.timeout)
+    def __reduce__(self) -> tuple[type[Connection], tuple[str, str | None, float, str | None]]:
+        return type(self), (self.uri, self._token, self.timeout, self._ca_file)
 
     @contextmanager
     def calling(self) -> Iterator[Any]:
@@ -78,10 +78,11 @@ class Connection:
 
         for library in LOGGERS if is_embedded(self.uri) else LOGGERS[:1]:
             logging.getLogger(library).setLevel(logging.CRITICAL)
-        token = os.environ.get(self._token_env, "") if self._token_env else ""
+        more = {"server_pem_path": self._ca_file} if self._ca_file else {}
+        more |= {"uri": resolved(self.uri), "token": resolved(self._token or "")}
         try:
             with _opening:
-                self._client = self._client or MilvusClient(self.uri, token=token, timeout=self.timeout)
+                self._client = self._client or MilvusClient(timeout=self.timeout, **more)
         except ConnectionConfigException as error:
             raise PermanentError(_why_closed(self.uri) if is_embedded(self.uri) else error.message) from error
         return self._client
@@ -89,35 +90,33 @@ class Connection:
 
 def is_embedded(uri: str) -> bool:
     """Whether this is a path and no address."""
-    return "://" not in uri
+    return "://" not in uri and "${" not in uri
 
 
-def connection_problems(options: Mapping[str, Any]) -> list[str]:
+def milvus_problems(options: Mapping[str, Any], filled: Collection[str]) -> list[str]:
     """What is wrong with the options that say where Milvus is."""
-    uri, variable, problems = str(options.get("uri", "http://host")), options.get("token_env"), []
-    parts, folder = urlsplit(uri), Path(uri).expanduser().absolute().parent
-    if not (uri.endswith(EMBEDDED) if is_embedded(uri) else parts.scheme in ("http", "https") and parts.hostname):
-        problems.append(
-            f"uri: must be an address, as http://host:19530, or a path that ends in {EMBEDDED}, got {shown(uri)}"
-        )
-    elif is_embedded(uri) and not folder.is_dir():
+    uri = str(options.get("uri", "http://host"))
+    folder = Path(uri).expanduser().absolute().parent
+    if not is_embedded(uri):
+        return connection_problems(options, filled, "uri")
+    problems = connection_problems(options, filled, "")
+    if not uri.endswith(EMBEDDED):
+        what = f"must be an address, as http://host:19530, or a path that ends in {EMBEDDED}, got {shown(uri)}"
+        problems.append(f"uri: {what}")
+    elif not folder.is_dir():
         problems.append(f"uri: there is no folder {folder}: make it first")
-    elif parts.username or parts.password:
-        problems.append("uri: holds a user or password, which would be written to the run folder; use token_env")
-    if variable is not None and not os.environ.get(variable):
-        problems.append(f"token_env: the variable {variable} is not set: put the token in it, or user:password")
     return problems
 
 
 def _fault_of_call(error: Any) -> TransientError | PermanentError:
     name = error.code().name
-    what = f"{name}: {error.details()}"[:300]
-    return PermanentError(what) if name in PERMANENT else TransientError(what)
+    what = f"{name}: {told(error.details(), 300)}"
+    return PermanentError(what) if name in PERMANENT else fault_of_connection(what)
 
 
 def _fault(error: Any) -> TransientError | PermanentError:
     code = getattr(error.code, "name", error.code)  # a code of gRPC or of Milvus
-    what = f"code {code}: {error.message}"[:300]
+    what = f"code {code}: {told(error.message, 300)}"
     if code == NOT_LOADED:
         return NotLoadedError(what)
     from pymilvus.exceptions import MilvusException

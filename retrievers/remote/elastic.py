@@ -9,14 +9,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from time import monotonic, sleep
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from retrievers.analyzer import K1, FieldWeights
 from retrievers.base import Catalog, Hits, Query
-from retrievers.errors import PermanentError, TransientError, shown
+from retrievers.errors import PermanentError, TransientError, shown, told
 from retrievers.options import PositiveFloat, PositiveInt, Share, checked
+from retrievers.remote.address import connection_problems
 from retrievers.remote.answers import Answer, RemoteRetriever, well_formed
 from retrievers.remote.client import EngineClient, require
-from retrievers.remote.http import Headers, address_problems, filled, has_query
+from retrievers.remote.http import filled, has_query
+from retrievers.secrets import resolved
 
 ROW = "recr1_row"
 """The field with an item's row in an index made here; the row is its `_id` too."""
@@ -35,6 +38,9 @@ class ElasticRetriever(RemoteRetriever):
 
     A subclass connects its client, without retries (`EngineClient` has them), and converts the client's errors.
     """
+
+    filled: ClassVar[tuple[str, ...]] = ("url", "headers", "query")
+    renamed: ClassVar[Mapping[str, str]] = {"ca_certs": "ca_file"}
 
     engine: ClassVar[str]
     library: ClassVar[str]
@@ -57,13 +63,13 @@ class ElasticRetriever(RemoteRetriever):
         b: Share = 0.75,
         analyzer: str = "standard",
         headers: dict[str, str] | None = None,
-        ca_certs: str | None = None,
         timeout: PositiveFloat = 10.0,
         attempts: PositiveInt = 6,
         rate: PositiveFloat | None = None,
         threads: PositiveInt = 8,
         cooldown: PositiveFloat = 30.0,
         max_chars: PositiveInt | None = None,
+        ca_file: str | None = None,
     ) -> None:
         require(self.library, self.engine, self.engine)
         self._catalog, self._made_here, self._id_field = catalog, index is None, id_field
@@ -75,7 +81,7 @@ class ElasticRetriever(RemoteRetriever):
         self._similarity, self._analyzer = {"type": "BM25", "k1": k1, "b": b}, analyzer
         self._max_chars = max_chars or CLAUSES // max(len(fields or ()), 1)
         self._engine = EngineClient(self.engine, url, attempts=attempts, rate=rate, threads=threads, cooldown=cooldown)
-        self._url, self._headers, self._ca_certs = url, Headers(headers), ca_certs
+        self._url, self._headers, self._ca_file = url, headers or {}, ca_file
         self._timeout, self._threads = timeout, threads
         self._connect()
         self._index = index or self._own_index()
@@ -83,7 +89,7 @@ class ElasticRetriever(RemoteRetriever):
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is asked."""
-        problems = address_problems("url", options.get("url", "http://host"))
+        problems = connection_problems(options, cls.filled)
         exists, query = options.get("index") is not None, options.get("query")
         if exists and not (options.get("fields") or query):
             problems.append("fields: name the fields of the index, as in {title: 2, brand: 1}; or give a query")
@@ -95,7 +101,9 @@ class ElasticRetriever(RemoteRetriever):
         for name in options.get("fields") or ():
             if not exists and not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
                 problems.append(f"fields: {name!r} cannot be a field of an index made here: use letters, digits, _, -")
-        return problems + Headers(options.get("headers")).problems()
+        if "?" in options.get("url", ""):
+            problems.append("url: must end before the '?': the client sends no query of its own")
+        return problems
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
         """As every remote retriever; raises `ValueError` for a k above `max_k`."""
@@ -118,22 +126,31 @@ class ElasticRetriever(RemoteRetriever):
 
     def _read(self, answer: Mapping[str, Any]) -> Answer:
         if not isinstance(answer, Mapping):
-            raise TransientError(f"the answer is not a JSON object: {str(answer)[:200]!r}")
+            raise TransientError(f"the answer is not a JSON object: {told(answer, 200)!r}")
         shards = answer.get("_shards", {})
         if answer.get("timed_out") or shards.get("failed"):
             late = "it ran out of time" if answer.get("timed_out") else f"{shards['failed']} of {shards.get('total')}"
-            raise TransientError(f"not all shards answered ({late}): {json.dumps(shards.get('failures', []))[:300]}")
+            raise TransientError(
+                f"not all shards answered ({late}): {told(json.dumps(shards.get('failures', [])), 300)}"
+            )
         try:
             return [self._item(hit) for hit in answer["hits"]["hits"]]
         except (KeyError, TypeError, ValueError, IndexError) as error:
             what = f"{type(error).__name__}: {error}"
-            raise PermanentError(f"the answer has no hits with ids and scores ({what}): {str(answer)[:300]}") from error
+            raise PermanentError(f"the answer has no hits with ids and scores ({what}): {told(answer, 300)}") from error
 
     def _item(self, hit: Mapping[str, Any]) -> tuple[str, float]:
         item = str(hit["_source"][self._id_field] if self._id_field else hit["_id"])
         if self._made_here and not item.isdecimal():
             raise ValueError(f"{shown(item)} is not a row")
         return self._catalog.ids[int(item)] if self._made_here else item, float(hit["_score"])
+
+    def _address(self) -> str:
+        """The address with its port, which Elasticsearch's client must have; without one it is OpenSearch's default."""
+        parts = urlsplit(resolved(self._url))
+        port = parts.port or (443 if parts.scheme == "https" else 9200)
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        return f"{parts.scheme}://{host}:{port}{parts.path}"
 
     def _own_index(self) -> str:
         """The name of the index of this catalog and these options, made and filled unless it exists."""
@@ -194,7 +211,7 @@ class ElasticRetriever(RemoteRetriever):
         if not answer.get("errors"):
             return
         failed = [item["index"] for item in answer["items"] if item["index"].get("status", 200) >= 300]
-        what = f"{len(failed)} of {len(operations) // 2} items were not written: {json.dumps(failed[0])[:300]}"
+        what = f"{len(failed)} of {len(operations) // 2} items were not written: {told(json.dumps(failed[0]), 300)}"
         if any(item["status"] != 429 and item["status"] < 500 for item in failed):
             raise PermanentError(what)
         raise TransientError(what)  # writing a row again writes the same

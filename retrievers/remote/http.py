@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from math import isfinite
 from time import monotonic
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any, ClassVar, Literal
 
 from retrievers.base import Catalog
-from retrievers.errors import PermanentError, TransientError, shown
+from retrievers.errors import PermanentError, TransientError, told
 from retrievers.options import PositiveFloat, PositiveInt, checked
+from retrievers.remote.address import (
+    certificates,
+    connection_problems,
+    fault_of_connection,
+    proxy_for,
+    proxy_problems,
+    split_query,
+)
 from retrievers.remote.answers import Answer, RemoteRetriever
 from retrievers.remote.client import EngineClient, fault_of_status, require
+from retrievers.secrets import VARIABLE, read, resolved, texts_of
 
 SHOWN = 300
 """Characters of a faulty answer that a message shows."""
@@ -36,10 +43,10 @@ class HTTP(RemoteRetriever):
 
     Args:
         catalog: What the engine searches.
-        url: The address, without a password or token in it.
+        url: The address. `${NAME}` in it, and in headers, params and body, is read from the environment.
         method: The HTTP method.
-        headers: Sent with each request. `${NAME}` in a value is read from the environment.
-        params: The query string, name -> value.
+        headers: Sent with each request.
+        params: The query string, name -> value; it is added to one that `url` has.
         body: What a "POST" sends as JSON.
         items: The path to the list of items in the answer, such as "hits.hits"; "" where the answer is that list.
         id: The path to the id in an item; "" where an item is its id.
@@ -50,7 +57,10 @@ class HTTP(RemoteRetriever):
         threads: Requests at the same time.
         cooldown: Seconds without requests after three queries in a row failed in every attempt.
         max_chars: A longer query is cut here.
+        ca_file: The certificates to trust, in PEM form; null trusts the usual ones.
     """
+
+    filled: ClassVar[tuple[str, ...]] = ("url", "headers", "params", "body")
 
     def __init__(
         self,
@@ -70,39 +80,55 @@ class HTTP(RemoteRetriever):
         threads: PositiveInt = 8,
         cooldown: PositiveFloat = 30.0,
         max_chars: PositiveInt = 1024,
+        ca_file: str | None = None,
     ) -> None:
         require("httpx", "http", "remote")
-        self._catalog, self._url, self._method = catalog, url, method
-        self._headers, self._params, self._body = Headers(headers), params or {}, body
+        self._catalog, self._method, self._ca_file = catalog, method, ca_file
+        self._url, asked = split_query(url)
+        self._headers, self._params, self._body = headers or {}, asked | (params or {}), body
         self._items, self._id, self._score = items, id, score
         self._timeout, self._threads, self._max_chars = timeout, threads, max_chars
-        address = urlsplit(url)._replace(query="", fragment="").geturl()
-        self._engine = EngineClient("http", address, attempts=attempts, rate=rate, threads=threads, cooldown=cooldown)
+        self._engine = EngineClient("http", self._url, attempts=attempts, rate=rate, threads=threads, cooldown=cooldown)
         self._connect()
 
-    @staticmethod
-    def check_options(options: Mapping[str, Any]) -> list[str]:
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is asked."""
-        templates = [options.get("params") or {}, options.get("body") or {}]
-        problems = address_problems("url", options.get("url", "http://host"))
-        if not any(map(has_query, templates)):
+        problems = connection_problems(options, cls.filled)
+        url, params = str(options.get("url", "")), options.get("params") or {}
+        if PLACES.search(VARIABLE.sub("", url)):
+            problems.append("url: {query} and {k} belong into params or body, where they are quoted")
+        if not problems:
+            problems += [f"url: {what}" for what in proxy_problems(url)]
+            twice = [name for name in split_query(resolved(url))[1] if name in params]
+            problems += [f"params.{name}: stands in url too, write it once" for name in twice]
+        if not has_query([params, options.get("body") or {}]):
             problems.append("body: must contain {query} in one of its texts, or params; else all queries are the same")
         if options.get("method") == "GET" and options.get("body"):
             problems.append("body: a GET request has no body; use params, or method=POST")
-        return problems + Headers(options.get("headers")).problems()
+        return problems
 
     def _connect(self) -> None:
         import httpx
 
-        limits = httpx.Limits(max_connections=self._threads, max_keepalive_connections=self._threads)
-        self._session = httpx.Client(headers=self._headers.sent(), timeout=self._timeout, limits=limits)
+        sent = resolved({"url": self._url, "headers": self._headers, "params": self._params, "body": self._body})
+        proxy = proxy_for(sent["url"])
+        self._session = httpx.Client(
+            headers=sent["headers"],
+            timeout=self._timeout,
+            limits=httpx.Limits(max_connections=self._threads, max_keepalive_connections=self._threads),
+            verify=certificates(self._ca_file),
+            proxy=proxy and proxy.url,
+            trust_env=False,
+        )
 
     def _ask(self, text: str, k: int) -> Answer:
         raw = self._fetch(filled(self._params, text, k, as_text=True), filled(self._body, text, k))
         try:
             answer = json.loads(raw)
         except (ValueError, RecursionError) as error:
-            raise TransientError(f"the answer is not JSON ({error}): {self._shown(raw)}") from error
+            page = ", but a page for people: is this the address of the search?" if raw.lstrip()[:1] == b"<" else ""
+            raise TransientError(f"the answer is not JSON{page} ({error}): {_shown(raw)}") from error
         found = _at(answer, self._items, "items")
         if not isinstance(found, list):
             raise PermanentError(f"items: expected a list at {self._items!r} in the answer, got {_named(found)}")
@@ -112,10 +138,11 @@ class HTTP(RemoteRetriever):
         """The body of the answer; raises `TransientError` (also for a late one) or `PermanentError`."""
         import httpx
 
+        url, asked = split_query(resolved(self._url))
         deadline = monotonic() + self._timeout
         content = {} if body is None else {"json": body}
         try:
-            with self._session.stream(self._method, self._url, params=params or None, **content) as response:
+            with self._session.stream(self._method, url, params=asked | params, **content) as response:
                 raw = bytearray()
                 for chunk in response.iter_bytes():
                     raw += chunk
@@ -124,10 +151,11 @@ class HTTP(RemoteRetriever):
         except httpx.TimeoutException as error:
             raise TransientError(f"no answer within {self._timeout:g} s ({type(error).__name__})") from error
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise TransientError(f"{type(error).__name__}: {error}") from error
+            through = proxy_for(url)
+            by = f" (through the proxy of {through.variable})" if through else ""
+            raise fault_of_connection(f"{type(error).__name__}: {told(error)}{by}") from error
         if not 200 <= response.status_code < 300:
-            what = f"status {response.status_code}: {self._shown(bytes(raw))}"
-            raise fault_of_status(response.status_code, what, response.headers.get("retry-after"))
+            raise fault_of_status(response.status_code, _shown(bytes(raw)), response.headers)
         return bytes(raw)
 
     def _item(self, item: Any, place: int) -> tuple[str, float]:
@@ -138,13 +166,14 @@ class HTTP(RemoteRetriever):
             return str(found), 1 / (place + 1)
         score = _at(item, self._score, "score")
         if isinstance(score, bool) or not isinstance(score, int | float) or not isfinite(score):
-            what = f"expected a finite number at {self._score!r} of item {shown(found)}, got {_named(score)}"
+            what = f"expected a finite number at {self._score!r} of item {_named(found)}, got {_named(score)}"
             raise PermanentError(f"score: {what}")
         return str(found), float(score)
 
-    def _shown(self, raw: bytes) -> str:
-        """The beginning of an answer, for a message, without secrets: some engines repeat a wrong token."""
-        return f"{self._headers.without_secrets(raw.decode('utf-8', 'replace'))[:SHOWN]!r}"
+
+def _shown(raw: bytes) -> str:
+    """The beginning of an answer, for a message."""
+    return repr(told(raw.decode("utf-8", "replace"), SHOWN))
 
 
 def _at(value: Any, path: str, option: str) -> Any:
@@ -156,23 +185,20 @@ def _at(value: Any, path: str, option: str) -> Any:
             value = value[int(key)]
         else:
             keys = isinstance(value, dict)
-            what = f"has {', '.join(map(repr, value)) or 'nothing'}" if keys else f"is {_named(value)}"
+            what = f"has {told(', '.join(map(repr, value)), SHOWN) or 'nothing'}" if keys else f"is {_named(value)}"
             raise PermanentError(f"{option}: the answer has no {path!r}: what should hold {key!r} {what}")
     return value
 
 
 def _named(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."
+    return told(json.dumps(value), 60)
 
 
-PLACES = re.compile(r"\{(query|k)\}")
-VARIABLE = re.compile(r"\$\{(\w+)\}")
-SECRET = re.compile(r"auth|cookie|token|secret|key|password", re.IGNORECASE)
+PLACES = re.compile(r"\$\{(?P<variable>\w+)\}|\{(?P<place>query|k)\}")
 
 
 def filled(template: Any, text: str, k: int, *, as_text: bool = False) -> Any:
-    """A template with its places filled in, so that nothing in the query can be taken for a place or for JSON."""
+    """A template, its places and variables filled in at once: nothing in a query is taken for either, or for JSON."""
     if isinstance(template, dict):
         return {name: filled(value, text, k, as_text=as_text) for name, value in template.items()}
     if isinstance(template, list):
@@ -180,55 +206,13 @@ def filled(template: Any, text: str, k: int, *, as_text: bool = False) -> Any:
     if template == "{k}" and not as_text:
         return k
     if isinstance(template, str):
-        return PLACES.sub(lambda place: text if place[1] == "query" else str(k), template)
+        return PLACES.sub(
+            lambda found: read(found[1]) if found[1] else text if found[2] == "query" else str(k), template
+        )
     return template
 
 
 def has_query(template: Any) -> bool:
     """Whether a text of a template has a place for the query."""
-    return bool(filled(template, "a", 1) != filled(template, "b", 1))
-
-
-def address_problems(option: str, url: str) -> list[str]:
-    """What is wrong with the address of an engine, under the name of its option."""
-    parts, what = urlsplit(url), ""
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        what = f"must be a whole address, as http://host:9200/search, got {shown(url)}"
-    elif parts.username or parts.password:
-        what = "holds a user or password, which would be written to the run folder; use a header with ${NAME}"
-    elif PLACES.search(url):
-        what = "{query} and {k} belong into params or body, where they are quoted"
-    return [f"{option}: {what}"] if what else []
-
-
-class Headers:
-    """Headers whose secrets stay in the environment, also when pickled: `${NAME}` is read when a value is sent."""
-
-    def __init__(self, templates: Mapping[str, str] | None) -> None:
-        self._templates = dict(templates or {})
-
-    def problems(self) -> list[str]:
-        """What is wrong with them here: a variable that is not set, or a secret that would be written to disk."""
-        problems = []
-        for name, value in self._templates.items():
-            missing = [variable for variable in VARIABLE.findall(value) if variable not in os.environ]
-            if missing:
-                problems.append(f"headers: '{name}' needs the environment variable {missing[0]}, which is not set")
-            elif SECRET.search(name) and not VARIABLE.search(value):
-                remedy = "take it from the environment as ${NAME}"
-                problems.append(f"headers: '{name}' would be written to the run folder; {remedy}")
-        return problems
-
-    def sent(self) -> dict[str, str]:
-        """The headers with their secrets; raises `ValueError` where a variable is not set."""
-        problems = self.problems()
-        if problems:  # an unpickled one may have come to where the environment is another
-            raise ValueError(problems[0])
-        return {name: VARIABLE.sub(lambda found: os.environ[found[1]], text) for name, text in self._templates.items()}
-
-    def without_secrets(self, text: str) -> str:
-        """A text for messages: some engines repeat a wrong token."""
-        for name in VARIABLE.findall(" ".join(self._templates.values())):
-            if os.environ.get(name):
-                text = text.replace(os.environ[name], f"${{{name}}}")
-        return text
+    texts = (str(text.value) for text in texts_of(template))
+    return any(found["place"] == "query" for text in texts for found in PLACES.finditer(text))

@@ -20,9 +20,9 @@ from retrievers.remote.collections import (
     NewCollection,
     NotLoadedError,
     Place,
-    connection_problems,
     is_embedded,
     load,
+    milvus_problems,
 )
 from retrievers.store import Store
 from retrievers.topk import check_k
@@ -61,7 +61,8 @@ class Milvus:
         encoder: What makes vectors, a part of its own: {type: hashing}, or {type: sentence_transformers, model: ...}.
         uri: The address of a cluster, "http://host:19530" or "https://host:443/database"; or the path of an embedded
             database, which must end in ".db", is made where there is none, and is open in one process at a time.
-        token_env: The name of the environment variable that holds the token, or user:password; null sends none.
+        token: The token, or user:password, as `${NAME}`, which is read from the environment as in `uri`; null sends
+            none.
         collection: An existing collection, which is only read; null makes one of the catalog, named after its content,
             the encoder and these options, or finds it.
         id_field: The field of an existing collection that holds the catalog's id; null: its primary key.
@@ -80,11 +81,14 @@ class Milvus:
         threads: Requests at the same time.
         cooldown: Seconds without requests after three requests in a row failed in every attempt.
         max_chars: A longer query is cut here.
+        ca_file: The certificates to trust, in PEM form; null trusts the usual ones.
 
     Raises `EngineError` if the collection cannot be made, found or loaded.
     """
 
     matches_everything: ClassVar[bool] = True
+    filled: ClassVar[tuple[str, ...]] = ("uri", "token")
+    renamed: ClassVar[Mapping[str, str]] = {"token_env": "token, and written as ${NAME}"}
 
     def __init__(
         self,
@@ -92,7 +96,7 @@ class Milvus:
         *,
         encoder: dict[str, Any],
         uri: str = "http://localhost:19530",
-        token_env: str | None = None,
+        token: str | None = None,
         collection: str | None = None,
         id_field: str | None = None,
         vector_field: str | None = None,
@@ -108,6 +112,7 @@ class Milvus:
         threads: PositiveInt = 8,
         cooldown: PositiveFloat = 30.0,
         max_chars: PositiveInt = 8192,
+        ca_file: str | None = None,
     ) -> None:
         for library in ("pymilvus", "milvus_lite") if is_embedded(uri) else ("pymilvus",):
             require(library, "milvus", "milvus")
@@ -115,7 +120,7 @@ class Milvus:
         self._catalog, self._max_chars = catalog, max_chars
         self.max_k = None if len(catalog) <= LIMIT else LIMIT
         self._repeats = repeats(texts) if collection is None else None
-        self._connection = Connection(uri, token_env, timeout)
+        self._connection = Connection(uri, token, timeout, ca_file)
         self._engine = EngineClient(
             "milvus", self._connection.uri, attempts=attempts, rate=rate, threads=threads, cooldown=cooldown
         )
@@ -133,13 +138,13 @@ class Milvus:
             self._place = self._engine.ask(lambda: existing_place(self._connection, *wanted))
         self._engine.ask(lambda: load(self._connection, self._place))
 
-    @staticmethod
-    def check_options(options: Mapping[str, Any]) -> list[str]:
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is asked."""
         what = "is for an existing collection; name that collection with collection"
         exists = options.get("collection") is not None
         given = [name for name in ("id_field", "vector_field") if options.get(name) is not None]
-        return connection_problems(options) + [f"{name}: {what}" for name in given if not exists]
+        return milvus_problems(options, cls.filled) + [f"{name}: {what}" for name in given if not exists]
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
         """Hits of shape (len(queries), k).

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from retrievers.errors import PermanentError, TransientError
+from retrievers.errors import TransientError, told
+from retrievers.remote.address import fault_of_connection
 from retrievers.remote.client import fault_of_status
 from retrievers.remote.elastic import ElasticRetriever
+from retrievers.secrets import resolved
 
 
 class OpenSearch(ElasticRetriever):
@@ -21,7 +24,8 @@ class OpenSearch(ElasticRetriever):
 
     Args:
         catalog: What is searched.
-        url: The address of a node or a load balancer.
+        url: The address of a node or a load balancer; without a port it is 443 for https, and else 9200. `${NAME}` in
+            it, and in headers and query, is read from the environment.
         index: An existing index, which is only read; null makes one of the catalog, named after its content and these
             options, or finds it. Ranks that start together fill it once.
         fields: Fields of the index to search, with their weights; for an index made here fields of the catalog, null
@@ -33,14 +37,14 @@ class OpenSearch(ElasticRetriever):
         k1: BM25's parameter, of an index made here; an existing one has its own, as for the next two.
         b: The other one.
         analyzer: How the engine splits text into words.
-        headers: Sent with each request. `${NAME}` in a value is read from the environment.
-        ca_certs: A file with the certificates to trust; null trusts the usual ones.
+        headers: Sent with each request.
         timeout: Seconds that the engine may be silent before and within an answer.
         attempts: How often one request is sent before its error is raised, with growing pauses.
         rate: Requests per second of each process; null for no limit.
         threads: Requests at the same time.
         cooldown: Seconds without requests after three requests in a row failed in every attempt.
         max_chars: A longer query is cut here; null: 1024, the words that an engine takes, over the number of fields.
+        ca_file: The certificates to trust, in PEM form; null trusts the usual ones.
 
     Raises `EngineError` if the index cannot be made or found.
     """
@@ -51,24 +55,22 @@ class OpenSearch(ElasticRetriever):
     def _connect(self) -> None:
         from opensearchpy import OpenSearch as Official
 
-        more: dict[str, Any] = {"timeout": self._timeout, "pool_maxsize": self._threads, "ca_certs": self._ca_certs}
-        self._session = Official([self._url], headers=self._headers.sent(), max_retries=0, **more)
+        logging.getLogger("opensearch").setLevel(logging.ERROR)  # it warns of each fault, which is raised too
+        more: dict[str, Any] = {"timeout": self._timeout, "pool_maxsize": self._threads, "ca_certs": self._ca_file}
+        self._session = Official([self._address()], headers=resolved(self._headers), max_retries=0, **more)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        from opensearchpy.exceptions import SerializationError, SSLError, TransportError
+        from opensearchpy.exceptions import SerializationError, TransportError
 
         try:
             yield
-        except SSLError as error:
-            raise PermanentError(f"{type(error).__name__}: {error}") from error
         except SerializationError as error:
-            raise TransientError(f"the answer is not JSON: {str(error)[:300]}") from error
-        except TransportError as error:
+            raise TransientError(f"the answer is not JSON: {told(error, 300)}") from error
+        except TransportError as error:  # with SSLError
             if not isinstance(error.status_code, int):
-                raise TransientError(f"{type(error).__name__}: {error.error}") from error
-            what = f"status {error.status_code}: {self._headers.without_secrets(str(error))[:300]}"
-            raise fault_of_status(error.status_code, what, None) from error
+                raise fault_of_connection(f"{type(error).__name__}: {told(error.error)}") from error
+            raise fault_of_status(error.status_code, told(error, 300), {}) from error
 
 
 class Elasticsearch(ElasticRetriever):
@@ -84,24 +86,22 @@ class Elasticsearch(ElasticRetriever):
     def _connect(self) -> None:
         from elasticsearch import Elasticsearch as Official
 
+        logging.getLogger("elastic_transport").setLevel(logging.ERROR)
         more: dict[str, Any] = {"request_timeout": self._timeout, "connections_per_node": self._threads}
-        more |= {"ca_certs": self._ca_certs} if self._ca_certs else {}
-        self._session = Official([self._url], headers=self._headers.sent(), max_retries=0, **more)
+        more |= {"ca_certs": self._ca_file} if self._ca_file else {}
+        self._session = Official([self._address()], headers=resolved(self._headers), max_retries=0, **more)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        from elastic_transport import SerializationError, TlsError, TransportError
+        from elastic_transport import SerializationError, TransportError
         from elasticsearch import ApiError
 
         try:
             yield
-        except TlsError as error:
-            raise PermanentError(f"{type(error).__name__}: {error}") from error
         except SerializationError as error:
-            raise TransientError(f"the answer is not JSON: {str(error)[:300]}") from error
-        except TransportError as error:
-            raise TransientError(f"{type(error).__name__}: {error}") from error
+            raise TransientError(f"the answer is not JSON: {told(error, 300)}") from error
+        except TransportError as error:  # with TlsError
+            # Its str() may be "TLS error" alone.
+            raise fault_of_connection(f"{type(error).__name__}: {told(error.message)}") from error
         except ApiError as error:
-            status = error.meta.status
-            what = f"status {status}: {self._headers.without_secrets(str(error))[:300]}"
-            raise fault_of_status(status, what, error.meta.headers.get("retry-after")) from error
+            raise fault_of_status(error.meta.status, told(error, 300), error.meta.headers) from error

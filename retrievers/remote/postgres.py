@@ -17,10 +17,12 @@ from annotated_types import Ge, Le
 
 from retrievers.analyzer import FieldWeights
 from retrievers.base import Catalog
-from retrievers.errors import PermanentError, TransientError
+from retrievers.errors import PermanentError, told
 from retrievers.options import PositiveFloat, PositiveInt, checked
+from retrievers.remote.address import connection_problems, fault_of_connection
 from retrievers.remote.answers import Answer, RemoteRetriever, well_formed
 from retrievers.remote.client import EngineClient, require
+from retrievers.secrets import REMEDY, VARIABLE, resolved
 
 LABELS, USUAL_WEIGHTS = "ABCD", [0.1, 0.2, 0.4, 1.0]
 """PostgreSQL's labels of words, and its default weights of D, C, B and A."""
@@ -50,8 +52,8 @@ class Postgres(RemoteRetriever):
 
     Args:
         catalog: What is searched.
-        dsn: Where the database is, as libpq reads it: "host=db dbname=shop user=recr1". Its password comes from
-            PGPASSWORD or the password file, never from a recipe.
+        dsn: Where the database is, as libpq reads it: "host=db dbname=shop user=recr1 password=${NAME}". `${NAME}` is
+            read from the environment; without a password that comes from PGPASSWORD or the password file.
         table: An existing table, which is only read; null makes one from the catalog, named after its content and these
             options, or finds it. Ranks that start together fill it once.
         id_column: The column of an existing table that holds the catalog's id.
@@ -68,10 +70,12 @@ class Postgres(RemoteRetriever):
         threads: Connections, and queries at the same time.
         cooldown: Seconds without queries after three queries in a row failed in every attempt.
         max_chars: A longer query is cut here.
+        ca_file: The certificates to trust, in PEM form, which the server must then have; null: as the dsn says.
 
     Raises `EngineError` if the table cannot be made.
     """
 
+    filled: ClassVar[tuple[str, ...]] = ("dsn",)
     syntax: ClassVar[Mapping[str, str]] = {
         "boolean": "or between words of which one must be there, - before one that must not, as in tent -pole"
     }
@@ -94,13 +98,16 @@ class Postgres(RemoteRetriever):
         threads: PositiveInt = 8,
         cooldown: PositiveFloat = 30.0,
         max_chars: PositiveInt = 1024,
+        ca_file: str | None = None,
     ) -> None:
         require("psycopg", "postgres", "postgres")
-        self._catalog, self._dsn, self._timeout, self._max_chars = catalog, dsn, timeout, max_chars
+        self._catalog, self._timeout, self._max_chars = catalog, timeout, max_chars
+        secured = {"sslmode": "verify-full", "sslrootcert": ca_file} if ca_file else {}
+        self._where = secured | _parts(dsn)
         self._match, self._config, self._normalization = match, config, normalization
         self.capabilities = frozenset({"boolean", "phrases"} if match == "web" else ())
         pace: dict[str, Any] = {"attempts": attempts, "rate": rate, "threads": threads, "cooldown": cooldown}
-        self._engine = EngineClient("postgres", _address(dsn), **pace)
+        self._engine = EngineClient("postgres", _address(self._where), **pace)
         self._connect()
         self._made_here = table is None
         if table is None:
@@ -115,10 +122,11 @@ class Postgres(RemoteRetriever):
             self._vector = _name(vector) if vector else _vector([f"{_name(name)}::text" for name in fields or {}])
         self._weights = _weights(fields) if fields else USUAL_WEIGHTS
 
-    @staticmethod
-    def check_options(options: Mapping[str, Any]) -> list[str]:
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is asked."""
-        problems = _table_problems(options) + _dsn_problems(options.get("dsn", ""))
+        unfilled = connection_problems(options, cls.filled, "")
+        problems = _table_problems(options) + (unfilled or _dsn_problems(options.get("dsn", "")))
         if len(options.get("fields") or ()) > len(LABELS):
             problems.append(f"fields: PostgreSQL takes 1 to {len(LABELS)} fields, got {len(options['fields'])}")
         return problems
@@ -156,12 +164,13 @@ class Postgres(RemoteRetriever):
                     "options": f"-c statement_timeout={ceil(self._timeout * 1000)}",
                 }
                 seconds = max(2, ceil(self._timeout))  # libpq takes integers, at least 2
-                connection = psycopg.connect(self._dsn, autocommit=True, connect_timeout=seconds, **options)
+                where = {**resolved(self._where), "connect_timeout": seconds, **options}
+                connection = psycopg.connect(autocommit=True, **where)
             yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             if connection is not None:
                 connection.close()
-            raise TransientError(_worded(error)) from error
+            raise fault_of_connection(_worded(error)) from error
         except psycopg.Error as error:
             raise PermanentError(_worded(error)) from error
         self._session.put(connection)
@@ -184,18 +193,30 @@ class Postgres(RemoteRetriever):
             cursor.execute(f"ANALYZE {_name(table)}")
 
 
+def _parts(dsn: str) -> dict[str, Any]:
+    """What a dsn says, by libpq's names; raises psycopg's `ProgrammingError`."""
+    from psycopg.conninfo import conninfo_to_dict
+
+    return dict(conninfo_to_dict(dsn))
+
+
 def _dsn_problems(dsn: str) -> list[str]:
-    if "password" in dsn or "@" in dsn:
-        return ["dsn: must not hold a password or an address with '@'; set PGPASSWORD or a password file"]
     with suppress(ImportError):  # the constructor says what is missing
         from psycopg import ProgrammingError
-        from psycopg.conninfo import conninfo_to_dict
 
         try:
-            conninfo_to_dict(dsn)
+            parts = _parts(dsn)
         except ProgrammingError as error:
             return [f"dsn: must be like 'host=db dbname=shop user=recr1': {_worded(error)}"]
+        if parts.get("password") and not VARIABLE.search(str(parts["password"])):
+            return [f"dsn: holds a password: {REMEDY}"]
+        ports = str(resolved(parts.get("port", ""))).split(",")
+        return [f"dsn: there is no port {port}" for port in ports if port and not 0 < _number(port) < 2**16]
     return []
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() else 0
 
 
 def _table_problems(options: Mapping[str, Any]) -> list[str]:
@@ -230,16 +251,13 @@ def _name(dotted: str) -> str:
     return quoted.replace("%", "%%")  # psycopg reads a lone % as a place for a value
 
 
-def _address(dsn: str) -> str:
-    from psycopg.conninfo import conninfo_to_dict
-
-    parts = conninfo_to_dict(dsn)
+def _address(parts: Mapping[str, Any]) -> str:
     host = parts.get("host") or os.environ.get("PGHOST", "local socket")
     return f"{host}:{parts.get('port') or os.environ.get('PGPORT', '5432')}/{parts.get('dbname') or '(default)'}"
 
 
 def _worded(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    return f"{type(error).__name__}: {told(' '.join(str(error).split()), 300)}"
 
 
 @contextmanager

@@ -7,15 +7,16 @@ import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from retrievers.base import Catalog, Hits, Query
-from retrievers.errors import MissingAnswers, PermanentError, TransientError, shown
+from retrievers.errors import MissingAnswers, PermanentError, TransientError, shown, told
 from retrievers.options import PositiveFloat, PositiveInt, checked
+from retrievers.remote.address import certificates, connection_problems, fault_of_connection
 from retrievers.remote.client import EngineClient, fault_of_status, require
+from retrievers.secrets import resolved
 from retrievers.topk import check_k, no_hits
 
 if TYPE_CHECKING:
@@ -45,27 +46,31 @@ class Service:
 
     Args:
         catalog: What is searched; the service must hold the same.
-        url: Where the service is, such as `http://127.0.0.1:8080`. Proxies of the environment are not used.
-        token_env: The name of the environment variable that holds the token; None sends none.
+        url: Where the service is, such as `http://127.0.0.1:8080`. `${NAME}` in it is read from
+            the environment. Proxies of the environment are not used.
+        token: What the service wants, as `${NAME}`, which is read from the environment; None sends none.
         timeout: Seconds without a byte after which an attempt fails.
         attempts: How often a search is asked; 10 take some 40 seconds of waiting.
+        ca_file: The certificates to trust, in PEM form; None trusts the usual ones.
 
     Raises `ValueError` if the service holds another catalog, and `EngineError` if it does not answer.
     """
+
+    filled: ClassVar[tuple[str, ...]] = ("url", "token")
+    renamed: ClassVar[Mapping[str, str]] = {"token_env": "token, and written as ${NAME}"}
 
     def __init__(
         self,
         catalog: Catalog,
         *,
         url: str,
-        token_env: str | None = None,
+        token: str | None = None,
         timeout: PositiveFloat = 60.0,
         attempts: PositiveInt = 10,
+        ca_file: str | None = None,
     ) -> None:
         require("httpx", "service", "remote")
-        if token_env is not None and not os.environ.get(token_env):
-            raise ValueError(f"token_env: the variable {token_env} is not set: put the service's token in it")
-        self._url, self._token_env, self._timeout = url.rstrip("/"), token_env, timeout
+        self._url, self._token, self._timeout, self._ca_file = url.rstrip("/"), token, timeout, ca_file
         self._engine = EngineClient("service", self._url, attempts=attempts, rate=None, threads=1, cooldown=COOLDOWN)
         self._catalog, self._items = catalog.fingerprint, len(catalog)
         self._start()
@@ -80,16 +85,12 @@ class Service:
         self.syntax: dict[str, str] = dict(info["syntax"])
         self.matches_everything, self.max_k = bool(info["matches_everything"]), info["max_k"]
 
-    @staticmethod
-    def check_options(options: Mapping[str, Any]) -> list[str]:
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is asked."""
-        problems = []
-        url = str(options.get("url", "http://h"))
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            problems.append(f"url: must be like http://127.0.0.1:8080, got {shown(url)}")
-        if parts.username or parts.password:
-            problems.append("url: holds a user or password, which would be written to the run folder; use token_env")
+        problems = connection_problems(options, cls.filled)
+        if "?" in options.get("url", ""):
+            problems.append(f"url: must be like http://127.0.0.1:8080, got {shown(options['url'])}")
         return problems
 
     def _start(self) -> None:
@@ -152,19 +153,18 @@ class Service:
         import httpx
 
         try:
-            response = self._client().request(method, self._url + path, **more)
+            response = self._client().request(method, resolved(self._url) + path, **more)
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise TransientError(f"{type(error).__name__}: {error}") from error
+            raise fault_of_connection(f"{type(error).__name__}: {error}") from error
         status = response.status_code
         if status == 400:
             raise ValueError(_reason(response))
         if status == 401:
-            raise PermanentError("it does not know this token (option token_env names the variable that holds it)")
+            raise PermanentError("it does not know this token (option token)")
         if status == 500:  # raised by the retriever
             raise PermanentError(f"its retriever failed (its log says how): {_reason(response)}")
         if status != 200:
-            what = f"status {status}: {_reason(response)}"
-            raise fault_of_status(status, what, response.headers.get("retry-after"))
+            raise fault_of_status(status, _reason(response), response.headers)
         return response
 
     def _client(self) -> httpx.Client:
@@ -173,10 +173,10 @@ class Service:
 
         with self._lock:
             if self._http is None or self._http[0] != os.getpid():
-                token = os.environ.get(self._token_env, "") if self._token_env else ""
-                headers = {"authorization": f"Bearer {token}"} if token else {}
-                limits = httpx.Limits(keepalive_expiry=IDLE)
-                client = httpx.Client(timeout=self._timeout, headers=headers, trust_env=False, limits=limits)
+                headers = {"authorization": f"Bearer {resolved(self._token)}"} if self._token else {}
+                limits, trusted = httpx.Limits(keepalive_expiry=IDLE), certificates(self._ca_file)
+                more: dict[str, Any] = {"timeout": self._timeout, "limits": limits, "verify": trusted}
+                client = httpx.Client(headers=headers, trust_env=False, **more)
                 self._http = os.getpid(), client
             return self._http[1]
 
@@ -206,6 +206,6 @@ def _read(content: bytes) -> tuple[Hits, dict[int, str]]:
 def _reason(response: httpx.Response) -> str:
     """What FastAPI says is wrong, or the beginning of what somebody else says."""
     try:
-        return str(response.json()["detail"])
+        return told(response.json()["detail"])
     except (ValueError, KeyError, TypeError):
-        return response.text[:200].strip() or response.reason_phrase
+        return told(response.text.strip(), 200) or response.reason_phrase

@@ -21,6 +21,7 @@ from recr1.errors import UserError
 from recr1.recipe import find_recipe, load_recipe, shipped_launch_configs
 from recr1.tasks.toy import TOY_DATA
 from recr1.trainers.trl.options import trl_options
+from retrievers.secrets import VARIABLE
 from rewards.base import Search
 from tests.docs.pages import PAGES, ROOT, blocks, name_of, prose, read
 from tests.recr1.tasks.folders import CORPUS, QRELS, jsonl, tsv, write_split_folder, write_start
@@ -80,6 +81,8 @@ def test_commands_parse_and_their_recipes_and_overrides_are_sound(page, monkeypa
     monkeypatch.chdir(write_start(tmp_path))
     for line in [line for name, line in RECR1 if page_of(name) == page]:
         print(line)  # shown where the test fails
+        for variable in VARIABLE.findall(line):
+            monkeypatch.setenv(variable, "secret")
         words = arguments(line)
         if len(words) == 1 and words[0] in COMMANDS:
             continue  # a command that is only named
@@ -91,7 +94,7 @@ def test_commands_parse_and_their_recipes_and_overrides_are_sound(page, monkeypa
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.name)
 def test_parts_in_yaml_blocks_are_sound(block, monkeypatch):
-    for variable in re.findall(r"token_env: (\w+)", block.text):
+    for variable in VARIABLE.findall(block.text):
         monkeypatch.setenv(variable, "secret")
     document = yaml12.read(block.text)
     assert document.problems == []

@@ -107,7 +107,7 @@ BAD = {
         "postgres": {
             **LINE,
             "fields": [{}, {"title": 0}, dict.fromkeys("abcde", 1)],
-            "dsn": ["password=x", "postgresql://me@host", "not a dsn"],
+            "dsn": ["password=x", "postgresql://me:secret@host", "not a dsn"],
             "id_column": ["sku"],
             "vector": ["words"],
             "normalization": [-1, 64],
@@ -115,14 +115,14 @@ BAD = {
         "milvus": {
             **LINE,
             "uri": ["host:19530", "http://me:secret@host", "./no/such/folder/m.db"],
-            "token_env": ["NO_SUCH_VARIABLE"],
+            "token": ["${NO_SUCH_VARIABLE}", "literal"],
             "id_field": ["sku"],
             "vector_field": ["v"],
         },
         "dense": {size: [0, -1, 1] for size in SIZES},
         "hybrid": {"rrf_k": [-1, NAN], "depth": [0], "weights": [[1], [1, 0], [1, NAN]], "parts": [[{"type": "bm25"}]]},
         "cached": {"memory": [-1, 0], "disk_mb": [0, -1]},
-        "service": {"url": ["host"], "timeout": [0, NAN], "attempts": [0]},
+        "service": {"url": ["host"], "token": ["literal", "${NO_SUCH_VARIABLE}"], "timeout": [0, NAN], "attempts": [0]},
         "rerank": {"depth": [0, -1]},
     },
     "encoder": {

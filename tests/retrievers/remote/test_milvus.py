@@ -207,10 +207,10 @@ def test_a_row_that_is_not_the_catalogs_is_refused(build, client):
     ("options", "message"),
     [
         ({"uri": "shop"}, "uri: must be an address, as http://host:19530, or a path that ends in .db, got 'shop'"),
-        ({"uri": "ftp://host"}, "uri: must be an address"),
+        ({"uri": "ftp://host"}, "uri: must be a whole address"),
         ({"uri": "nosuch/shop.db"}, f"uri: there is no folder {os.getcwd()}/nosuch: make it first"),
-        ({"uri": "http://me:pw@host"}, "uri: holds a user or password, which would be written to the run folder"),
-        ({"token_env": "NOT_SET"}, "token_env: the variable NOT_SET is not set"),
+        ({"uri": "http://me:pw@host"}, "uri: holds a password"),
+        ({"token": "${NOT_SET}"}, "token: needs the environment variable NOT_SET"),
         ({"metric_type": "DOT"}, "metric_type: must be one of 'IP', 'COSINE', 'L2', got 'DOT'"),
         ({"id_field": "sku"}, "id_field: is for an existing collection"),
         ({"vector_field": "v"}, "vector_field: is for an existing collection"),

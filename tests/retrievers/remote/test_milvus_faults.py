@@ -191,10 +191,10 @@ def test_a_wrong_token_is_refused_at_once_and_stands_in_no_message_or_pickle(tmp
     with moody_engine(tmp_path / "moody.db", Connect=knows) as uri:
         monkeypatch.setenv("SHOP_TOKEN", "wrong")
         with pytest.raises(EngineError, match="after 1 attempt: UNAUTHENTICATED: who are you") as caught:
-            milvus(catalog_of("token"), uri, token_env="SHOP_TOKEN")
+            milvus(catalog_of("token"), uri, token="${SHOP_TOKEN}")
         assert "wrong" not in str(caught.value)
         monkeypatch.setenv("SHOP_TOKEN", "right")
-        found = milvus(catalog_of("token"), uri, token_env="SHOP_TOKEN")
+        found = milvus(catalog_of("token"), uri, token="${SHOP_TOKEN}")
         assert rows(found.search(["token word1"], 1)) == [[1]]
         assert b"right" not in pickle.dumps(found)
 

@@ -345,12 +345,12 @@ def test_a_missing_library_is_named_with_what_to_install():
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 def test_a_status_that_may_pass_is_one(status):
-    assert isinstance(fault_of_status(status, "what", None), TransientError)
+    assert isinstance(fault_of_status(status, "what", {}), TransientError)
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 413])
 def test_a_status_that_will_not_pass_is_a_refusal(status):
-    assert isinstance(fault_of_status(status, "what", "3"), PermanentError)
+    assert isinstance(fault_of_status(status, "what", {"retry-after": "3"}), PermanentError)
 
 
 @pytest.mark.parametrize(
@@ -363,7 +363,7 @@ def test_a_status_that_will_not_pass_is_a_refusal(status):
     ],
 )
 def test_a_retry_after_is_a_number_of_seconds(header, seconds):
-    fault = fault_of_status(429, "what", header)
+    fault = fault_of_status(429, "what", {"retry-after": header} if header else {})
     assert isinstance(fault, TransientError)
     assert fault.retry_after == seconds
 
@@ -371,6 +371,6 @@ def test_a_retry_after_is_a_number_of_seconds(header, seconds):
 @pytest.mark.parametrize(("ahead", "seconds"), [(timedelta(seconds=400), 400), (timedelta(days=-1), 0)])
 def test_a_retry_after_may_be_a_date(ahead, seconds):
     header = format_datetime(datetime.now(UTC) + ahead, usegmt=True)
-    fault = fault_of_status(429, "what", header)
+    fault = fault_of_status(429, "what", {"retry-after": header} if header else {})
     assert isinstance(fault, TransientError)
     assert fault.retry_after == pytest.approx(seconds, abs=60)
