@@ -1,8 +1,8 @@
-"""Which needs to train on next: those whose completions differ most in what they earn, and now and then any other.
+"""Which needs to train on next: those whose completions have the most different rewards, and sometimes any other.
 
-A group whose rewards are all the same moves no weight. Where a reward is 0 or 1 and a completion earns it with
-probability p, the rewards of a group have the variance p(1 - p): most at one half, none where a need is always or never
-solved. That is the learnability of Rutherford et al. 2024 (arXiv 2408.15099); the variance is it for any reward.
+A group whose rewards are all equal changes no weight. Where a reward is 0 or 1 and a completion earns it with
+probability p, the rewards of a group have the variance p(1 - p): highest at one half, 0 where a need is always or never
+solved. Rutherford et al. 2024 (arXiv 2408.15099) call it learnability; here it is the variance of any reward.
 
 Needs are drawn where a batch is generated, in place of those that TRL's sampler chose. The draw depends on the seed,
 the place in training and the variances seen, which a checkpoint keeps: a resumed run draws what it would have drawn.
@@ -42,7 +42,10 @@ class Learnability:
                 self.variance[self._place[name]] = value
 
     def learn(self, needs: Sequence[str], rewards: Sequence[float]) -> None:
-        """Take the rewards of a batch into account, one a completion; NaN is none, and a need must have two."""
+        """Take the rewards of a batch into account, one for each completion; NaN counts as no reward.
+
+        A need with a single reward is left out.
+        """
         earned: dict[str, list[float]] = {}
         for name, reward in zip(needs, rewards, strict=True):
             if np.isfinite(reward):
@@ -84,7 +87,7 @@ class Learnability:
 
 
 class DrawnNeeds(Addition):
-    """Draws the needs of each batch by what can be learned from them."""
+    """Draws the needs of each batch by their learnability."""
 
     def __init__(self, uniform: float, rate: float, start: Mapping[str, float]) -> None:
         self._options: dict[str, Any] = {"uniform": uniform, "rate": rate, "start": start}
