@@ -72,7 +72,8 @@ def need_texts(setup: Setup) -> Finding:
 
     Thresholds, as shares of the needs: ids or addresses from 5%, an error from half; copied needs from half, an error
     from 80%; one text for 20% of the needs of a split; needs of one text with different best items from 2%, an error
-    from 20%. The rest is as in `item_texts`; see `_language` for languages.
+    from 20%; needs that are items, as in some sets of BEIR, from 10%. The rest is as in `item_texts`; see `_language`
+    for languages.
     """
     faults, needs = Faults(), setup.sampled(setup.needs, "need texts", MOST_READ)
     texts = [need.text for need in needs]
@@ -82,6 +83,10 @@ def need_texts(setup: Setup) -> Finding:
     faults.share("ids as needs", codes, len(texts), what, warn=0.05, fail=0.5)
     what = "needs are copied from a relevant item {}: then the raw need is the best query, and nothing is learned"
     faults.share("copied needs", _copied(setup), len(setup.judged_needs), what, warn=0.5, fail=0.8)
+    of_text = {group_key(text): row for row, text in enumerate(setup.catalog.texts) if text.strip()}
+    own = [need for need in needs if of_text.get(group_key(need.text), -1) not in (-1, *setup.env.task.qrels[need.id])]
+    what = "needs are items themselves, which nobody judged for them {}: a search finds the need first; leave them out"
+    faults.share("needs as items", [need.text for need in own], len(needs), what, warn=0.1, fail=2)
     for split, members in setup.splits.items():
         what = f"needs of {split} have one text {{}}: keep each need once"
         _one_for_all(faults, "repeated needs", [group_key(need.text) for need in members], what, 0.2, 2)

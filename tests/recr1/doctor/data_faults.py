@@ -194,6 +194,13 @@ def most_needs_are_sentences_of_their_item(data, rng):
             need[1] = " ".join(text[data.best[need[0]]].split()[:7])
 
 
+@fault("need_texts", "needs as items", "warning")
+def needs_are_items_of_the_catalog(data, rng):
+    _, like = data.items[0]
+    for need, text in data.needs[::4]:
+        data.items.append((need, {**dict.fromkeys(like, ""), "title": text}))
+
+
 @fault("need_texts", "cut texts", "warning")
 def needs_are_cut(data, rng):
     data.retext(lambda text: text[:40])
