@@ -115,6 +115,7 @@ def read_needs(path: Path, how: Reading) -> dict[str, Need]:
         need = id_of(path, line, record, id_column, how.missing)
         _refuse_known(path, line, need, lines, "need")
         needs[need], lines[need] = Need(need, text_of(path, line, record, text_column, how.missing)), line
+    how.counts["needs with the text of an earlier need"] = len(needs) - len({need.text for need in needs.values()})
     how.counts["needs without a word"] = sum(not has_word(need.text) for need in needs.values())
     return needs
 
@@ -210,7 +211,8 @@ def _records(path: Path, what: str, how: Reading, *roles: str) -> Iterator[tuple
         for role in roles[len(columns) :]:
             found = next((name for name in how.names[role] if name in record), None)
             if found is None:
-                raise _missing(path, line, how.names[role], record, f"columns: {{{role}: ...}}")
+                other_case = next((name for name in record if name.lower() in how.names[role]), "...")
+                raise _missing(path, line, how.names[role], record, f"columns: {{{role}: {other_case}}}")
             if found in columns:
                 other = roles[columns.index(found)]
                 raise DataError(path, line, f"columns: {found!r} is both the {other} and the {role}: correct one")

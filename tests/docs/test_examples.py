@@ -18,7 +18,9 @@ from recr1.cli import main as cli
 from recr1.config import yaml12
 from recr1.config.build import KINDS, EvaluationSpec, build, builtin, check_part, options_of_part
 from recr1.errors import UserError
+from recr1.judge.difference import Difference, statement
 from recr1.recipe import find_recipe, load_recipe, shipped_launch_configs
+from recr1.tasks.files import FilesTask
 from recr1.tasks.toy import TOY_DATA
 from recr1.trainers.trl.options import trl_options
 from retrievers.secrets import VARIABLE
@@ -230,6 +232,29 @@ def test_flags_of_scripts_and_extras_to_install_exist():
     for line in lines:
         if script := re.match(r"python (benchmarks/\w+\.py)", line):
             assert [flag for flag in re.findall(r"--[\w-]+", line) if f'"{flag}"' not in read(script[1])] == [], line
+
+
+def test_the_layout_that_the_page_of_data_shows_is_read(tmp_path):
+    shown = next(block.text for block in blocks("text") if block.text.startswith("FOLDER/"))
+    for name, row in re.findall(r"^  (\w+\.jsonl) +(\{.*\})$", shown, re.MULTILINE):
+        (tmp_path / name).write_text(row)
+    header, row = (re.search(rf"{name}\.tsv +(.*)$", shown, re.MULTILINE)[1].split()[:3] for name in ("train", "dev"))
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels/train.tsv").write_text("\t".join(header) + "\n" + "\t".join(row) + "\n")
+    task = FilesTask(path=str(tmp_path), splits={"train": 1.0})
+    assert [dict(task.qrels[need.id]) for need in task.needs("train")] == [{0: 3}]
+
+
+def test_sentences_about_a_gain_are_those_that_commands_print():
+    numbers = r"([-+.\d]+) (\S+) \(95% interval (\S+) to (\S+), p (?:= |< )([.\d]+), (\d+) needs\)"
+    wanted = re.compile(rf"([\w ]+) against ([\w ]+): {numbers}: [a-z ]+")
+    found = [match for page in PAGES for match in wanted.finditer(" ".join(prose(page).split()))]
+    found += [match for block in blocks("text") for match in wanted.finditer(block.text)]
+    for match in found:
+        difference, low, high, p = (float(match[place]) for place in (3, 5, 6, 7))
+        test = Difference(difference, low, high, p if "p = " in match[0] else 0.0, int(match[8]), 0, 0)
+        assert statement(match[1].strip(), match[2], match[4], test) == match[0].strip()
+    assert len(found) >= 4
 
 
 def test_the_page_of_data_shows_counts_as_a_check_prints_them(tmp_path, monkeypatch, capsys):

@@ -28,6 +28,7 @@ def beir(tmp_path):
         ("corpus.jsonl", '{"sku": "a", "text": "b"}\n', r"1: no field '_id' or .* \(name it with columns: \{it"),
         ("corpus.jsonl", jsonl([*CORPUS, {"text": "b"}]), r"corpus\.jsonl:4: no field '_id'; the fields are: text"),
         ("corpus.jsonl", jsonl([*CORPUS, CORPUS[1]]), r"corpus\.jsonl:4: item id 'pan' is on line 2 .*_items: first"),
+        ("corpus.csv", "Doc_ID,text\na,b\n", r"\(name it with columns: \{item_id: Doc_ID\}"),
         ("corpus.jsonl", '{"_id": "a", "Title": "b"}\n', r"1: a field 'Title', but no field 'title': rename it, or"),
         ("corpus.csv", "_id,Title,text\na,b,c\n", r"csv:2: a field 'Title', but no field 'title': .*: \[Ti"),
         ("corpus.jsonl", '{"_id": "a", "text": "b", "TEXT": "c"}\n', r"1: a field 'TEXT', and field 'text': rename it"),
