@@ -235,14 +235,16 @@ class Setup:
         """Title and text of an item, cut as the ceiling cuts texts."""
         return " ".join(f"{self.titles[row]} {self.catalog.texts[row]}".split()[:TEXT_WORDS])
 
+    def spread(self, most: int) -> list[int]:
+        """At most so many rows with a title, over the whole catalog, with its ends: there, shifted rows show."""
+        rows = [row for row, title in enumerate(self.titles) if title]
+        inner = self.sampled(rows[2:-2], "probes", most - 4)
+        return rows if len(rows) <= most else [*rows[:2], *inner, *rows[-2:]]
+
     @cached_property
     def probes(self) -> list[int]:
-        """A sample of the rows with a title, over the whole catalog, with its ends: there, shifted rows show."""
-        rows = [row for row, title in enumerate(self.titles) if title]
-        if len(rows) <= self.sample:
-            return rows
-        ends = rows[:2] + rows[-2:]
-        return sorted(ends + self.sampled(rows[2:-2], "probes", self.sample - len(ends)))
+        """The rows of a sample."""
+        return self.spread(self.sample)
 
     @cached_property
     def title_hits(self) -> Hits:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from recr1.doctor.base import Fault, Finding, PartFailed, Setup, finding, graded
 from recr1.errors import examples
 from retrievers.abilities import max_k_of
-from retrievers.base import Hits
+from retrievers.base import Hits, Rows
 
 CLOSE = 1e-4
 """Scores this close, as a share of a query's highest, may change places: another order of addition rounds otherwise."""
@@ -41,13 +41,12 @@ def deterministic(setup: Setup) -> Finding:
 
 def history(setup: Setup) -> Finding:
     """The titles that were searched first, and words, find the same after the queries of all other checks."""
-    rows = list(range(0, len(setup.probes), max(1, len(setup.probes) // 50)))
-    words = list(range(0, len(setup.words), max(1, len(setup.words) // 50)))
-    asked = [setup.titles[setup.probes[row]] for row in rows] + [setup.words[place] for place in words]
-    before = _joined([setup.title_hits.of(rows), setup.word_hits.of(words)])
-    problems = _changes(before, setup.search(asked), "after many other queries") if asked else []
-    ok = f"{len(asked)} queries find at the end what they found at first"
-    return finding("history", problems, ok, {"queries": len(asked)})
+    asked = [*(setup.titles[row] for row in setup.probes), *setup.words]
+    before = _joined([setup.title_hits, setup.word_hits])
+    some = setup.sampled(range(len(asked)), "history", 100)
+    problems = _changes(before.of(some), setup.search([asked[place] for place in some]), "after many other queries")
+    ok = f"{len(some)} queries find at the end what they found at first"
+    return finding("history", problems, ok, {"queries": len(some)})
 
 
 def _joined(parts: Sequence[Hits]) -> Hits:
@@ -82,23 +81,24 @@ def _close(one: Hits, other: Hits) -> NDArray[np.bool_]:
 
 
 def empty_answers(setup: Setup) -> Finding:
-    """A query that finds nothing finds nothing either if each of its words is written twice.
+    """A query that finds nothing finds nothing either if it is written twice: in any engine, the same items match.
 
-    That is so for every engine: the same items match. One query that fails the test is a warning, 1% are an error.
+    One query that fails the test is a warning, 1% are an error.
     """
     needs = [need.text for need in setup.judged_needs]
-    found = np.concatenate([h.rows_QK[:, 0] for h in (setup.title_hits, setup.word_hits, setup.search(needs))])
     asked = [*(setup.titles[row] for row in setup.probes), *setup.words, *needs]
-    silent = setup.sampled([q for q, row in zip(asked, found, strict=True) if row < 0], "silent", 100)
-    again = setup.rows([f"{query} {query}" for query in silent])[:, 0]
-    lost = [query for query, row in zip(silent, again, strict=True) if row >= 0 and not setup.unparsed([query])]
+    rows = np.concatenate([setup.title_hits.rows_QK, setup.word_hits.rows_QK, setup.rows(needs)])
+    silent = [query for query, row in zip(asked, rows[:, 0], strict=True) if row < 0]
+    some = setup.sampled(silent, "silent", 100)
+    again = setup.rows([f"{query} {query}" for query in some])[:, 0] >= 0
+    lost = [query for query, found in zip(some, again, strict=True) if found and not setup.unparsed([query])]
     problems = []
     if lost:
         verdict = graded(1 - len(lost) / len(asked), warn_below=1.0, fail_below=0.99)
         what = f"{len(lost)} of {len(asked)} queries find nothing, and items if they are written twice"
         remedy = "answers get lost: look for time-outs, limits and errors that are taken for no match"
         problems.append(Fault(verdict, f"{what} ({examples(lost)}): {remedy}"))
-    without = float((found[len(found) - len(needs) :] < 0).mean()) if needs else 0.0
+    without = len(set(silent) & set(needs)) / max(len(set(needs)), 1)
     if setup.wants_all_words and without >= 0.2:
         what = f"the engine joins words by AND, and {without:.0%} of the raw needs find nothing"
         problems.append(Fault("warning", f"{what}: most queries will have no reward; let it join words by OR"))
@@ -109,79 +109,65 @@ def empty_answers(setup: Setup) -> Finding:
 def depth(setup: Setup) -> Finding:
     """A search for k items finds k where so many match, and they are the first ones of a deeper search.
 
-    Asked with the 20 most frequent words of titles, alone, in pairs, and ten together; pairs turned round are asked for
-    most items only, and must find as many. How many items match at least is known from titles that hold the word, and
-    from what words find alone. Of an approximate index, a deeper search may find better items: nine in ten must be the
-    same.
+    Asked with the 20 most frequent words of titles, alone, in pairs, and ten together. How many items match at least is
+    known from titles that hold the word, and from what words find alone. Of an approximate index, a deeper search may
+    find better items: nine in ten must be the same.
     """
     items, k = len(setup.catalog), setup.env.k
     deepest = max(k, min(DEPTHS[-1], items, max_k_of(setup.env.retriever) or items))
-    rows = setup.sampled(range(items), "vocabulary", 2000)
-    holding = Counter(word for row in rows for word in setup.content_words(setup.titles[row]))
+    titles = [setup.titles[row] for row in setup.sampled(range(items), "vocabulary", 2000)]
+    holding = Counter(word for title in titles for word in setup.content_words(title))
     words = [word for word, _ in holding.most_common(min(20, setup.sample))]
     joint = [words[place : place + 2] for place in range(0, len(words) - 1, 2)] + [words[:10]]
     queries = [*words, *map(" ".join, joint)]
-    turned = [f"{b} {a}" for a, b in joint[:-1]]
-    depths = sorted({depth for depth in (*DEPTHS, k) if depth < deepest})
-    found = {depth: setup.search(queries, depth).rows_QK for depth in depths}
+    found = {depth: setup.rows(queries, depth) for depth in sorted({*DEPTHS, k}) if depth < deepest}
     try:
-        found[deepest], fresh = np.split(setup.search([*queries, *turned], deepest).rows_QK, [len(queries)])
+        rows_QK = setup.rows(queries, deepest)
     except PartFailed as failed:
         if deepest == k or failed.unreachable:
             raise
         message = f"a search for {deepest} items fails, and the recipe's k is {k} ({failed}): declare max_k"
         return Finding("depth", "warning", message, {"queries": len(queries)})
-    whole = [set(rows_K.tolist()) - {-1} for rows_K in found[deepest]]
-    sizes = np.array([len(rows) for rows in whole])
-    problems = [fault for depth in depths for fault in _shorter(found[depth], found[deepest], depth, deepest)][:1]
+    whole = [set(rows_K.tolist()) - {-1} for rows_K in rows_QK]
     bounds = [holding[word] for word in words]
     if not setup.wants_all_words:
         bounds += [len(set().union(*(whole[words.index(word)] for word in each))) for each in joint]
-    problems = problems or _too_few(sizes, np.array(bounds), len(words), deepest, k)
-    afresh = (fresh >= 0).sum(axis=1)
-    if (other := afresh != sizes[len(words) : -1]).any():
-        one = int(np.argmax(other))
-        what = f"{queries[len(words) + one]!r} finds {sizes[len(words) + one]} items, and {turned[one]!r} {afresh[one]}"
-        problems.append(
-            Fault("error", f"{what}: look for lost words, or a cache that gives shorter answers to longer searches")
-        )
-    numbers = {"queries": len(queries), "depths": [*depths, deepest], "found": sizes.tolist()}
-    return finding("depth", problems, f"searches for 1 to {deepest} items find as many as match, in one order", numbers)
+    problems = [fault for depth in found for fault in _shorter(found[depth], rows_QK, depth)][:1]
+    problems = problems or _too_few([*map(len, whole)], bounds, len(words), deepest, k)
+    ok = f"searches for 1 to {deepest} items find as many as match, in one order"
+    return finding("depth", problems, ok, {"queries": len(queries), "depths": [*found, deepest]})
 
 
-def _shorter(rows_Qk: np.ndarray, rows_QK: np.ndarray, depth: int, deepest: int) -> list[Fault]:
+def _shorter(rows_Qk: Rows, rows_QK: Rows, depth: int) -> list[Fault]:
     """Whether a shorter search finds fewer items than it should, or others than a deeper one has first."""
-    expected = np.minimum((rows_QK >= 0).sum(axis=1), depth)
-    sizes = (rows_Qk >= 0).sum(axis=1)
-    wrong = sizes != expected
-    if wrong.any():
-        one = int(np.argmax(wrong))
-        what = f"{wrong.sum()} of {len(wrong)} searches for {depth} items do not find as many as match"
-        detail = f"{sizes[one]}, and {(rows_QK[one] >= 0).sum()} if {deepest} are asked for"
-        return [Fault("error", f"{what} ({detail}): filter and merge before items are counted, not afterwards")]
     pairs = [
-        ([*map(int, one[one >= 0])], [*map(int, all_[all_ >= 0])]) for one, all_ in zip(rows_Qk, rows_QK, strict=True)
+        (short[short >= 0].tolist(), deep[deep >= 0].tolist()) for short, deep in zip(rows_Qk, rows_QK, strict=True)
     ]
-    same = sum(len(set(one) & set(whole[:depth])) for one, whole in pairs)
-    moved = [[row for row in one if row in whole] != [row for row in whole if row in one] for one, whole in pairs]
-    if same < 0.9 * sizes.sum() or sum(moved) > 0.05 * len(moved):
-        what = f"a search for {depth} items finds others, or in another order, than one for {deepest} has first"
+    wrong = [(len(short), len(deep)) for short, deep in pairs if len(short) != min(depth, len(deep))]
+    if wrong:
+        what = f"{len(wrong)} of {len(pairs)} searches for {depth} items do not find as many as match"
+        detail = f"{wrong[0][0]}, and {wrong[0][1]} if {rows_QK.shape[1]} are asked for"
+        return [Fault("error", f"{what} ({detail}): filter and merge before items are counted, not afterwards")]
+    same = sum(len(set(short) & set(deep[:depth])) for short, deep in pairs)
+    moved = [[row for row in short if row in deep] != [row for row in deep if row in short] for short, deep in pairs]
+    if same < 0.9 * sum(len(short) for short, _ in pairs) or sum(moved) > 0.05 * len(moved):
+        what = (
+            f"a search for {depth} items finds others, or in another order, than one for {rows_QK.shape[1]} has first"
+        )
         return [Fault("error", f"{what}: rank all items by one score, and break ties by row")]
     return []
 
 
-def _too_few(sizes: np.ndarray, bounds: np.ndarray, words: int, deepest: int, k: int) -> list[Fault]:
-    """Whether searches end before the items do that are known to match."""
-    sizes_B = sizes[: len(bounds)]
-    asked = (sizes_B > 0) & (bounds > 0)
-    short = asked & (sizes_B < np.minimum(bounds, deepest))
-    most = sizes.max(initial=0)
-    if short.sum() >= 3 and (sizes_B[short] == most).all():
+def _too_few(sizes: Sequence[int], bounds: Sequence[int], words: int, deepest: int, k: int) -> list[Fault]:
+    """Whether searches end before the items do that are known to match: at a limit, or for 30% of the words."""
+    asked = [(size, min(bound, deepest)) for size, bound in zip(sizes, bounds, strict=False) if size and bound]
+    short, most = [(size, bound) for size, bound in asked if size < bound], max(sizes, default=0)
+    if len(short) >= 3 and all(size == most for size, _ in short):
         what = f"no search finds more than {most} items, though more match and {deepest} are asked for"
         return [Fault("error" if most < k else "warning", f"{what}: raise the limit of the engine, or declare max_k")]
-    if short[:words].sum() >= max(3, 0.3 * asked[:words].sum()):
-        one = int(np.argmax(short))
-        what = f"{short[:words].sum()} of {asked[:words].sum()} words find fewer items than have them in their title"
-        detail = f"{sizes_B[one]}, not {bounds[one]}"
-        return [Fault("warning", f"{what} ({detail}): look for a lowest score, a time limit, or items left out")]
+    few = [(size, bound) for size, bound in zip(sizes[:words], bounds, strict=False) if 0 < size < min(bound, deepest)]
+    if len(few) >= max(3, 0.3 * words):
+        what = f"{len(few)} of {words} words find fewer items than have them in their title"
+        remedy = "look for a lowest score, a time limit, or items left out"
+        return [Fault("warning", f"{what} ({few[0][0]}, not {few[0][1]}): {remedy}")]
     return []

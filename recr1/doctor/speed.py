@@ -19,8 +19,8 @@ SLOW, TOO_SLOW = 0.1, 0.5
 def latency(setup: Setup) -> Finding:
     """p50 and p95 of a query and of a batch, and the share of a training step that a batch takes.
 
-    Slower with each call, an error: times of single queries rise with their number (Spearman's correlation is 0.8 or
-    more, and the last third takes half as long again as the first), or the fastest takes three times as long, and 10
+    Slower with each call, an error: times of single queries rise with their number (Spearman's correlation is 0.9 or
+    more, and the last third takes half as long again as the first), or the fastest takes ten times as long, and 10
     ms more, than at the start. A first call that is 20 times as long as others is a warning, if it computes for two
     training steps, or takes a second of which the processor works for less than 2%: it waits for something.
     """
@@ -41,7 +41,7 @@ def latency(setup: Setup) -> Finding:
         what = f"{ok}; the GPU waits for it: use a faster retriever, a smaller k, or a machine closer to the engine"
         problems.append(Fault("error" if share >= TOO_SLOW else "warning", what))
     first, early = setup.opened.get("first", 0.0), setup.opened.get("query", np.inf)
-    if _rise(singly) or min(singly) >= max(3 * early, early + 0.01):
+    if _rise(singly) or min(singly) >= max(10 * early, early + 0.01):
         start = f"{_duration(early if early < np.inf else singly[0])} at the start, {_duration(singly[-1])} now"
         what = f"searches get slower with each call ({start})"
         problems.append(Fault("error", f"{what}: look for connections and memory that are kept; a run makes thousands"))
@@ -61,7 +61,7 @@ def _rise(seconds: list[float]) -> bool:
     if third < 4 or np.median(seconds[-third:]) < 1.5 * np.median(seconds[:third]):
         return False
     order = np.argsort(np.argsort(seconds))
-    return bool(np.corrcoef(order, np.arange(len(seconds)))[0, 1] >= 0.8)
+    return bool(np.corrcoef(order, np.arange(len(seconds)))[0, 1] >= 0.9)
 
 
 def _queries(setup: Setup) -> list[str]:
