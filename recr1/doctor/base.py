@@ -13,7 +13,6 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.random import Generator, default_rng
-from numpy.typing import NDArray
 
 from recr1.baselines.without_model import Verbatim
 from recr1.env import Environment, Step, chat_with
@@ -288,13 +287,6 @@ class Setup:
         rows = self.sampled(range(len(self.catalog)), "vocabulary", 2000)
         words = {word for row in rows for word in self.content_words(self.titles[row])}
         return sorted(words or {word for row in rows for word in self.content_words(self.catalog.texts[row])})
-
-
-def differ(some: Hits, others: Hits) -> NDArray[np.bool_]:
-    """(P,) whether the hits of two queries differ, for P pairs of queries."""
-    same = (some.rows_QK == others.rows_QK) & (some.scores_QK == others.scores_QK)
-    differing: NDArray[np.bool_] = ~same.all(axis=1)
-    return differing
 
 
 def _first(queries: Sequence[Query]) -> str:

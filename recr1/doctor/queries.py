@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from recr1.doctor.base import UNKNOWN, Fault, Finding, Setup, differ, finding, graded
+from recr1.doctor.base import UNKNOWN, Fault, Finding, Setup, finding, graded
 from recr1.errors import examples
 from retrievers.abilities import matches_everything
+from retrievers.base import Hits
 
 PLACES = ("first", "second", "third", "last")
 LENGTH = len(PLACES)
@@ -82,6 +84,13 @@ def every_word(setup: Setup) -> Finding:
         problems[-1] = Fault(problems[-1].verdict, f"{problems[-1].message}: {advice}")
     ok = f"every word counts: replacing one changes what {len(whole)} queries of {LENGTH} words find"
     return finding("every_word", problems, ok, {"queries": len(whole), "counts": shares})
+
+
+def differ(some: Hits, others: Hits) -> NDArray[np.bool_]:
+    """(P,) whether the hits of two queries differ, for P pairs of queries."""
+    same = (some.rows_QK == others.rows_QK) & (some.scores_QK == others.scores_QK)
+    differing: NDArray[np.bool_] = ~same.all(axis=1)
+    return differing
 
 
 def _words(setup: Setup, row: int) -> list[str]:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recr1.doctor.base import UNKNOWN, Fault, Finding, Setup, differ, finding, graded
+from recr1.doctor.base import UNKNOWN, Fault, Finding, Setup, finding, graded
+from recr1.doctor.queries import differ
 from recr1.errors import examples
 from retrievers.abilities import capabilities_of
 from retrievers.analyzer import stopword_lists
