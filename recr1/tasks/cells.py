@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-import reprlib
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recr1.errors import DataError
+from recr1.errors import DataError, shown
 from recr1.tasks.readers import Record
 from retrievers.analyzer import is_blank
 
@@ -40,9 +39,9 @@ def text_of(path: Path, line: int, record: Record, column: str, words: Collectio
     if column not in record:
         raise DataError(path, line, f"no field {column!r}; the fields are: {', '.join(record)} (every row needs it)")
     if isinstance(value, str) and not is_blank(value):
-        remedy = "correct it, or take it as a word with the task's option missing: []"
-        raise DataError(path, line, f"field {column!r} is {value!r}, which means that it is missing: {remedy}")
-    what = "is empty" if is_missing(value, words) else f"is {reprlib.repr(value)}"
+        remedy = "correct it, or take it as a word with the option missing: []"
+        raise DataError(path, line, f"field {column!r} is {shown(value)}, which means that it is missing: {remedy}")
+    what = "is empty" if is_missing(value, words) else f"is {shown(value)}"
     raise DataError(path, line, f"field {column!r} {what}: it must be text or an integer")
 
 
@@ -51,7 +50,7 @@ def id_of(path: Path, line: int, record: Record, column: str, words: Collection[
     name = text_of(path, line, record, column, words)
     if name != name.strip() or not name.isprintable():
         what = "begins or ends with a blank" if name.isprintable() else "has a character that cannot be seen"
-        raise DataError(path, line, f"id {name!r} {what}: remove it, in all files")
+        raise DataError(path, line, f"id {shown(name)} {what}: remove it, in all files")
     return name
 
 
@@ -113,7 +112,7 @@ class Fields:
             self.nested[name] += 0
             return
         if name in self.in_texts:
-            what = f"field {name!r} is {reprlib.repr(cell)}, and an item's text is made of it"
+            what = f"field {name!r} is {shown(cell)}, and an item's text is made of it"
             raise DataError(self.path, line, f"{what}: write it as plain text, or name other text_fields")
         self.nested[name] += 1
         self.first.setdefault(name, f"on line {line}")
@@ -122,4 +121,4 @@ class Fields:
         for part in parts:
             if is_missing(part, self.words) and (isinstance(part, float) or not is_missing(part)):
                 self.missing += 1
-                self.first.setdefault("", f"{part!r} of {name!r} on line {line}")
+                self.first.setdefault("", f"{shown(part)} of {name!r} on line {line}")

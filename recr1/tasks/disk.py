@@ -127,7 +127,7 @@ def split_files(folder: Path, stems: Mapping[str, Sequence[str]]) -> dict[str, P
 def head_of(path: Path) -> bytes:
     """The first bytes of a file, as they are on disk; raises `DataError`, also for anything but a file."""
     if not is_file(path):
-        raise DataError(path, None, "no such file")
+        raise DataError(path, None, f"no such file (relative to {Path.cwd()})")
     try:
         with path.open("rb") as stream:
             return stream.read(64)

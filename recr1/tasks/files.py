@@ -111,7 +111,8 @@ class FilesTask:
         self.format: Format = build("format", format or {"type": "plain"}, path="task.format")
         folder = Path(path).expanduser()
         if kind_of(folder) != "folder":
-            raise DataError(path, None, f"no such folder (relative to {Path.cwd()}): set the task's path to your data")
+            what = "a file, not a folder" if kind_of(folder) else f"no such folder (relative to {Path.cwd()})"
+            raise DataError(path, None, f"{what}: set the task's path to your data")
         # Every file is found before the first is read: a catalog may take a while.
         corpus_path, queries_path = find(folder, corpus, "catalog (corpus)"), find(folder, queries, "needs (queries)")
         qrels_paths = _qrels_files(folder, qrels)

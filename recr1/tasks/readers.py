@@ -90,6 +90,9 @@ def _csv(path: Path, encoding: str | None) -> Iterator[tuple[int, list[str]]]:
     first, header = next(((line, text) for line, text in numbered if text.strip()), (1, ""))
     plain = _QUOTED.sub("", header)
     separator = next((sign for sign in ",;\t|" if sign in plain), ",")
+    if named := re.fullmatch(r"sep=(.)\s*", header):  # what Excel writes above the header
+        separator = named[1]
+        first, header = next(numbered, (first, ""))
     csv.field_size_limit(2**31 - 1)  # the default, 131,072 characters, is less than some descriptions have
     reader = csv.reader(chain([header], (text for _, text in numbered)), delimiter=separator, strict=True)
     line = first
@@ -116,9 +119,12 @@ def _table(path: Path, ending: str, rows: Iterable[tuple[int, list[str]]]) -> It
     _refuse_twice(path, first, header)
     for line, values in numbered:
         if len(values) != width:
-            quoted = ending == ".tsv" and any(value.startswith('"') != value.endswith('"') for value in values)
-            hint = " (TSV has no quotes: for line breaks or tabs inside of them, let the name end in .csv)"
-            what = f"{len(values)} columns, but the header (line {first}) has {width}{hint if quoted else ''}"
+            hint = ""
+            if ending == ".tsv" and any(value.startswith('"') != value.endswith('"') for value in values):
+                hint = " (TSV has no quotes: for line breaks or tabs inside of them, let the name end in .csv)"
+            elif "\r" in "".join([*written, *values]):
+                hint = " (some lines end with CR alone: end all with LF)"
+            what = f"{len(values)} columns, but the header (line {first}) has {width}{hint}"
             raise DataError(path, line, what)
         yield line, dict(zip(header, values, strict=True))
 
@@ -126,7 +132,8 @@ def _table(path: Path, ending: str, rows: Iterable[tuple[int, list[str]]]) -> It
 def _refuse_twice(path: Path, line: int | None, names: Sequence[str]) -> None:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(path, line, f"two columns have the name {twice!r}: rename one")
+        what = f"the name {twice!r}: rename one" if twice else "no name: name them, or remove them"
+        raise DataError(path, line, f"two columns have {what}")
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Record]]:

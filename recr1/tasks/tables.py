@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import reprlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any, TypeAlias
 
-from recr1.errors import DataError
+from recr1.errors import DataError, shown
 from recr1.tasks.cells import Fields, id_of, is_missing, text_of, whole_number
 from recr1.tasks.disk import ending_of
 from recr1.tasks.readers import Record, records
@@ -166,11 +165,11 @@ class QrelsReader:
             for written in (str(value).strip(), str(grade)):
                 if value is not None and written in self.grade_of:
                     return self.grade_of[written]
-            what = f"grade {reprlib.repr(value)} has no gain (known: {', '.join(self.grade_of)})"
+            what = f"grade {shown(value)} has no gain (known: {', '.join(self.grade_of)})"
             raise DataError(path, line, f"{what}: add it to the task's gains, or correct this row")
         if grade is not None:
             return grade
-        what = f"grade {reprlib.repr(value)} is not an integer" if column in record else f"no field {column!r}"
+        what = f"grade {shown(value)} is not an integer" if column in record else f"no field {column!r}"
         raise DataError(path, line, f"{what}: write grades as integers such as 0, 1, 2")
 
     def _add(self, key: dict[int, int], row: int, grade: int) -> None:
@@ -187,7 +186,7 @@ def _refuse_unknown(path: Path, what: str, unknown: Sequence[tuple[int, str]], r
     if unknown:
         line, first = unknown[0]
         others = f" (the first of {len(unknown):,} such rows)" if len(unknown) > 1 else ""
-        raise DataError(path, line, f"unknown {what} {first!r}{others}: {remedy}")
+        raise DataError(path, line, f"unknown {what} {shown(first)}{others}: {remedy}")
 
 
 def _refuse_alike(path: Path, what: str, unknown: Sequence[tuple[int, str]], known: Iterable[str]) -> None:
@@ -196,7 +195,9 @@ def _refuse_alike(path: Path, what: str, unknown: Sequence[tuple[int, str]], kno
     for line, name in unknown:
         meant = plain.get(name.strip().removesuffix(".0").lstrip("0"))
         if meant:
-            raise DataError(path, line, f"unknown {what} {name!r}, but there is {meant!r}: write it alike in all files")
+            raise DataError(
+                path, line, f"unknown {what} {shown(name)}, but there is {shown(meant)}: write it alike in all files"
+            )
 
 
 def _records(path: Path, what: str, how: Reading, *roles: str) -> Iterator[tuple[int, Record, list[str]]]:
@@ -234,7 +235,7 @@ def _missing(path: Path, line: int, names: Sequence[str], record: Record, option
 
 def _refuse_known(path: Path, line: int, name: str, lines: Mapping[str, int], what: str, remedy: str = "") -> None:
     if name in lines:
-        known = f"{what} id {name!r} is on line {lines[name]} already"
+        known = f"{what} id {shown(name)} is on line {lines[name]} already"
         raise DataError(path, line, f"{known} (an id names one {what}{remedy})")
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from recr1.env import Environment
-from recr1.errors import DataError, UserError, shown
+from recr1.errors import DataError, UserError
 from recr1.formats import Format, WritesQueries
 from recr1.policies import Policy
 from recr1.policies.prompts import prompt_ids
 from recr1.runs import Run
 from recr1.tasks.base import splits_of
-from recr1.tasks.readers import Record, records
+from recr1.tasks.cells import MISSING, text_of
+from recr1.tasks.readers import records
 from recr1.tasks.shop.language import shopper_pairs
 from recr1.tasks.shop.lexicon import load_lexicon
 from recr1.trainers.launch import FailureBudget, Ranks
@@ -66,20 +67,18 @@ class FilePairs:
         path: a file that ends in .jsonl, .tsv, .csv (each also with .gz) or .parquet.
         need: the column with the text of the need.
         query: the column with the query.
+        missing: the texts that mean a missing value, as in the task `files`.
     """
 
-    def __init__(self, *, path: str, need: str = "need", query: str = "query") -> None:
+    def __init__(
+        self, *, path: str, need: str = "need", query: str = "query", missing: list[str] | None = None
+    ) -> None:
         self.path = Path(path).expanduser()
-        table = records(self.path, "pairs")
-        self._rows = [(line, self._text(line, row, need), self._text(line, row, query)) for line, row in table]
-
-    def _text(self, line: int, record: Record, column: str) -> str:
-        if column not in record:
-            raise DataError(self.path, line, f"no column {column!r} (there are: {', '.join(map(str, record))})")
-        value = record[column]
-        if not isinstance(value, str) or not value.strip():
-            raise DataError(self.path, line, f"{column!r} is {shown(value)}: it must be a text that is not empty")
-        return value
+        words = frozenset(MISSING if missing is None else missing)
+        self._rows = [
+            (line, text_of(self.path, line, row, need, words), text_of(self.path, line, row, query, words))
+            for line, row in records(self.path, "pairs")
+        ]
 
     def pairs(self, env: Environment, *_: object) -> list[Pair]:
         """A pair for each row, in their order; raises `DataError` with the line of one that cannot be taught."""

@@ -144,9 +144,13 @@ def test_other_columns_and_kinds_of_file_are_read_too(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"need": "a", "query": "b"}\n{"need": "a"}\n', r"pairs.jsonl:2: no column 'query' \(there are: need\)"),
-        ('{"need": "a", "query": 7}\n', r"pairs.jsonl:1: 'query' is 7: it must be a text"),
-        ('{"need": " ", "query": "b"}\n', r"pairs.jsonl:1: 'need' is ' ': it must be a text"),
+        ('{"need": "a", "query": "b"}\n{"need": "a"}\n', r"pairs.jsonl:2: no field 'query'; the fields are: need"),
+        ('{"need": "a", "query": 0.7}\n', r"pairs.jsonl:1: field 'query' is 0.7: it must be text"),
+        ('{"need": " ", "query": "b"}\n', r"pairs.jsonl:1: field 'need' is empty: it must be text"),
+        (
+            '{"need": "a", "query": "nan"}\n',
+            r"pairs.jsonl:1: field 'query' is 'nan', .* missing: .* missing: \[\]",
+        ),
         ('{"need": "a", "query": "b"}\n\n{oops\n', r"pairs.jsonl:3: not JSON"),
         ("", r"no pairs: the file has no rows"),
         (json.dumps({"need": "a", "query": "x" * 1001}), r"pairs.jsonl:1: no answer .* query too long"),
@@ -336,5 +340,5 @@ def test_what_is_wrong_shows_before_anything_loads(options, problem):
 
 
 def test_a_file_is_read_before_anything_loads():
-    with pytest.raises((DataError, OptionError), match=r"nowhere.tsv: cannot be read: No such file"):
+    with pytest.raises((DataError, OptionError), match=r"nowhere.tsv: no such file"):
         SFT(steps=1, pairs={"type": "file", "path": "nowhere.tsv"})
