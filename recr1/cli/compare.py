@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from recr1.judge.table import print_tables
     from recr1.policies.model_cache import model_cache
     from recr1.runs import setting_of
-    from recr1.runs.run import open_target
+    from recr1.runs.targets import open_target
     from retrievers.progress import ProgressBar
 
     recipe, trained = open_target(args.target, args.overrides)

@@ -92,7 +92,7 @@ def _opened(targets: Sequence[str]) -> list[_CrossedRun]:
     from recr1.errors import UserError
     from recr1.recipe import load_recipe
     from recr1.runs import Run
-    from recr1.runs.run import trained_part
+    from recr1.runs.targets import trained_part
 
     names = [Path(target).resolve().name for target in targets]
     twice = sorted({name for name in names if names.count(name) > 1})

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from recr1.env import open_environment
     from recr1.evaluate import Evaluator
     from recr1.runs import origin_of
-    from recr1.runs.run import open_target, trained_part
+    from recr1.runs.targets import open_target, trained_part
     from recr1.swap import open_retrievers, swap
     from recr1.tasks.base import remarks_on
     from retrievers.progress import ProgressBar

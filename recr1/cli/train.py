@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -35,15 +36,16 @@ def run(args: argparse.Namespace) -> int:
     """Train, or resume a run that is not finished; raises `UserError` before anything heavy loads."""
     from recr1.config.build import build
     from recr1.env import open_environment
-    from recr1.errors import MissingLibrary, UserError
+    from recr1.errors import UserError
     from recr1.recipe import load_recipe
     from recr1.runs import Run
-    from recr1.runs.run import find_target
+    from recr1.runs.targets import find_target
     from recr1.tasks.base import remarks_on
     from recr1.tasks.splits import find_overlaps, refuse_leaks
     from recr1.trainers.launch import check_processes
     from recr1.trainers.trl.config import config_problems
 
+    _heed_schedulers()
     check_processes()
     target = find_target(args.recipe)
     resumed = target if target.is_dir() else None
@@ -63,9 +65,9 @@ def run(args: argparse.Namespace) -> int:
     for missing in recipe.missing_libraries():
         raise missing
     folder = resumed or (Path(args.out) if args.out else _new_folder(path.stem))
-    resumes = _is_first_process() and _has_unfinished(folder, recipe)
+    resumes = _is_first_process() and _has_run(folder, recipe)
     if _is_first_process() and not resumes:
-        Run.prepare(folder)
+        Run.prepare(folder, recipe.to_dict())
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
     env.task.needs(recipe.evaluate.split)
     overlaps = find_overlaps(env.task)
@@ -75,27 +77,40 @@ def run(args: argparse.Namespace) -> int:
     _say(opened, f"{remarks_on(env.task)}{path}: {counts}; run folder {opened.path}")
     for remark in [*splits["accepted"], *(remark for overlap in overlaps for remark in overlap.remarks())]:
         _say(opened, f"the splits are not quite disjoint: {remark}")
-    _train(stages, recipe, env, opened)
-    opened.finish("finished")
-    try:
-        if opened.writer:
-            opened.plot()
-    except MissingLibrary as error:  # only the picture is missing
-        _say(opened, str(error))
-    plot = opened.path / "plots" / "reward.png"
-    _say(opened, f"the trained policy is in {opened.policy_path}, the reward curve in {plot}")
-    _say(opened, f"evaluate it on held-out needs: recr1 eval {opened.path} --split test")
+    if resumes and opened.finished:
+        _say(opened, f"{opened.path} is finished: nothing is trained (to train anew, choose another folder)")
+    else:
+        _train(stages, recipe, env, opened)
+        opened.finish("finished")
+    _conclude(opened)
     return 0
+
+
+def _conclude(run: Run) -> None:
+    """Draw the reward curve if it is not there, and say where all is."""
+    from recr1.errors import MissingLibrary
+
+    plot = run.path / "plots" / "reward.png"
+    try:
+        if run.writer and not plot.exists():
+            run.plot()
+    except MissingLibrary as error:  # only the picture is missing
+        _say(run, str(error))
+    _say(run, f"the trained policy is in {run.policy_path}, the reward curve in {plot}")
+    _say(run, f"evaluate it on held-out needs: recr1 eval {run.path} --split test")
+
+
+def _heed_schedulers() -> None:
+    """SIGTERM, which a scheduler sends before it takes the machine back, is the same as Ctrl-C."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _train(stages: Sequence[tuple[Part, Trainer]], recipe: Recipe, env: Environment, run: Run) -> None:
     """Run the stages; an interrupt or a failure is written into the run folder, with how to resume."""
-    from recr1.errors import DivergedError
+    from recr1.errors import DivergedError, UserError
     from recr1.trainers.stages import last_saved_step, policy_so_far, train_stages
 
-    if threading.current_thread() is threading.main_thread():
-        # What a scheduler sends before it takes the machine back: the same as Ctrl-C.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
     seed, evaluation = recipe.seed, recipe.evaluate
     try:
         if len(stages) == 1:
@@ -103,27 +118,29 @@ def _train(stages: Sequence[tuple[Part, Trainer]], recipe: Recipe, env: Environm
         else:
             train_stages(stages, recipe.policy, env, run, seed=seed, evaluation=evaluation, say=partial(_say, run))
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            run.finish("interrupted")
-            _say(run, f"interrupted: the policy so far is in {policy_so_far(run)}")
-        else:
-            run.finish("failed", error=f"{type(error).__name__}: {error}")
+        with suppress(UserError, OSError):  # the disk may be full: what is raised says it
+            if isinstance(error, KeyboardInterrupt):
+                run.finish("interrupted")
+            else:
+                run.finish("failed", error=f"{type(error).__name__}: {error}")
+        if isinstance(error, KeyboardInterrupt) and (saved := policy_so_far(run)):
+            _say(run, f"interrupted: the policy so far is in {saved}")
         # A diverged run would diverge again.
-        if not isinstance(error, DivergedError) and (saved := last_saved_step(run)) is not None:
-            _say(run, f"the state after step {saved} is saved; resume with: recr1 train {run.path}")
+        if not isinstance(error, DivergedError) and (step := last_saved_step(run)) is not None:
+            _say(run, f"the state after step {step} is saved; resume with: recr1 train {run.path}")
         raise
 
 
-def _has_unfinished(folder: Path, recipe: Recipe) -> bool:
-    """Whether a folder has a run to resume; raises `RunError` for one that is finished or of another recipe."""
+def _has_run(folder: Path, recipe: Recipe) -> bool:
+    """Whether a folder has a run of this recipe; raises `RunError` for one of another recipe."""
     from recr1.errors import RunError
     from recr1.recipe import load_recipe
     from recr1.runs import Run
 
     if not (folder / "run.json").exists():
         return False
-    run = Run.open(folder)
-    run.check_unfinished()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # the other ranks are about to train
+        Run.open(folder).check_unfinished()
     before, now = load_recipe(folder / "recipe.yaml").to_dict(), recipe.to_dict()
     other = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if other:

@@ -27,7 +27,7 @@ from recr1.policies.model_cache import ModelCache, models_of
 from recr1.recipe import Recipe, load_recipe
 from recr1.runs import Run, policy_of
 from recr1.runs.files import runs_here
-from recr1.runs.run import trained_part
+from recr1.runs.targets import trained_part
 from retrievers.progress import ProgressBar
 from rewards.base import Chat, Search
 

@@ -182,6 +182,10 @@ def save(model: Any, tokenizer: Any, folder: Path, adapter: Path | None = None) 
             model.save_pretrained(adapter, selected_adapters=["default"], save_embedding_layers=False)
         model = merged(model)
     model.save_pretrained(folder)
+    if backend := getattr(tokenizer, "backend_tokenizer", None):
+        # How the last batch was padded is kept in there too, and a run that was resumed at its end had none.
+        backend.no_padding()
+        backend.no_truncation()
     tokenizer.save_pretrained(folder)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,8 +33,91 @@ def writing(path: Path) -> Iterator[None]:
     """Names the folder in the error when it cannot be written or the disk is full."""
     try:
         yield
-    except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror or error} (choose another folder)") from error
+    except Exception as error:  # tokenizers raises just that
+        reason = _why_not_written(error)
+        if reason is None:
+            raise
+        remedy = "free some space" if reason in FULL else "choose another folder"
+        raise RunError(f"{path} cannot be written: {reason} ({remedy})") from error
+
+
+FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+
+
+def _why_not_written(error: Exception) -> str | None:
+    """What the system said, also through libraries in Rust and C++; None for an error that is not about a file."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if found := re.search(r"\(os error (\d+)\)", str(error)):
+        return os.strerror(int(found[1]))
+    return os.strerror(errno.ENOSPC) if re.search(r"inline_container.*unexpected pos", str(error)) else None
+
+
+def remove_all(folders: Iterable[Path]) -> None:
+    """Remove folders that nothing reads."""
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, renamed first: one that is removed half way is not taken for whole."""
+    gone = _old(folder)
+    if folder.exists():
+        shutil.rmtree(gone, ignore_errors=True)
+        folder.replace(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+@contextmanager
+def replacing(*folders: Path, writer: bool = True) -> Iterator[list[Path]]:
+    """Gives a part folder for each, which takes its place once all are whole; what fails leaves them as they are.
+
+    A process that is not the `writer` writes into the parts, and moves none.
+    """
+    parts = [folder.with_name(f".{folder.name}.part") for folder in folders]
+    if not writer:
+        yield parts
+        return
+    remove_all(parts)  # of a process that was killed
+    try:
+        yield parts
+        for part, folder in zip(parts, folders, strict=True):
+            if part.is_dir():
+                replace_folder(part, folder)
+    finally:
+        remove_all(parts)
+
+
+def replace_folder(part: Path, folder: Path) -> None:
+    """Put a complete folder in the place of another, which is removed only then; see `recover_folder`."""
+    for path in [*sorted(file for file in part.rglob("*") if file.is_file()), part]:
+        sync(path)  # it is on the disk before it has its name
+    old = _old(folder)
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        folder.replace(old)
+    part.replace(folder)
+    sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(folder: Path) -> None:
+    """Bring a folder back of which a crash left only the old one, between the two moves of `replace_folder`."""
+    if not folder.exists() and _old(folder).exists():
+        _old(folder).replace(folder)
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_text(path: Path) -> str:
@@ -48,6 +134,11 @@ def runs_here(folder: Path) -> list[str]:
     """The run folders in a folder and in `runs`, the newest first; at most five."""
     homes = {path.parent for place in {folder, Path("runs")} for path in place.glob("*/run.json")}
     return [str(home) for home in sorted(homes, key=lambda home: home.stat().st_mtime, reverse=True)[:5]]
+
+
+def listed(runs: Sequence[str]) -> str:
+    """Run folders, in words."""
+    return f"runs here: {', '.join(runs)}" if runs else "no runs here"
 
 
 def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
@@ -82,6 +173,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def keep_lines(path: Path, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
-    """Remove the records that are not wanted, and an incomplete last line."""
+    """Remove the records that are not wanted, and an incomplete last line; the others stay as they were written."""
     if path.exists():
-        write_lines(path, filter(wanted, read_lines(path)))
+        lines = read_text(path).split("\n")[:-1]
+        records = zip(lines, read_lines(path), strict=True)
+        write_text(path, "".join(f"{line}\n" for line, record in records if wanted(record)))

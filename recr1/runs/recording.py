@@ -27,6 +27,11 @@ class Recording:
         self._start, self._before = monotonic(), 0.0
 
     @property
+    def logs(self) -> Path:
+        """The folder that `FILES` are in."""
+        return self.path
+
+    @property
     def seconds(self) -> float:
         """How long the run has taken, without the time between a stop and resuming."""
         return round(self._before + monotonic() - self._start, 3)

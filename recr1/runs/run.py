@@ -1,33 +1,43 @@
-"""The run folder, whose files docs/runs.md describes, and runs as the command line names them."""
+"""The run folder, whose files docs/runs.md describes."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from recr1.config import yaml12
-from recr1.config.build import Part
 from recr1.errors import RunError, UserError
 from recr1.loggers import Logger, SupportsResume
-from recr1.policies.adapters import with_weights
-from recr1.recipe import Recipe, find_recipe, load_recipe, shipped_recipes
 from recr1.runs import plots
-from recr1.runs.files import keep_lines, read_text, runs_here, write_text, writing
+from recr1.runs.files import (
+    keep_lines,
+    listed,
+    read_text,
+    recover_folder,
+    remove_folder,
+    runs_here,
+    write_text,
+    writing,
+)
 from recr1.runs.provenance import surroundings
 from recr1.runs.recording import FILES, Recording
 from retrievers.errors import redacted
-from retrievers.options import did_you_mean
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 Status: TypeAlias = Literal["running", "finished", "interrupted", "failed"]
 
-_MARKS = ("run.json", "recipe.yaml", "metrics.jsonl")
-"""Files of a run from its start."""
+_LEFT = ("checkpoints", "stages", "policy")
+"""Folders that only a run has that began."""
+_MARKS = ("recipe.yaml", "metrics.jsonl", "run.json")
+"""Files of a run from its start, in the order in which they are written: with the last one it has begun."""
+POLICY_CARD = "recr1.json"
+"""The file in the folder of a policy that says of which step it is and how it was chosen."""
 
 
 class Run(Recording):
@@ -41,6 +51,7 @@ class Run(Recording):
         """Use `Run.create`, `Run.resume` or `Run.open`."""
         super().__init__(path, writer=writer, loggers=loggers)
         self.resumed = False
+        self._unneeded: list[Path] = []
         self._lock: BaseFileLock | None = None
 
     @classmethod
@@ -60,10 +71,15 @@ class Run(Recording):
         """
         run = cls(Path(path).expanduser(), writer=writer, loggers=loggers)
         if writer:
-            run._claim()
+            text = yaml12.write(dict(recipe))
+            run.prepare(run.path, recipe)
             with writing(run.path):
-                write_text(run.path / "recipe.yaml", yaml12.write(dict(recipe)))
-            run.update(status="running", started=_now(), ended=None, **{**surroundings(), **facts})
+                run._lock_folder()
+                run.prepare(run.path, recipe)  # another process may have begun one meanwhile
+                write_text(run.path / "recipe.yaml", text)
+                write_text(run.path / "metrics.jsonl", "")
+            begun = {"status": "running", "started": _now(), "ended": None, "recipe": dict(recipe)}
+            run.update(**{**begun, **surroundings(), **facts})
             try:
                 run._start_loggers(recipe)
             except UserError:
@@ -75,43 +91,59 @@ class Run(Recording):
     def resume(
         cls, path: str | Path, facts: Mapping[str, Any], *, writer: bool = True, loggers: Sequence[Logger] = ()
     ) -> Run:
-        """Resume a run that is not finished, with its own recipe, and start its loggers.
+        """Resume a run with its own recipe, and start its loggers; of a finished one, only what it left is cleaned up.
 
         `facts` must not have changed since it started: seed, fingerprints, number of processes. Raises `RunError` when
-        one has, and when there is no run, it is finished, or another process trains it.
+        one has, and when there is no run, or another process trains it.
         """
         run = cls.open(path)
         run.writer, run.loggers, run.resumed = writer, tuple(loggers) if writer else (), True
         before = run.facts()
-        run.check_unfinished(before)
         changed = [name for name in facts if name in before and before[name] != facts[name]]
         if changed:
             was, now = (", ".join(f"{name} {source[name]}" for name in changed) for source in (before, facts))
             raise RunError(f"{run.path} cannot be resumed: it started with {was}, and now it is {now}")
         if writer:
             run._lock_folder()
-            lines = run.read_metrics()
-            run._before = float(lines[-1]["time"]) if lines else 0.0
+            for folder in (run.policy_path, run.policy_path.with_name("adapter")):
+                recover_folder(folder)
+            run._tidy()
+            if run.finished:
+                run._unlock_folder()
+                return run
+            run._before = float(before.get("seconds", 0.0))
             again = {"at": _now(), "status": before["status"], **surroundings()}
             run.update(status="running", ended=None, error=None, resumed=[*before.get("resumed", []), again])
             run._start_loggers(run.recipe())
         return run
 
-    def check_unfinished(self, facts: Mapping[str, Any] | None = None) -> None:
+    @property
+    def finished(self) -> bool:
+        """Whether the run has reached its end."""
+        return bool(self.facts()["status"] == "finished")
+
+    def check_unfinished(self) -> None:
         """Raises `RunError` for a finished run, which cannot be resumed."""
-        if (facts or self.facts())["status"] == "finished":
+        if self.finished:
             raise RunError(
                 f"{self.path} has a finished run already: choose another folder, or evaluate it: recr1 eval {self.path}"
             )
 
-    def rewind(self, step: int) -> None:
-        """Delete what was logged after the step that the run resumes from; -1 for everything."""
+    def rewind(self, step: int, logged: Mapping[str, int] | None = None) -> None:
+        """Delete what was logged after the step that the run resumes from; -1 for everything.
+
+        `logged` has the sizes in bytes of the logs at its checkpoint: what comes after them is not even read.
+        """
         if self.writer:
             with writing(self.path):
+                for name, size in (logged or {}).items():
+                    if (self.path / name).exists():
+                        os.truncate(self.path / name, size)
                 for name in FILES:
                     keep_lines(self.path / name, lambda record: record["step"] <= step)
             self.update(resumed_after=max(step, 0))
             lines = self.read_metrics()
+            self._before = max([self._before, *(float(line["time"]) for line in lines[-1:])])
             for logger in self.loggers:
                 if isinstance(logger, SupportsResume):
                     logger.resume(step, lines)
@@ -136,31 +168,28 @@ class Run(Recording):
         """An existing run, for reading; raises `RunError` when the folder has none."""
         run = cls(Path(path).expanduser(), writer=False)
         if not run.path.is_dir():
-            raise RunError(f"there is no run folder '{path}' ({_listed(runs_here(run.path.parent))})")
+            raise RunError(f"there is no run folder '{path}' ({listed(runs_here(run.path.parent))})")
         run.facts()
         run.recipe()
         return run
 
     @staticmethod
-    def prepare(path: str | Path) -> Path:
-        """Make a folder for a run before anything heavy loads; `RunError` when it has one or cannot be written."""
+    def prepare(path: str | Path, recipe: Mapping[str, Any]) -> Path:
+        """Make a folder for a run before anything heavy loads; `RunError` when it has one or cannot be written.
+
+        What a run left that was killed before it had begun is no run: an empty log, and the text of the same recipe.
+        """
         folder = Path(path).expanduser()
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            mark = next((name for name in _MARKS if (folder / name).exists()), None)
-        if mark is not None:
-            raise _taken(folder, mark)
+            there = {name: folder / name for name in _MARKS if (folder / name).exists()}
+            for name, file in there.items() if "run.json" not in there else ():
+                if file.read_text("utf-8", errors="replace") not in ("", yaml12.write(dict(recipe))):
+                    raise _taken(folder, name)
+        for name in ("run.json", *_LEFT):
+            if (folder / name).exists():
+                raise _taken(folder, name)
         return folder
-
-    def _claim(self) -> None:
-        """Take the folder: of two runs started at the same time, only one can create metrics.jsonl."""
-        self.prepare(self.path)
-        with writing(self.path):
-            try:
-                (self.path / "metrics.jsonl").open("x").close()
-            except FileExistsError:
-                raise _taken(self.path, "metrics.jsonl") from None
-            self._lock_folder()
 
     def _start_loggers(self, recipe: Mapping[str, Any]) -> None:
         for logger in self.loggers:
@@ -168,9 +197,9 @@ class Run(Recording):
 
     def _abandon(self) -> None:
         """Remove the files of a run that did not start, so that the next launch can use the folder."""
-        self._unlock_folder()
         for name in _MARKS:
             (self.path / name).unlink(missing_ok=True)
+        self._unlock_folder()
 
     def facts(self) -> dict[str, Any]:
         """The content of `run.json`; raises `RunError` when it is missing or unreadable."""
@@ -195,6 +224,20 @@ class Run(Recording):
         """Where the trained policy is, in Hugging Face format."""
         return self.path / "policy"
 
+    def policy_card(self) -> dict[str, Any] | None:
+        """Of which step the policy in `policy_path` is, and how it was chosen; None where nothing says that."""
+        try:
+            card: dict[str, Any] = json.loads((self.policy_path / POLICY_CARD).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return card
+
+    def is_newer(self, card: Mapping[str, Any]) -> bool:
+        """Whether a policy may replace the one that is there before the run is finished: a later one, or the best."""
+        there = self.policy_card()
+        later = not self.policy_path.exists() if there is None else card["step"] > there["step"]
+        return bool(card["keep"] == "best" or later)
+
     def update(self, **facts: Any) -> None:
         """Add or change facts in `run.json`."""
         if not self.writer:
@@ -211,10 +254,26 @@ class Run(Recording):
         """Close the run as "finished", "interrupted" or "failed", with more facts, and close its loggers."""
         if self.writer:
             facts = {name: redacted(value) if isinstance(value, str) else value for name, value in facts.items()}
-            self.update(status=status, ended=_now(), seconds=self.seconds, **facts)
+            ended = {"status": status, "ended": _now(), "seconds": self.seconds, **facts}
+            self.complete(**ended) if status == "finished" else self.update(**ended)
             for logger in self.loggers:
                 logger.finish(status)
             self._unlock_folder()
+
+    def discard(self, *folders: Path) -> None:
+        """Remove folders below this one, but not before `complete` says that nothing needs them any more."""
+        self._unneeded += folders
+
+    def complete(self, **facts: Any) -> None:
+        """Record in `run.json` that something is complete, and only then remove what was there to resume from."""
+        if self.writer:
+            names = [str(folder.relative_to(self.path)) for folder in self._unneeded]
+            self.update(removed=sorted({*self.facts().get("removed", ()), *names}), **facts)
+            self._tidy()
+
+    def _tidy(self) -> None:
+        for name in self.facts().get("removed", ()):
+            remove_folder(self.path / name)
 
     def plot(self) -> Path:
         """Draw the reward curve from `metrics.jsonl`; returns the path of the PNG. Raises `MissingLibrary`."""
@@ -231,33 +290,3 @@ def _now() -> str:
 
 def _taken(folder: Path, mark: str) -> RunError:
     return RunError(f"{folder} has a run already ({mark}): choose another folder, or remove this one")
-
-
-def _listed(runs: Sequence[str]) -> str:
-    return f"runs here: {', '.join(runs)}" if runs else "no runs here"
-
-
-def find_target(name: str) -> Path:
-    """The folder of a run, or the file of a recipe; raises `UserError` that lists the runs if it is neither."""
-    path = Path(name).expanduser()
-    if path.is_dir() or path.exists() or path.suffix in (".yaml", ".yml") or name in shipped_recipes():
-        return path if path.is_dir() else find_recipe(name)
-    here = runs_here(path.parent)
-    hint = did_you_mean(name, [*shipped_recipes(), *here])
-    raise UserError(f"there is no run folder or recipe '{name}'{hint} ({_listed(here)}; 'recr1 ls' lists recipes)")
-
-
-def open_target(name: str, overrides: Sequence[str] = ()) -> tuple[Recipe, Run | None]:
-    """The recipe of a file or of a run folder, with overrides, and the run; raises `UserError` as `find_target`."""
-    path = find_target(name)
-    if not path.is_dir():
-        return load_recipe(path, overrides), None
-    run = Run.open(path)
-    return load_recipe(run.path / "recipe.yaml", overrides), run
-
-
-def trained_part(run: Run, policy: Part) -> Part:
-    """The policy of a run's recipe with the weights that the run trained; raises `RunError` if there are none yet."""
-    if not (run.policy_path / "config.json").is_file():
-        raise RunError(f"{run.path} has no trained policy yet ({run.policy_path} is missing): finish the run first")
-    return with_weights(policy, run.policy_path)

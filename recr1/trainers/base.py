@@ -6,6 +6,7 @@ scaling are keys of TRL's own config.
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from abc import ABC, abstractmethod
@@ -18,7 +19,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 from recr1.config.build import EvaluationSpec, Part, build
 from recr1.env import Environment
 from recr1.errors import MissingLibrary, UserError
-from recr1.runs import Run
+from recr1.runs import Run, write_text, writing
+from recr1.runs.files import replacing
+from recr1.runs.manifest import logged
+from recr1.runs.run import POLICY_CARD
 from recr1.trainers.launch import Interrupts, Ranks
 from recr1.trainers.layers.checkpoints import Checkpoints, ExactResume
 from recr1.trainers.trl.additions import Addition
@@ -133,12 +137,12 @@ class TRLTrainer(ABC):
     def train(self, policy: Part, env: Environment, run: Run, *, seed: int, evaluation: EvaluationSpec) -> Path:
         """Train the policy and save it; returns the folder of the trained policy.
 
-        A resumed run continues from its newest checkpoint. Ctrl-C or SIGTERM ends it after the step, with a checkpoint,
-        and raises `KeyboardInterrupt`. An error of the retriever or of a reward saves a checkpoint of the state before
-        that step, and passes through. Either way the policy so far is saved too.
+        A resumed run continues from its newest checkpoint without damage. Ctrl-C or SIGTERM ends it after the step,
+        with a checkpoint, and raises `KeyboardInterrupt`. An error of the retriever or of a reward saves a checkpoint
+        of the state before that step, and passes through. Either way the policy so far is saved too, if it was trained
+        for more steps than the one that is there.
         """
         from recr1.policies.adapters import learn_in_full_precision
-        from recr1.policies.transformers import save
 
         transformers = _libraries()
         transformers.set_seed(seed)
@@ -148,30 +152,40 @@ class TRLTrainer(ABC):
                 f"policy.type: {policy.type!r} cannot be trained by {self.name}: it has no weights; use transformers"
             )
         limit = self.trl.get("save_total_limit", KEPT)
-        checkpoints = Checkpoints(run.path / "checkpoints", limit, beside=run.path / BEST)
-        if run.writer:
-            checkpoints.clean()
-        start = checkpoints.newest()
-        if run.resumed:
-            run.rewind(start[0] if start else -1)
-        if run.writer:
-            checkpoints.bring_back(start[1] if start else None)
+        checkpoints = Checkpoints(run.path / "checkpoints", limit, run.path / BEST, run.logs)
         loop = self._loop(learner, env, run, checkpoints, seed, evaluation)
         learn_in_full_precision(learner.model)
         loop.trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
-        in_pieces = sharded(loop.trainer)
+        start = self._begin(loop, run, checkpoints)
         try:
             loop.run(start)
-            if in_pieces:  # every rank has a part to give, which ranks that were interrupted cannot do
-                self._save_sharded(loop.monitor, learner, run)
-        finally:
-            if run.writer and not in_pieces:
-                whole = loop.trainer.accelerator.unwrap_model(loop.trainer.model)
-                save(whole, learner.tokenizer, run.policy_path, run.policy_path.with_name("adapter"))
-        if run.writer and not {"save_steps", "save_total_limit"} & set(self.trl):
-            checkpoints.remove()  # they were there to resume from
-        loop.monitor.best.remove()
+        except BaseException:
+            if loop.monitor.card and run.writer and not sharded(loop.trainer) and run.is_newer(loop.monitor.card):
+                self._save(loop, learner, run)
+            raise
+        self._save(loop, learner, run)
+        if not {"save_steps", "save_total_limit"} & set(self.trl):
+            run.discard(checkpoints.folder)  # they were there to resume from
+        run.discard(run.path / BEST)
         return run.policy_path
+
+    def _begin(self, loop: Loop, run: Run, checkpoints: Checkpoints) -> tuple[int, Path] | None:
+        """Where training starts: the folder as it was at the newest checkpoint without damage, or at the first step."""
+        start = None
+        with loop.ranks.together():
+            if run.writer:
+                checkpoints.clean()
+            if run.writer and run.resumed:
+                start = checkpoints.newest(loop.monitor.view.say)
+                lengths = logged(start[1]) if start else {}
+                for name in lengths:
+                    if not (run.logs / name).exists():
+                        loop.monitor.view.say(f"{run.logs / name} is missing: its lines so far are lost")
+                run.rewind(start[0] if start else -1, lengths)
+                if start:
+                    checkpoints.bring_back(start[1])
+        step = loop.ranks.of_first(start and start[0])
+        return (step, checkpoints.steps()[step]) if step in checkpoints.steps() else None
 
     def _loop(
         self, learner: Any, env: Environment, run: Run, checkpoints: Checkpoints, seed: int, evaluation: EvaluationSpec
@@ -199,15 +213,31 @@ class TRLTrainer(ABC):
         monitor.trainer = trainer
         return Loop(trainer, resume, ranks, monitor, interrupts)
 
-    def _save_sharded(self, monitor: Monitor, learner: Any, run: Run) -> None:
-        """Save weights that are in pieces; TRL saves an adapter alone, and one rank merges it."""
+    def _save(self, loop: Loop, learner: Any, run: Run) -> None:
+        """Save the policy beside the one that is there, which it replaces once it is whole; every rank calls."""
+        from recr1.policies.transformers import save
+
+        folder, trainer = run.policy_path, loop.trainer
+        with writing(run.path), replacing(folder.with_name("adapter"), folder, writer=run.writer) as (adapter, part):
+            if sharded(trainer):
+                self._save_pieces(loop, learner, adapter, part)
+            elif run.writer:
+                save(trainer.accelerator.unwrap_model(trainer.model), learner.tokenizer, part, adapter)
+            if run.writer:
+                write_text(part / POLICY_CARD, json.dumps(loop.monitor.card, indent=2) + "\n")
+        run.update(policy=loop.monitor.card)
+
+    def _save_pieces(self, loop: Loop, learner: Any, adapter: Path, folder: Path) -> None:
+        """Save weights of which every rank has a part; TRL saves an adapter alone, and one rank merges it."""
         from recr1.policies.adapters import is_adapted
         from recr1.policies.transformers import save_merged
 
-        adapted, adapter = is_adapted(learner.model), run.policy_path.with_name("adapter")
-        monitor.save_pieces(adapter if adapted else run.policy_path)
-        if adapted and run.writer:
-            save_merged(adapter, learner.tokenizer, run.policy_path, dtype=learner.model.dtype)
+        adapted, together = is_adapted(learner.model), loop.trainer.accelerator.wait_for_everyone
+        together()
+        loop.monitor.save_pieces(adapter if adapted else folder)
+        together()
+        if adapted and loop.monitor.run.writer:
+            save_merged(adapter, learner.tokenizer, folder, dtype=learner.model.dtype)
 
     @abstractmethod
     def _material(self, learner: Any, env: Environment, run: Run, ranks: Ranks) -> dict[str, Any]:

@@ -68,7 +68,11 @@ class Ranks:
 
     def first(self, here: object) -> bool:
         """The answer of rank 0, which has the log."""
-        return bool(_gathered(bool(here))[0])
+        return bool(self.of_first(bool(here)))
+
+    def of_first(self, value: Any) -> Any:
+        """What rank 0 has, whatever this rank gives."""
+        return _gathered(value)[0]
 
     def any(self, here: object) -> bool:
         """Whether it is so on any rank."""

@@ -41,6 +41,15 @@ class Stage(Run):
         """Where the policy of this stage is saved."""
         return self._whole.policy_path if self._is_last else self.path / "policy"
 
+    @property
+    def logs(self) -> Path:
+        """The folder of the whole run, which has the logs of all stages."""
+        return self._whole.path
+
+    def discard(self, *folders: Path) -> None:
+        """Have the whole run remove folders, once this stage is recorded as complete."""
+        self._whole.discard(*folders)
+
     def facts(self) -> dict[str, Any]:
         """What `run.json` holds of the whole run."""
         return self._whole.facts()
@@ -87,10 +96,10 @@ class Stage(Run):
         """The rollouts of this stage, with its own numbers of steps."""
         return self._own(self._whole.read_rollouts())
 
-    def rewind(self, step: int) -> None:
+    def rewind(self, step: int, logged: Mapping[str, int] | None = None) -> None:
         """Forget what was logged after a step of this stage; what was logged before the stage stays."""
         # A stage without a checkpoint starts again; the last validation of a stage before it stays.
-        self._whole.rewind(self._first + max(step, 0) if self._first else step)
+        self._whole.rewind(self._first + max(step, 0) if self._first else step, logged)
 
     def _own(self, lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         return [{**line, "step": line["step"] - self._first} for line in lines if line["step"] > self._first]
@@ -127,7 +136,7 @@ def train_stages(
             stage = Stage(run, name, first=first, start=start, last=last, resumed=resumed)
             saved = trainer.train(policy, env, stage, seed=seed, evaluation=evaluation)
             done.append({"type": part.type, **_steps(run, first)})
-            run.update(stages=done)
+            run.complete(stages=done)
             PartialState().wait_for_everyone()  # no process reads a policy before it is written
             resumed = False
             gc.collect()  # a trainer and its model hold each other: two stages need not fit into memory at once
@@ -153,11 +162,11 @@ def last_saved_step(run: Run) -> int | None:
     done = finished_stages(run)
     first = int(done[-1]["last_step"]) if done else None
     homes = [run.path, *sorted((run.path / FOLDER).glob(f"{len(done) + 1}-*"))]
-    saved = [newest[0] for home in homes if (newest := Checkpoints(home / "checkpoints").newest())]
-    return (first or 0) + saved[-1] if saved else first
+    saved = [step for home in homes for step in Checkpoints(home / "checkpoints").steps()]
+    return (first or 0) + max(saved) if saved else first
 
 
-def policy_so_far(run: Run) -> Path:
-    """Where the policy is that was saved last: the run's own, or that of a stage before the last one."""
-    of_stages = sorted((run.path / FOLDER).glob("*/policy"))
-    return of_stages[-1] if of_stages and not run.policy_path.exists() else run.policy_path
+def policy_so_far(run: Run) -> Path | None:
+    """Where the policy is that was saved last: the run's own, or that of a stage before; None where there is none."""
+    saved = [*sorted((run.path / FOLDER).glob("*/policy")), *run.path.glob("policy")]
+    return saved[-1] if saved else None

@@ -12,11 +12,17 @@ import os
 import random
 import re
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from recr1.errors import RunError
+from recr1.runs.files import remove_all, remove_folder, replace_folder, replacing, sync, writing
+from recr1.runs.manifest import damage, write_manifest
+from recr1.runs.recording import FILES
 from recr1.trainers.trl.additions import Addition
 
 FILE = "recr1_{rank}.pt"
@@ -24,16 +30,19 @@ FILE = "recr1_{rank}.pt"
 
 
 class Checkpoints:
-    """The folder of a run's checkpoints: `checkpoint-<step>`, the newest ones.
+    """The folder of a run's checkpoints: `checkpoint-<step>`, the newest ones, each with a manifest.
 
     Args:
         folder: Where they are.
-        keep: How many; None for all.
+        keep: How many; None, 0 or less for all.
         beside: A folder that each checkpoint holds as it was at that step, where it is there.
+        logs: The run folder, whose logs are resumed with a checkpoint; by default the folder above.
     """
 
-    def __init__(self, folder: Path, keep: int | None = None, beside: Path | None = None) -> None:
-        self.folder, self.keep, self.beside = folder, keep, beside
+    def __init__(
+        self, folder: Path, keep: int | None = None, beside: Path | None = None, logs: Path | None = None
+    ) -> None:
+        self.folder, self.keep, self.beside, self.logs = folder, keep, beside, logs or folder.parent
         self.part = folder / ".part"
 
     def steps(self) -> dict[int, Path]:
@@ -41,10 +50,37 @@ class Checkpoints:
         found = {path: re.fullmatch(r"checkpoint-(\d+)", path.name) for path in self.folder.glob("checkpoint-*")}
         return dict(sorted((int(match[1]), path) for path, match in found.items() if match))
 
-    def newest(self) -> tuple[int, Path] | None:
-        """The last step that was saved, and where."""
-        steps = self.steps()
-        return next(reversed(steps.items())) if steps else None
+    def newest(self, say: Callable[[str], None]) -> tuple[int, Path] | None:
+        """The step and the folder of the newest checkpoint without damage, None where there is no checkpoint.
+
+        Damaged ones after it are renamed to `damaged-<step>`, which `say` says. Raises `RunError` if all are damaged.
+        """
+        found: dict[Path, str] = {}
+        for step, path in reversed(self.steps().items()):
+            what = damage(path, self.logs)
+            if what is None:
+                for other, why in found.items():
+                    moved = other.with_name(other.name.replace("checkpoint", "damaged"))
+                    remove_folder(moved)
+                    other.replace(moved)
+                    say(f"{other} is damaged ({why}): an older one is used, and it is renamed to {moved.name}")
+                return step, path
+            found[path] = what
+        if found:
+            listed = "".join(f"\n  {path.name}: {why}" for path, why in found.items())
+            what = f"all checkpoints in {self.folder} are damaged:{listed}"
+            raise RunError(f"{what}\nrestore one of these files, or remove that folder to begin with the first step")
+        return None
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Names the folder where a checkpoint cannot be written, and removes what was written of it."""
+        try:
+            with writing(self.folder):
+                yield
+        except BaseException:
+            self.clean()  # where the disk is full, this makes room to record the failure
+            raise
 
     def complete(self, step: int) -> None:
         """Move what was written under `part` to its place, in one move, and prune the oldest."""
@@ -52,31 +88,23 @@ class Checkpoints:
         written = self.part / name
         if self.beside and self.beside.is_dir():
             shutil.copytree(self.beside, written / self.beside.name, copy_function=_link)
-        for path in [*sorted(file for file in written.rglob("*") if file.is_file()), written]:
-            _sync(path)  # it is on the disk before it has its name
-        written.replace(self.folder / name)
-        _sync(self.folder)
-        for old in list(self.steps().values())[: -self.keep] if self.keep else ():
-            # Renamed first, so that one that is deleted half way is not taken for complete.
-            gone = self.part / old.name
-            old.replace(gone)
-            shutil.rmtree(gone)
+        for log in FILES:
+            if (self.logs / log).exists():
+                sync(self.logs / log)
+        write_manifest(written, self.logs)
+        replace_folder(written, self.folder / name)
+        for old in list(self.steps().values())[: -self.keep] if self.keep and self.keep > 0 else ():
+            remove_folder(old)
 
-    def bring_back(self, checkpoint: Path | None) -> None:
-        """Make the folder beside them what it was at a checkpoint, or before the first step: not there."""
-        if self.beside is None:
-            return
-        shutil.rmtree(self.beside, ignore_errors=True)
-        if checkpoint and (checkpoint / self.beside.name).is_dir():
-            shutil.copytree(checkpoint / self.beside.name, self.beside, copy_function=_link)
+    def bring_back(self, checkpoint: Path) -> None:
+        """Make the folder beside them what it was at a checkpoint."""
+        if self.beside and (checkpoint / self.beside.name).is_dir():
+            with replacing(self.beside) as (part,):
+                shutil.copytree(checkpoint / self.beside.name, part, copy_function=_link)
 
     def clean(self) -> None:
         """Remove what a crash left half written."""
-        shutil.rmtree(self.part, ignore_errors=True)
-
-    def remove(self) -> None:
-        """Remove them all, and the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_all([self.part, *self.folder.glob(".*.old")])
 
 
 def _link(source: str, target: str) -> None:
@@ -85,14 +113,6 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class ExactResume(Addition):

@@ -133,12 +133,13 @@ class Extended(_Trainer):  # type: ignore[misc]
         step = self.state.global_step
         if Ranks().first(step in self.checkpoints.steps()):  # others may have a folder of their own, without it
             return
-        super()._save_checkpoint(model, trial)
-        for addition in self.additions:
-            addition.save(self.checkpoints.part / f"checkpoint-{step}")
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            self.checkpoints.complete(step)
+        with self.checkpoints.saving():
+            super()._save_checkpoint(model, trial)
+            for addition in self.additions:
+                addition.save(self.checkpoints.part / f"checkpoint-{step}")
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                self.checkpoints.complete(step)
         self.accelerator.wait_for_everyone()
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:

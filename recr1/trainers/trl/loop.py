@@ -42,6 +42,7 @@ class Loop:
             else:
                 self._train(checkpoint)
             if self.monitor.stopped:
+                self.monitor.leave()
                 raise KeyboardInterrupt
             self.monitor.finish()
 
@@ -52,6 +53,7 @@ class Loop:
             raise self.monitor.diverged() from error
         except Exception:
             if self.ranks.failed:
+                self.monitor.leave()
                 self.resume.save_after_failure()
             raise
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from recr1.config.build import EvaluationSpec
+from recr1.runs.files import replacing, writing
 from recr1.trainers.watch.alarm import Alarm, Alert
 
 FOLDER, WEIGHTS = "best", "weights.safetensors"
@@ -104,20 +105,16 @@ class Best:
         """Keep the trainer's weights, and drop those that were kept before."""
         from safetensors.torch import save_file
 
-        part = self.folder.with_name(f".{self.folder.name}.part")
-        if self.writer:
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-        if sharded(trainer):
-            trainer.accelerator.wait_for_everyone()
-            trainer.save_model(str(part))
-            trainer.accelerator.wait_for_everyone()
-        elif self.writer:
-            save_file({name: value.detach().cpu().contiguous() for name, value in _trained(trainer)}, part / WEIGHTS)
-        if self.writer:
-            # A folder is put in its place, never written into: its files may be linked from checkpoints.
-            shutil.rmtree(self.folder, ignore_errors=True)
-            part.replace(self.folder)
+        # A folder is put in its place, never written into: its files may be linked from checkpoints.
+        with writing(self.folder), replacing(self.folder, writer=self.writer) as (part,):
+            if sharded(trainer):
+                trainer.accelerator.wait_for_everyone()
+                trainer.save_model(str(part))
+                trainer.accelerator.wait_for_everyone()
+            elif self.writer:
+                part.mkdir(parents=True)
+                weights = {name: value.detach().cpu().contiguous() for name, value in _trained(trainer)}
+                save_file(weights, part / WEIGHTS)
 
     def restore(self, trainer: Any) -> None:
         """Make the best weights the trainer's again, in the process that writes."""
@@ -134,11 +131,6 @@ class Best:
         """Write the best weights of a sharded model as they were saved."""
         if self.writer:
             shutil.copytree(self.folder, folder, dirs_exist_ok=True)
-
-    def remove(self) -> None:
-        """Remove them."""
-        if self.writer:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def sharded(trainer: Any) -> bool:

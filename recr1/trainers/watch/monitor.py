@@ -44,6 +44,8 @@ class Monitor:
         self._ranks, self._interrupts, self._lenient = ranks, interrupts, lenient
         self._ended: int | None = None
         self._at, self._kept = 0, False
+        self.card: dict[str, Any] | None = None
+        """Of which step the weights are, once they are worth to be saved: at the end, or where training stopped."""
 
     @property
     def ended(self) -> bool:
@@ -141,7 +143,13 @@ class Monitor:
             chosen = f"{self.validator.spec.split} {progress.measure} {progress.best.value:.3f}"
             self.view.say(f"keeping the policy of step {progress.best.step} (best {chosen})")
         stopped = {**stop._asdict(), "step": self.run.global_step(stop.step)} if stop else None
-        self.run.update(policy=self._card(kept=self._kept), stopped=stopped)
+        self.card = self._card(kept=self._kept)
+        self.run.update(stopped=stopped)
+
+    def leave(self) -> None:
+        """Stop between two steps: the weights are those of the last one, unless none was trained."""
+        if self._at:
+            self.card = self._card(kept=False)
 
     def diverged(self) -> DivergedError:
         """End where nothing can be sampled, with the best weights where they were kept; returns the error to raise.
@@ -152,8 +160,8 @@ class Monitor:
         kept = ""
         if best and not sharded(self.trainer):
             self.best.restore(self.trainer)
+            self.card = self._card(kept=True)
             kept = f"; the policy of step {self.run.global_step(best.step)}, the best, is kept"
-        self.run.update(policy=self._card(kept=bool(kept)))
         norm = f"{args.max_grad_norm:g}" if args.max_grad_norm else "off"
         return DivergedError(
             f"after step {self.run.global_step(self._at)} nothing can be sampled from the policy: its weights "

@@ -63,12 +63,12 @@ def test_going_on_ends_with_the_same_words(tmp_path, random_model):
     assert [line["step"] for line in run.read_metrics()] == [0, 1]
 
 
-def test_without_a_best_policy_that_of_the_last_step_is_left(tmp_path, random_model):
+def test_without_a_best_policy_no_useless_one_is_left(tmp_path, random_model):
     run = Run.create(tmp_path / "run", {}, {})
     last = replace(RARE, keep="last", alarm=replace(RARE.alarm, action="warn"))
     with pytest.raises(DivergedError, match=r"max_grad_norm \(off\), and train anew$"):
         train(GRPO, run, random_model, evaluation=last, trl={**HUGE, "max_grad_norm": 0.0})
-    assert run.facts()["policy"]["keep"] == "last"
+    assert not run.policy_path.exists() and "policy" not in run.facts()
 
 
 @pytest.mark.slow

@@ -139,11 +139,10 @@ def test_a_validation_without_an_answer_is_made_again(tmp_path, random_model):
     same(whole, again)
 
 
-def test_a_finished_run_keeps_no_checkpoints_and_cannot_go_on(tmp_path, random_model):
+def test_a_finished_run_keeps_no_checkpoints_and_stays_finished(tmp_path, random_model):
     run = go(Run.create(tmp_path / "run", {"seed": 3}, {}), environment(), random_model, steps=2)
-    assert not (run.path / "checkpoints").exists()
-    with pytest.raises(RunError, match=r"has a finished run already: .* evaluate it: recr1 eval"):
-        Run.resume(run.path, {})
+    assert not (run.path / "checkpoints").exists() and not (run.path / "best").exists()
+    assert Run.resume(run.path, {}).finished
 
 
 def test_a_lost_rollout_has_no_reward_and_the_run_goes_on_within_its_budget(tmp_path, random_model):
@@ -206,16 +205,29 @@ def test_a_run_that_is_being_trained_is_left_alone(tmp_path):
     assert Run.resume(tmp_path / "run", {}).facts()["status"] == "running"
 
 
+def write_checkpoint(checkpoints, step):
+    (checkpoints.part / f"checkpoint-{step}").mkdir(parents=True)
+    (checkpoints.part / f"checkpoint-{step}" / "weights").write_text(json.dumps(step))
+
+
 def test_a_half_written_checkpoint_is_not_loaded(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=2)
     for step in (1, 2, 3):
-        (checkpoints.part / f"checkpoint-{step}").mkdir(parents=True)
-        (checkpoints.part / f"checkpoint-{step}" / "weights").write_text(json.dumps(step))
+        write_checkpoint(checkpoints, step)
         if step < 3:
             checkpoints.complete(step)
-    assert checkpoints.newest() == (2, tmp_path / "checkpoint-2")
+    assert checkpoints.newest(print) == (2, tmp_path / "checkpoint-2")
     checkpoints.complete(3)
     assert list(checkpoints.steps()) == [2, 3]
     (checkpoints.part / "checkpoint-4").mkdir()
     checkpoints.clean()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-2", "checkpoint-3"]
+
+
+@pytest.mark.parametrize("keep", [None, 0, -1])
+def test_no_limit_keeps_all_checkpoints(tmp_path, keep):
+    checkpoints = Checkpoints(tmp_path, keep=keep)
+    for step in (1, 2, 3):
+        write_checkpoint(checkpoints, step)
+        checkpoints.complete(step)
+    assert list(checkpoints.steps()) == [1, 2, 3]

@@ -1,0 +1,40 @@
+"""Runs as the command line names them: their folder, their recipe, and the policy that they trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from recr1.config.build import Part
+from recr1.errors import RunError, UserError
+from recr1.policies.adapters import with_weights
+from recr1.recipe import Recipe, find_recipe, load_recipe, shipped_recipes
+from recr1.runs.files import listed, runs_here
+from recr1.runs.run import Run
+from retrievers.options import did_you_mean
+
+
+def find_target(name: str) -> Path:
+    """The folder of a run, or the file of a recipe; raises `UserError` that lists the runs if it is neither."""
+    path = Path(name).expanduser()
+    if path.is_dir() or path.exists() or path.suffix in (".yaml", ".yml") or name in shipped_recipes():
+        return path if path.is_dir() else find_recipe(name)
+    here = runs_here(path.parent)
+    hint = did_you_mean(name, [*shipped_recipes(), *here])
+    raise UserError(f"there is no run folder or recipe '{name}'{hint} ({listed(here)}; 'recr1 ls' lists recipes)")
+
+
+def open_target(name: str, overrides: Sequence[str] = ()) -> tuple[Recipe, Run | None]:
+    """The recipe of a file or of a run folder, with overrides, and the run; raises `UserError` as `find_target`."""
+    path = find_target(name)
+    if not path.is_dir():
+        return load_recipe(path, overrides), None
+    run = Run.open(path)
+    return load_recipe(run.path / "recipe.yaml", overrides), run
+
+
+def trained_part(run: Run, policy: Part) -> Part:
+    """The policy of a run's recipe with the weights that the run trained; raises `RunError` if there are none yet."""
+    if not (run.policy_path / "config.json").is_file():
+        raise RunError(f"{run.path} has no trained policy yet ({run.policy_path} is missing): finish the run first")
+    return with_weights(policy, run.policy_path)
