@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -70,10 +71,11 @@ IMPORTED = (
 def _preload(recipe: str) -> None:
     """Imports what a training of a recipe imports; it starts no thread, which a fork would lose."""
     from recr1.recipe import load_recipe
+    from recr1.trainers.trl.config import config_problems
 
     for name in IMPORTED:
         import_module(name)
-    load_recipe(recipe)
+    load_recipe(recipe, also=partial(config_problems, processes=1))  # the answer of TRL's config is kept
     gc.collect()
     gc.freeze()
     assert threading.active_count() == 1
