@@ -89,9 +89,10 @@ def _described(recipe: Recipe) -> str:
 
     task: Task = build("task", recipe.task)
     catalog, judged = task.catalog, sum(map(len, task.qrels.values()))
+    first = "".join(filter(str.isprintable, " ".join(catalog.texts[0].split())))
     texts = " + ".join(task.text_fields) if isinstance(task, HasTextFields) else "as the task makes it"
     lines = [f"items       {len(catalog)}", f"judgements  {judged} of {len(task.qrels)} needs"]
-    lines += [f"text        {texts}; the first item's:", f"  {shortened(' '.join(catalog.texts[0].split()), 78)}"]
+    lines += [f"text        {texts}; the first item's:", f"  {shortened(first, 78)}"]
     held = {name: len(column) - sum(map(is_missing, column)) for name, column in catalog.fields.items()}
     fields = ", ".join(f"{name} ({count})" if count < len(catalog) else name for name, count in held.items())
     lines.append(fill(f"fields      {fields or 'none'}", 80, subsequent_indent=" " * 12, break_on_hyphens=False))

@@ -53,6 +53,8 @@ def card(run: RunData) -> Card:
         shown.append(("policy", f"{kept.get('keep')} of step {kept.get('step')}{value}, {chosen}"))
     if run.steps:
         shown.append(("steps", str(run.steps)))
+    if facts.get("data"):
+        shown.append(("data", "; ".join(f"{what}: {count}" for what, count in facts["data"].items())))
     versions = [(name, str(version)) for name, version in (facts.get("versions") or {}).items()]
     folder = shlex.quote(f"{run.path}-again")
     train = f"recr1 train {shlex.quote(str(run.path / 'recipe.yaml'))} --out {folder}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
+
+from annotated_types import MinLen
 
 from recr1.config.build import build
 from recr1.errors import DataError, UserError
@@ -97,7 +99,7 @@ class FilesTask:
         columns: dict[str, str] | None = None,
         encoding: str | None = None,
         missing: list[str] | None = None,
-        text_fields: list[str] | None = None,
+        text_fields: Annotated[list[str], MinLen(1)] | None = None,
         splits: dict[str, float] | None = None,
         split_seed: int = 0,
         without_positive: Literal["refuse", "exclude"] = "refuse",
@@ -159,6 +161,9 @@ class FilesTask:
         qrels = options.get("qrels")
         problems = _unknown_keys("columns", "role", options.get("columns"), COLUMNS)
         problems += _unknown_keys("qrels", "split", qrels if isinstance(qrels, Mapping) else None, SPLITS)
+        twice = Counter(options.get("text_fields") or ()).most_common(1)
+        if twice and twice[0][1] > 1:
+            problems.append(f"text_fields: {twice[0][0]!r} is listed twice, and would count twice in every text")
         if qrels == {}:
             problems.append(f"qrels: must have a file for at least one of {', '.join(SPLITS)}, got {{}}")
         for name, check in (("splits", share_problem), ("gains", gains_problem), ("encoding", encoding_problem)):

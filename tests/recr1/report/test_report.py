@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from recr1.cli.main import run as recr1
 from recr1.errors import RunError
 from recr1.report import html, markdown, page, read_run
+from recr1.report.card import card
 from recr1.report.figures import rank_change
 from recr1.report.groups import changes, grouped, verdict
 from tests.recr1.report.runs import HOSTILE, make_run
@@ -124,6 +125,12 @@ def test_the_run_card_says_how_to_do_it_again(made, finished, text):
     assert card.again.startswith(f"recr1 train {finished}/recipe.yaml --out ")
     assert dict(card.facts)["catalog fingerprint"] == json.loads((finished / "run.json").read_text())["catalog"]
     assert "type: bm25" in card.recipe and "numpy" in dict(card.versions)
+
+
+def test_the_run_card_says_what_the_task_counted(copied, made):
+    edit(copied / "run.json", data={"needs left out, not judged": 10, "needs without a word": 1})
+    assert dict(card(read_run(copied)).facts)["data"] == "needs left out, not judged: 10; needs without a word: 1"
+    assert "data" not in dict(made.cards[0].facts)
 
 
 def test_the_command_writes_both_files_and_says_the_verdict(copied, capsys):

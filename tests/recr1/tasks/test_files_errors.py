@@ -209,6 +209,12 @@ def test_one_column_for_two_roles_is_refused(folder):
         ({"qrels": {"dev": "a.tsv"}}, r"task.qrels: no split 'dev'.* \(splits: train, validation, test\)"),
         ({"encoding": "latin-99"}, r"task.encoding: Python knows no encoding 'latin-99' \(usual ones: cp1252"),
         ({"encoding": "base64"}, "task.encoding: Python knows no encoding 'base64'"),
+        ({"text_fields": []}, r"task.text_fields: must be a list of strings with at least 1 item, or null, got \[\]"),
+        (
+            {"text_fields": ["title", "text", "title"]},
+            r"task.text_fields: 'title' is listed twice, and would count twice",
+        ),
+        ({"gains": {3: 1.0, "E": 1}}, r"task.gains: '3' is a number and 'E' is not: write all grades in one way"),
         ({"qrels": {}}, r"task.qrels: must have a file for at least one of train, validation, test"),
         ({"min_grade": 0}, r"task.min_grade: must be an integer >= 1, got 0"),
         ({"max_needs": 0}, r"task.max_needs: must be an integer >= 1, or null, got 0"),
