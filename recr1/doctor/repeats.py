@@ -109,17 +109,22 @@ def empty_answers(setup: Setup) -> Finding:
 def depth(setup: Setup) -> Finding:
     """A search for k items finds k where so many match, and they are the first ones of a deeper search.
 
-    Asked with the 20 most frequent words of titles, alone, in pairs, and ten together. How many items match at least is
-    known from titles that hold the word, and from what words find alone. Of an approximate index, a deeper search may
-    find better items: nine in ten must be the same.
+    Asked with the 20 most frequent words of titles, alone, in pairs, and ten and more together. How many items match at
+    least is known from the titles that hold one of the words. Of an approximate index, a deeper search may find better
+    items: nine in ten must be the same.
     """
     items, k = len(setup.catalog), setup.env.k
     deepest = max(k, min(DEPTHS[-1], items, max_k_of(setup.env.retriever) or items))
-    titles = [setup.titles[row] for row in setup.sampled(range(items), "vocabulary", 2000)]
-    holding = Counter(word for title in titles for word in setup.content_words(title))
-    words = [word for word, _ in holding.most_common(min(20, setup.sample))]
-    joint = [words[place : place + 2] for place in range(0, len(words) - 1, 2)] + [words[:10]]
-    queries = [*words, *map(" ".join, joint)]
+    rows = setup.sampled(range(items), "vocabulary", 2000)
+    titles = [set(setup.content_words(setup.titles[row])) for row in rows]
+    frequent = [word for word, _ in Counter(word for title in titles for word in title).most_common(20)]
+    found_any = setup.rows(frequent)[:, 0] >= 0
+    words = [word for word, found in zip(frequent, found_any, strict=True) if found]
+    asked = [[word] for word in words]
+    if not setup.wants_all_words:
+        asked += [words[place : place + 2] for place in range(0, len(words) - 1, 2)]
+        asked += [words[:10], words[5:15], words[10:], words]
+    queries = [" ".join(each) for each in asked]
     found = {depth: setup.rows(queries, depth) for depth in sorted({*DEPTHS, k}) if depth < deepest}
     try:
         rows_QK = setup.rows(queries, deepest)
@@ -128,12 +133,9 @@ def depth(setup: Setup) -> Finding:
             raise
         message = f"a search for {deepest} items fails, and the recipe's k is {k} ({failed}): declare max_k"
         return Finding("depth", "warning", message, {"queries": len(queries)})
-    whole = [set(rows_K.tolist()) - {-1} for rows_K in rows_QK]
-    bounds = [holding[word] for word in words]
-    if not setup.wants_all_words:
-        bounds += [len(set().union(*(whole[words.index(word)] for word in each))) for each in joint]
+    bounds = [min(deepest, sum(not title.isdisjoint(each) for title in titles)) for each in asked]
     problems = [fault for depth in found for fault in _shorter(found[depth], rows_QK, depth)][:1]
-    problems = problems or _too_few([*map(len, whole)], bounds, len(words), deepest, k)
+    problems = problems or _too_few((rows_QK >= 0).sum(axis=1).tolist(), bounds, deepest, k)
     ok = f"searches for 1 to {deepest} items find as many as match, in one order"
     return finding("depth", problems, ok, {"queries": len(queries), "depths": [*found, deepest]})
 
@@ -158,16 +160,15 @@ def _shorter(rows_Qk: Rows, rows_QK: Rows, depth: int) -> list[Fault]:
     return []
 
 
-def _too_few(sizes: Sequence[int], bounds: Sequence[int], words: int, deepest: int, k: int) -> list[Fault]:
-    """Whether searches end before the items do that are known to match: at a limit, or for 30% of the words."""
-    asked = [(size, min(bound, deepest)) for size, bound in zip(sizes, bounds, strict=False) if size and bound]
-    short, most = [(size, bound) for size, bound in asked if size < bound], max(sizes, default=0)
+def _too_few(sizes: Sequence[int], bounds: Sequence[int], deepest: int, k: int) -> list[Fault]:
+    """Whether searches end before the items do that are known to match: at a limit, or in 30% of those with two."""
+    short = [(size, bound) for size, bound in zip(sizes, bounds, strict=True) if 0 < size < bound]
+    most, several = max(sizes, default=0), sum(bound > 1 for bound in bounds)
     if len(short) >= 3 and all(size == most for size, _ in short):
         what = f"no search finds more than {most} items, though more match and {deepest} are asked for"
         return [Fault("error" if most < k else "warning", f"{what}: raise the limit of the engine, or declare max_k")]
-    few = [(size, bound) for size, bound in zip(sizes[:words], bounds, strict=False) if 0 < size < min(bound, deepest)]
-    if len(few) >= max(3, 0.3 * words):
-        what = f"{len(few)} of {words} words find fewer items than have them in their title"
-        remedy = "look for a lowest score, a time limit, or items left out"
-        return [Fault("warning", f"{what} ({few[0][0]}, not {few[0][1]}): {remedy}")]
+    if len(short) >= max(3, 0.3 * several):
+        what = f"{len(short)} of {several} queries find fewer items than have one of their words in the title"
+        remedy = "look for a lowest score, a time limit, items left out, or a cache whose key lacks k"
+        return [Fault("warning", f"{what} ({short[0][0]}, not {short[0][1]}): {remedy}")]
     return []

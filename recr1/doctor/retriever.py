@@ -165,7 +165,8 @@ def _scores(setup: Setup) -> list[Fault]:
     decimals = next((d for d in (0, 1, 2) if np.allclose(scores, scores.round(d), rtol=1e-7, atol=1e-6)), None)
     if decimals is not None and share >= 0.25:
         what = f"scores are rounded to {decimals} decimals, so {share:.0%} of neighbours in a ranking are equal"
-        problems.append(Fault("warning", f"{what} and their order means nothing: return the engine's own scores"))
+        remedy = "the catalog's order decides; return the engine's own scores, unless it only counts"
+        problems.append(Fault("warning", f"{what}: {remedy}"))
     return problems
 
 

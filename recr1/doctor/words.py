@@ -146,21 +146,23 @@ def long_queries(setup: Setup) -> Finding:
 def separators(setup: Setup) -> Finding:
     """Two words of a title are two words, whatever signs stand between them.
 
-    With each sign, what two words find first is still found, for at least 80% of 20 pairs (a warning) or 50% (an
-    error). Engines that declare operators are asked with white space, commas, dashes and curly quotation marks alone.
+    With each sign, what two words find first is still found, and they find more than one of them alone, for at least
+    80% of 20 pairs (a warning) or 50% (an error). Engines that declare operators are asked with white space, commas,
+    dashes and curly quotation marks alone.
     """
     pairs = [words[:2] for row in setup.probes if len(words := setup.content_words(setup.titles[row])) >= 2]
     pairs = setup.sampled(pairs, "separators", min(20, setup.sample))
-    forms = ("{} {}", *BETWEEN, *(SIGNS if not capabilities_of(setup.env.retriever) else ()))
+    forms = ("{} {}", "{0}", "{1}", *BETWEEN, *(SIGNS if not capabilities_of(setup.env.retriever) else ()))
     rows = setup.rows([form.format(*pair) for form in forms for pair in pairs]).reshape(len(forms), len(pairs), -1)
-    asked = rows[0, :, 0] >= 0
-    kept = (rows == rows[:1, :, :1]).any(axis=2)[:, asked].mean(axis=1) if asked.any() else np.ones(len(forms))
-    lost = [form for form, share in zip(forms, kept, strict=True) if share < 0.8]
+    alone = (rows[1:3, None] == rows[None, 3:]).all(axis=3) & (rows[1:3] != rows[:1]).any(axis=2)[:, None]
+    asked, there = rows[0, :, 0] >= 0, (rows[3:] == rows[:1, :, :1]).any(axis=2)
+    kept = (there & ~alone.any(axis=0))[:, asked].mean(axis=1) if asked.any() else np.ones(len(forms) - 3)
+    lost = [form for form, share in zip(forms[3:], kept, strict=True) if share < 0.8]
     problems = []
     if lost:
         shown = ", ".join(ascii(form.format("a", "b")) for form in lost)
         what = f"in {shown} the words a and b do not find what they find as 'a b'"
         remedy = "quote queries on their way to the engine; use one that reads words"
         problems.append(Fault(graded(kept.min(), warn_below=0.8, fail_below=0.5), f"{what}: {remedy}"))
-    ok = f"two words find the same with any of {len(forms) - 1} signs between them"
+    ok = f"two words find the same with any of {len(forms) - 3} signs between them"
     return finding("separators", problems, ok, {"pairs": int(asked.sum()), "lost": lost})
