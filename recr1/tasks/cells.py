@@ -20,6 +20,8 @@ MISSING = (
 )
 """Texts that tools write for a value that is not there: those of pandas.read_csv, its NaT, and \\N of SQL."""
 
+_NESTED = (dict, list, tuple, bytes)
+"""What is no plain value: a map of Parquet is a list of tuples, a picture is bytes."""
 _WHOLE = re.compile(r"([+-]?[0-9]{1,9})(\.0*)?")
 
 
@@ -82,7 +84,7 @@ class Fields:
             self.plain.add(name)
             return cell
         parts = cell if isinstance(cell, list) else (cell,)
-        if any(isinstance(part, (dict, list, tuple)) for part in parts):  # a map of Parquet is a list of tuples
+        if any(isinstance(part, _NESTED) for part in parts) or (isinstance(cell, bool) and name in self.in_texts):
             self._add_nested(line, name, cell)
             return None
         kept = [part for part in parts if not is_missing(part, self.words)]

@@ -177,6 +177,8 @@ def _decoded(path: Path, stream: io.BufferedReader, encoding: str | None) -> Ite
     if what:
         raise DataError(path, None, f"this is {what}")
     encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None) or encoding or "utf-8"
+    if codecs.lookup(encoding).name == "iso8859-1":
+        encoding = "cp1252"  # the same but for 32 signs, such as quotes, where Latin-1 has control characters
     if "\n".encode(encoding).removeprefix(codecs.BOM_UTF8) == b"\n":
         texts = _decoded_lines(path, stream, encoding, mac=b"\r" in head and b"\n" not in head)
     else:  # UTF-16 and its like, in which a line feed is more than one byte
@@ -185,7 +187,7 @@ def _decoded(path: Path, stream: io.BufferedReader, encoding: str | None) -> Ite
         if "\0" in text:
             remedy = "remove it, or set the task's encoding if the file is UTF-16"
             raise DataError(path, number, f"a NUL character at place {text.index(chr(0)) + 1}: {remedy}")
-        yield number, text
+        yield number, text.lstrip("\ufeff")  # the mark, which files that were joined have in the middle too
 
 
 def _decoded_lines(path: Path, stream: io.BufferedReader, encoding: str, *, mac: bool) -> Iterator[str]:
@@ -195,7 +197,7 @@ def _decoded_lines(path: Path, stream: io.BufferedReader, encoding: str, *, mac:
     # The first line that is not ASCII, as long as each such line is UTF-8: then the encoding that was named is wrong.
     mistaken: int | None = None if codecs.lookup(encoding).name.startswith("utf-8") else 0
     for number, row in enumerate(rows, 1):
-        yield (row.removeprefix(codecs.BOM_UTF8) if number == 1 else row).decode(encoding)
+        yield row.decode(encoding)
         if mistaken is not None and not row.isascii():
             mistaken = (mistaken or number) if _is_utf8(row) else None
     if mistaken:

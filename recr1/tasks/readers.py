@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -144,7 +145,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Record]]:
         raise MissingLibrary("pyarrow", "parquet", f"reading {path}") from error
     row = 0
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
             _refuse_twice(path, None, file.schema_arrow.names)
             for batch in file.iter_batches():
                 for values in batch.to_pylist():
@@ -158,7 +159,8 @@ def _parquet(path: Path) -> Iterator[tuple[int, Record]]:
 
 
 def _without_bytes(value: Any) -> Any:
-    """A value of Parquet with its texts as `str`: many writers store them as bytes, in UTF-8."""
+    """A value of Parquet with its texts as `str`: many writers store them as bytes, in UTF-8. Pictures stay bytes."""
     if isinstance(value, bytes):
-        return value.decode()
+        with suppress(UnicodeDecodeError):
+            return value.decode()
     return [_without_bytes(part) for part in value] if isinstance(value, list) else value

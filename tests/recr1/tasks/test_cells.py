@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def test_without_words_every_text_that_is_not_blank_is_a_word():
         ({"a": 1}, None),
         ([["a"]], None),
         ([("key", 1)], None),
+        (b"\xff", None),
     ],
 )
 def test_a_cell_becomes_a_plain_value_and_a_missing_one_never_a_word(cell, value):
@@ -67,13 +69,14 @@ def test_what_was_no_value_is_counted_with_its_first_place():
     }
 
 
-def test_a_nested_value_of_a_text_is_refused_with_its_line():
+@pytest.mark.parametrize(("cell", "said"), [({"en": "Mug"}, r"{'en': 'Mug'}"), (b"\xff", r"b'\xff'"), (True, "True")])
+def test_a_value_that_is_no_text_is_refused_in_an_items_text_with_its_line(cell, said):
     fields = Fields(PATH, MISSING, ("title",))
     assert fields.value(1, "title", {}) is None
     with pytest.raises(
-        DataError, match=r"a\.csv:2: field 'title' is \{'en': 'Mug'\}, and an item's text is made of it"
+        DataError, match=re.escape(f"a.csv:2: field 'title' is {said}, and an item's text is made of it")
     ):
-        fields.value(2, "title", {"en": "Mug"})
+        fields.value(2, "title", cell)
 
 
 @pytest.mark.parametrize(

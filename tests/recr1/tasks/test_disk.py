@@ -161,3 +161,9 @@ def test_find_lists_what_it_looked_for(tmp_path):
         DataError, match=r"no file with the catalog: looked for corpus.jsonl, corpus.tsv, .*corpus.parquet"
     ):
         find(tmp_path, "corpus.jsonl", "catalog")
+
+
+def test_latin_1_is_read_as_every_browser_reads_it(tmp_path):
+    assert texts(write(tmp_path / "a.tsv", b"5\x94 \x93caf\xe9\x94\n"), "latin-1") == [
+        "5\u201d \u201ccaf\u00e9\u201d\n"
+    ]

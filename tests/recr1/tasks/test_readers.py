@@ -47,16 +47,20 @@ def test_parquet_reads_alike_and_counts_rows(tmp_path):
 
 def test_parquet_is_read_under_any_name_and_its_bytes_are_text(tmp_path):
     pyarrow = pytest.importorskip("pyarrow", reason="the extra 'parquet' is not installed")
-    columns = {"id": pyarrow.array([b"a", None]), "tags": pyarrow.array([[b"caf\xc3\xa9"], []])}
+    columns = {"id": pyarrow.array([b"a", None]), "tags": pyarrow.array([[b"caf\xc3\xa9"], [b"\xff"]])}
     pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "items.jsonl")
-    assert read(tmp_path / "items.jsonl") == [(1, {"id": "a", "tags": ["caf\u00e9"]}), (2, {"id": None, "tags": []})]
+    assert read(tmp_path / "items.jsonl") == [
+        (1, {"id": "a", "tags": ["caf\u00e9"]}),
+        (2, {"id": None, "tags": [b"\xff"]}),
+    ]
 
 
-def test_parquet_with_bytes_that_are_no_text_or_a_column_twice_is_refused(tmp_path):
+def test_parquet_with_text_that_is_no_text_or_a_column_twice_is_refused(tmp_path):
     pyarrow = pytest.importorskip("pyarrow", reason="the extra 'parquet' is not installed")
     path = tmp_path / "items.parquet"
-    pyarrow.parquet.write_table(pyarrow.table({"id": pyarrow.array([b"a", b"caf\xe9"])}), path)
-    with pytest.raises(DataError, match=r"items.parquet:2: a text that is not UTF-8: .* byte 0xe9"):
+    buffers = [None, pyarrow.py_buffer(b"\0\0\0\0\4\0\0\0"), pyarrow.py_buffer(b"caf\xe9")]
+    pyarrow.parquet.write_table(pyarrow.table([pyarrow.Array.from_buffers(pyarrow.string(), 1, buffers)], ["id"]), path)
+    with pytest.raises(DataError, match=r"items.parquet:1: a text that is not UTF-8: .* byte 0xe9"):
         read(path)
     pyarrow.parquet.write_table(pyarrow.table([pyarrow.array([1]), pyarrow.array([2])], ["id", "id"]), path)
     with pytest.raises(DataError, match=r"items.parquet: two columns have the name 'id': rename one"):
@@ -82,6 +86,7 @@ def test_parquet_without_its_library_names_the_extra(tmp_path, monkeypatch):
     ("name", "content", "expected"),
     [
         ("bom.jsonl", b'\xef\xbb\xbf{"id": 1}\n', [(1, {"id": 1})]),
+        ("boms.jsonl", b'\xef\xbb\xbf\xef\xbb\xbf{"id": 1}\n\xef\xbb\xbf{"id": 2}', [(1, {"id": 1}), (2, {"id": 2})]),
         ("bom.csv", b"\xef\xbb\xbfid,n\r\n1,2\r\n", [(2, {"id": "1", "n": "2"})]),
         ("blank.jsonl", '\n{"id": 1}\n  \n\n{"id": 2}', [(2, {"id": 1}), (5, {"id": 2})]),
         ("blank.tsv", "\nid\tn\n\n1\t\n", [(4, {"id": "1", "n": ""})]),
