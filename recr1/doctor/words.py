@@ -14,7 +14,7 @@ from recr1.errors import examples
 from retrievers.abilities import capabilities_of
 from retrievers.analyzer import stopword_lists
 
-FEW, MOST = 3, 30
+FEW, MOST = 2, 30
 """Words of a kind: with fewer nothing is said, and no more are searched."""
 PLACES, LONGEST = 12, 60
 """Words of a query in which each place is tried, and of one whose last word is. Vectors of text get 24 for 60: their
@@ -50,9 +50,10 @@ KINDS = (
 def word_kinds(setup: Setup) -> Finding:
     """Words of every kind count: with accents, numbers, short ones, in capital and in small letters.
 
-    A word is lost if it finds nothing, or what it finds without the characters that make its kind. Below 80% of at
-    least 3 words there is a warning, below 50% an error. That case changes what 20% of the words find is a warning; of
-    vectors it is not asked. Words are those of titles, and of texts if words that only texts have find something.
+    A word is lost if it finds nothing, or what it finds without the characters that make its kind. Two lost words and
+    less than 80% that count are a warning, less than 50% an error. That case changes what 20% of the words find is a
+    warning; of vectors it is not asked. Words are those of titles, and of texts if words that only texts have find
+    something.
     """
     numbers, problems = {}, _stopwords(setup)
     for kind, words in _words_by_kind(setup):
@@ -61,8 +62,8 @@ def word_kinds(setup: Setup) -> Finding:
         counts = ~changed if kind.alike else changed & (hits.rows_QK[each, 0] >= 0)
         numbers[kind.name] = [int(counts.sum()), len(words)]
         verdict = graded(float(counts.mean()), warn_below=0.8, fail_below=0.5 if kind.pattern else 0)
-        if verdict != "ok":
-            lost = [word for word, count in zip(words, counts, strict=True) if not count]
+        lost = [word for word, count in zip(words, counts, strict=True) if not count]
+        if verdict != "ok" and len(lost) > 1:
             what = f"{kind.name} {'change what is found' if kind.alike else 'do not count in queries'}"
             remedy = "index and queries must be read by one analyzer that keeps them"
             problems.append(Fault(verdict, f"{what} ({len(lost)} of {len(words)}: {examples(lost)}): {remedy}"))
