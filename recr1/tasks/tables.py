@@ -14,7 +14,7 @@ from recr1.errors import DataError, shown
 from recr1.tasks.cells import Fields, id_of, is_missing, text_of, whole_number
 from recr1.tasks.disk import ending_of
 from recr1.tasks.readers import Record, records
-from retrievers.analyzer import has_word
+from retrievers.analyzer import folded, has_word
 from retrievers.base import Catalog
 from retrievers.options import did_you_mean
 from rewards.base import Need
@@ -190,11 +190,14 @@ def _refuse_unknown(path: Path, what: str, unknown: Sequence[tuple[int, str]], r
 
 
 def _refuse_alike(path: Path, what: str, unknown: Sequence[tuple[int, str]], known: Iterable[str]) -> None:
-    """Refuse an unknown id that is a known one but for what tools add or take away: blanks, zeros in front, a ".0"."""
-    plain = {name.removesuffix(".0").lstrip("0"): name for name in known} if unknown else {}
+    """Refuse an unknown id that is a known one but for what tools change: blanks, first zeros, a ".0", accents."""
+
+    def plain(name: str) -> str:
+        return folded(name, lowercase=False).strip().removesuffix(".0").lstrip("0")
+
+    by_plain = {plain(name): name for name in known} if unknown else {}
     for line, name in unknown:
-        meant = plain.get(name.strip().removesuffix(".0").lstrip("0"))
-        if meant:
+        if meant := by_plain.get(plain(name)):
             raise DataError(
                 path, line, f"unknown {what} {shown(name)}, but there is {shown(meant)}: write it alike in all files"
             )
