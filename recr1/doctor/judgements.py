@@ -20,7 +20,7 @@ from rewards.base import Doubles, Need
 
 COMPARED = 200
 """Needs of a group that are compared with each other, at most; no search is needed, so `--sample` does not count."""
-SURE, FAR = 4.0, 6.0
+SURE, FAR = 4.0, 5.0
 """Standard errors and standard deviations from which a shift or an inversion is no chance."""
 CHANCE = 3.0
 """Standard deviations of permuted judgements within which the true ones are like any others."""
@@ -131,11 +131,14 @@ def _misplaced(group: _Group, orders: Sequence[Sequence[Need]], numbers: dict[st
     shared = shares @ _matrix(own, columns).T  # (n, n) the share of need i's words that the items of need j have
     needs, items = _alike(group.wanted), group.alike(group.best)
     null = [float((needs * items[np.ix_(order, order)]).sum()) for order in permuted]
-    by_words = _deviations(np.trace(shared), [shared[np.arange(n), order].sum() for order in permuted])
+    by_words = _deviations(np.trace(shared), [float(shared[np.arange(n), order].sum()) for order in permuted])
     by_structure = _deviations((needs * items).sum(), null)
+    tried = [(*one, (shares * _matrix(group.offered(one[2]), columns)).sum(axis=1)) for one in group.candidates(orders)]
     found = []
-    for name, what, rows in group.candidates(orders):
-        strength = _standardised((shares * _matrix(group.offered(rows), columns)).sum(axis=1) - np.diag(shared)) / SURE
+    for name, what, rows, having in tried:
+        # A shift that fits better than what is judged fits better than other shifts as well.
+        others = np.mean([other for its, _, rest, other in tried if its == name and rest != rows], axis=0)
+        strength = min(_standardised(having - base) for base in (np.diag(shared), others)) / SURE
         if by_words < CHANCE:  # where words tell judgements from others, structure adds nothing
             structure = _deviations((needs * group.alike(rows)).sum(), null)
             strength = max(strength, structure / max(FAR, 2 * by_structure))

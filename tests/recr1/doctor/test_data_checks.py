@@ -76,14 +76,14 @@ OF_JUDGEMENTS = [case for case, (check, *_) in FAULTS.items() if check == "judge
 @pytest.mark.parametrize("case", [case for case in OF_JUDGEMENTS if FAULTS[case][1] != "unrelated"])
 @pytest.mark.parametrize("options", [{}, HARD, PRIVATE | {"dialect": "a"}], ids=["shop", "hard", "private"])
 def test_a_fault_of_judgements_is_found_where_needs_and_items_share_few_words(options, case):
-    must_be_found(case, shop(items=1000, train=200, validation=100, test=100, **options))
+    must_be_found(case, shop(items=1000, train=400, validation=200, test=200, **options))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [case for case in OF_JUDGEMENTS if FAULTS[case][1] == "unrelated"])
 @pytest.mark.parametrize("options", [HARD, PRIVATE | {"dialect": "a"}], ids=["hard", "private"])
 def test_judgements_without_sense_are_a_warning_where_needs_and_items_share_few_words(options, case):
-    data = shop(items=1000, train=200, validation=100, test=100, **options).spoiled(FAULTS[case][3])
+    data = shop(items=1000, train=400, validation=200, test=200, **options).spoiled(FAULTS[case][3])
     finding = found("judgements", Task(data))
     assert finding.verdict == "warning" and "unrelated: in all needs" in finding.message
 
