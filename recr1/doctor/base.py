@@ -153,7 +153,7 @@ class Setup:
     opened: Mapping[str, float] = field(default_factory=dict)
     """Seconds of "task" and "index", of the "first" search ("first_busy": of the processor), of one "query", and of
     "each" query in a batch."""
-    _best: dict[str, list[int]] = field(default_factory=dict, repr=False)
+    _best: dict[str, list[int]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def catalog(self) -> Catalog:

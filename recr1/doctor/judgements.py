@@ -15,7 +15,7 @@ import numpy as np
 
 from recr1.doctor.base import Faults, Finding, Setup, Verdict, finding
 from recr1.doctor.texts import ENOUGH
-from retrievers.analyzer import Analyzer, vocabulary
+from retrievers.analyzer import Analyzer
 from rewards.base import Doubles, Need
 
 COMPARED = 200
@@ -26,6 +26,7 @@ CHANCE = 3.0
 """Standard deviations of permuted judgements within which the true ones are like any others."""
 KNOWN = 0.3
 """The share of the needs' words that the catalog has, from which words must tell judgements from others."""
+EVERYWHERE = "all needs"
 WORDS = 100
 """Words of a text that are compared."""
 
@@ -57,21 +58,26 @@ def judgements(setup: Setup) -> Finding:
             if fault := _misplaced(group, orders, numbers) or _inverted(group, numbers):
                 names.setdefault(fault, []).append(name)
     for (name, verdict, what), groups in names.items():
-        faults.add(name, verdict, f"in {', '.join(groups)}, {what}")
+        where = groups if groups[0] != EVERYWHERE else groups[:1]
+        faults.add(name, verdict, f"in {', '.join(where)}, {what}")
     _distribution(faults, setup)
     return finding("judgements", faults.problems, "answer keys fit their needs and items", faults.numbers)
 
 
 def _groups(setup: Setup) -> Mapping[str, Sequence[Need]]:
     """The needs by what may have gone wrong alone; those of a part of the catalog want only items there."""
-    needs, half = list(filter(setup.best_rows, setup.needs)), len(setup.catalog) // 2
-    splits = {split: list(filter(setup.best_rows, members)) for split, members in setup.splits.items()}
+
+    def compared(needs: Sequence[Need]) -> list[Need]:
+        return [need for need in needs if setup.best_rows(need) and _words(need.text)]
+
+    needs, half = compared(setup.needs), len(setup.catalog) // 2
+    splits = {split: compared(members) for split, members in setup.splits.items()}
     halves = {
         "the first half of the catalog": [need for need in needs if setup.best_rows(need)[-1] < half],
         "the second half of the catalog": [need for need in needs if setup.best_rows(need)[0] >= half],
         "the last quarter of the catalog": [need for need in needs if setup.best_rows(need)[0] >= 1.5 * half],
     }
-    return {name: members for name, members in {"all needs": needs, **splits, **halves}.items() if members}
+    return {name: members for name, members in {EVERYWHERE: needs, **splits, **halves}.items() if members}
 
 
 @dataclass(frozen=True)
@@ -144,8 +150,9 @@ def _misplaced(group: _Group, orders: Sequence[Sequence[Need]], numbers: dict[st
             strength = max(strength, structure / max(FAR, 2 * by_structure))
         if strength >= 1:
             found.append((strength, name, what))
-    known = vocabulary(group.setup.catalog)
-    covered = float(np.mean([word in known for bag in group.wanted for word in bag] or [False]))
+    texts = group.setup.sampled(group.setup.catalog.texts, "known words", 5000)
+    known = Bag().union(*map(_words, texts))
+    covered = float(np.mean([word in known for bag in group.wanted for word in bag]))
     numbers |= {"needs": n, "by_words": by_words, "by_structure": by_structure, "known_words": covered}
     if found:
         _, name, what = max(found)
@@ -272,9 +279,9 @@ def _standardised(values: Doubles) -> float:
     return float(values.mean() / max(values.std(ddof=1) / len(values) ** 0.5, 1e-9))
 
 
-def _natural(text: str) -> list[tuple[int, str]]:
+def _natural(text: str) -> str:
     """A key that sorts numbers within texts by value."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+    return re.sub(r"\d+", lambda number: number[0].zfill(20), text)
 
 
 def _places(shift: int) -> str:

@@ -84,14 +84,15 @@ def _edited(needs: Sequence[Need], others: Sequence[Need]) -> list[str]:
 
     Two such texts have a text in common if one letter of each is left out, or of one.
     """
-    keys = {key for need in needs if len(key := group_key(need.text)) >= SHORTEST}
-    variants = {shorter for key in keys for shorter in _without_a_letter(key)} | keys
-    found = []
-    for need in others:
-        key = group_key(need.text)
-        if len(key) >= SHORTEST and key not in keys and not variants.isdisjoint((key, *_without_a_letter(key))):
-            found.append(need.text)
-    return found
+    texts = {key: need.text for need in others if len(key := group_key(need.text)) >= SHORTEST}
+    known = {key for need in needs if len(key := group_key(need.text)) >= SHORTEST}
+    variants: dict[str, list[str]] = {}
+    for key in texts.keys() - known:
+        for variant in (key, *_without_a_letter(key)):
+            variants.setdefault(variant, []).append(key)
+    near = (variant for key in known for variant in (key, *_without_a_letter(key)) if variant in variants)
+    found = {key for variant in near for key in variants[variant]}
+    return [text for key, text in texts.items() if key in found]
 
 
 def _without_a_letter(text: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
@@ -18,8 +19,11 @@ MOST_READ = 20_000
 ENOUGH = 20
 """With fewer texts, what most of them share says nothing."""
 TEXT_COLUMNS = ("title", "text", "description")
-MOJIBAKE = re.compile("[\u00c2\u00c3\u00d0\u00d1][\u0080-\u00bf]|\u00e2\u20ac|\u00ef\u00bb\u00bf|\ufffd")
-"""UTF-8 read as Latin-1 or Windows-1252 (an accent, a quotation mark, a byte order mark), or a lost character."""
+_LATER = "\u0080-\u00bf" + bytes(range(0x80, 0xA0)).decode("cp1252", "ignore")  # what a later byte of UTF-8 is read as
+MOJIBAKE = re.compile(
+    f"[\u00c2-\u00c5\u00d0\u00d1][{_LATER}]|[\u00e0-\u00ef][{_LATER}]{{2}}|\u00f0[{_LATER}]{{3}}|\ufffd"
+)
+"""UTF-8 that was read as Latin-1 or Windows-1252, or a character that was lost."""
 HTML = re.compile(
     r"&(?:[a-z]{2,8}|#\d{2,6}|#x[0-9a-f]{2,5});|</?(?:p|br|b|i|em|li|ul|div|span|strong|a|h\d|td|tr)\b[^<>]*>", re.I
 )
@@ -76,7 +80,7 @@ def need_texts(setup: Setup) -> Finding:
     for languages.
     """
     faults, needs = Faults(), setup.sampled(setup.needs, "need texts", MOST_READ)
-    texts = [need.text for need in needs]
+    texts = [need.text for need in needs if not need.history]
     _common(faults, "needs", texts)
     codes = [text for text in texts if CODE.fullmatch(text.strip()) or text.strip() in setup.catalog]
     what = "needs are ids, numbers or addresses {}: see which column is the need's text"
@@ -97,10 +101,13 @@ def need_texts(setup: Setup) -> Finding:
     what = "needs are there twice with different best items {}: merge their judgements, or keep one"
     faults.share("contradictions", torn, len(answers), what, warn=0.02, fail=0.2)
     items = setup.sampled(setup.catalog.texts, "language", 2000)
-    wanted, offered = _language(texts, 0.1), _language(items, 0.03)
-    if wanted and offered and wanted != offered:
-        what = f"needs are {wanted.capitalize()} and items {offered.capitalize()}"
-        faults.add("other language", "warning", f"{what}: translate one, or use a retriever that knows both")
+    spoken = _language(texts, 0.1), _language(items, 0.03)
+    written = _script(texts), _script(items)
+    for one, other in (written, spoken):
+        if one and other and one != other:
+            what = f"needs are {one} and items {other}: translate one, or use a retriever that knows both"
+            faults.add("other language", "warning", what)
+            break
     ok = f"{len(texts)} needs are whole and clean, and not copied from items"
     return finding("need_texts", faults.problems, ok, faults.numbers)
 
@@ -113,7 +120,7 @@ def _common(faults: Faults, whose: str, texts: Sequence[str]) -> None:
     ):
         found = [text[max(0, m.start() - 12) : m.end() + 12] for text in texts if (m := pattern.search(text))]
         faults.share(name, found, len(texts), f"{whose} {what}", warn=warn, fail=fail)
-    blanks = [text for text in texts if PLACEHOLDER.fullmatch(text)]
+    blanks = [text for text in texts if PLACEHOLDER.fullmatch(text[:60])]
     faults.share("placeholders", blanks, len(texts), f"{whose} say nothing {{}}: leave them out", warn=0.01, fail=0.2)
     _ends(faults, whose, texts)
     _cut(faults, whose, texts)
@@ -153,7 +160,7 @@ def _copies(faults: Faults, setup: Setup) -> None:
     """Items with the text of a need's best item that are not judged as it is: what finds them is not rewarded."""
     rows: dict[str, list[int]] = {}
     for row, text in enumerate(setup.catalog.texts):
-        rows.setdefault(" ".join(text.casefold().split()), []).append(row)
+        rows.setdefault(text, []).append(row)
     copies = {row: same for same in rows.values() if len(same) > 1 for row in same}
     faults.numbers["items_with_copies"] = len(copies)
     torn = []
@@ -185,4 +192,14 @@ def _language(texts: Sequence[str], least: float) -> str | None:
     shares = {name: sum(map(Analyzer(stopwords=name).stopwords.__contains__, words)) for name in LANGUAGES}
     first, second = sorted(shares, key=lambda name: -shares[name])[:2]
     known = len(words) >= 100 and shares[first] >= max(least * len(words), 2 * shares[second])
-    return first.removesuffix("_plus") if known else None
+    return first.removesuffix("_plus").capitalize() if known else None
+
+
+def _script(texts: Sequence[str]) -> str | None:
+    """The script of 80% of the letters, as Unicode names it ("Latin", "Cjk" with kana), if there are 100 or more."""
+    letters = [letter for text in texts for letter in text[:200] if letter.isalpha()][:20_000]
+    scripts = Counter(
+        re.sub("HIRAGANA|KATAKANA", "CJK", unicodedata.name(letter, "?")).split()[0] for letter in letters
+    )
+    ((script, count),) = scripts.most_common(1) or [("", 0)]
+    return script.title() if count >= max(100, 0.8 * len(letters)) else None

@@ -116,6 +116,12 @@ def quotation_marks_of_some_items_were_decoded_as_windows_1252(data, rng):
 
 
 @fault("item_texts", "mojibake", "warning")
+def some_items_are_japanese_decoded_as_windows_1252(data, rng):
+    text = "静か".encode().decode("cp1252", "replace")
+    data.refield(lambda v, n: f"{v} {text}" if n % 20 == 0 else v, "title")
+
+
+@fault("item_texts", "mojibake", "warning")
 def some_items_lost_characters(data, rng):
     data.refield(lambda v, n: v.replace("e", "\ufffd") if n % 20 == 0 else v, "title")
 
@@ -254,6 +260,11 @@ def needs_are_german(data, rng):
 def needs_are_russian(data, rng):
     words = "я ищу что нибудь для дома и чтобы не было дорого но хорошей вещью".split()
     data.retext(lambda text: " ".join(rng.choices(words, k=10)))
+
+
+@fault("need_texts", "other language", "warning")
+def needs_are_japanese(data, rng):
+    data.retext(lambda text: "".join(rng.choices("静かな掃除機小さい机赤いかばん", k=8)))
 
 
 @fault("need_texts", "repeated needs", "warning")

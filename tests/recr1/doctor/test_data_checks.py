@@ -100,7 +100,21 @@ def movies():
     return Data.of(FilesTask(path=real("msrd_movies"), max_needs=150))
 
 
-# --- sound data
+# --- sound and odd data
+
+
+ODD = ["", " ", ":-)", "²", "\ud800", "!" * 5000, "a", "{}", "12 ²³ x9", "静か", "%s {0}", "\n"]
+
+
+@pytest.mark.parametrize(
+    "needs", [ODD, ODD * 5, [":-)"] * 40, [""] * 40, []], ids=["odd", "many", "signs", "blank", "none"]
+)
+@pytest.mark.parametrize("items", [1, 2, 60])
+def test_odd_texts_are_examined_without_an_exception(needs, items):
+    rows = [(f"²{n}", {"title": ODD[n % len(ODD)], "{category}": None}) for n in range(items)]
+    members = [[f"{'9' * 5000}²{n}", text] for n, text in enumerate(needs)]
+    grades = {need: {rows[n % items][0]: 1 + n % 3} for n, (need, _) in enumerate(members)}
+    complaints(Task(Data(rows, {"train": members[::2], "validation": [], "test": members[1::2]}, grades)))
 
 
 @pytest.mark.parametrize("options", [{}, {"seed": 1, "dialect": "b", **PRIVATE}, {"seed": 2, **HARD}], ids=str)
