@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
-from textwrap import fill
 from typing import TYPE_CHECKING
 
 from recr1.cli.arguments import above_zero, add_recipe, at_least
+from recr1.terminal import say
 
 if TYPE_CHECKING:
     from recr1.recipe import Recipe
@@ -49,23 +48,24 @@ def _check(args: argparse.Namespace, foreign: Mapping[str, str]) -> int:
     path = find_recipe(args.recipe)
     remarks: list[str] = []
     recipe = load_recipe(path, args.overrides, also=partial(_refusals, args, remarks))
-    unchecked = [fill(f"not checked: {line}", 80, subsequent_indent="  ") for line in remarks]
+    unchecked = [f"not checked: {line}" for line in remarks]
     if foreign:
         unchecked.append("not checked, as it is code from outside of recr1 that --trust would run:")
         unchecked += [f"  {place}: {name}" for place, name in foreign.items()]
-    sys.stdout.write(f"{path}: the recipe is fine{', as far as it was checked' if unchecked else ''}\n")
-    sys.stdout.writelines(f"{line}\n" for line in unchecked)
+    say(f"{path}: the recipe is fine{', as far as it was checked' if unchecked else ''}")
+    for line in unchecked:
+        say(line)
     for missing in recipe.missing_libraries():
-        sys.stdout.write(f"not on this machine: {missing}\n")
+        say(f"not on this machine: {missing}")
     if args.data:
-        sys.stdout.write(_described(recipe))
+        say(_described(recipe))
     if args.memory or any(value is not None for value in (args.gpu_gb, args.launch, args.shard)):
         from recr1.memory import memory_report, sharding_of
 
         if recipe.policy.options.get("trust_remote_code") and not args.trust:
             raise UserError("policy.trust_remote_code: the estimate would run the model's own code: add --trust")
         shards = sharding_of(args.launch, args.processes, args.shard)
-        sys.stdout.write(memory_report(recipe, args.gpu_gb, shards))
+        say(memory_report(recipe, args.gpu_gb, shards).rstrip())
     return 0
 
 
@@ -95,7 +95,7 @@ def _described(recipe: Recipe) -> str:
     lines += [f"text        {texts}; the first item's:", f"  {shortened(first, 78)}"]
     held = {name: len(column) - sum(map(is_missing, column)) for name, column in catalog.fields.items()}
     fields = ", ".join(f"{name} ({count})" if count < len(catalog) else name for name, count in held.items())
-    lines.append(fill(f"fields      {fields or 'none'}", 80, subsequent_indent=" " * 12, break_on_hyphens=False))
+    lines.append(f"fields      {fields or 'none'}")
     wanted = {recipe.evaluate.split} | ({"train"} if recipe.trainer else set())
     for split in SPLITS:
         needs, missing = needs_of(task, split)
@@ -111,4 +111,4 @@ def _described(recipe: Recipe) -> str:
             shared = f"{overlap.shared_targets} of {overlap.targets} targets of {overlap.other}"
             remarks.append(f"{shared} are targets of {overlap.one}")
         lines += [f"{overlap.pair}: {remark}" for remark in remarks]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from recr1.cli.arguments import add_category, add_json, add_measures, add_out, add_split, add_target, at_least, parts
+from recr1.terminal import say
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -61,5 +62,5 @@ def run(args: argparse.Namespace) -> int:
     lines = [f"- {sentence}" for sentence in verdicts(comparison).values()]
     print_tables(tables(comparison.summary), lines, end=verdict(comparison))
     if home:
-        sys.stdout.write(f"written to {home}\n")
+        say(f"written to {home}")
     return 0

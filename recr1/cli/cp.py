@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
+
+from recr1.terminal import say
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -27,5 +28,5 @@ def run(args: argparse.Namespace) -> int:
             file.write(source.read_bytes())
     except FileExistsError as error:
         raise UserError(f"{target} exists already and is not overwritten: choose another name") from error
-    sys.stdout.write(f"wrote {target}\n")
+    say(f"wrote {target}")
     return 0

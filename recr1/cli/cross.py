@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recr1.cli.arguments import add_json, add_measures, add_out, add_samples, add_split
+from recr1.terminal import say
 
 if TYPE_CHECKING:
     from recr1.config.build import Part
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print_tables(cross_tables(result), result.verdict())
     if args.out:
-        sys.stdout.write(f"written to {args.out}\n")
+        say(f"written to {args.out}")
     return 0
 
 

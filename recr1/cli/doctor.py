@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
-import textwrap
 from collections.abc import Iterable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from recr1.cli.arguments import above_zero, add_json, add_recipe, at_least
+from recr1.terminal import say
 
 if TYPE_CHECKING:
     from recr1.doctor import Finding, Verdict
@@ -43,8 +42,7 @@ def run(args: argparse.Namespace) -> int:
     for finding in found:
         findings.append(finding)
         if not args.json:
-            sys.stdout.write(_line(finding))
-            sys.stdout.flush()
+            say(_line(finding))
     verdict, seconds = worst(findings), perf_counter() - start
     if args.json:
         whole = {
@@ -55,19 +53,18 @@ def run(args: argparse.Namespace) -> int:
         }
         sys.stdout.write(json.dumps(whole, indent=2) + "\n")
     else:
-        sys.stdout.write(_summary(path.name, findings, verdict, seconds))
+        say(_summary(path.name, findings, verdict, seconds))
     return 3 if verdict == "error" else 0
 
 
 def _line(finding: Finding) -> str:
     head = f"{finding.verdict:<8} {finding.name:<14} "
-    indent, width = " " * len(head), min(shutil.get_terminal_size().columns, 120)
-    text = textwrap.fill(finding.message, width, initial_indent=head, subsequent_indent=indent, break_on_hyphens=False)
-    return "".join([text, *(f"\n{indent}| {line}".rstrip() for line in finding.shown.splitlines())]) + "\n"
+    shown = (f"{' ' * len(head)}| {line}".rstrip() for line in finding.shown.splitlines())
+    return "\n".join([head + finding.message, *shown])
 
 
 def _summary(name: str, findings: Sequence[Finding], verdict: Verdict, seconds: float) -> str:
     counts = {wanted: sum(finding.verdict == wanted for finding in findings) for wanted in ("error", "warning")}
     listed = [f"{count} {word}{'s' * (count > 1)}" for word, count in counts.items() if count]
     advice = ": fix the errors before training" if verdict == "error" else ""
-    return f"{name}: {', '.join(listed) or 'no problems'} in {len(findings)} checks, {seconds:.1f} s{advice}\n"
+    return f"{name}: {', '.join(listed) or 'no problems'} in {len(findings)} checks, {seconds:.1f} s{advice}"

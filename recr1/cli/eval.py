@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recr1.cli.arguments import add_json, add_measures, add_out, add_samples, add_split, add_target, parts
+from recr1.terminal import folded, say
 
 if TYPE_CHECKING:
     from recr1.evaluate import Evaluation
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     others = read_retrievers(args.retrievers, recipe.retriever)
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
     if not args.json:
-        sys.stdout.write(remarks_on(env.task))
+        sys.stdout.write(folded(remarks_on(env.task)))
     opened = open_retrievers(others, env)
     done = []
     with ProgressBar(quiet=args.json) as bar:
@@ -105,7 +106,7 @@ def _show(done: Sequence[Evaluation], swapped: Swap | None, home: Path | None) -
     shown = [examples(done[0], done[-1]), ""] if len(done) > 1 else []
     print_tables([table(done)], [*shown, *verdict(done)])
     if swapped:
-        sys.stdout.write("\n")
+        say()
         print_tables(swap_tables(swapped.summary), swapped.verdict())
     if home:
-        sys.stdout.write(f"written to {home}\n")
+        say(f"written to {home}")

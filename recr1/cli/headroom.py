@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from recr1.cli.arguments import above_zero, add_json, add_out, add_recipe, add_split, at_least
+from recr1.terminal import say
 
 if TYPE_CHECKING:
     from recr1.config.build import Part
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print_tables(tables(found), [f"- {sentence}" for sentence in verdicts(found)])
     if home:
-        sys.stdout.write(f"written to {home}\n")
+        say(f"written to {home}")
     return 0
 
 

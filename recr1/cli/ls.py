@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import sys
+
+from recr1.terminal import say
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -18,15 +19,16 @@ def run(args: argparse.Namespace) -> int:
 
     if args.parts:
         for kind in KINDS:
-            sys.stdout.write(f"{kind}\n")
+            say(kind)
             for name in builtin(kind):
                 headline = (inspect.getdoc(find_class(kind, name)) or "").partition("\n")[0]
-                sys.stdout.write(f"  {name:<14} {headline}".rstrip() + "\n")
+                say(f"  {name:<14}  {headline}".rstrip())
                 for key, option in options_of_part(kind, name).items():
-                    sys.stdout.write(f"    {key:<26} {option.written:<16} {option.expects}\n")
+                    say(f"    {key:<26}  {option.written:<14}  {option.expects}")
         return 0
     shipped = shipped_recipes() | shipped_launch_configs()
     firsts = {name: path.read_text(encoding="utf-8").partition("\n")[0] for name, path in shipped.items()}
     width = max(map(len, shipped), default=0)
-    sys.stdout.writelines(f"{name:<{width}}  {first.lstrip('# ').strip()}\n" for name, first in firsts.items())
+    for name, first in firsts.items():
+        say(f"{name:<{width}}  {first.lstrip('# ').strip()}")
     return 0

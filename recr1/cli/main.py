@@ -9,10 +9,11 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from recr1 import __version__
 from recr1.cli import COMMANDS, GROUPS
+from recr1.terminal import folded
 
 if TYPE_CHECKING:
     from recr1.errors import UserError
@@ -52,6 +53,11 @@ _REMEDIES = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        super().exit(status, message and folded(message, sys.stderr))
+
+
 def run(argv: Sequence[str]) -> int:
     """Run a command line; returns the exit status."""
     args = parsed(argv)
@@ -71,7 +77,7 @@ def run(argv: Sequence[str]) -> int:
         message = _message(error)
         if message is None or args.traceback or os.environ.get("RECR1_TRACEBACK", "0") not in ("", "0"):
             raise
-        sys.stderr.write(f"recr1: error: {message}\n")
+        sys.stderr.write(folded(f"recr1: error: {message}\n", sys.stderr))
         return USER_ERROR
     return status
 
@@ -82,7 +88,7 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
         f"{group}:\n" + "".join(f"  {name:<16} {text}\n" for name, text in commands.items()) + "\n"
         for group, commands in GROUPS.items()
     )
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="recr1",
         usage="recr1 COMMAND ...",
         description="RL fine-tuning of query-writing language models\nwith recommender measures as rewards.",
@@ -106,7 +112,7 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
 def command_parser(name: str) -> argparse.ArgumentParser:
     """The parser of a command's own arguments."""
     command = import_module(f"recr1.cli.{name.replace('-', '_')}")
-    parser = argparse.ArgumentParser(prog=f"recr1 {name}", description=COMMANDS[name], allow_abbrev=False)
+    parser = _Parser(prog=f"recr1 {name}", description=COMMANDS[name], allow_abbrev=False)
     command.add(parser)
     parser.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.set_defaults(run=command.run)

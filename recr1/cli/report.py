@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from recr1.cli.arguments import add_category
+from recr1.terminal import say
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
     made = page([read_run(run) for run in args.runs], category=args.category)
     written, beside = write_report(made, target)
     for part in made.parts:
-        sys.stdout.write(f"{part.verdict.sentence}\n")
-        sys.stdout.writelines(f"{remark}\n" for remark in part.verdict.remarks)
-    sys.stdout.write(f"written to {written} and {beside}\n")
+        say(part.verdict.sentence)
+        for remark in part.verdict.remarks:
+            say(remark)
+    say(f"written to {written} and {beside}")
     return 0

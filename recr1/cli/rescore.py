@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from recr1.cli.arguments import add_json, add_measures, add_overrides
+from recr1.terminal import say
 
 if TYPE_CHECKING:
     from recr1.env import Environment
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(summary, indent=2) + "\n")
         return 0
     print_tables(tables(summary["results"]), [*sentences(summary["results"]), *summary["notes"]])
-    sys.stdout.write(f"written to {home}\n")
+    say(f"written to {home}")
     return 0
 
 

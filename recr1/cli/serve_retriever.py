@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from typing import NoReturn
 
 from recr1.cli.arguments import add_recipe, at_least
+from recr1.terminal import say
 
 LIBRARIES = ("fastapi", "uvicorn", "prometheus_client", "httpx", "tenacity", "pybreaker")
 
@@ -102,5 +103,4 @@ def _listener(host: str, port: int) -> socket.socket:
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    say(line)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from time import time
 from typing import TYPE_CHECKING
 
 from recr1.cli.arguments import above_zero
+from recr1.terminal import say
 
 if TYPE_CHECKING:
     from retrievers.prune import StoredEntry
 
-COLUMNS = ("kind", "size", "made", "used", "catalog", "state", "folder")
+COLUMNS = ("size", "made", "used", "catalog", "state", "folder")
+"""A folder is named after its kind."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
         busy = len(chosen) - len(removed)
         left = [f"{busy} not removed: used or built in the meantime"] * (busy > 0)
         lines = [*_table(removed, now), *left, f"removed {_counted(removed)} from {opened.folder}"]
-    sys.stdout.writelines(f"{line}\n" for line in lines)
+    for line in lines:
+        say(line)
     return 0
 
 
@@ -69,7 +71,7 @@ def _table(entries: Sequence[StoredEntry], now: float) -> Iterator[str]:
     rows = [COLUMNS]
     for one in entries:
         ages = (_age(now - one.made), _age(now - one.used))
-        rows.append((one.kind, _size(one.bytes), *ages, one.catalog or "-", one.state, one.folder.name))
+        rows.append((_size(one.bytes), *ages, one.catalog or "-", one.state, one.folder.name))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

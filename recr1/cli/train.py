@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recr1.cli.arguments import add_overrides
+from recr1.terminal import say
 
 if TYPE_CHECKING:
     from recr1.config.build import Part
@@ -193,5 +193,4 @@ def _new_folder(name: str) -> Path:
 
 def _say(run: Run, line: str) -> None:
     if run.writer:
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
+        say(line)

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from textwrap import wrap
 from typing import Any
 
 from recr1.runs import write_text, writing
+from recr1.terminal import filled, folded, say
 
 _GAPS = (3, 2)
 """Spaces between columns: the first where they fit, else the second."""
@@ -20,6 +20,9 @@ _NAMES = 20
 _ONE = r"[-+]?[\d.,]+%?(?: s)?"
 _NUMBER = re.compile(rf"|-|none|(?:\d+/){{2}}\d+|(?:< ?)?{_ONE}(?: p [<=] {_ONE})?(?:\s\(?{_ONE}\)?)?(?: to {_ONE})?")
 """A cell of a column of numbers: empty, a number with or without p and interval, or needs won, tied and lost."""
+
+_JOINT = re.compile(r"(?<=\s)|(?<=[/_])(?=\w)|(?<=[^\W\d]-)(?=\w)|(?<=\d-)(?=\d)|(?<=[,:])(?=[^\W\d])")
+"""Where a name may be broken: after a space, within a path, a date, a list; never in a number."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Table:
     def text(self, width: int = 80) -> str:
         """Lines for a terminal of this width.
 
-        Headers and the names in the first column are broken at spaces where the table is too wide. A number never is:
+        Headers and the names in the first column are broken where the table is too wide. A number never is:
         columns that still do not fit come in a second block, below the first, with the names repeated.
         """
         columns = list(zip(self.header, *self.rows, strict=True))
@@ -63,7 +66,7 @@ class Table:
             fits = _total([whole[place] for place in block]) <= width
             sizes = [(whole if fits else least)[place] for place in block]
             shown.append("\n".join(_lines([columns[place] for place in block], sizes, width)))
-        return "\n".join([_filled(self.title, width), "\n\n".join(shown), *(_filled(n, width) for n in self.notes)])
+        return "\n".join([filled(self.title, width), "\n\n".join(shown), *(filled(n, width) for n in self.notes)])
 
 
 def _lines(columns: Sequence[Sequence[str]], sizes: Sequence[int], width: int) -> Iterator[str]:
@@ -85,12 +88,12 @@ def print_tables(tables: Iterable[Table], lines: Iterable[str] = (), *, end: str
     console = Console(highlight=False)
     for table in tables:
         shown = Text(table.text(console.width), no_wrap=True, overflow="ignore")
-        shown.stylize("bold", 0, len(_filled(table.title, console.width)))
+        shown.stylize("bold", 0, len(filled(table.title, console.width)))
         console.print(shown, end="\n\n")
     for line in lines:
-        console.print(line, soft_wrap=True, markup=False)
+        say(line)
     if end:
-        console.print(f"\n{end}", soft_wrap=True, markup=False, style="bold")
+        console.print(f"\n{folded(end)}", soft_wrap=True, markup=False, style="bold")
 
 
 def page(tables: Iterable[Table], lines: Iterable[str] = ()) -> str:
@@ -112,17 +115,16 @@ def _total(widths: Sequence[int], gap: int = _GAPS[-1]) -> int:
     return sum(widths) + gap * (len(widths) - 1)
 
 
-def _filled(text: str, width: int) -> str:
-    return "\n".join(wrap(text, width, break_long_words=False, break_on_hyphens=False))
-
-
 def _broken(cell: str, width: int) -> list[str]:
-    """The lines of a cell; only what is wider than its column is broken."""
-    return [
-        part
-        for line in cell.split("\n")
-        for part in (wrap(line, width, break_on_hyphens=False) if len(line) > width else [line])
-    ]
+    """The lines of a cell; only what is wider than its column is broken: where `_JOINT` says, or else anywhere."""
+    lines = [""]
+    for line in cell.split("\n"):
+        for piece in _JOINT.split(line) if len(line) > width else [line]:
+            if lines[-1] and len((lines[-1] + piece).rstrip()) > width:
+                lines.append("")
+            lines[-1] += piece
+        lines.append("")
+    return [line[at : at + width] for line in map(str.rstrip, lines[:-1]) for at in range(0, max(len(line), 1), width)]
 
 
 def _one_line(cell: str) -> str:

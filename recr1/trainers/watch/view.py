@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
+from recr1.terminal import folded
+
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
     from rich.live import Live
@@ -202,11 +204,11 @@ class View:
 
     def say(self, text: str) -> None:
         """A line of its own."""
-        self.console.print(text, soft_wrap=True)
+        self.console.print(folded(text), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """A line in colour."""
-        self.console.print(text, style="bold yellow", markup=False, soft_wrap=True)
+        self.console.print(folded(text), style="bold yellow", markup=False, soft_wrap=True)
 
     def step(self, step: int, numbers: Mapping[str, float]) -> None:
         """The numbers of a training step."""

@@ -32,10 +32,9 @@ def test_it_lists_what_is_there(store, capsys):
     old, catalog = store
     assert run(["store"]) == 0
     head, first, second, last = capsys.readouterr().out.splitlines()
-    assert head.split() == ["kind", "size", "made", "used", "catalog", "state", "folder"]
-    assert first.split()[0] == "bm25"
-    assert first.split()[3:] == ["40d", "40d", catalog, "whole", old.name]
-    assert second.split()[3:6] == ["now", "now", catalog]
+    assert head.split() == ["size", "made", "used", "catalog", "state", "folder"]
+    assert first.split()[2:] == ["40d", "40d", catalog, "whole", old.name]
+    assert second.split()[2:5] == ["now", "now", catalog]
     assert last.startswith("2 entries, ")
     assert last.endswith(f" in {old.parent}")
 
