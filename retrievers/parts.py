@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 from retrievers.errors import OptionError, UserError, shown
 from retrievers.options import Option, Problem, convert, did_you_mean, option_problems, options_of, placed
+from retrievers.secrets import literal_secrets
 
 OWN = ("retrievers", "rewards", "recr1")
 """The packages whose code is known: that of any other module may do anything when it is imported."""
@@ -126,7 +127,7 @@ class Parts:
             return [Problem(f"{path}.type", f"{what} ({self._listed(kind)})")]
         if (unchecked := _left_out.get()) is not None and _is_foreign(name):
             unchecked[path] = name
-            return []
+            return [Problem(*found) for found in literal_secrets(spec, path)]
         try:
             cls, known = self.find(kind, name), self.options(kind, name)
         except UserError as error:

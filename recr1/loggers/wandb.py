@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 from recr1.errors import MissingLibrary, UserError
 from recr1.loggers.base import BufferedLogger, Cell
+from retrievers.remote.address import address_problems
 
 ID_FILE = "run_id"
 """A file beside W&B's own in the run folder, with the run's id in W&B, for resuming."""
@@ -50,6 +52,13 @@ class WandbLogger(BufferedLogger):
         self.project, self.entity, self.name, self.group, self.mode = project, entity, name, group, mode
         self.tags = list(tags or [])
         self._path = Path()
+
+    @staticmethod
+    def check_options(_: Mapping[str, Any]) -> list[str]:
+        """What is wrong with the address of W&B's server: the library cannot be imported with one that cannot be."""
+        host = os.environ.get("WANDB_BASE_URL")
+        wrong = address_problems(host) if host else []  # each ends in the address, which may hold a password
+        return [f"the environment variable WANDB_BASE_URL {what.partition(', got ')[0]}" for what in wrong]
 
     def start(self, run_path: Path, config: Mapping[str, Any]) -> None:
         """Open the W&B run, with its files under `run_path`; raises `UserError` when W&B refuses (no login)."""

@@ -27,7 +27,7 @@ def connection_problems(options: Mapping[str, Any], filled: Collection[str], url
     problems = variable_problems(options, filled)
     wrong = {problem.partition(":")[0].partition(".")[0] for problem in problems}
     if options.get(url) is not None and url not in wrong:
-        problems += [f"{url}: {what}" for what in _address_problems(options[url])]
+        problems += [f"{url}: {what}" for what in address_problems(options[url])]
     if options.get("headers") and "headers" not in wrong:
         problems += [f"headers.{name}: {what}" for name, what in _header_problems(options["headers"])]
     if options.get("ca_file") is not None:
@@ -35,7 +35,8 @@ def connection_problems(options: Mapping[str, Any], filled: Collection[str], url
     return problems
 
 
-def _address_problems(written: str) -> list[str]:
+def address_problems(written: str) -> list[str]:
+    """What is wrong with an address of http or https, in which `${NAME}` stands for a variable that is set."""
     try:
         parts = urlsplit(address := resolved(written))
         port, host = parts.port, (parts.hostname or "").encode("idna").decode()

@@ -156,6 +156,22 @@ def test_a_fingerprint_changes_with_a_variable_but_not_with_a_secret(monkeypatch
     assert mark("one", "old") != mark("two", "old")
 
 
+def test_a_check_names_the_line_of_a_secret_and_repeats_it_nowhere(tmp_path, capsys):
+    from recr1.cli.main import run
+
+    recipe = (ROOT / "recipes/toy/echo.yaml").read_text()
+    lines = ["retriever:", "  type: {type}", "  url: http://h", "  headers:", "    Authorization: Bearer c4n4ry"]
+    http = "\n".join([*lines, "  body: {{q: '{{query}}'}}"])
+    for type_ in ("http", "my_parts:Own"):  # a part that a check does not import is looked through too
+        (tmp_path / "r.yaml").write_text(recipe.replace("retriever: {type: bm25}", http.format(type=type_)))
+        assert run(["check", str(tmp_path / "r.yaml")]) == 2
+        assert "r.yaml:10: retriever.headers.Authorization: looks like a secret" in capsys.readouterr().err
+    assert run(["check", "toy/echo", "retriever.headers.token=c4n4ry"]) == 2
+    told = capsys.readouterr().err
+    assert "override 'retriever.headers.token=...': retriever.headers.token: looks like a secret" in told
+    assert "c4n4ry" not in told
+
+
 def test_every_remote_retriever_says_where_a_variable_is_read():
     from retrievers import PARTS
 

@@ -11,7 +11,7 @@ from time import monotonic, sleep
 
 import pytest
 
-from recr1.config.build import find_class
+from recr1.config.build import check_part, find_class
 from recr1.errors import MissingLibrary, UserError
 from recr1.loggers import BUILTIN, Logger, SupportsAlert, SupportsResume, SupportsShow, tensorboard, trackio, wandb
 from recr1.loggers.jsonl import JsonlLogger
@@ -352,3 +352,12 @@ def test_a_resumed_run_is_the_same_run_everywhere_with_each_step_once(tmp_path):
     assert [(line["step"], line["train/reward"]) for line in logs] == WHOLE
     lines = [json.loads(line) for line in (run / "log.jsonl").open()]
     assert [(line["step"], line["numbers"]["train/reward"]) for line in lines if line["kind"] == "numbers"] == WHOLE
+
+
+@pytest.mark.parametrize("address", ["not a url", "http://ho st", "http://h:99999", "http://[::1", "ftp://h"])
+def test_an_address_of_a_server_of_wandb_that_cannot_be_is_told_by_a_check(address, monkeypatch):
+    monkeypatch.setenv("WANDB_BASE_URL", address)
+    (problem,) = check_part("logger", {"type": "wandb"}, "log.0")
+    assert str(problem).startswith("log.0: the environment variable WANDB_BASE_URL ")
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.shop.com:8080/team")
+    assert check_part("logger", {"type": "wandb"}, "log.0") == []
