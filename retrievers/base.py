@@ -92,13 +92,14 @@ class Catalog:
         return item in self._row_of
 
     def column(self, name: str) -> tuple[str, ...]:
-        """A field as text (missing values are empty strings), or "texts"; `ValueError` if there is no such field."""
+        """A field as text ("" for None and NaN), or "texts"; `ValueError` if there is no such field."""
         if name == "texts":
             return self.texts
         if name not in self.fields:
             known = ", ".join(["texts", *sorted(self.fields)])
             raise ValueError(f"the catalog has no field {name!r}; it has: {known}")
-        return tuple("" if value is None else str(value) for value in self.fields[name])
+        column = self.fields[name]
+        return tuple("" if value is None or value != value else str(value) for value in column)  # noqa: PLR0124 - NaN
 
     @cached_property
     def fingerprint(self) -> str:

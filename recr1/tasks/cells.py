@@ -75,28 +75,25 @@ class Fields:
     nested: Counter[str] = field(default_factory=Counter)
     """Fields -> in how many items their value is nested."""
     missing: int = 0
-    first: dict[str, str] = field(default_factory=dict)
-    """What was counted -> where it was first."""
+    first_missing: str = ""
+    first_nested: dict[str, int] = field(default_factory=dict)
+    """Field -> the first line with a nested value."""
 
     def value(self, line: int, name: str, cell: Any) -> Any:
         """A plain value, plain values joined with commas, or None for a missing or a nested one; `DataError`."""
-        if isinstance(cell, str) and not is_missing(cell, self.words):  # most cells
+        if not isinstance(cell, _NESTED) and not (isinstance(cell, bool) and name in self.in_texts):
+            if is_missing(cell, self.words):
+                self._add_missing(line, name, (cell,))
+                return cell if isinstance(cell, str) and is_blank(cell) else None
             self.plain.add(name)
-            return cell
-        parts = cell if isinstance(cell, list) else (cell,)
-        if any(isinstance(part, _NESTED) for part in parts) or (isinstance(cell, bool) and name in self.in_texts):
+            return cell if isinstance(cell, (str, int, float)) else str(cell)
+        if not isinstance(cell, list) or any(isinstance(part, _NESTED) for part in cell):
             self._add_nested(line, name, cell)
             return None
-        kept = [part for part in parts if not is_missing(part, self.words)]
-        if len(kept) < len(parts):
-            self._add_missing(line, name, parts)
-        if kept:
-            self.plain.add(name)
-        if isinstance(cell, list):
-            return ", ".join(map(str, kept))
-        if not kept:
-            return cell if isinstance(cell, str) and is_blank(cell) else None
-        return cell if isinstance(cell, (str, int, float)) else str(cell)
+        kept = [part for part in cell if not is_missing(part, self.words)]
+        self._add_missing(line, name, cell)
+        self.plain.update([name] if kept else [])
+        return ", ".join(map(str, kept))
 
     def left_out(self) -> set[str]:
         """The fields that only have nested values."""
@@ -104,23 +101,25 @@ class Fields:
 
     def counts(self) -> Counter[str]:
         """What was left out, with the place where it was first -> how often."""
-        found = Counter({f"values read as missing, the first {self.first.get('')}": self.missing})
-        for name in self.plain & set(self.nested):
-            found[f"nested values left out of {name!r}, the first {self.first.get(name)}"] = self.nested[name]
+        found = Counter({f"values read as missing, the first {self.first_missing}": self.missing})
+        for name in self.plain & set(self.first_nested):
+            found[f"nested values left out of {name!r}, the first on line {self.first_nested[name]}"] = self.nested[
+                name
+            ]
         return +found
 
     def _add_nested(self, line: int, name: str, cell: Any) -> None:
-        if not cell:
+        if not cell and not isinstance(cell, bool):  # an empty {} says nothing
             self.nested[name] += 0
             return
         if name in self.in_texts:
             what = f"field {name!r} is {shown(cell)}, and an item's text is made of it"
             raise DataError(self.path, line, f"{what}: write it as plain text, or name other text_fields")
         self.nested[name] += 1
-        self.first.setdefault(name, f"on line {line}")
+        self.first_nested.setdefault(name, line)
 
     def _add_missing(self, line: int, name: str, parts: Collection[Any]) -> None:
         for part in parts:
             if is_missing(part, self.words) and (isinstance(part, float) or not is_missing(part)):
                 self.missing += 1
-                self.first.setdefault("", f"{shown(part)} of {name!r} on line {line}")
+                self.first_missing = self.first_missing or f"{shown(part)} of {name!r} on line {line}"

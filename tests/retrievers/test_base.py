@@ -30,6 +30,7 @@ def test_an_id_that_is_not_there_is_a_key_error():
 
 def test_a_column_is_text_and_missing_values_are_empty():
     assert catalog().column("price") == ("3", "")
+    assert catalog(fields={"price": [float("nan"), 2.5]}).column("price") == ("", "2.5")
     assert catalog().column("texts") == ("red shoe", "hat")
 
 

@@ -172,6 +172,10 @@ def test_columns_are_numbers_or_say_whose_value_is_none():
 def test_an_item_may_have_several_labels_or_none():
     found = labels(catalog(), "category", "x")
     assert found.of_N == [(0,), (0,), (1,), (1, 2), (), (), (3,), (3,)] and found.different == 4
+    assert labels(catalog(brand=[float("nan"), [None, float("nan"), "a"], *"bcdefg"]), "brand", "x").of_N[:2] == [
+        (),
+        (0,),
+    ]
 
 
 def test_a_column_is_read_once_a_catalog_and_forgotten_with_it():

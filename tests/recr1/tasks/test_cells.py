@@ -69,7 +69,7 @@ def test_what_was_no_value_is_counted_with_its_first_place():
     }
 
 
-@pytest.mark.parametrize(("cell", "said"), [({"en": "Mug"}, r"{'en': 'Mug'}"), (b"\xff", r"b'\xff'"), (True, "True")])
+@pytest.mark.parametrize(("cell", "said"), [({"en": "Mug"}, r"{'en': 'Mug'}"), (b"\xff", r"b'\xff'"), (False, "False")])
 def test_a_value_that_is_no_text_is_refused_in_an_items_text_with_its_line(cell, said):
     fields = Fields(PATH, MISSING, ("title",))
     assert fields.value(1, "title", {}) is None
