@@ -6,7 +6,7 @@ import re
 import threading
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -164,6 +164,14 @@ def stopword_lists() -> Mapping[str, tuple[str, ...]]:
     lists = {name.removeprefix(prefix).lower(): tuple(names[name]) for name in names if name.startswith(prefix)}
     lists["english"], lists["english_plus"] = lists.pop("en"), lists.pop("en_plus")
     return lists
+
+
+def usual_stopwords(texts: Sequence[str]) -> frozenset[str]:
+    """The stop words of English, and of the language whose stop words are most, and 5%, of the words of the texts."""
+    words, lists = Analyzer().terms(" ".join(texts)), stopword_lists()
+    shares = {name: sum(map(frozenset(of_list).__contains__, words)) for name, of_list in lists.items()}
+    best = max(shares, key=lambda name: shares[name])
+    return frozenset(lists["english_plus"]).union(lists[best] if shares[best] >= 0.05 * len(words) else ())
 
 
 _stemmers = threading.local()

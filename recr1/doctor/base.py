@@ -19,8 +19,8 @@ from recr1.env import Environment, Step, chat_with
 from recr1.errors import UserError, examples
 from recr1.evaluate.references import BEST_ITEMS, TEXT_WORDS
 from recr1.tasks.base import splits_of
-from retrievers.abilities import HasUnparsed, matches_everything
-from retrievers.analyzer import Analyzer, has_word
+from retrievers.abilities import HasUnparsed
+from retrievers.analyzer import Analyzer, has_word, usual_stopwords
 from retrievers.base import Catalog, Hits, Query, Rows
 from retrievers.errors import EngineError, MissingAnswers, PermanentError
 from rewards.base import Need, Qrels
@@ -31,7 +31,7 @@ UNKNOWN = "zxqvjk"
 """A word that no catalog has."""
 
 Item = TypeVar("Item")
-_CASED, _STOPPING = Analyzer(lowercase=False), Analyzer(stopwords="english_plus")
+_CASED = Analyzer(lowercase=False)
 
 
 @dataclass(frozen=True)
@@ -271,15 +271,18 @@ class Setup:
         words = self.sampled(self.known_words, "all words", 10)
         return bool(words) and bool((self.search([f"{word} {UNKNOWN}" for word in words]).rows_QK[:, 0] < 0).all())
 
-    @property
-    def has_every_item(self) -> bool:
-        """Whether every item has a score for every query, so that a word which does not count still finds something."""
-        return matches_everything(self.env.retriever)
+    @cached_property
+    def stopwords(self) -> frozenset[str]:
+        """Those of English, and of the catalog's language."""
+        return usual_stopwords(self.sampled(self.catalog.texts, "language", 200))
 
     def content_words(self, text: str) -> list[str]:
-        """The different words of a text that any engine should index: three letters or more, no English stop words."""
-        words, stopwords = dict.fromkeys(_CASED.terms(text)), _STOPPING.stopwords
-        return [word for word in words if len(word) >= 3 and word.isalnum() and word.lower() not in stopwords]
+        """The different words of a text that any engine should index: no stop words, and three letters or more.
+
+        In scripts without spaces, a sign is a word.
+        """
+        words = [word for word in dict.fromkeys(_CASED.terms(text)) if "_" not in word]
+        return [word for word in words if (len(word) >= 3 or word >= "\u3041") and word.lower() not in self.stopwords]
 
     @cached_property
     def vocabulary(self) -> list[str]:

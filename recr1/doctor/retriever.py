@@ -10,6 +10,7 @@ import numpy as np
 
 from recr1.doctor.base import Fault, Finding, Setup, finding, graded
 from recr1.errors import examples
+from retrievers.abilities import matches_everything
 from retrievers.analyzer import folded, has_word
 
 ROLL, QUICK_ROLL = 5, 25
@@ -77,7 +78,7 @@ def _astray(setup: Setup) -> list[Fault]:
         shown = " and ".join(repr(catalog.ids[row]) for row in swapped[0])
         what = f"items are found in each other's place ({shown}, {len(known)} in all)"
         problems.append(Fault("error", f"{what}: their rows are mixed up; build the index from this catalog"))
-    least = (0.9, 0.8) if setup.has_every_item else (0.99, 0.9)
+    least = (0.9, 0.8) if matches_everything(setup.env.retriever) else (0.99, 0.9)
     verdict = graded(1 - len(gone) / max(len(rows), 1), warn_below=least[0], fail_below=least[1])
     if verdict != "ok":
         what = f"{len(gone)} of {len(rows)} items are not found by their title and text"
@@ -101,7 +102,7 @@ def titles(setup: Setup) -> Finding:
     depth = min(FIRST, max(1, len(setup.catalog) // 10), setup.env.k)
     found = _found_in(setup, depth)
     alone = float(found.mean()) if len(found) else 0.0
-    if setup.has_every_item and alone < 0.9:
+    if matches_everything(setup.env.retriever) and alone < 0.9:
         again = [row for row, hit in zip(setup.probes, found, strict=True) if not hit]
         hits = setup.rows([setup.whole(row) for row in again], depth)
         found[~found] = [_is(setup.titles, row, rows_K) for row, rows_K in zip(again, hits, strict=True)]

@@ -11,7 +11,7 @@ import numpy as np
 from recr1.doctor.base import UNKNOWN, Fault, Finding, Setup, finding, graded
 from recr1.doctor.queries import differ
 from recr1.errors import examples
-from retrievers.abilities import capabilities_of
+from retrievers.abilities import capabilities_of, matches_everything
 from retrievers.analyzer import stopword_lists
 
 FEW, MOST = 2, 30
@@ -74,36 +74,25 @@ def _words_by_kind(setup: Setup) -> Iterator[tuple[Kind, list[str]]]:
     """Words of each kind of which the catalog has enough, at most `MOST`."""
     rows = setup.sampled(range(len(setup.catalog)), "vocabulary", 2000)
     titles, texts = ([of[row] for row in rows] for of in (setup.titles, setup.catalog.texts))
-    known = set(re.findall(r"\w+", " ".join(titles)))
-    others = sorted({word for text in texts for word in setup.content_words(text)} - known)
+    known, in_texts = ({word for text in of for word in setup.content_words(text)} for of in (titles, texts))
+    others = sorted(in_texts - known)
     only_texts = setup.rows(setup.sampled(others, "only texts", 10))[:, 0] >= 0
     sources = [titles, texts] if only_texts.sum() >= 8 else [titles]
-    usual = _usual_stopwords(setup)
     for kind in KINDS:
         if kind.pattern:
             found = (set(re.findall(kind.pattern, " ".join(of))) for of in sources)
-            words = [sorted(word for word in some if word.lower() not in usual) for some in found]
+            words = [sorted(word for word in some if word.lower() not in setup.stopwords) for some in found]
         else:
-            words = [
-                [word for word in setup.known_words if word.isalpha() and not (kind.alike and setup.has_every_item)]
-            ]
+            asked = not (kind.alike and matches_everything(setup.env.retriever))
+            words = [[word for word in setup.known_words if asked and word.isalpha() and word.isascii()]]
         if enough := next((some for some in words if len(some) >= FEW), None):
             yield kind, setup.sampled(enough, kind.name, min(MOST, setup.sample))
 
 
-def _usual_stopwords(setup: Setup) -> set[str]:
-    """Those of English, and of the language whose stop words are most, and 5%, of the words of the texts."""
-    texts = setup.sampled(setup.catalog.texts, "language", 200)
-    words, lists = re.findall(r"\w+", " ".join(texts).lower()), stopword_lists()
-    shares = {name: sum(map(set(of_list).__contains__, words)) for name, of_list in lists.items()}
-    best = max(shares, key=lambda name: shares[name])
-    return {*lists["english_plus"], *(lists[best] if shares[best] >= 0.05 * len(words) else ())}
-
-
 def _stopwords(setup: Setup) -> list[Fault]:
     """Whether 80% of the words of the catalog, and two, that are stop words of another language find nothing."""
-    known, usual = {word.lower(): word for word in setup.vocabulary}, _usual_stopwords(setup)
-    by_list = {name: (known.keys() & set(words)) - usual for name, words in stopword_lists().items()}
+    known = {word.lower(): word for word in setup.vocabulary}  # without the stop words of the catalog's language
+    by_list = {name: known.keys() & set(words) for name, words in stopword_lists().items()}
     words = setup.sampled(sorted(set().union(*by_list.values())), "stop words", 100)
     found = setup.rows([known[word] for word in words])[:, 0] >= 0
     lost = {word for word, hit in zip(words, found, strict=True) if not hit}
@@ -125,7 +114,7 @@ def long_queries(setup: Setup) -> Finding:
     if not words or setup.wants_all_words:
         why = "the engine finds only items with all words of a query" if words else "no known word finds anything"
         return Finding("long_queries", "ok", f"not tested: {why}", {"words": 0})
-    longest = 24 if setup.has_every_item else LONGEST
+    longest = 24 if matches_everything(setup.env.retriever) else LONGEST
     asked = [[UNKNOWN] * place + ["{}"] + [UNKNOWN] * (PLACES - place - 1) for place in range(PLACES)]
     forms = [" ".join(form) for form in (*asked, [*[UNKNOWN] * (longest - 1), "{}"])]
     hits = setup.search([form.format(word) for form in forms for word in (*words, UNKNOWN)])
@@ -153,6 +142,8 @@ def separators(setup: Setup) -> Finding:
     """
     pairs = [words[:2] for row in setup.probes if len(words := setup.content_words(setup.titles[row])) >= 2]
     pairs = setup.sampled(pairs, "separators", min(20, setup.sample))
+    if not pairs:
+        return Finding("separators", "ok", "not tested: no title has two words", {"pairs": 0})
     forms = ("{} {}", "{0}", "{1}", *BETWEEN, *(SIGNS if not capabilities_of(setup.env.retriever) else ()))
     rows = setup.rows([form.format(*pair) for form in forms for pair in pairs]).reshape(len(forms), len(pairs), -1)
     alone = (rows[1:3, None] == rows[None, 3:]).all(axis=3) & (rows[1:3] != rows[:1]).any(axis=2)[:, None]

@@ -9,6 +9,7 @@ from recr1.doctor import CHECKS, Setup, checks, open_setup, run_checks, speed
 from recr1.env import Environment
 from recr1.recipe import load_recipe
 from recr1.tasks.shop.task import ShopTask
+from retrievers.bm25.bm25 import BM25
 from rewards.measures.reward import MeasureReward
 from tests.recr1.doctor import faults, faulty_calls, faulty_hits, faulty_reading
 from tests.recr1.tasks.test_files_task import real
@@ -201,6 +202,23 @@ def tasks():
 @pytest.mark.parametrize("engine", HEALTHY)
 def test_a_healthy_engine_is_not_blamed(engine, tasks, monkeypatch):
     assert blamed("toy/echo", [], HEALTHY[engine], tasks, monkeypatch) == []
+
+
+LANGUAGES = {
+    "german": "Der Stuhl aus Holz f\u00fcr die K\u00fcche mit vier Beinen;Das Zelt f\u00fcr zwei Personen 1,9 kg",
+    "french": "La chaise en bois pour la cuisine avec quatre pieds;Une lampe de bureau avec un abat-jour en verre",
+    "chinese": "\u7ea2\u8272\u7684\u6728\u6905\u9002\u5408\u53a8;\u53cc\u4eba\u8f7b\u4fbf\u9632\u6c34\u5e10\u7bf7",
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_analyzer_of_the_catalogs_language_is_not_blamed(language):
+    texts, options = LANGUAGES[language].split(";"), {"stopwords": language, "stemmer": language}
+    words = "".join(texts) if language == "chinese" else " ".join(texts).split()
+    items = [f"{texts[row % 2]} {words[row % len(words)]} {row + 100}" for row in range(120)]
+    task = faults.Village(items, {"train": [(f"n{row}", items[row]) for row in range(20)]}, {"n0": {0: 1}})
+    setup = setup_of(task, lambda catalog: BM25(catalog, **(options if language != "chinese" else {})))
+    assert [f.message for name in OF_RETRIEVER - {"latency"} if (f := CHECKS[name](setup)).verdict != "ok"] == []
 
 
 @pytest.mark.slow
