@@ -189,8 +189,8 @@ def _inverted(group: _Group, numbers: dict[str, float]) -> _Named | None:
 def _distribution(faults: Faults, setup: Setup) -> None:
     """What grades and items are judged, whatever the needs say.
 
-    One item relevant to a fifth of the needs, an error for half; one of the ten most wanted items best for 60% of 100
-    needs or more in a catalog of 100 items or more, an error for 90%; half of all judgements on one need; grades above
+    One item relevant to a fifth of the needs, an error for half; one of the ten most wanted items best for 60% of 40
+    needs or more in a catalog of 40 items or more, an error for 90%; half of all judgements on one need; grades above
     10 without gains; one grade above 1 for all, or one grade for more items than are searched; a tenth of the judged
     items not in the catalog, an error for half.
     """
@@ -204,7 +204,7 @@ def _distribution(faults: Faults, setup: Setup) -> None:
     faults.share("one item", [setup.titles[row]] * count, len(needs), what, warn=0.2, fail=0.5)
     best = [set(setup.best_rows(need)) for need in needs]
     ten = {row for row, _ in Counter(row for rows in best for row in rows).most_common(10)}
-    if len(needs) >= 100 <= len(setup.catalog):
+    if len(needs) >= 2 * ENOUGH <= len(setup.catalog):
         met = [setup.titles[min(rows & ten)] for rows in best if rows & ten]
         what = "needs want one of the same ten items {}: popularity answers them; judge items by the need"
         faults.share("popular items", met, len(needs), what, warn=0.6, fail=0.9)

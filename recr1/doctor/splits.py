@@ -21,8 +21,8 @@ def splits(setup: Setup) -> Finding:
     """No need appears in two splits, by id, by text or nearly, and the splits are of one size and kind.
 
     Shared targets are counted. Thresholds: needs that are one typing error away from one of an earlier split: three,
-    and 2%; an error from a fifth. A split of fewer than 20 needs beside one of 20 times as many. Half of all needs left
-    out. Where two splits have 20 needs or more: three times as many words in a need, on average four times as many
+    and 2%; an error from a fifth. A split of fewer than 20 needs beside one of ten times as many. Half of all needs
+    left out. Where two splits have 20 needs or more: three times as many words in a need, on average four times as many
     judgements of one, or another highest grade.
     """
     faults, overlaps = Faults(), find_overlaps(setup.env.task)
@@ -46,7 +46,7 @@ def splits(setup: Setup) -> Finding:
 def _sizes(faults: Faults, setup: Setup, sizes: Mapping[str, int]) -> None:
     """Splits too small to measure anything, and needs that are in none."""
     for split, size in sizes.items():
-        if size < ENOUGH and 20 * size <= max(sizes.values()):
+        if size < ENOUGH and 10 * size <= max(sizes.values()):
             what = f"{split} has {size} needs beside {max(sizes.values())}: judge more of its needs, or split anew"
             faults.add("small split", "warning", what)
     without = sum(setup.env.task.counts.get(f"needs left out, {why}", 0) for why in ("not judged", "no positive grade"))

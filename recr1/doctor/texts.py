@@ -24,14 +24,17 @@ MOJIBAKE = re.compile(
     f"[\u00c2-\u00c5\u00d0\u00d1][{_LATER}]|[\u00e0-\u00ef][{_LATER}]{{2}}|\u00f0[{_LATER}]{{3}}|\ufffd"
 )
 """UTF-8 that was read as Latin-1 or Windows-1252, or a character that was lost."""
-HTML = re.compile(
-    r"&(?:[a-z]{2,8}|#\d{2,6}|#x[0-9a-f]{2,5});|</?(?:p|br|b|i|em|li|ul|div|span|strong|a|h\d|td|tr)\b[^<>]*>", re.I
+MARKUP = re.compile(
+    r"&(?:[a-z]{2,8}|#\d{2,6}|#x[0-9a-f]{2,5});|</?(?:p|br|b|i|em|li|ul|div|span|strong|a|h\d|td|tr)\b[^<>]*>"
+    r"|%(?:20|2[1-9a-f]|c3)|\\u[0-9a-f]{4}|^\s*[\[{]+\s*['\"].*[\]}]\s*$",
+    re.I,
 )
+"""Entities and tags of HTML, the codes of a URL, escapes of JSON, and a text that is JSON."""
 PLACEHOLDER = re.compile(
     r"\W*(?:null|none|nan|n/?a|undefined|unknown|tbd|todo|test|lorem ipsum.*|\[object .*)?\W*", re.I
 )
 PRICE = re.compile(r"[$€£¥]\s?\d|\d\s?[$€£¥]|\b(?:USD|EUR|GBP)\b")
-CODE = re.compile(r"https?://\S+|www\.\S+|\S*\d{5,}\S*|[0-9a-f-]{16,}", re.I)
+CODE = re.compile(r"https?://\S+|www\.\S+|\d+|\S*\d{5,}\S*|[0-9a-f-]{16,}", re.I)
 KIND_OF_ITEM = re.compile(r"categor|brand|type|class", re.I)
 LANGUAGES = ("english_plus", "german", "french", "spanish", "italian", "dutch", "portuguese", "swedish", "russian")
 
@@ -39,10 +42,10 @@ LANGUAGES = ("english_plus", "german", "french", "spanish", "italian", "dutch", 
 def item_texts(setup: Setup) -> Finding:
     """Titles and texts of items name them: they differ, are whole and hold no leftovers of an export.
 
-    Thresholds, as shares of the items that have the text: mojibake from 0.5%, an error from 20%; HTML and placeholders
-    from 1%; prices in titles from 20%; titles that are ids from 20%; one title for 10%, an error for half; a title or
-    text missing in half; a category, brand or type that is one for 99%. Copies: from 5% of the needs, an error from
-    20%. See `_ends` for boilerplate and `_cut` for cut texts.
+    Thresholds, as shares of the items that have the text: mojibake from 0.5%, an error from 20%; markup from 1%;
+    placeholders from 1%, an error from 20%; prices in titles from 20%; titles that are ids from 20%; one title for 10%,
+    an error for half; a title or text missing in half, any field in all; a category, brand or type that is one for 99%.
+    Copies: from 5% of the needs, an error from 20%. See `_ends` for boilerplate and `_cut` for cut texts.
     """
     faults, catalog = Faults(), setup.catalog
     rows = setup.sampled(range(len(catalog)), "item texts", MOST_READ)
@@ -61,11 +64,15 @@ def item_texts(setup: Setup) -> Finding:
     _one_for_all(
         faults, "equal titles", titles, "items have the same title {}: see which column is the title", 0.1, 0.5
     )
-    for name in filter(KIND_OF_ITEM.search, catalog.fields):
+    for name in catalog.fields:
         column = catalog.column(name)
         values = [value for row in rows if (value := column[row].strip())]
-        what = f"items have one {name} {{}}: measures and filters of {name} mean nothing"
-        _one_for_all(faults, "one category", values, what, 0.99, 2)
+        if KIND_OF_ITEM.search(name):
+            what = f"items have one {name} {{}}: measures and filters of {name} mean nothing"
+            _one_for_all(faults, "one category", values, what, 0.99, 2)
+        if not values and len(rows) >= ENOUGH:
+            what = f"no item has a {name}: see what the column is called, or leave it out"
+            faults.add("empty fields", "warning", what)
     _copies(faults, setup)
     ok = f"the texts of {len(rows)} items are whole and clean; no item has a copy that is judged otherwise"
     return finding("item_texts", faults.problems, ok, faults.numbers)
@@ -82,7 +89,8 @@ def need_texts(setup: Setup) -> Finding:
     faults, needs = Faults(), setup.sampled(setup.needs, "need texts", MOST_READ)
     texts = [need.text for need in needs if not need.history]
     _common(faults, "needs", texts)
-    codes = [text for text in texts if CODE.fullmatch(text.strip()) or text.strip() in setup.catalog]
+    stripped = ((need.id, need.text.strip()) for need in needs if not need.history)
+    codes = [text for own, text in stripped if text == own or text in setup.catalog or CODE.fullmatch(text)]
     what = "needs are ids, numbers or addresses {}: see which column is the need's text"
     faults.share("ids as needs", codes, len(texts), what, warn=0.05, fail=0.5)
     what = "needs are copied from a relevant item {}: then the raw need is the best query, and nothing is learned"
@@ -116,7 +124,7 @@ def _common(faults: Faults, whose: str, texts: Sequence[str]) -> None:
     """What can be wrong with any texts."""
     for name, pattern, what, warn, fail in (
         ("mojibake", MOJIBAKE, "were decoded wrongly {}: export them as UTF-8 again", 0.005, 0.2),
-        ("html", HTML, "hold HTML {}, whose names are indexed as words: unescape and remove it", 0.01, 2.0),
+        ("markup", MARKUP, "hold HTML, JSON or URL codes {}, which are indexed as words: decode them", 0.01, 2.0),
     ):
         found = [text[max(0, m.start() - 12) : m.end() + 12] for text in texts if (m := pattern.search(text))]
         faults.share(name, found, len(texts), f"{whose} {what}", warn=warn, fail=fail)
@@ -142,16 +150,16 @@ def _ends(faults: Faults, whose: str, texts: Sequence[str]) -> None:
 
 
 def _cut(faults: Faults, whose: str, texts: Sequence[str]) -> None:
-    """Cut texts: 5% and ten of those of three words or more have the greatest length, or one less.
+    """Cut texts: 5% and ten of those of two words or more have the greatest length, or one less.
 
     These must be five times as many as there are texts of each of the ten lengths below, on average: the lengths of
-    whole texts become rare toward the greatest. Shorter than 16 characters, nothing is said.
+    whole texts become rare toward the greatest. Shorter than 12 characters, nothing is said.
     """
-    long = [text for text in texts if len(text.split()) >= 3]
+    long = [text for text in texts if len(text.split()) >= 2]
     lengths = np.bincount([len(text) for text in long] or [0])
     most = len(lengths) - 1
     full = [text[-20:] for text in long if len(text) >= most - 1]
-    if most >= 16 and len(full) >= max(10, 5 * lengths[most - 11 : most - 1].mean()):
+    if most >= 12 and len(full) >= max(10, 5 * lengths[most - 11 : most - 1].mean()):
         what = f"{whose} end at {most} characters {{}}: they were cut; export them whole"
         faults.share("cut texts", full, len(long), what, warn=0.05)
 

@@ -126,14 +126,19 @@ def some_items_lost_characters(data, rng):
     data.refield(lambda v, n: v.replace("e", "\ufffd") if n % 20 == 0 else v, "title")
 
 
-@fault("item_texts", "html", "warning")
+@fault("item_texts", "markup", "warning")
 def items_have_html_entities(data, rng):
     data.refield(lambda v, n: f"{v} &amp; more" if n % 10 == 0 else v, "description")
 
 
-@fault("item_texts", "html", "warning")
+@fault("item_texts", "markup", "warning")
 def items_have_tags(data, rng):
     data.refield(lambda v, n: f"<p>{v}<br/>", "description")
+
+
+@fault("item_texts", "markup", "warning")
+def descriptions_are_json(data, rng):
+    data.refield(lambda v, n: str({"value": v}), "description")
 
 
 @fault("item_texts", "placeholders", "error")
@@ -169,6 +174,11 @@ def titles_hold_prices(data, rng):
 @fault("item_texts", "empty texts", "warning")
 def most_titles_are_empty(data, rng):
     data.refield(lambda v, n: v if n % 3 == 0 else None, "title")
+
+
+@fault("item_texts", "empty fields", "warning")
+def a_field_holds_nothing(data, rng):
+    data.refield(lambda v, n: None, "brand")
 
 
 @fault("item_texts", "ids as titles", "warning")
@@ -218,9 +228,25 @@ def some_needs_were_decoded_wrongly(data, rng):
         need[1] += " für mich".encode().decode("cp1252")
 
 
-@fault("need_texts", "html", "warning")
+@fault("need_texts", "markup", "warning")
 def needs_have_html_entities(data, rng):
     data.retext(lambda text: text.replace(" and ", " &amp; "))
+
+
+@fault("need_texts", "markup", "warning")
+def needs_are_encoded_for_a_url(data, rng):
+    data.retext(lambda text: text.replace(" ", "%20"))
+
+
+@fault("need_texts", "cut texts", "error")  # of which many are equal now
+def needs_are_cut_to_a_few_letters(data, rng):
+    data.retext(lambda text: text[:15])
+
+
+@fault("need_texts", "ids as needs", "error")
+def needs_are_their_own_ids(data, rng):
+    for need in data.needs:
+        need[1] = need[0]
 
 
 @fault("need_texts", "ids as needs", "error")

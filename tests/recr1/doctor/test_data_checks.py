@@ -142,8 +142,9 @@ def test_shops_of_any_seed_and_size_are_not_blamed(items, options, seed):
 @pytest.mark.slow
 def test_what_is_found_in_real_data_is_true_and_no_error():
     of_icecat = complaints(FilesTask(path=real("chorus_icecat"), without_positive="exclude"))
-    assert [message.split(": ")[0] for message in of_icecat] == ["html"]
+    assert [message.split(": ")[0] for message in of_icecat] == ["markup", "small split"]
     assert "465 of 18685 texts of items hold HTML" in of_icecat[0]
+    assert "test has 7 needs beside 96" in of_icecat[1]
     of_movies = complaints(FilesTask(path=real("msrd_movies")))
     assert len(of_movies) == 1 and of_movies[0].startswith("248 of 1694 needs of validation have nearly the same words")
     assert complaints(baskets()) == []
@@ -173,16 +174,16 @@ def baskets():
 # --- the command and the page
 
 
-def test_the_command_names_a_fault_of_a_folder_in_80_columns(tmp_path, capsys):
+def test_the_command_names_a_fault_of_a_folder(tmp_path, capsys):
     data = keywords().spoiled(FAULTS["judgements_are_those_of_the_next_item"][3])
     (tmp_path / "corpus.jsonl").write_text(jsonl([{"_id": item, **fields} for item, fields in data.items]))
     (tmp_path / "queries.jsonl").write_text(jsonl([{"_id": need, "text": text} for need, text in data.needs]))
     rows = [f"{need}\t{item}\t{grade}" for need, key in data.grades.items() for item, grade in key.items()]
     (tmp_path / "qrels.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *rows]) + "\n")
     assert run(["doctor", "your_data", f"task.path={tmp_path}", "task.text_fields=[title, description]"]) == 3
-    out = capsys.readouterr().out
-    assert "\nerror    judgements     shifted items: in all needs, " in out
-    assert max(map(len, out.split("| user:")[0].splitlines())) <= 80
+    assert (
+        "\nerror    judgements     shifted items: in all needs, the items 1 line above fit" in capsys.readouterr().out
+    )
 
 
 def test_the_page_lists_every_fault_of_data_with_what_to_do():
