@@ -69,6 +69,11 @@ def kind_of(path: Path) -> Literal["file", "folder"] | None:
     raise DataError(path, None, "neither a file nor a folder (a FIFO, a socket or a device): save it as a file")
 
 
+def expanded(path: str) -> Path:
+    """The path with `~` replaced. That of an unknown user stays, and then does not exist; pathlib would raise."""
+    return Path(os.path.expanduser(path))
+
+
 def is_file(path: Path) -> bool:
     """Whether there is a file; raises `DataError` for anything else that is there."""
     if kind_of(path) == "folder":
@@ -199,15 +204,7 @@ def _decoded_lines(path: Path, stream: io.BufferedReader, encoding: str, *, mac:
     for number, row in enumerate(rows, 1):
         yield row.decode(encoding)
         if mistaken is not None and not row.isascii():
-            mistaken = (mistaken or number) if _is_utf8(row) else None
+            mistaken = (mistaken or number) if row.decode(errors="ignore").encode() == row else None
     if mistaken:
         what = f"this file is UTF-8, not {encoding}: leave the task's encoding out, or save all files in one encoding"
         raise DataError(path, mistaken, what)
-
-
-def _is_utf8(row: bytes) -> bool:
-    try:
-        row.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

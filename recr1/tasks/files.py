@@ -14,7 +14,7 @@ from recr1.errors import DataError, UserError
 from recr1.formats import Format
 from recr1.tasks.base import SPLITS
 from recr1.tasks.cells import MISSING
-from recr1.tasks.disk import ENDINGS, encoding_problem, find, is_file, kind_of, split_files
+from recr1.tasks.disk import ENDINGS, encoding_problem, expanded, find, is_file, kind_of, split_files
 from recr1.tasks.splits import DEFAULT_SHARES, hash_split, sample, share_problem, without_leaks
 from recr1.tasks.tables import (
     COLUMNS,
@@ -111,7 +111,7 @@ class FilesTask:
         format: dict[str, Any] | None = None,
     ) -> None:
         self.format: Format = build("format", format or {"type": "plain"}, path="task.format")
-        folder = Path(path).expanduser()
+        folder = expanded(path)
         if kind_of(folder) != "folder":
             what = "a file, not a folder" if kind_of(folder) else f"no such folder (relative to {Path.cwd()})"
             raise DataError(path, None, f"{what}: set the task's path to your data")

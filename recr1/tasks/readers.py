@@ -11,13 +11,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from recr1.errors import DataError, MissingLibrary
+from recr1.errors import DataError, MissingLibrary, shown
 from recr1.tasks.disk import ENDINGS, PARQUET, ending_of, head_of, lines
 
 Record: TypeAlias = dict[str, Any]
 """One row: column name -> value. In text tables every value is a `str`."""
 
 _QUOTED = re.compile('"[^"]*"')
+_CSV_CELL = re.compile('"(?:[^"]*"")*[^"]*"')
+"""A quoted cell; where it has two quotes in a row, some tool has quoted it."""
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -82,8 +84,13 @@ def _jsonl(path: Path, encoding: str | None) -> Iterator[tuple[int, Record]]:
 def _tsv(path: Path, encoding: str | None) -> Iterator[tuple[int, list[str]]]:
     for line, text in lines(path, encoding):
         stripped = text.rstrip("\r\n")
+        cells = stripped.split("\t")
+        doubled = [cell for cell in cells if '""' in cell and _CSV_CELL.fullmatch(cell)] if '""' in stripped else []
+        if doubled:
+            what = f"{shown(doubled[0])} has the quotes of CSV, which TSV does not have"
+            raise DataError(path, line, f"{what}: let the name of the file end in .csv, or write each quote once")
         if stripped:
-            yield line, stripped.split("\t")
+            yield line, cells
 
 
 def _csv(path: Path, encoding: str | None) -> Iterator[tuple[int, list[str]]]:
@@ -152,6 +159,8 @@ def _parquet(path: Path) -> Iterator[tuple[int, Record]]:
                     record = {name: _without_bytes(value) for name, value in values.items()}
                     row += 1
                     yield row, record
+    except DataError:
+        raise
     except UnicodeDecodeError as error:
         raise DataError(path, row + 1, f"a text that is not UTF-8: {error}") from error
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from recr1.env import Environment
@@ -15,6 +14,7 @@ from recr1.policies.prompts import prompt_ids
 from recr1.runs import Run
 from recr1.tasks.base import splits_of
 from recr1.tasks.cells import MISSING, text_of
+from recr1.tasks.disk import expanded
 from recr1.tasks.readers import records
 from recr1.tasks.shop.language import shopper_pairs
 from recr1.tasks.shop.lexicon import load_lexicon
@@ -73,7 +73,7 @@ class FilePairs:
     def __init__(
         self, *, path: str, need: str = "need", query: str = "query", missing: list[str] | None = None
     ) -> None:
-        self.path = Path(path).expanduser()
+        self.path = expanded(path)
         words = frozenset(MISSING if missing is None else missing)
         self._rows = [
             (line, text_of(self.path, line, row, need, words), text_of(self.path, line, row, query, words))
