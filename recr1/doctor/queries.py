@@ -43,7 +43,7 @@ def one_word(setup: Setup) -> Finding:
     words, found = setup.words, setup.word_hits.rows_QK[:, 0] >= 0
     share = float(found.mean()) if words else 0.0
     lost = [word for word, hit in zip(words, found, strict=True) if not hit]
-    verdict = graded(share, warn_below=0.9, fail_below=0.5)
+    verdict = graded(share, warn_below=0.9, fail_below=0.5, of=len(words) or None)
     message = f"{share:.0%} of {len(words)} words of the catalog find something as one-word queries"
     if verdict != "ok":
         remedy = "the retriever changes queries before the search, or splits words differently from its index"
@@ -76,8 +76,7 @@ def every_word(setup: Setup) -> Finding:
     problems = [
         Fault(verdict, f"the {place} word of a query counts in only {share:.0%} of {len(whole)} queries")
         for place, share in shares.items()
-        if (1 - share) * len(whole) > 1.5  # of few queries, one proves nothing
-        and (verdict := graded(share, warn_below=0.9, fail_below=0.5)) != "ok"
+        if (verdict := graded(share, warn_below=0.9, fail_below=0.5, of=len(whole))) != "ok"
     ]
     if problems:
         advice = "compare the query that the engine gets with the one that the retriever was given"

@@ -61,7 +61,9 @@ def _astray(setup: Setup) -> list[Fault]:
     """
     catalog, names = setup.catalog, setup.titles
     roll = QUICK_ROLL if setup.opened.get("each", 1.0) < 1 / 2000 else ROLL
-    rows = [row for row in setup.spread(roll * setup.sample) if setup.content_words(names[row])]
+    titled = [row for row, name in enumerate(names) if name]
+    some = sorted({*setup.sampled(titled, "roll", roll * setup.sample), *titled[:2], *titled[-2:]})
+    rows = [row for row in some if setup.content_words(names[row])]
     titles = dict(zip(rows, setup.rows([names[row] for row in rows], min(FIRST, setup.env.k)), strict=True))
     stray = [row for row in rows if not _is(names, row, titles[row][:1])]
     both = list(dict.fromkeys(stray + [one for row in stray if (one := int(titles[row][0])) >= 0]))
@@ -111,7 +113,7 @@ def titles(setup: Setup) -> Finding:
     missing = [setup.catalog.ids[row] for row, hit in zip(setup.probes, found, strict=True) if not hit]
     numbers: dict[str, Any] = {"titles": len(found), "depth": depth, "found": share, "by_title": alone}
     numbers |= {"found_first": first, "missing": missing}
-    verdict = graded(share, warn_below=0.9, fail_below=0.5)
+    verdict = graded(share, warn_below=0.9, fail_below=0.5, of=len(found) or None)
     message = f"{share:.0%} of {len(found)} titles find their item {'first' if depth == 1 else f'in the first {depth}'}"
     if alone < share:
         message = f"{alone:.0%} of {len(found)} titles, or {share:.0%} with their texts, find their item"

@@ -61,9 +61,10 @@ def word_kinds(setup: Setup) -> Finding:
         changed = differ(hits.of(each), hits.of(len(words) + each))
         counts = ~changed if kind.alike else changed & (hits.rows_QK[each, 0] >= 0)
         numbers[kind.name] = [int(counts.sum()), len(words)]
-        verdict = graded(float(counts.mean()), warn_below=0.8, fail_below=0.5 if kind.pattern else 0)
+        least = 0.5 if kind.pattern else 0.0
+        verdict = graded(float(counts.mean()), warn_below=0.8, fail_below=least, of=len(words))
         lost = [word for word, count in zip(words, counts, strict=True) if not count]
-        if verdict != "ok" and len(lost) > 1:
+        if verdict != "ok":
             what = f"{kind.name} {'change what is found' if kind.alike else 'do not count in queries'}"
             remedy = "index and queries must be read by one analyzer that keeps them"
             problems.append(Fault(verdict, f"{what} ({len(lost)} of {len(words)}: {examples(lost)}): {remedy}"))
