@@ -51,7 +51,7 @@ def read(text: str) -> Document:
         mark = error.problem_mark or error.context_mark
         what = ": ".join(part for part in (error.context, error.problem) if part) or "cannot be read"
         if not isinstance(error, _UnwantedError):
-            what = f"not YAML: {what}" + (" (indent with spaces, not with tabs)" if "'\\t'" in what else "")
+            what = f"not YAML: {what}" + (" (write spaces instead of tabs)" if "'\\t'" in what else "")
         return Document(None, {}, [(mark.line + 1 if mark else 1, what)])
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1

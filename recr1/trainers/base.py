@@ -26,6 +26,7 @@ from recr1.runs.run import POLICY_CARD
 from recr1.trainers.launch import Interrupts, Ranks
 from recr1.trainers.layers.checkpoints import Checkpoints, ExactResume
 from recr1.trainers.trl.additions import Addition
+from recr1.trainers.trl.bounds import ELSEWHERE, conflicts
 from recr1.trainers.trl.loop import Loop, check_batch
 from recr1.trainers.trl.options import trl_options
 from recr1.trainers.watch.best import FOLDER as BEST
@@ -41,26 +42,6 @@ SAVES = 10
 """Checkpoints of a run, unless `trl.save_steps` is set."""
 KEPT = 2
 """How many of them are kept at a time, unless `trl.save_total_limit` is set."""
-
-ELSEWHERE = {
-    "output_dir": "use `--out DIR` on the command line",
-    "max_steps": "set trainer.steps",
-    "num_train_epochs": "set trainer.steps",
-    "seed": "set seed at the top of the recipe",
-    "max_completion_length": "set policy.max_new_tokens, which evaluation uses too",
-    "report_to": "add a part to `log:` at the top of the recipe, such as {type: wandb}",
-    "reward_weights": "give each reward of the recipe its weight",
-    "eval_strategy": "set evaluate.every",
-    "eval_steps": "set evaluate.every",
-    "eval_on_start": "validation before the first step is always made",
-    "trust_remote_code": "set policy.trust_remote_code",
-    "model_init_kwargs": "set the options of policy",
-    "logging_steps": "every step is logged",
-    "logging_strategy": "every step is logged",
-    "remove_unused_columns": "the needs of a batch are found by a column",
-    "disable_tqdm": "the progress view is recr1's own",
-}
-"""Keys of TRL's configs that a recipe may not set, and what to set instead."""
 
 
 @runtime_checkable
@@ -93,6 +74,8 @@ class TRLTrainer(ABC):
     """Keys of that config that mean nothing to this trainer, and why."""
     bounds: ClassVar[Mapping[str, Any]] = {}
     """Keys of that config whose values have other bounds in this trainer: their annotations."""
+    default_beta: ClassVar[float] = 0.0
+    """The `beta` of that config where a recipe sets none."""
 
     steps: PositiveInt
     """Optimizer steps."""
@@ -119,7 +102,7 @@ class TRLTrainer(ABC):
                 problems += map(str, value_problems(annotation, keys[key], f"trl.{key}"))
             elif key not in elsewhere:
                 problems.append(f"trl.{key}: {cls.config} has no such field{did_you_mean(key, known)}")
-        return problems
+        return problems + list(conflicts(keys, cls.default_beta))
 
     @classmethod
     def config_keys(cls, trl: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -200,15 +183,18 @@ class TRLTrainer(ABC):
         validator = Validator(learner, env, evaluation, seed)
         monitor = Monitor(run, self.steps, validator, ranks, interrupts, lenient=self.failure_budget > 0)
         resume = ExactResume()
-        trainer = getattr(classes, self.trainer)(
-            additions=[*self._additions(learner, monitor), resume],
-            checkpoints=checkpoints,
-            model=learner.model,
-            args=args,
-            processing_class=learner.tokenizer,
-            callbacks=[classes.MonitorCallback(monitor)],
-            **material,
-        )
+        try:
+            trainer = getattr(classes, self.trainer)(
+                additions=[*self._additions(learner, monitor), resume],
+                checkpoints=checkpoints,
+                model=learner.model,
+                args=args,
+                processing_class=learner.tokenizer,
+                callbacks=[classes.MonitorCallback(monitor)],
+                **material,
+            )
+        except (ImportError, NotImplementedError, ValueError) as error:
+            raise UserError(f"trainer.trl: {error}") from error
         check_batch(trainer, env.rewards)
         monitor.trainer = trainer
         return Loop(trainer, resume, ranks, monitor, interrupts)
@@ -253,6 +239,7 @@ class TRLTrainer(ABC):
 
     def _arguments(self, run: Run, seed: int, learner: Any) -> Any:
         import torch
+        import transformers
         import trl
 
         defaults: dict[str, Any] = {"save_strategy": "steps", "save_steps": max(1, self.steps // SAVES)}
@@ -270,9 +257,19 @@ class TRLTrainer(ABC):
             "disable_tqdm": True,
         }
         try:
-            return getattr(trl, self.config)(**{**defaults, **self.config_keys(self.trl), **own})
-        except ValueError as error:
+            args = getattr(trl, self.config)(**{**defaults, **self.config_keys(self.trl), **own})
+            # What TRL's trainer asks at its first step; the answer is thrown away.
+            transformers.Trainer.get_optimizer_cls_and_kwargs(args, learner.model)
+            transformers.get_scheduler(
+                args.lr_scheduler_type,
+                torch.optim.SGD([torch.zeros(1)], lr=args.learning_rate),
+                num_warmup_steps=args.get_warmup_steps(self.steps),
+                num_training_steps=self.steps,
+                scheduler_specific_kwargs=args.lr_scheduler_kwargs,
+            )
+        except (ImportError, TypeError, ValueError) as error:
             raise UserError(f"trainer.trl: {error}") from error
+        return args
 
 
 def _libraries() -> Any:

@@ -85,6 +85,7 @@ class RLOO(GroupTrainer):
     name: ClassVar[str] = "rloo"
     config: ClassVar[str] = "RLOOConfig"
     trainer: ClassVar[str] = "RLOOTrainer"
+    default_beta: ClassVar[float] = 0.05
 
     def _algorithm(self, learner: Any, curriculum: DrawnNeeds | None) -> list[Addition]:
         return [*super()._algorithm(learner, curriculum), LeaveOneOut()]

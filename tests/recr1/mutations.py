@@ -60,7 +60,7 @@ def spliced(text: str, node: yaml.Node, new: str) -> str:
 
 
 def mutation(number: int, recipes: dict[str, str]) -> tuple[str, Mutation]:
-    """The mutation with this number, and the name of its recipe: of which recipe, and how, is drawn with the number as the seed."""
+    """The name of a recipe, and the mutation of it with this number, which is the seed."""
     rng = random.Random(number)
     while True:
         name = rng.choice(sorted(recipes))
@@ -74,7 +74,7 @@ def mutation(number: int, recipes: dict[str, str]) -> tuple[str, Mutation]:
 
 IMPOSSIBLE = {
     "seed": ["0.5", "2024-01-01", "1e400", "0x", "nil"],
-    "k": ["0", "-5", "10.0", "1e1", "99999999999999999999", "0b11", "1_0", "1:30", "１０"],
+    "k": ["0", "-5", "10.0", "1e1", "99999999999999999999", "0b11", "1_0", "1:30", "\uff11\uff10"],
     "items": ["0", "-5", "99", ".inf"],
     "steps": ["0", "-1", "2.5", "08:00"],
     "weight": [".nan", "-.inf", "heavy", "True1"],
@@ -150,8 +150,15 @@ def with_a_key_of_trl(rng: random.Random, text: str) -> Mutation | None:
     at = entry.value.start_mark.index
     pad = " " * entry.value.start_mark.column
     if entry.value.flow_style:
-        return Mutation(f"{name}: {value}", encoded(f"{text[: at + 1]}{name}: {value}, {text[at + 1 :]}"), True, line_of(entry.value))
-    return Mutation(f"{name}: {value}", encoded(f"{text[:at]}{name}: {value}\n{pad}{text[at:]}"), True, line_of(entry.value))
+        return Mutation(
+            f"{name}: {value}",
+            encoded(f"{text[: at + 1]}{name}: {value}, {text[at + 1 :]}"),
+            True,
+            line_of(entry.value),
+        )
+    return Mutation(
+        f"{name}: {value}", encoded(f"{text[:at]}{name}: {value}\n{pad}{text[at:]}"), True, line_of(entry.value)
+    )
 
 
 def of_another_type(rng: random.Random, text: str) -> Mutation | None:
@@ -178,6 +185,24 @@ def with_swapped_values(rng: random.Random, text: str) -> Mutation | None:
     return Mutation(f"{one.path} <-> {other.path}", encoded(changed), True, line_of(one.key))
 
 
+def of_another_shape(rng: random.Random, text: str) -> Mutation | None:
+    """A word or a number where a mapping or a list belongs."""
+    entry = rng.choice([entry for entry in entries(text) if not isinstance(entry.value, yaml.ScalarNode)])
+    value = rng.choice(["grpo", "3", "true", "[a]", "[[]]", "''", "{a: b}", "-1.5e-3"])
+    line = None if value[0] in "[{" else line_of(entry.key)  # what is inside may have a line of its own
+    return Mutation(f"{entry.path}: {value}", encoded(spliced(text, entry.value, value)), True, line)
+
+
+def with_swapped_sections(rng: random.Random, text: str) -> Mutation | None:
+    """Two sections under each other's names."""
+    names = ["task", "retriever", "policy", "rewards", "evaluate", "k"]
+    one, other = rng.sample([entry for entry in entries(text) if entry.path in names], 2)
+    if one.key.start_mark.index > other.key.start_mark.index:
+        one, other = other, one
+    changed = spliced(spliced(text, other.key, one.name), one.key, other.name)
+    return Mutation(f"{one.path} <-> {other.path}", encoded(changed), True)
+
+
 # --- keys
 
 
@@ -187,7 +212,13 @@ def with_a_typo(rng: random.Random, text: str) -> Mutation | None:
     entry = rng.choice(every)
     name, place = entry.name, rng.randrange(len(entry.name))
     typos = [name[:place] + name[place + 1 :], name[:place] + name[place] * 2 + name[place + 1 :], name.upper()]
-    typos += [name.replace("e", "е").replace("a", "а"), name.replace("_", "-"), f"{name} ", f"-{name}", f"{name}\u00a0"]
+    typos += [
+        name.replace("e", "\u0435").replace("a", "\u0430"),
+        name.replace("_", "-"),
+        f"{name} ",
+        f"-{name}",
+        f"{name}\u00a0",
+    ]
     typo = rng.choice(typos)
     siblings = {other.name for other in every}
     if typo.strip() in siblings | {""} or typo.strip() == name:
@@ -313,6 +344,8 @@ KINDS: dict[Callable[[random.Random, str], Mutation | None], int] = {
     with_a_key_of_trl: 4,
     of_another_type: 3,
     with_swapped_values: 2,
+    of_another_shape: 2,
+    with_swapped_sections: 1,
     with_a_typo: 3,
     with_a_key_twice: 1,
     without_a_section: 1,

@@ -224,6 +224,12 @@ def test_two_rewards_of_one_name_are_refused(problems):
     assert found == ["mine.yaml:7: rewards.1: the reward 'pay' is already rewards.0: add their weights into one"]
 
 
+def test_a_recipe_that_trains_with_weights_of_0_alone_is_refused(problems, write):
+    zero = ["rewards.0.weight=0", "rewards.1.weight=0"]
+    assert problems(GOOD, *zero) == ["mine.yaml:5: rewards: every weight is 0: there is nothing to learn from"]
+    assert load_recipe(write(), [*zero, "trainer=null"]).rewards[0][1] == 0
+
+
 # --- overrides
 
 

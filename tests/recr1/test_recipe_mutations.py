@@ -1,4 +1,4 @@
-"""A recipe with a mistake is refused at its line, and one without means the same: 200 drawn changes of shipped recipes."""
+"""200 drawn changes of shipped recipes: a mistake is refused at its line, and anything else means the same."""
 
 from __future__ import annotations
 

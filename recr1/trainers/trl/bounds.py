@@ -1,8 +1,8 @@
-"""Bounds of TRL's keys, where TRL and transformers take values that fail later, or train nonsense."""
+"""Keys of TRL that a recipe says elsewhere, and bounds where TRL takes values that fail later or train nonsense."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -16,8 +16,31 @@ from retrievers.options import (
     PositiveShare,
     Share,
     ShareBelowOne,
+    value_problems,
 )
 
+ELSEWHERE = {
+    "output_dir": "use `--out DIR` on the command line",
+    "max_steps": "set trainer.steps",
+    "num_train_epochs": "set trainer.steps",
+    "seed": "set seed at the top of the recipe",
+    "max_completion_length": "set policy.max_new_tokens, which evaluation uses too",
+    "report_to": "add a part to `log:` at the top of the recipe, such as {type: wandb}",
+    "reward_weights": "give each reward of the recipe its weight",
+    "eval_strategy": "set evaluate.every",
+    "eval_steps": "set evaluate.every",
+    "eval_on_start": "validation before the first step is always made",
+    "trust_remote_code": "set policy.trust_remote_code",
+    "model_init_kwargs": "set the options of policy",
+    "logging_steps": "every step is logged",
+    "logging_strategy": "every step is logged",
+    "remove_unused_columns": "the needs of a batch are found by a column",
+    "load_best_model_at_end": "set evaluate.keep",
+    "save_only_model": "a run could not be resumed",
+    "resume_from_checkpoint": "`recr1 train RUN` resumes",
+    "disable_tqdm": "the progress view is recr1's own",
+}
+"""Keys of TRL's configs that a recipe may not set, and what to set instead."""
 _PORT = Annotated[int, Ge(1), Le(65535)]
 _LEVELS = Literal["debug", "info", "warning", "error", "critical", "passive"]
 _LOSSES = Literal["grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo"]
@@ -75,3 +98,24 @@ def bounded(name: str, annotation: Any) -> Any:
     if bound is None or get_origin(annotation) is Literal:
         return annotation
     return bound | None if NoneType in get_args(annotation) and name != "num_generations" else bound
+
+
+_NEEDED = {
+    "cosine_with_min_lr": ("min_lr", "min_lr_rate"),
+    "cosine_warmup_with_min_lr": ("min_lr", "min_lr_rate"),
+    "warmup_stable_decay": ("num_decay_steps",),
+}
+"""Schedules that cannot be made without one of these in `lr_scheduler_kwargs`."""
+
+
+def conflicts(trl: Mapping[str, Any], default_beta: float) -> Iterator[str]:
+    """Values that do not fit each other, of which TRL's trainer says so once a model is loaded, or never."""
+    schedule, given = trl.get("lr_scheduler_type"), trl.get("lr_scheduler_kwargs") or {}
+    needed = _NEEDED.get(schedule, ()) if isinstance(schedule, str) else ()
+    if needed and isinstance(given, dict) and not given.keys() & set(needed):
+        yield f"trl.lr_scheduler_kwargs: the schedule {schedule} needs {' or '.join(needed)} here"
+    if trl.get("sync_ref_model") is True and not trl.get("beta", default_beta):
+        yield "trl.sync_ref_model: with beta 0 there is no reference policy: set beta, or leave this out"
+    low_high = trl.get("reward_clip_range")
+    if low_high and not value_problems(BOUNDS["reward_clip_range"], low_high, "") and low_high[0] >= low_high[1]:
+        yield f"trl.reward_clip_range: the lowest is not below the highest, got {low_high}"

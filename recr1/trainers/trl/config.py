@@ -46,7 +46,7 @@ def config_problems(recipe: Recipe, processes: int, remarks: list[str] | None = 
     refusals, why = _ask(json.dumps(requests)) if requests else ([], "")
     if refusals is None:
         if remarks is not None:
-            remarks.append(f"values of trl: beside each other: TRL's config could not be built here ({why})")
+            remarks.append(f"whether values of trl: fit each other, as TRL's config cannot be built here: {why}")
         return []
     pairs = zip(asked, refusals, strict=True)
     return [_problem(path, config, trl, processes, text) for (path, config, trl), text in pairs if text]

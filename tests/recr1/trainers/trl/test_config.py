@@ -74,9 +74,9 @@ def test_a_config_that_cannot_be_built_here_is_said_and_refuses_nothing(tmp_path
     monkeypatch.setattr(config, "SCRIPT", script)
     config._ask.cache_clear()
     assert run(["check", "quickstart"]) == 0
-    assert "not checked: values of trl: beside each other: TRL's config could not be built here (no such library)" in (
-        capsys.readouterr().out
-    )
+    said = " ".join(capsys.readouterr().out.split())
+    assert "as far as it was checked not checked: whether values of trl: fit each other" in said
+    assert said.endswith("as TRL's config cannot be built here: no such library")
     config._ask.cache_clear()
 
 
@@ -84,3 +84,20 @@ def test_the_launcher_of_a_run_changes_no_answer(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     config._ask.cache_clear()
     assert problems({"num_generations": 7}) == [NOT_DIVISIBLE]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("key", "refusal"),
+    [
+        ("optim=lomo", "You need to install `lomo_optim`"),
+        ("deepspeed=zero3.json", "deepspeed"),
+        ("fsdp=full_shard", "Using fsdp only works in distributed training"),
+        ("lr_scheduler_kwargs={a: 1}", "unexpected keyword argument 'a'"),
+    ],
+)
+def test_what_trl_refuses_on_this_machine_is_one_line(key, refusal, tmp_path, capsys):
+    keys = ["task.items=200", "trainer.steps=1", "trainer.trl.lr_scheduler_type=cosine", f"trainer.trl.{key}"]
+    assert run(["train", "quickstart", *keys, "--out", str(tmp_path / "run")]) == 2
+    assert "recr1: error: trainer.trl: " in (said := capsys.readouterr().err)
+    assert refusal in said

@@ -11,12 +11,11 @@ from typing import get_args
 import pytest
 
 from recr1.errors import UserError
-from recr1.trainers.base import ELSEWHERE
 from recr1.trainers.grpo import GRPO
 from recr1.trainers.ppo import PPO
 from recr1.trainers.rloo import RLOO
 from recr1.trainers.sft import SFT
-from recr1.trainers.trl.bounds import BOUNDS
+from recr1.trainers.trl.bounds import BOUNDS, ELSEWHERE
 from recr1.trainers.trl.options import trl_options
 from retrievers.options import value_problems
 
@@ -103,6 +102,18 @@ def test_a_value_that_cannot_be_is_refused_at_its_key(key, value):
     ("trainer", "keys", "problem"),
     [
         (RLOO, {"reward_clip_range": [1]}, "trl.reward_clip_range: must be a list of numbers (the lowest, then the"),
+        (
+            RLOO,
+            {"reward_clip_range": [1, -1]},
+            "trl.reward_clip_range: the lowest is not below the highest, got [1, -1]",
+        ),
+        (RLOO, {"sync_ref_model": True, "beta": 0}, "trl.sync_ref_model: with beta 0 there is no reference policy"),
+        (GRPO, {"sync_ref_model": True}, "trl.sync_ref_model: with beta 0 there is no reference policy"),
+        (
+            SFT,
+            {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"num_cycles": 1}},
+            "trl.lr_scheduler_kwargs: the schedule cosine_with_min_lr needs min_lr or min_lr_rate here",
+        ),
         (RLOO, {"num_generations": 1}, "trl.num_generations: must be an integer >= 2"),
         (PPO, {"num_generations": 0}, "trl.num_generations: must be an integer >= 1, got 0"),
         (SFT, {"loss_type": "grpo"}, "trl.loss_type: must be one of 'nll', 'dft', 'chunked_nll', got 'grpo'"),
@@ -141,6 +152,7 @@ def test_every_bound_is_that_of_a_key_of_trl():
 def test_right_keys_pass():
     keys = {"num_generations": 8, "learning_rate": 1e-5, "beta": 0, "loss_type": "dr_grpo", "use_vllm": True}
     keys |= {"bf16": True, "tf32": True, "optim": "paged_adamw_8bit", "warmup_steps": 0.1, "epsilon_high": None}
+    keys |= {"lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": {"num_decay_steps": 5}}
     assert GRPO.check_options({"steps": 1, "trl": keys}) == []
 
 
