@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from recr1.env import open_environment
     from recr1.evaluate import Evaluator
     from recr1.runs import origin_of
-    from recr1.runs.targets import open_target, trained_part
+    from recr1.runs.targets import open_target, remarks_on_run, trained_part
     from recr1.swap import open_retrievers, swap
     from recr1.tasks.base import remarks_on
     from retrievers.progress import ProgressBar
@@ -53,11 +53,15 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         sys.stdout.write(folded(remarks_on(env.task)))
     opened = open_retrievers(others, env)
+    split = args.split or recipe.evaluate.split
+    of_run = trained if trained and not args.policy else None
+    remarks = list(remarks_on_run(of_run, recipe, env, split, edited=not args.overrides)) if of_run else []
+    sys.stderr.writelines(f"recr1: note: {remark}\n" for remark in remarks)
     done = []
     with ProgressBar(quiet=args.json) as bar:
         evaluator = Evaluator(
             env,
-            args.split or recipe.evaluate.split,
+            split,
             args.measures or recipe.evaluate.measures,
             limit=recipe.evaluate.needs,
             seed=recipe.seed,
@@ -70,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     swapped = swap(done, opened, spell_part(recipe.retriever)) if args.retrievers else None
     if home:
         catalog = env.task.catalog.fingerprint
-        _write(done, swapped, home, origin_of(trained, recipe.to_dict(), catalog) if trained else None)
+        _write(done, swapped, home, origin_of(trained, recipe.to_dict(), catalog) if trained else None, remarks)
     if args.json:
         summary = swapped.summary if swapped else [evaluation.summary for evaluation in done]
         sys.stdout.write(json.dumps(summary, indent=2) + "\n")
@@ -79,7 +83,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _write(done: Sequence[Evaluation], swapped: Swap | None, home: Path, origin: Mapping[str, Any] | None) -> None:
+def _write(
+    done: Sequence[Evaluation],
+    swapped: Swap | None,
+    home: Path,
+    origin: Mapping[str, Any] | None,
+    remarks: Sequence[str],
+) -> None:
     """The files of an evaluation; of several, each in its own folder, and one common table."""
     from recr1.evaluate.report import examples, table, verdict, write
     from recr1.judge.table import page
@@ -95,7 +105,7 @@ def _write(done: Sequence[Evaluation], swapped: Swap | None, home: Path, origin:
         write(evaluation, home / evaluation.name, origin=origin)
     shown = f"## Before and after\n\n```text\n{examples(done[0], done[-1])}\n```\n"
     with writing(home):
-        write_text(home / "eval.md", f"{page([table(done)], verdict(done))}\n{shown}")
+        write_text(home / "eval.md", f"{page([table(done)], [*verdict(done), *remarks])}\n{shown}")
 
 
 def _show(done: Sequence[Evaluation], swapped: Swap | None, home: Path | None) -> None:

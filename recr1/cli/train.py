@@ -77,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
     _say(opened, f"{remarks_on(env.task)}{path}: {counts}; run folder {opened.path}")
     for remark in [*splits["accepted"], *(remark for overlap in overlaps for remark in overlap.remarks())]:
         _say(opened, f"the splits are not quite disjoint: {remark}")
+    for changed in opened.recipe_changes(recipe.to_dict()) if resumes else ():
+        _say(opened, f"resumed with another {changed}, which changes no number of the training")
     if resumes and opened.finished:
         _say(opened, f"{opened.path} is finished: nothing is trained (to train anew, choose another folder)")
     else:
@@ -132,21 +134,21 @@ def _train(stages: Sequence[tuple[Part, Trainer]], recipe: Recipe, env: Environm
 
 
 def _has_run(folder: Path, recipe: Recipe) -> bool:
-    """Whether a folder has a run of this recipe; raises `RunError` for one of another recipe."""
+    """Whether a folder has a run of this recipe; raises `RunError` for one of another, or where `recipe.yaml` is."""
     from recr1.errors import RunError
-    from recr1.recipe import load_recipe
     from recr1.runs import Run
+    from recr1.runs.provenance import is_harmless
 
     if not (folder / "run.json").exists():
         return False
+    run = Run.open(folder)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # the other ranks are about to train
-        Run.open(folder).check_unfinished()
-    before, now = load_recipe(folder / "recipe.yaml").to_dict(), recipe.to_dict()
-    other = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        run.check_unfinished()
+    other = [str(changed) for changed in run.recipe_changes(recipe.to_dict()) if not is_harmless(changed.key)]
     if other:
         raise RunError(
-            f"{folder} already has a run of a recipe with another {', '.join(other)}: choose another folder, or "
-            f"resume that run: recr1 train {folder}"
+            f"{folder} already has a run of another recipe: {', '.join(other)}; choose another folder, or resume that "
+            "run with the recipe that it started with"
         )
     return True
 

@@ -118,7 +118,8 @@ def _of_run(folder: Path, recipe: Recipe) -> tuple[Part, tuple[str, ...], dict[s
     own = load_recipe(run.path / "recipe.yaml")
     other = [name for name in ("task", "retriever") if getattr(own, name) != getattr(recipe, name)]
     notes = tuple(f"trained with another {name}, {spell_part(getattr(own, name))}" for name in other)
-    return trained_part(run, own.policy), notes, policy_of(run)
+    unfinished = [text] if (text := run.unfinished()) else []
+    return trained_part(run, own.policy), (*notes, *unfinished), policy_of(run)
 
 
 class Cost(NamedTuple):

@@ -37,20 +37,23 @@ def writing(path: Path) -> Iterator[None]:
         reason = _why_not_written(error)
         if reason is None:
             raise
-        remedy = "free some space" if reason in FULL else "choose another folder"
-        raise RunError(f"{path} cannot be written: {reason} ({remedy})") from error
-
-
-FULL = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+        raise RunError(f"{path} cannot be written: {reason}") from error
 
 
 def _why_not_written(error: Exception) -> str | None:
-    """What the system said, also through libraries in Rust and C++; None for an error that is not about a file."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    if found := re.search(r"\(os error (\d+)\)", str(error)):
-        return os.strerror(int(found[1]))
-    return os.strerror(errno.ENOSPC) if re.search(r"inline_container.*unexpected pos", str(error)) else None
+    """What the system said and what helps, also through libraries in Rust and C++; None for any other error."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{os.strerror(number)} (free some space)"
+    if number or isinstance(error, OSError):
+        return f"{os.strerror(number) if number else error} (choose another folder)"
+    # torch says no more than that.
+    return (
+        "a file is incomplete (is the disk full?)"
+        if re.search("inline_container.*unexpected pos", str(error))
+        else None
+    )
 
 
 def remove_all(folders: Iterable[Path]) -> None:

@@ -62,12 +62,13 @@ def _log_damage(logs: Path, lines: Mapping[str, Any]) -> Iterator[str | None]:
 
 def _difference(path: Path, name: str, known: Mapping[str, Any], *, whole: bool) -> str | None:
     """How a file differs from what is known of it, or its beginning does."""
+    had = known["bytes"]
     if not path.is_file():
         return f"{name} is missing"
     size = path.stat().st_size
-    if size < known["bytes"] or (whole and size != known["bytes"]):
-        return f"{name} has {size:,} bytes and had {known['bytes']:,}"
-    return None if _measure(path, known["bytes"]) == known else f"{name} has other bytes than it had"
+    if size < had or (whole and size != had):
+        return f"{name} has {size:,} bytes and had {had:,}"
+    return None if _measure(path, had) == known else f"{name} has other bytes than it had"
 
 
 def _measure(path: Path, size: int | None = None) -> dict[str, Any]:

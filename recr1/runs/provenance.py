@@ -6,17 +6,22 @@ than the run. So a result keeps its `origin`, and a reader compares that with wh
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from recr1.tasks.base import splits_of
 from retrievers.abilities import retriever_fingerprint, versions
+from retrievers.errors import shown
 from rewards.abilities import retrievers_of
+from rewards.base import Need, Qrels
 
 if TYPE_CHECKING:
     from recr1.env import Environment
@@ -43,15 +48,67 @@ def surroundings() -> dict[str, Any]:
 
 
 def fingerprints(env: Environment, retriever: Mapping[str, Any]) -> dict[str, Any]:
-    """Fingerprints of what rewards depend on: `catalog`, `retriever`, and `other_retrievers` if rewards have some.
+    """Fingerprints of what rewards depend on: `catalog`, `retriever`, `other_retrievers` if rewards have some, `needs`.
 
-    `retriever` is the recipe's section of the retriever: `type` and the options.
+    The last are those of each split, with the judgements. `retriever` is the recipe's section: `type` and the options.
     """
     catalog = env.task.catalog
     specs = {name: spec for reward, _ in env.rewards for name, spec in retrievers_of(reward).items()}
     others = {name: retriever_fingerprint(spec, catalog, env.elsewhere[name]) for name, spec in specs.items()}
     own = retriever_fingerprint(retriever, catalog, env.retriever)
-    return {"catalog": catalog.fingerprint, "retriever": own, **({"other_retrievers": others} if others else {})}
+    needs = {split: _fingerprint(needs, env.task.qrels) for split, needs in splits_of(env.task).items()}
+    other = {"other_retrievers": others} if others else {}
+    return {"catalog": catalog.fingerprint, "retriever": own, **other, "needs": needs}
+
+
+def _fingerprint(needs: Sequence[Need], qrels: Mapping[str, Qrels]) -> str:
+    """16 hex digits that change with every need of a split, their order, and their judgements."""
+    digest = hashlib.sha256()
+    for need in needs:
+        digest.update(
+            repr((need.id, need.text, need.history, sorted(qrels[need.id].items()))).encode("utf-8", "backslashreplace")
+        )
+    return digest.hexdigest()[:16]
+
+
+def changes_since(facts: Mapping[str, Any], now: Mapping[str, Any], split: str) -> Iterator[str]:
+    """What is not as it was when a run started, in words, from its facts and the fingerprints now."""
+    for name in ("catalog", "retriever"):
+        if facts.get(name) not in (None, now[name]):
+            yield f"the {name} has changed since the run started"
+    if facts.get("needs", {}).get(split) not in (None, now["needs"].get(split)):
+        yield f"the needs of the split '{split}', or their judgements, have changed since the run started"
+
+
+class Changed(NamedTuple):
+    """A key with two values; None where one has no such key."""
+
+    key: str  # "trainer.trl.learning_rate"
+    before: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.key} (was {shown(self.before)}, is {shown(self.now)})"
+
+
+def changes(before: Any, now: Any, key: str = "") -> Iterator[Changed]:
+    """Where two resolved recipes, or two sets of facts, differ."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name in dict.fromkeys([*before, *now]):
+            yield from changes(before.get(name), now.get(name), f"{key}.{name}" if key else str(name))
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for place, pair in enumerate(zip(before, now, strict=True)):
+            yield from changes(*pair, f"{key}.{place}")
+    elif before != now:
+        yield Changed(key, before, now)
+
+
+def is_harmless(key: str) -> bool:
+    """Whether a run may be resumed with another value of a key: its numbers do not depend on it.
+
+    Those are `log`, when checkpoints are saved, and the options of a retriever, whose fingerprint is compared.
+    """
+    return bool(re.fullmatch(r"(log|retriever)(\..*)?|trainer(\.\d+)?\.trl\.save_(steps|total_limit|strategy)", key))
 
 
 def _git_commit() -> str | None:

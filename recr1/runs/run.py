@@ -23,7 +23,7 @@ from recr1.runs.files import (
     write_text,
     writing,
 )
-from recr1.runs.provenance import surroundings
+from recr1.runs.provenance import Changed, changes, surroundings
 from recr1.runs.recording import FILES, Recording
 from retrievers.errors import redacted
 
@@ -99,9 +99,11 @@ class Run(Recording):
         run = cls.open(path)
         run.writer, run.loggers, run.resumed = writer, tuple(loggers) if writer else (), True
         before = run.facts()
-        changed = [name for name in facts if name in before and before[name] != facts[name]]
+        known = {name: before[name] for name in facts if name in before}
+        changed = list(changes(known, {name: facts[name] for name in known}))
         if changed:
-            was, now = (", ".join(f"{name} {source[name]}" for name in changed) for source in (before, facts))
+            was = ", ".join(f"{one.key} {one.before}" for one in changed)
+            now = ", ".join(f"{one.key} {one.now}" for one in changed)
             raise RunError(f"{run.path} cannot be resumed: it started with {was}, and now it is {now}")
         if writer:
             run._lock_folder()
@@ -219,6 +221,10 @@ class Run(Recording):
             raise RunError(f"{self.path / 'recipe.yaml'}:{line}: {what}")
         return document.value
 
+    def recipe_changes(self, recipe: Mapping[str, Any]) -> list[Changed]:
+        """How a resolved recipe differs from the one that the run started with, whatever `recipe.yaml` says by now."""
+        return list(changes(self.facts().get("recipe", recipe), json.loads(json.dumps(recipe, default=str))))
+
     @property
     def policy_path(self) -> Path:
         """Where the trained policy is, in Hugging Face format."""
@@ -231,6 +237,15 @@ class Run(Recording):
         except (OSError, ValueError):
             return None
         return card
+
+    def unfinished(self) -> str | None:
+        """What to know of the policy of a run that is not finished, in words; None for a finished run."""
+        status = self.facts()["status"]
+        if status == "finished":
+            return None
+        card = self.policy_card()
+        of = f"after step {card['step']}" if card else "of an unknown step"
+        return f"{self.path} is not finished (status: {status}): this is its policy {of}"
 
     def is_newer(self, card: Mapping[str, Any]) -> bool:
         """Whether a policy may replace the one that is there before the run is finished: a later one, or the best."""
@@ -272,6 +287,8 @@ class Run(Recording):
             self._tidy()
 
     def _tidy(self) -> None:
+        for left in (left for name in (*_MARKS, *FILES) for left in self.path.glob(f".{name}.*.part")):
+            left.unlink()  # of a process that was killed
         for name in self.facts().get("removed", ()):
             remove_folder(self.path / name)
 

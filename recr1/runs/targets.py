@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recr1.config.build import Part
 from recr1.errors import RunError, UserError
 from recr1.policies.adapters import with_weights
 from recr1.recipe import Recipe, find_recipe, load_recipe, shipped_recipes
 from recr1.runs.files import listed, runs_here
+from recr1.runs.provenance import changes_since, fingerprints
 from recr1.runs.run import Run
 from retrievers.options import did_you_mean
+
+if TYPE_CHECKING:
+    from recr1.env import Environment
 
 
 def find_target(name: str) -> Path:
@@ -38,3 +43,17 @@ def trained_part(run: Run, policy: Part) -> Part:
     if not (run.policy_path / "config.json").is_file():
         raise RunError(f"{run.path} has no trained policy yet ({run.policy_path} is missing): finish the run first")
     return with_weights(policy, run.policy_path)
+
+
+def remarks_on_run(run: Run, recipe: Recipe, env: Environment, split: str, *, edited: bool) -> Iterator[str]:
+    """What to know before numbers of a run's policy are read: that it is not finished, or what has changed since.
+
+    `edited` if the recipe is that of the folder, without overrides.
+    """
+    if unfinished := run.unfinished():
+        yield unfinished
+    other = run.recipe_changes(recipe.to_dict())
+    if other and edited:
+        yield f"{run.path / 'recipe.yaml'} was changed since the run started: {', '.join(map(str, other))}"
+    if not any(changed.key.partition(".")[0] in ("task", "retriever") for changed in other):
+        yield from changes_since(run.facts(), fingerprints(env, recipe.retriever.to_dict()), split)

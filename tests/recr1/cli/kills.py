@@ -85,7 +85,8 @@ def _writes(event: str, arguments: tuple[object, ...]) -> list[str]:
     """The paths that an operation changes; none for another event."""
     if event not in OPERATIONS or (event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR)):
         return []
-    return [os.fsdecode(part) for part in arguments[:2] if isinstance(part, str | bytes | os.PathLike)]
+    paths = arguments[:1] if event == "open" else arguments[:2]
+    return [os.fsdecode(part) for part in paths if isinstance(part, str | bytes | os.PathLike)]
 
 
 def _watch(asked, counted: int) -> None:
@@ -97,7 +98,7 @@ def _watch(asked, counted: int) -> None:
         places = _writes(event, arguments)
         if threading.current_thread() is main and any(place.startswith(asked["within"]) for place in places):
             count += 1
-            os.pwrite(counted, f"{count} {event} {' '.join(places)}\n".encode().ljust(400), 0)
+            os.write(counted, f"{event} {' '.join(places)}\n".encode())
             for name, number in (("kill_before", signal.SIGKILL), ("signal_before", signal.SIGTERM)):
                 if count == asked[name]:
                     os.kill(os.getpid(), number)
@@ -134,7 +135,8 @@ def _serve() -> None:
     home = Path(tempfile.mkdtemp())
     for line in sys.stdin:
         asked = json.loads(line)
-        counted = os.open(home / "counted", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        counted = os.open(home / "counted", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        (home / "output").write_text("")
         child = os.fork()
         if child == 0:
             _child(asked, str(home / "output"), counted)
@@ -145,13 +147,11 @@ def _serve() -> None:
         if timer:
             timer.cancel()
             timer.join()
-        last = os.pread(counted, 400, 0).decode().split()
         os.close(counted)
         answer = {
             "status": os.waitstatus_to_exitcode(status),
-            "output": (home / "output").read_text(errors="replace") if (home / "output").exists() else "",
-            "operations": int(last[0]) if last else 0,
-            "last": " ".join(last[1:]),
+            "output": (home / "output").read_text(errors="replace"),
+            "operations": (home / "counted").read_text().splitlines(),
         }
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()

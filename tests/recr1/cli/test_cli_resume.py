@@ -125,7 +125,7 @@ def test_a_run_goes_on_with_its_own_recipe_alone(recipe, tmp_path):
     process.kill()
     process.communicate()
     for arguments, message in [
-        ((recipe, "seed=1", "--out", out), "already has a run of a recipe with another seed"),
+        ((recipe, "seed=1", "--out", out), "already has a run of another recipe: seed (was 0, is 1)"),
         ((out, "seed=1"), "is a run, which resumes unchanged, without 'seed=1'"),
     ]:
         refused = train(*arguments)

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from recr1.config import yaml12
 from recr1.env import Environment, chat_with
 from recr1.errors import RunError, UserError
 from recr1.runs import Run
+from recr1.runs.files import replacing, writing
 from recr1.runs.provenance import surroundings
 from tests.recr1.baselines.world import First, Overlap, Valid, World
 
@@ -80,6 +85,92 @@ def test_a_folder_with_the_metrics_of_another_run_is_refused(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
     with pytest.raises(RunError, match=r"metrics\.jsonl"):
         Run.create(tmp_path, RECIPE, {})
+
+
+@pytest.mark.parametrize("left", [{}, {"recipe.yaml": yaml12.write(RECIPE)}, {"metrics.jsonl": "", ".lock": ""}])
+def test_a_run_that_was_killed_before_it_began_can_begin(tmp_path, left):
+    for name, text in left.items():
+        (tmp_path / name).write_text(text)
+    assert Run.create(tmp_path, RECIPE, {}).recipe() == RECIPE
+
+
+@pytest.mark.parametrize("name", ["recipe.yaml", "checkpoints/weights", "policy/config.json", "stages/a"])
+def test_what_may_be_of_another_run_is_not_written_over(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("of another")
+    with pytest.raises(RunError, match=rf"has a run already \({name.partition('/')[0]}\)"):
+        Run.create(tmp_path, RECIPE, {})
+    assert (tmp_path / name).read_text() == "of another"
+
+
+def test_what_a_run_needs_no_more_is_removed_once_that_is_recorded(run):
+    (run.path / "checkpoints").mkdir()
+    run.discard(run.path / "checkpoints")
+    run.finish("failed")
+    assert (run.path / "checkpoints").is_dir()
+    run.update(status="finished", removed=["checkpoints"])  # killed before they were removed
+    assert Run.resume(run.path, {}).finished and not (run.path / "checkpoints").exists()
+
+
+def test_a_policy_is_replaced_whole_or_not_at_all(run):
+    old, new = run.path / "policy", run.path / "new"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "weights").write_text(folder.name)
+    with pytest.raises(RuntimeError), replacing(old) as (part,):
+        shutil.copytree(new, part)
+        raise RuntimeError
+    assert (old / "weights").read_text() == "policy" and not part.exists()
+    old.rename(run.path / ".policy.old")  # killed between the two moves
+    run.finish("interrupted")
+    Run.resume(run.path, {})
+    assert (old / "weights").read_text() == "policy"
+    with replacing(old) as (part,):
+        shutil.copytree(new, part)
+    assert (old / "weights").read_text() == "new" and not (run.path / ".policy.old").exists()
+
+
+def card(run, step, keep="last"):
+    run.policy_path.mkdir(exist_ok=True)
+    (run.policy_path / "recr1.json").write_text(json.dumps({"step": step, "keep": keep}))
+
+
+def test_only_a_later_policy_or_the_best_replaces_one_before_the_end(run):
+    assert run.is_newer({"step": 1, "keep": "last"})
+    card(run, 4)
+    newer = [run.is_newer({"step": step, "keep": keep}) for step, keep in ((4, "last"), (5, "last"), (2, "best"))]
+    assert newer == [False, True, True]
+    (run.policy_path / "recr1.json").unlink()  # not known of which step it is
+    assert not run.is_newer({"step": 5, "keep": "last"})
+
+
+def test_the_policy_of_an_unfinished_run_is_called_that(run):
+    card(run, 4)
+    run.finish("failed")
+    assert run.unfinished() == f"{run.path} is not finished (status: failed): this is its policy after step 4"
+    (run.policy_path / "recr1.json").write_text("{")
+    assert run.unfinished().endswith("of an unknown step")
+    run.finish("finished")
+    assert run.unfinished() is None
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device (free some space)"),
+        (OSError(errno.EACCES, os.strerror(errno.EACCES)), "Permission denied (choose another folder)"),
+        (Exception("I/O error: No space left on device (os error 28)"), "No space left on device (free some space)"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 5 vs 3"), "is the disk full?"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path, error, message):
+    with pytest.raises(RunError, match=re.escape(message)), writing(tmp_path):
+        raise error
+
+
+def test_another_error_passes_through(tmp_path):
+    with pytest.raises(RuntimeError, match="other"), writing(tmp_path):
+        raise RuntimeError("other")
 
 
 def test_a_folder_with_other_files_may_be_used(tmp_path):
