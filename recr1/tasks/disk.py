@@ -30,7 +30,7 @@ _UNREAD = {
     b"version https://git-lfs": "a pointer of Git LFS to the data: fetch them with git lfs pull",
     b"<!doctype html": "a web page: download the file itself",
     b"<html": "a web page: download the file itself",
-    GZIP: "packed with gzip twice: unpack it once with gunzip",
+    GZIP: "packed with gzip, once too often: unpack it with gunzip",
     PARQUET: "Parquet packed with gzip: unpack it with gunzip",
 }
 """What a file begins with (letters in lower case) -> what it is, and what to do."""
@@ -140,6 +140,13 @@ def head_of(path: Path) -> bytes:
         raise DataError(path, None, f"cannot be read: {error.strerror or error}") from error
 
 
+def refuse_unread(path: Path, head: bytes) -> None:
+    """Refuse a file that begins like one of another kind, with what to do."""
+    what = next((what for start, what in _UNREAD.items() if head.lower().startswith(start.lower())), None)
+    if what:
+        raise DataError(path, None, f"this is {what}")
+
+
 def encoding_problem(encoding: str) -> str | None:
     """What is wrong with the name of an encoding, or None."""
     try:
@@ -178,9 +185,7 @@ def lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, str]]:
 
 def _decoded(path: Path, stream: io.BufferedReader, encoding: str | None) -> Iterator[tuple[int, str]]:
     head = stream.peek(io.DEFAULT_BUFFER_SIZE)
-    what = next((what for start, what in _UNREAD.items() if head.lower().startswith(start.lower())), None)
-    if what:
-        raise DataError(path, None, f"this is {what}")
+    refuse_unread(path, head)
     encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None) or encoding or "utf-8"
     if codecs.lookup(encoding).name == "iso8859-1":
         encoding = "cp1252"  # the same but for 32 signs, such as quotes, where Latin-1 has control characters

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from recr1.errors import DataError, MissingLibrary, shown
-from recr1.tasks.disk import ENDINGS, PARQUET, ending_of, head_of, lines
+from recr1.tasks.disk import ENDINGS, PARQUET, ending_of, head_of, lines, refuse_unread
 
 Record: TypeAlias = dict[str, Any]
 """One row: column name -> value. In text tables every value is a `str`."""
@@ -37,6 +37,7 @@ def records(path: Path, what: str, encoding: str | None = None) -> Iterator[tupl
     elif not ending:
         raise DataError(path, None, f"unknown kind of file: the name must end in {', '.join(ENDINGS)}")
     elif ending == ".parquet" and head:
+        refuse_unread(path, head)
         raise DataError(path, None, "not a Parquet file, though its name ends in .parquet: rename it, or copy it again")
     elif ending == ".jsonl":
         rows = _jsonl(path, encoding)

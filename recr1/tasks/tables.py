@@ -232,7 +232,8 @@ def _refuse_two(path: Path, line: int, role: str, fitting: Sequence[str]) -> Non
 
 def _missing(path: Path, line: int, names: Sequence[str], record: Record, option: str) -> DataError:
     what = f"no field {' or '.join(map(repr, names))}; the fields are: {shorten(', '.join(record), 300)}"
-    header = "" if ending_of(path.name).startswith((".jsonl", ".parquet")) else "; the first line must be a header"
+    table = option != "text_fields" and not ending_of(path.name).startswith((".jsonl", ".parquet"))
+    header = "; if these are values, write a header above them" if table else ""
     return DataError(path, line, f"{what} (name it with {option}{header})")
 
 

@@ -48,7 +48,7 @@ def beir(tmp_path):
         ("qrels.tsv", tsv([("q0", "mug", "9" * 30)]), r"qrels\.tsv:2: grade '9999.*' is not an integer"),
         ("qrels.tsv", tsv([("q0", "mug", "")]), r"qrels\.tsv:2: grade '' is not an integer"),
         ("qrels.tsv", "query-id\tcorpus-id\nq0\tmug\n", r"qrels\.tsv:2: no field 'score' or 'grade' or 'relev"),
-        ("qrels.tsv", "q0\tmug\t1\nq1\tpan\t1\n", r"qrels\.tsv:2: .* are: q0, mug, 1 .*; the first line must be a h"),
+        ("qrels.tsv", "q0\tmug\t1\nq1\tpan\t1\n", r"qrels\.tsv:2: .* are: q0, mug, 1 .*; if these are values, wr"),
         ("qrels.tsv", tsv([*QRELS, ("q0", "mug ", 1)]), r"qrels\.tsv:62: unknown item 'mug ', but there is 'mug': "),
         ("qrels.tsv", tsv([*QRELS, ("q0", "mu\u00adg", 1)]), r"tsv:62: unknown item '.*', but there is 'mug': wr"),
         ("qrels.tsv", tsv([("q0.0", "mug", 1)]), r"qrels\.tsv:2: unknown need 'q0\.0', but there is 'q0': write it al"),

@@ -130,6 +130,7 @@ def test_what_a_file_may_look_like(tmp_path, name, content, expected):
         ("a.tsv", 'id\tt\n1\t"a\nb"\n', r"a.tsv:3: 1 columns, .* \(TSV has no quotes: for line breaks"),
         ("a.csv", "id,n\n1,a\rb\n", r"a.csv:2: not CSV: a carriage return alone, outside of quotes \(the row"),
         ("a.parquet", "id,n\n1,2\n", r"a.parquet: not a Parquet file, though its name ends in .parquet: rename it"),
+        ("a.parquet", "version https://git-lfs.github.com/spec/v1\n", r"a.parquet: this is a pointer of Git LFS"),
         ("a.parquet", "", r"a.parquet: no items: the file has no rows"),
         ("a.tsv", "id\tn\n1\t2\n3\n", r"a.tsv:3: 1 columns, but the header \(line 1\) has 2"),
         ("a.csv", "id,n\n1,2,3\n", r"a.csv:2: 3 columns, but the header \(line 1\) has 2"),
