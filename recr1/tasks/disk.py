@@ -175,6 +175,9 @@ def lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, str]]:
         place = f"byte 0x{error.object[error.start]:02x} at place {error.start + 1}"
         remedy = "correct the task's encoding" if encoding else "save it as UTF-8, or set the task's encoding: cp1252"
         raise DataError(path, number + 1, f"not {encoding or error.encoding.upper()}: {place} ({remedy})") from error
+    except UnicodeError as error:  # of UTF-16 without a mark
+        what = f"not {encoding}: {error} (correct the task's encoding, such as utf-16-le)"
+        raise DataError(path, number + 1, what) from error
     except EOFError as error:
         raise DataError(path, number + 1, "the gzip file ends here unexpectedly: copy or download it again") from error
     except (gzip.BadGzipFile, zlib.error) as error:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from annotated_types import MinLen
 
 from recr1.config.build import build
-from recr1.errors import DataError, UserError
+from recr1.errors import DataError, UserError, shown
 from recr1.formats import Format
 from recr1.tasks.base import SPLITS
 from recr1.tasks.cells import MISSING
@@ -202,8 +202,8 @@ def _refuse_overlap(judged: Judgements, paths: Mapping[str, Path]) -> None:
         shared = [need for need in answers if need in seen]
         if shared:
             other = paths[seen[shared[0]]].name
-            what = f"{len(shared):,} needs are also in {other}, the first is {shared[0]!r}: a need belongs to one split"
-            raise DataError(paths[split], None, what)
+            what = f"{len(shared):,} needs are also in {other}, the first is {shown(shared[0])}"
+            raise DataError(paths[split], None, f"{what}: a need belongs to one split")
         seen.update(dict.fromkeys(answers, split))
 
 
@@ -216,7 +216,7 @@ def _refuse_without_positive(
         asked = list(needs if split == ALL else answers)
         lacking = [need for need in asked if need not in good]
         if lacking:
-            first = ", ".join(map(repr, lacking[:3])) + (", ..." if len(lacking) > 3 else "")
+            first = ", ".join(map(shown, lacking[:3])) + (", ..." if len(lacking) > 3 else "")
             what = f"{len(lacking):,} of {len(asked):,} needs have no positive grade ({first})"
             raise DataError(paths[split], None, f"{what}: judge them, or leave them out with without_positive: exclude")
 

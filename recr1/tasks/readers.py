@@ -135,6 +135,8 @@ def _table(path: Path, ending: str, rows: Iterable[tuple[int, list[str]]]) -> It
                 hint = " (some lines end with CR alone: end all with LF)"
             what = f"{len(values)} columns, but the header (line {first}) has {width}{hint}"
             raise DataError(path, line, what)
+        if values == written:
+            raise DataError(path, line, "the header again: several files were joined; leave it out here")
         yield line, dict(zip(header, values, strict=True))
 
 

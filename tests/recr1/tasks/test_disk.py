@@ -96,6 +96,7 @@ def test_other_encodings_are_read_by_name(tmp_path, encoding):
         (b"a\nb\x81\n", "cp1252", r"a\.tsv:2: not cp1252: byte 0x81 at place 2 \(correct the task's encoding\)"),
         ("a\ncaf\u00e9\n".encode(), "cp1252", r"a\.tsv:2: this file is UTF-8, not cp1252: leave the task's encoding"),
         ("a\nb\n".encode("utf-16-le"), None, r"a\.tsv:1: a NUL character at place 2: .* if the file is UTF-16"),
+        (b"a\nb\n", "utf-16", r"a\.tsv:1: not utf-16: .*BOM \(correct the task's encoding, such as utf-16-le\)"),
         (b"a\nb\0c\n", None, r"a\.tsv:2: a NUL character at place 2: remove it"),
         (b"PK\3\4...", None, r"a\.tsv: this is a ZIP archive or an Excel file: unpack it, or save its table as CSV"),
         (b"BZh91AY", None, r"a\.tsv: this is bzip2: unpack it with bunzip2"),

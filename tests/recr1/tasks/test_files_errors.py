@@ -60,6 +60,7 @@ def beir(tmp_path):
         ("corpus.jsonl", '{"_id": "a\\tb", "text": "a"}\n', r"corpus\.jsonl:1: id 'a\\tb' has a character that cannot"),
         ("corpus.jsonl", '{"_id": "a", "text": NaN}\n', r"no item's text \(text\) has a word"),
         ("qrels.tsv", HEADER + "q0\tmug\n", r"qrels\.tsv:2: 2 columns, but the header \(line 1\) has 3"),
+        ("qrels.tsv", tsv(QRELS) + tsv([("q0", "pan", 1)]), r"qrels\.tsv:62: the header again: several files were joi"),
         ("qrels.tsv", HEADER, r"qrels\.tsv: no judgements: the file has no rows"),
         ("qrels.tsv", tsv([*QRELS, ("q0", "mgu", 1)]), r"qrels\.tsv:62: unknown item 'mgu': add them to the"),
         ("qrels.tsv", tsv([*QRELS, ("q99", "mug", 1)]), r"qrels\.tsv:62: unknown need 'q99': add them to the file of"),
