@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from recr1.errors import DataError, shown
@@ -33,13 +34,18 @@ def is_missing(value: Any, words: Collection[str] = ()) -> bool:
     return value is None or (isinstance(value, float) and not math.isfinite(value))
 
 
+def listed(record: Record) -> str:
+    """The names of the fields of a row, cut where they are many."""
+    return shorten(", ".join(record), 300)
+
+
 def text_of(path: Path, line: int, record: Record, column: str, words: Collection[str]) -> str:
     """A required value: text, or an integer as text; raises `DataError`."""
     value = record.get(column)
     if type(value) is int or (type(value) is str and not is_missing(value, words)):
         return str(value)
     if column not in record:
-        raise DataError(path, line, f"no field {column!r}; the fields are: {', '.join(record)} (every row needs it)")
+        raise DataError(path, line, f"no field {column!r}; the fields are: {listed(record)} (every row needs it)")
     if isinstance(value, str) and not is_blank(value):
         remedy = "correct it, or take it as a word with the option missing: []"
         raise DataError(path, line, f"field {column!r} is {shown(value)}, which means that it is missing: {remedy}")

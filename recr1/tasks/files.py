@@ -14,7 +14,7 @@ from recr1.errors import DataError, UserError, shown
 from recr1.formats import Format
 from recr1.tasks.base import SPLITS
 from recr1.tasks.cells import MISSING
-from recr1.tasks.disk import ENDINGS, encoding_problem, expanded, find, is_file, kind_of, split_files
+from recr1.tasks.disk import ENDINGS, encoding_problem, ending_of, expanded, find, is_file, kind_of, split_files
 from recr1.tasks.splits import DEFAULT_SHARES, hash_split, sample, share_problem, without_leaks
 from recr1.tasks.tables import (
     COLUMNS,
@@ -117,12 +117,12 @@ class FilesTask:
             raise DataError(path, None, f"{what}: set the task's path to your data")
         # Every file is found before the first is read: a catalog may take a while.
         corpus_path, queries_path = find(folder, corpus, "catalog (corpus)"), find(folder, queries, "needs (queries)")
-        qrels_paths = _qrels_files(folder, qrels)
+        counts = Counter[str]()
+        qrels_paths = _qrels_files(folder, qrels, counts)
         if splits is not None and set(SPLITS) <= set(qrels_paths):
             raise UserError("splits: leave it out, because the data has a qrels file for each split")
 
         names = {role: (columns[role],) if columns and role in columns else usual for role, usual in COLUMNS.items()}
-        counts = Counter[str]()
         how = Reading(names, encoding, frozenset(MISSING if missing is None else missing), counts)
         self.catalog = read_catalog(corpus_path, how, text_fields, keep_first=repeated_items == "first")
         self.text_fields = text_fields or [name for name in TEXT_FIELDS if name in self.catalog.fields]
@@ -184,8 +184,8 @@ def _unknown_keys(option: str, kind: str, given: Mapping[str, str] | None, known
     return [f"{option}: no {kind} {key!r}{did_you_mean(key, known)} ({kind}s: {', '.join(known)})" for key in unknown]
 
 
-def _qrels_files(folder: Path, qrels: str | Mapping[str, str]) -> dict[str, Path]:
-    """Split -> file, or `ALL` -> the one file."""
+def _qrels_files(folder: Path, qrels: str | Mapping[str, str], counts: Counter[str]) -> dict[str, Path]:
+    """Split -> file, or `ALL` -> the one file. Counts other files in a folder of split files."""
     if isinstance(qrels, Mapping):
         return {split: find(folder, qrels[split], f"{split} qrels") for split in SPLITS if split in qrels}
     if kind_of(folder / qrels) != "folder":
@@ -193,7 +193,14 @@ def _qrels_files(folder: Path, qrels: str | Mapping[str, str]) -> dict[str, Path
     beside = [f"{qrels}{ending}" for ending in ENDINGS if is_file(folder / f"{qrels}{ending}")]
     if beside:
         raise DataError(folder, None, f"{qrels}/ and {beside[0]} could both be the judgements: choose one with qrels")
-    return split_files(folder / qrels, SPLIT_FILES)
+    found = split_files(folder / qrels, SPLIT_FILES)
+    others = sorted(
+        path.name for path in (folder / qrels).iterdir() if ending_of(path.name) and path not in found.values()
+    )
+    counts.update(
+        {f"files in {(folder / qrels).name}/ that are no split, the first {others[0]!r}": len(others)} if others else {}
+    )
+    return found
 
 
 def _refuse_overlap(judged: Judgements, paths: Mapping[str, Path]) -> None:

@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import shorten
 from typing import Any, TypeAlias
 
 from recr1.errors import DataError, shown
-from recr1.tasks.cells import Fields, id_of, is_missing, text_of, whole_number
+from recr1.tasks.cells import Fields, id_of, is_missing, listed, text_of, whole_number
 from recr1.tasks.disk import ending_of
 from recr1.tasks.readers import Record, records
 from retrievers.analyzer import folded, has_word
@@ -231,7 +230,7 @@ def _refuse_two(path: Path, line: int, role: str, fitting: Sequence[str]) -> Non
 
 
 def _missing(path: Path, line: int, names: Sequence[str], record: Record, option: str) -> DataError:
-    what = f"no field {' or '.join(map(repr, names))}; the fields are: {shorten(', '.join(record), 300)}"
+    what = f"no field {' or '.join(map(repr, names))}; the fields are: {listed(record)}"
     table = option != "text_fields" and not ending_of(path.name).startswith((".jsonl", ".parquet"))
     header = "; if these are values, write a header above them" if table else ""
     return DataError(path, line, f"{what} (name it with {option}{header})")

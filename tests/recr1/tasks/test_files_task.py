@@ -96,6 +96,12 @@ def test_a_folder_with_a_test_file_alone_has_only_that_split(beir):
         task.needs("train")
 
 
+def test_other_files_beside_the_splits_are_counted_with_the_first(beir):
+    for name in ("validaton.tsv", "train_full.csv", "README.md"):
+        (beir / "qrels" / name).write_text("")
+    assert FilesTask(path=str(beir)).counts["files in qrels/ that are no split, the first 'train_full.csv'"] == 2
+
+
 def test_qrels_can_name_a_file_for_each_split(beir):
     shutil.move(beir / "qrels/dev.tsv", beir / "clicks.tsv")
     task = FilesTask(path=str(beir), qrels={"validation": "clicks.tsv", "train": "qrels/train.tsv"})
