@@ -19,6 +19,8 @@ from rewards.abilities import cutoff_of, cutoff_problem
 
 SECTIONS = ("seed", "task", "retriever", "k", "rewards", "policy", "trainer", "evaluate", "log")
 """The keys of a recipe, in the order in which they are written."""
+LONGEST = 1_000_000
+"""Bytes of the longest file that is read: a file of data in the place of a recipe would be read for minutes."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,10 @@ def find_recipe(name: str | Path) -> Path:
 
 
 def _text(path: Path) -> str:
+    if path.stat().st_size > LONGEST:
+        raise UserError(
+            f"{path} has {path.stat().st_size / 1e6:,.0f} MB: is it a recipe? (a YAML file of some 40 lines)"
+        )
     content = path.read_bytes()
     try:
         return content.decode("utf-8-sig")

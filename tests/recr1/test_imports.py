@@ -52,6 +52,13 @@ def test_checking_every_shipped_recipe_loads_nothing_heavy(tmp_path):
     assert loaded_of(HEAVY, code) == []
 
 
+def test_check_loads_nothing_heavy_also_where_it_asks_trl():
+    code = (
+        "from recr1.cli.main import run\nassert [run(['check', name]) for name in ('toy/echo', 'quickstart')] == [0, 0]"
+    )
+    assert loaded_of(HEAVY, code) == []
+
+
 def test_listing_every_part_loads_nothing_heavy():
     assert loaded_of(HEAVY, "from recr1.cli.main import run\nrun(['ls', '--parts'])") == []
 

@@ -94,6 +94,12 @@ def test_a_byte_order_mark_does_not_matter(write):
 # --- what is wrong with the file
 
 
+def test_a_file_of_data_in_the_place_of_a_recipe_is_refused_unread(write):
+    path = write('{"_id": "1", "title": "mug"}\n' * 100_000)
+    with pytest.raises(UserError, match=r"mine.yaml has 3 MB: is it a recipe\?"):
+        load_recipe(path)
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

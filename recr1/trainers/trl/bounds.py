@@ -41,10 +41,6 @@ ELSEWHERE = {
     "disable_tqdm": "the progress view is recr1's own",
 }
 """Keys of TRL's configs that a recipe may not set, and what to set instead."""
-_PORT = Annotated[int, Ge(1), Le(65535)]
-_LEVELS = Literal["debug", "info", "warning", "error", "critical", "passive"]
-_LOSSES = Literal["grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo"]
-_RATIOS = Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]
 
 _TABLE: tuple[tuple[Any, str], ...] = (
     (
@@ -70,15 +66,15 @@ _TABLE: tuple[tuple[Any, str], ...] = (
     (Share, "min_p ref_model_mixup_alpha top_entropy_quantile"),
     (PositiveShare, "top_p vllm_gpu_memory_utilization"),
     (ShareBelowOne, "adam_beta1 adam_beta2 label_smoothing_factor"),
-    (_PORT, "vllm_server_port vllm_group_port"),
+    (Annotated[int, Ge(1), Le(65535)], "vllm_server_port vllm_group_port"),
     (Annotated[int, Ge(2), "a group of one has nothing to compare with"], "num_generations"),
     (Annotated[int, Ge(0), "0 for all tokens"], "top_k"),
     (Annotated[float, Gt(1)], "delta"),
     (Annotated[tuple[float, float], "the lowest, then the highest"], "reward_clip_range"),
     (PositiveInt | Literal["auto"], "pad_to_multiple_of"),
-    (_LOSSES, "loss_type"),
-    (_RATIOS, "vllm_importance_sampling_mode"),
-    (_LEVELS, "log_level log_level_replica"),
+    (Literal["grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo"], "loss_type"),
+    (Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"], "vllm_importance_sampling_mode"),
+    (Literal["debug", "info", "warning", "error", "critical", "passive"], "log_level log_level_replica"),
     (Literal["token", "sequence"], "importance_sampling_level"),
     (Literal["sum_then_normalize", "normalize_then_sum"], "multi_objective_aggregation"),
     (Literal["group", "batch", "none"] | bool, "scale_rewards"),
@@ -100,19 +96,11 @@ def bounded(name: str, annotation: Any) -> Any:
     return bound | None if NoneType in get_args(annotation) and name != "num_generations" else bound
 
 
-_NEEDED = {
-    "cosine_with_min_lr": ("min_lr", "min_lr_rate"),
-    "cosine_warmup_with_min_lr": ("min_lr", "min_lr_rate"),
-    "warmup_stable_decay": ("num_decay_steps",),
-}
-"""Schedules that cannot be made without one of these in `lr_scheduler_kwargs`."""
-
-
 def conflicts(trl: Mapping[str, Any], default_beta: float) -> Iterator[str]:
     """Values that do not fit each other, of which TRL's trainer says so once a model is loaded, or never."""
-    schedule, given = trl.get("lr_scheduler_type"), trl.get("lr_scheduler_kwargs") or {}
-    needed = _NEEDED.get(schedule, ()) if isinstance(schedule, str) else ()
-    if needed and isinstance(given, dict) and not given.keys() & set(needed):
+    schedule, given = str(trl.get("lr_scheduler_type")), trl.get("lr_scheduler_kwargs") or {}
+    needed = {"warmup_stable_decay": ["num_decay_steps"]}.get(schedule) or ["min_lr", "min_lr_rate"]
+    if schedule.endswith(("_decay", "_min_lr")) and isinstance(given, dict) and not given.keys() & set(needed):
         yield f"trl.lr_scheduler_kwargs: the schedule {schedule} needs {' or '.join(needed)} here"
     if trl.get("sync_ref_model") is True and not trl.get("beta", default_beta):
         yield "trl.sync_ref_model: with beta 0 there is no reference policy: set beta, or leave this out"

@@ -101,3 +101,8 @@ def test_what_trl_refuses_on_this_machine_is_one_line(key, refusal, tmp_path, ca
     assert run(["train", "quickstart", *keys, "--out", str(tmp_path / "run")]) == 2
     assert "recr1: error: trainer.trl: " in (said := capsys.readouterr().err)
     assert refusal in said
+
+
+def test_a_recipe_without_keys_of_trl_asks_nothing(monkeypatch):
+    monkeypatch.setattr(config, "_ask", None)
+    assert run(["check", "toy/echo"]) == run(["check", "quickstart", "trainer={type: grpo, steps: 3}"]) == 0
