@@ -25,6 +25,8 @@ _hidden: dict[str, tuple[re.Pattern[str], str]] = {}
 
 def hide(value: str, name: str) -> None:
     """From now on, messages of this process show `name` in the place of a value, also where it is quoted or escaped."""
+    if value in _hidden:
+        return
     signs = (c if c.isascii() and c.isalnum() else rf"(?:\\*{re.escape(c)}|{_QUOTED})" for c in value)
     word = "".join(signs) if len(value) >= SHORT else rf"(?<!\w){''.join(signs)}(?!\w)"
     _hidden[value] = re.compile(word), name

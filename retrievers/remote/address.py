@@ -129,6 +129,9 @@ def fault_of_connection(what: str) -> TransientError | PermanentError:
         return PermanentError(f"its certificate is for another host than the address: {what}")
     if "certificate verify failed" in lower or "certificate_verify_failed" in lower:
         return PermanentError(f"its certificate is not trusted: name its authority's file with ca_file: {what}")
-    if any(sign in lower for sign in ("wrong_version_number", "wrong version number", "record layer", "record_layer")):
-        return PermanentError(f"it does not speak TLS: write http:// for https://, or another port: {what}")
+    if any(
+        sign in lower
+        for sign in ("wrong_version_number", "wrong version number", "record layer", "record_layer", "support ssl")
+    ):
+        return PermanentError(f"it does not speak TLS: take another port, or an address without TLS (http://): {what}")
     return TransientError(what)

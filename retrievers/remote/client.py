@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
@@ -170,7 +171,8 @@ class EngineClient:
             raise self.error(f"{why}; the last one: {self._last_cause}", 0) from None
         except (TransientError, PermanentError) as fault:
             self._last_cause = str(fault)
-            if redacted(text := str(fault.__cause__)) != text:  # a traceback would show it
+            whole = "".join(traceback.format_exception(fault.__cause__)) if fault.__cause__ else ""
+            if redacted(whole) != whole:
                 fault.__cause__ = None
             raise self.error(str(fault), attempts) from fault
 

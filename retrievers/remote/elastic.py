@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from time import monotonic, sleep
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from retrievers.analyzer import K1, FieldWeights
@@ -20,6 +21,8 @@ from retrievers.remote.answers import Answer, RemoteRetriever, well_formed
 from retrievers.remote.client import EngineClient, require
 from retrievers.remote.http import filled, has_query
 from retrievers.secrets import resolved
+
+Out = TypeVar("Out")
 
 ROW = "recr1_row"
 """The field with an item's row in an index made here; the row is its `_id` too."""
@@ -120,24 +123,32 @@ class ElasticRetriever(RemoteRetriever):
         }
         if self._tiebreak:  # else equal items come in the order in which shards answer
             body |= {"sort": [{"_score": "desc"}, {self._tiebreak: "asc"}], "track_scores": True}
-        with self._errors():
-            answer = self._session.search(index=self._index, body=body, allow_partial_search_results=False)
-        return self._read(_plain(answer))
+        searched = partial(self._session.search, index=self._index, body=body, allow_partial_search_results=False)
+        return self._called(searched, self._read)
 
-    def _read(self, answer: Mapping[str, Any]) -> Answer:
+    def _called(self, ask: Callable[[], Any], read: Callable[[Mapping[str, Any]], Out]) -> Out:
+        """What `read` finds in the answer, which may be that of another kind of server."""
+        with self._errors():
+            whole = ask()
+        answer = getattr(whole, "body", whole)  # the client of Elasticsearch wraps it
         if not isinstance(answer, Mapping):
             raise TransientError(f"the answer is not a JSON object: {told(answer, 200)!r}")
+        try:
+            return read(answer)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise PermanentError(
+                f"the answer has not what such an engine gives ({what}): {told(answer, 300)}"
+            ) from error
+
+    def _read(self, answer: Mapping[str, Any]) -> Answer:
         shards = answer.get("_shards", {})
         if answer.get("timed_out") or shards.get("failed"):
             late = "it ran out of time" if answer.get("timed_out") else f"{shards['failed']} of {shards.get('total')}"
             raise TransientError(
                 f"not all shards answered ({late}): {told(json.dumps(shards.get('failures', [])), 300)}"
             )
-        try:
-            return [self._item(hit) for hit in answer["hits"]["hits"]]
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            what = f"{type(error).__name__}: {error}"
-            raise PermanentError(f"the answer has no hits with ids and scores ({what}): {told(answer, 300)}") from error
+        return [self._item(hit) for hit in answer["hits"]["hits"]]
 
     def _item(self, hit: Mapping[str, Any]) -> tuple[str, float]:
         item = str(hit["_source"][self._id_field] if self._id_field else hit["_id"])
@@ -178,8 +189,9 @@ class ElasticRetriever(RemoteRetriever):
     def _create(self, index: str, body: dict[str, Any]) -> bool:
         """Makes an index; False where it exists."""
         try:
-            with self._errors():
-                self._session.indices.create(index=index, body=body)
+            self._called(
+                lambda: self._session.indices.create(index=index, body=body), lambda answer: answer["acknowledged"]
+            )
         except PermanentError as error:
             if getattr(error.__cause__, "error", None) == "resource_already_exists_exception":
                 return False
@@ -190,27 +202,25 @@ class ElasticRetriever(RemoteRetriever):
         """How many documents the index has, with all that were written."""
         with self._errors():
             self._session.indices.refresh(index=index)
-            return int(self._session.count(index=index)["count"])
+        return self._called(lambda: self._session.count(index=index), lambda answer: int(answer["count"]))
 
     def _mark_complete(self, index: str, items: int) -> None:
         with self._errors():
             self._session.indices.put_mapping(index=index, body={"_meta": {"recr1": {"items": items}}})
 
     def _is_complete(self, index: str) -> bool:
-        with self._errors():
-            mappings = self._session.indices.get_mapping(index=index)[index]["mappings"]
-        return bool(mappings.get("_meta", {}).get("recr1"))
+        ask = partial(self._session.indices.get_mapping, index=index)
+        return self._called(ask, lambda answer: "recr1" in answer[index]["mappings"].get("_meta", {}))
 
     def _write(self, index: str, first: int) -> None:
         operations: list[dict[str, Any]] = []
         for row in range(first, min(first + BATCH, len(self._catalog))):
             fields = {name: well_formed(column[row]) for name, column in self._columns.items()}
             operations += [{"index": {"_id": str(row)}}, {ROW: row} | fields]
-        with self._errors():
-            answer = _plain(self._session.bulk(index=index, body=operations))
-        if not answer.get("errors"):
+        items = self._called(lambda: self._session.bulk(index=index, body=operations), lambda answer: answer["items"])
+        failed = [item["index"] for item in items if item["index"].get("status", 200) >= 300]
+        if not failed:
             return
-        failed = [item["index"] for item in answer["items"] if item["index"].get("status", 200) >= 300]
         what = f"{len(failed)} of {len(operations) // 2} items were not written: {told(json.dumps(failed[0]), 300)}"
         if any(item["status"] != 429 and item["status"] < 500 for item in failed):
             raise PermanentError(what)
@@ -227,11 +237,6 @@ class ElasticRetriever(RemoteRetriever):
                 shows = f"it shows {count} of {len(self._catalog)} items. Delete it, and it is made again"
                 raise self._engine.error(f"index '{index}' was started and never completed: {shows}")
             sleep(POLL)
-
-
-def _plain(answer: Any) -> Any:
-    """An answer as JSON: the client of Elasticsearch wraps it."""
-    return getattr(answer, "body", answer)
 
 
 def _any_word(fields: Mapping[str, float]) -> dict[str, Any]:

@@ -67,6 +67,8 @@ class OpenSearch(ElasticRetriever):
             yield
         except SerializationError as error:
             raise TransientError(f"the answer is not JSON: {told(error, 300)}") from error
+        except AttributeError as error:  # raised by the client for an error that is no JSON object
+            raise TransientError(f"its error cannot be read: {error}") from error
         except TransportError as error:  # with SSLError
             if not isinstance(error.status_code, int):
                 raise fault_of_connection(f"{type(error).__name__}: {told(error.error)}") from error

@@ -192,10 +192,10 @@ def test_a_fault_that_may_pass_is_tried_again_and_then_raised(build, engine, fau
     [
         ({"status": 401, "json": {"error": {"type": "security_exception"}}}, "status 401: "),
         ({"status": 400, "json": {"error": {"type": "too_many_clauses"}, "status": 400}}, "status 400: "),
-        ({"json": {"took": 1}}, r"the answer has no hits with ids and scores \(KeyError: 'hits'\)"),
-        ({"json": {"hits": {"hits": [{"_id": "0", "_score": None}]}}}, r".* no hits with ids and scores \(TypeError"),
-        ({"json": {"hits": {"hits": [{"_id": "77", "_score": 1}]}}}, r".* no hits with ids and scores \(IndexError"),
-        ({"json": {"hits": {"hits": [{"_id": "abc", "_score": 1}]}}}, r".* no hits with ids and scores \(ValueError"),
+        ({"json": {"took": 1}}, r"the answer has not what such an engine gives \(KeyError: 'hits'\)"),
+        ({"json": {"hits": {"hits": [{"_id": "0", "_score": None}]}}}, r".* not what such an engine gives \(TypeError"),
+        ({"json": {"hits": {"hits": [{"_id": "77", "_score": 1}]}}}, r".* not what such an engine gives \(IndexError"),
+        ({"json": {"hits": {"hits": [{"_id": "abc", "_score": 1}]}}}, r".* not what such an engine gives \(ValueError"),
     ],
 )
 def test_an_answer_of_another_kind_is_refused_at_once(build, engine, fault, cause):
@@ -292,3 +292,13 @@ def test_a_search_deeper_than_an_existing_index_allows_is_refused(build):
 def test_wrong_options_are_named(build, options, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         build(**options)
+
+
+@pytest.mark.parametrize("at", ["create", "_bulk", "_count", "_search"])
+@pytest.mark.parametrize("answer", [{"json": {}}, {"json": []}, {"status": 204, "body": ""}], ids=str)
+def test_an_answer_of_another_server_is_an_error_of_the_engine(build, engine, at, answer):
+    catalog = fresh(f"{at} {answer} {build().engine}")
+    engine.misbehave(*[{"at": at, **answer}] * 3)
+    said = r"answer is not a JSON object|not what such an engine gives|status 400|its error cannot"
+    with pytest.raises(EngineError, match=said):
+        build(catalog).search(["word1"], 1)
