@@ -89,6 +89,8 @@ def variable_problems(options: Mapping[str, Any], filled: Collection[str]) -> li
     """What is wrong with each `${NAME}` of options of which those in `filled` take it."""
     problems = []
     for path, _, value in texts_of(options):
+        if "${" in path:
+            problems.append(f"{path}: ${{NAME}} is not read in a key")
         if not isinstance(value, str) or "${" not in value:
             continue
         if path.partition(".")[0] not in filled:

@@ -29,7 +29,7 @@ def connection_problems(options: Mapping[str, Any], filled: Collection[str], url
     if options.get(url) is not None and url not in wrong:
         problems += [f"{url}: {what}" for what in address_problems(options[url])]
     if options.get("headers") and "headers" not in wrong:
-        problems += [f"headers.{name}: {what}" for name, what in _header_problems(options["headers"])]
+        problems += [f"headers.{name}: {what}" for name, what in header_problems(options["headers"])]
     if options.get("ca_file") is not None:
         problems += [f"ca_file: {what}" for what in _authority_problems(options["ca_file"])]
     return problems
@@ -55,7 +55,8 @@ def address_problems(written: str) -> list[str]:
     return []
 
 
-def _header_problems(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+def header_problems(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The name of each header that cannot be sent, and why."""
     wrong = [(name, "is no name of a header") for name in headers if not SIGNS_OF_NAME.fullmatch(name)]
     values = {name: str(resolved(value)) for name, value in headers.items()}
     what = "a header may hold printable ASCII only"
@@ -101,7 +102,7 @@ def proxy_problems(written: str) -> list[str]:
     except ValueError:
         sound = False
     if not sound or parts.scheme not in ("http", "https", "socks5", "socks5h"):
-        return [f"the proxy of {proxy.variable} is not an address: {remedy}"]
+        return [f"the proxy of {proxy.variable} is no address of http, https or socks5: {remedy}"]
     if parts.scheme.startswith("socks") and find_spec("socksio") is None:
         return [f"the SOCKS proxy of {proxy.variable} needs: pip install 'httpx[socks]'; or name the host in NO_PROXY"]
     return []

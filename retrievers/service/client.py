@@ -14,7 +14,7 @@ import numpy as np
 from retrievers.base import Catalog, Hits, Query
 from retrievers.errors import MissingAnswers, PermanentError, TransientError, shown, told
 from retrievers.options import PositiveFloat, PositiveInt, checked
-from retrievers.remote.address import certificates, connection_problems, fault_of_connection
+from retrievers.remote.address import certificates, connection_problems, fault_of_connection, header_problems
 from retrievers.remote.client import EngineClient, fault_of_status, require
 from retrievers.secrets import resolved
 from retrievers.topk import check_k, no_hits
@@ -89,6 +89,8 @@ class Service:
     def check_options(cls, options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is asked."""
         problems = connection_problems(options, cls.filled)
+        if options.get("token") and not problems:
+            problems += [f"token: {what}" for _, what in header_problems({"authorization": options["token"]})]
         if "?" in options.get("url", ""):
             problems.append(f"url: must be like http://127.0.0.1:8080, got {shown(options['url'])}")
         return problems

@@ -108,6 +108,7 @@ def _environment(monkeypatch):
         ({"body": {"a": [{"b": "${NO_SUCH}"}]}}, "body.a.0.b: needs the environment variable NO_SUCH"),
         ({"body": {"a": "${LINE}"}}, "body.a: the environment variable LINE has a blank or a line end"),
         ({"body": {"a": "${CANARY:-x}"}}, "body.a: write a variable of the environment as ${NAME}"),
+        ({"body": {"${CANARY}": 1}}, "body.${CANARY}: ${NAME} is not read in a key"),
         ({"items": "${CANARY}"}, "items: ${NAME} is not read here, only in url, body"),
     ],
 )

@@ -119,9 +119,13 @@ def test_a_header_that_cannot_be_sent_is_refused_by_a_check():
     ("variable", "value", "what"),
     [
         ("ALL_PROXY", "socks5://127.0.0.1:1", r"the SOCKS proxy of ALL_PROXY needs: pip install 'httpx\[socks\]'"),
-        ("HTTP_PROXY", "bad proxy", "the proxy of HTTP_PROXY is not an address: correct HTTP_PROXY, or name the host"),
-        ("http_proxy", "gopher://p", "the proxy of HTTP_PROXY is not an address"),
-        ("all_proxy", "http://me:canary@p:99999", "the proxy of ALL_PROXY is not an address"),
+        (
+            "HTTP_PROXY",
+            "bad proxy",
+            "the proxy of HTTP_PROXY is no address of http, https or socks5: correct HTTP_PROXY, or",
+        ),
+        ("http_proxy", "gopher://p", "the proxy of HTTP_PROXY is no address"),
+        ("all_proxy", "http://me:canary@p:99999", "the proxy of ALL_PROXY is no address"),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_named_unless_the_host_needs_none(monkeypatch, variable, value, what):
@@ -132,6 +136,13 @@ def test_a_proxy_that_cannot_be_used_is_named_unless_the_host_needs_none(monkeyp
     assert "canary" not in problem
     monkeypatch.setenv("NO_PROXY", "localhost,.shop.com")
     assert problems("http", "http://h.shop.com:9200/x") == []
+
+
+def test_a_token_that_cannot_be_sent_is_refused_by_a_check(monkeypatch):
+    monkeypatch.setenv("SHOP_TOKEN", "canary-é")
+    assert problems("service", "http://h", token="${SHOP_TOKEN}") == [
+        "retriever.token: a header may hold printable ASCII only"
+    ]
 
 
 def test_a_proxy_is_used_and_named_where_it_fails(monkeypatch):
