@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from recr1.doctor.base import Faults, Finding, Setup, Verdict, finding
+from recr1.doctor.grades import grade_faults
 from recr1.doctor.texts import ENOUGH
 from retrievers.analyzer import Analyzer
 from rewards.base import Doubles, Need
@@ -24,8 +25,11 @@ SURE, FAR = 4.0, 5.0
 """Standard errors and standard deviations from which a shift or an inversion is no chance."""
 CHANCE = 3.0
 """Standard deviations of permuted judgements within which the true ones are like any others."""
-KNOWN = 0.3
-"""The share of the needs' words that the catalog has, from which words must tell judgements from others."""
+KNOWN, CLEAR = 0.12, 0.8
+"""The share of the needs' words that the catalog has, from which words must tell judgements from others; and the share
+of the words of one need, from which its own must."""
+LOST = 0.15
+"""The share of such needs whose words a fifth of the others' best items have as well as their own."""
 EVERYWHERE = "all needs"
 WORDS = 100
 """Words of a text that are compared."""
@@ -46,7 +50,9 @@ def judgements(setup: Setup) -> Finding:
     judgements, if those of another need or row share `SURE` standard errors more words, or, where words say nothing,
     have a Mantel statistic of `FAR` standard deviations and twice the true one; and unrelated ones, within `CHANCE` by
     both, for 100 needs if the catalog has the share `KNOWN` of their words. With fewer needs, or for `COMPARED` with
-    fewer words, that is a warning. Inverted grades: see `_inverted`. The others: see `_distribution`.
+    fewer words, that is a warning; a part of the needs is unrelated if twice `CHANCE` is expected of it from all of
+    them. A warning is also the share `LOST` of judgements that say nothing, if 30% of the needs beat
+    98% of the others. Inverted grades: see `_inverted`. The others: see `grade_faults`.
     """
     faults, ordered = Faults(), sorted(setup.needs, key=lambda need: _natural(need.id))
     orders = [setup.needs] if ordered == setup.needs else [setup.needs, ordered]
@@ -55,12 +61,15 @@ def judgements(setup: Setup) -> Finding:
         if len(members) >= ENOUGH:
             group = _Group(setup, setup.sampled(members, f"judgements of {name}", COMPARED))
             numbers = faults.numbers.setdefault(name, {})
-            if fault := _misplaced(group, orders, numbers) or _inverted(group, numbers):
+            fault = _misplaced(group, orders, numbers) or _inverted(group, numbers)
+            whole = faults.numbers[EVERYWHERE]
+            surely = max(whole["by_words"], whole["by_structure"]) * (numbers["needs"] / whole["needs"]) ** 0.5
+            if fault and (fault[0] != "unrelated" or name == EVERYWHERE or surely >= 2 * CHANCE):
                 names.setdefault(fault, []).append(name)
     for (name, verdict, what), groups in names.items():
         where = groups if groups[0] != EVERYWHERE else groups[:1]
         faults.add(name, verdict, f"in {', '.join(where)}, {what}")
-    _distribution(faults, setup)
+    grade_faults(faults, setup)
     return finding("judgements", faults.problems, "answer keys fit their needs and items", faults.numbers)
 
 
@@ -152,14 +161,21 @@ def _misplaced(group: _Group, orders: Sequence[Sequence[Need]], numbers: dict[st
             found.append((strength, name, what))
     texts = group.setup.sampled(group.setup.catalog.texts, "known words", 5000)
     known = Bag().union(*map(_words, texts))
-    covered = float(np.mean([word in known for bag in group.wanted for word in bag]))
-    numbers |= {"needs": n, "by_words": by_words, "by_structure": by_structure, "known_words": covered}
+    known_n = np.array([len(bag & known) / len(bag) for bag in group.wanted])
+    # The share of other needs' items that have more of a need's words than its own have; half of those with as many.
+    beaten = (np.sign(np.round(shared - np.diag(shared)[:, None], 9)) + 1).mean(axis=1)[known_n >= CLEAR] / 2
+    lost = float(np.mean(beaten > 0.2)) if len(beaten) >= 2 * ENOUGH and np.mean(beaten <= 0.02) >= 0.3 else 0.0
+    covered = float(known_n.mean())
+    numbers |= {"needs": n, "by_words": by_words, "by_structure": by_structure, "known_words": covered, "lost": lost}
     if found:
         _, name, what = max(found)
         return name, "error", f"{what}: join needs, items and judgements by id, not by line"
     if max(by_words, by_structure) < CHANCE and (n >= COMPARED or covered >= KNOWN):
         what = "best items fit their needs no better than those of other needs: are the ids of the same catalog?"
         return "unrelated", "error" if n >= 100 and covered >= KNOWN else "warning", what
+    if lost >= LOST:
+        what = "some best items fit no better than others' do, and most fit well: are some ids of another catalog?"
+        return "partly unrelated", "warning", what
     return None
 
 
@@ -184,49 +200,6 @@ def _inverted(group: _Group, numbers: dict[str, float]) -> _Named | None:
     if by_words <= -SURE or (by_unity <= -SURE and by_words < 2):
         return "inverted grades", "warning" if by_unity >= 2 else "error", what
     return None
-
-
-def _distribution(faults: Faults, setup: Setup) -> None:
-    """What grades and items are judged, whatever the needs say.
-
-    One item relevant to a fifth of the needs, an error for half; one of the ten most wanted items best for 60% of 40
-    needs or more in a catalog of 40 items or more, an error for 90%; half of all judgements on one need; grades above
-    10 without gains; one grade above 1 for all, or one grade for more items than are searched; a tenth of the judged
-    items not in the catalog, an error for half.
-    """
-    qrels, needs = setup.env.task.qrels, [need for need in setup.needs if setup.best_rows(need)]
-    if len(needs) < ENOUGH:
-        return
-    keys = [qrels[need.id] for need in needs]
-    wanted = Counter(row for key in keys for row, grade in key.items() if grade > 0)
-    ((row, count),) = wanted.most_common(1)
-    what = "needs are met by one item {}: a policy learns one query; judge items by the need"
-    faults.share("one item", [setup.titles[row]] * count, len(needs), what, warn=0.2, fail=0.5)
-    best = [set(setup.best_rows(need)) for need in needs]
-    ten = {row for row, _ in Counter(row for rows in best for row in rows).most_common(10)}
-    if len(needs) >= 2 * ENOUGH <= len(setup.catalog):
-        met = [setup.titles[min(rows & ten)] for rows in best if rows & ten]
-        what = "needs want one of the same ten items {}: popularity answers them; judge items by the need"
-        faults.share("popular items", met, len(needs), what, warn=0.6, fail=0.9)
-    most = max(keys, key=len)
-    if 2 * len(most) >= sum(map(len, keys)):
-        what = f"{len(most)} of {sum(map(len, keys))} judgements are of one need: judge the others as well"
-        faults.add("one need", "warning", what)
-    grades = {int(grade) for key in keys for grade in key.grades_J}
-    faults.numbers["grades"] = sorted(grades)[:20]
-    if max(grades) > 10 and not any(key.gains for key in keys):
-        what = f"grades go up to {max(grades)}, and gain as much: say with task.gains what each is worth"
-        faults.add("grade scale", "warning", what)
-    many = np.median([len(key) for key in keys]) > setup.env.k
-    if len(grades) == 1 and (max(grades) > 1 or many):
-        what = f"every judged item has the grade {max(grades)}: are items that do not meet the need missing?"
-        faults.add("one grade", "warning", what)
-    unknown = setup.env.task.counts.get("judgements left out, unknown item", 0)
-    total = unknown + sum(map(len, keys))
-    if unknown >= 0.1 * total:
-        verdict: Verdict = "error" if 2 * unknown >= total else "warning"
-        what = f"{unknown} of {total} judgements are of items that the catalog does not have: use its own version"
-        faults.add("other catalog", verdict, what)
 
 
 @lru_cache(100_000)

@@ -190,11 +190,11 @@ def _copies(faults: Faults, setup: Setup) -> None:
 
 
 def _copied(setup: Setup) -> list[str]:
-    """Needs that are the title of a best item, or five words or more in the order of its text."""
+    """Needs that are the words of a best item's title, or five words or more in the order of its text."""
     found = []
     for need in setup.judged_needs:
         key, best = group_key(need.text), setup.best_rows(need)
-        titled = any(group_key(setup.titles[row]) == key for row in best)
+        titled = any(sorted(group_key(setup.titles[row]).split()) == sorted(key.split()) for row in best)
         if titled or (len(key.split()) >= 5 and any(key in group_key(setup.catalog.texts[row]) for row in best)):
             found.append(need.text)
     return found

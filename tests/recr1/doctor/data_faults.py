@@ -383,6 +383,14 @@ def judgements_are_joined_with_the_wrong_needs(data, rng):
     data.grades = dict(zip(ids, rng.sample(list(data.grades.values()), len(ids)), strict=True))
 
 
+@fault("judgements", "partly unrelated", "warning")
+def every_third_need_is_judged_for_another_catalog(data, rng):
+    ids = [item for item, _ in data.items]
+    other = dict(zip(ids, rng.sample(ids, len(ids)), strict=True))
+    for need in list(data.grades)[::3]:
+        data.grades[need] = {other[item]: grade for item, grade in data.grades[need].items()}
+
+
 @fault("judgements", "inverted grades", "error")
 def grades_are_inverted(data, rng):
     most = max(max(key.values()) for key in data.grades.values())

@@ -73,7 +73,7 @@ OF_JUDGEMENTS = [case for case, (check, *_) in FAULTS.items() if check == "judge
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [case for case in OF_JUDGEMENTS if FAULTS[case][1] != "unrelated"])
+@pytest.mark.parametrize("case", [case for case in OF_JUDGEMENTS if "unrelated" not in FAULTS[case][1]])
 @pytest.mark.parametrize("options", [{}, HARD, PRIVATE | {"dialect": "a"}], ids=["shop", "hard", "private"])
 def test_a_fault_of_judgements_is_found_where_needs_and_items_share_few_words(options, case):
     must_be_found(case, shop(items=1000, train=400, validation=200, test=200, **options))
