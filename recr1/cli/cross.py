@@ -106,6 +106,8 @@ def _opened(targets: Sequence[str]) -> list[_CrossedRun]:
         run = Run.open(target)
         recipe = load_recipe(run.path / "recipe.yaml")
         trained = trained_part(run, recipe.policy)
+        if unfinished := run.unfinished():
+            sys.stderr.write(f"recr1: note: {unfinished}\n")
         same = next((o for o in opened if (o.recipe.task, o.recipe.retriever) == (recipe.task, recipe.retriever)), None)
         env = same.env if same else open_environment(recipe.task, recipe.retriever, (), recipe.k)
         opened.append(_CrossedRun(name, run, recipe, trained, env, same.home if same else name))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from recr1.report.run_data import RunData
 from recr1.report.tables import duration
 from recr1.runs import policy_mismatch, setting_mismatch
+from recr1.runs.recording import changed_logs
 
 _FACTS = {
     **{name: name for name in ("status", "started", "ended", "seed")},
@@ -86,6 +87,8 @@ def _status(run: RunData) -> Iterator[Notice]:
         why = f" {run.facts['error']}" if run.facts.get("error") else ""
         text = f"The run ended as {status} after step {run.steps}.{why} Resume it with: recr1 train {run.path}"
         yield Notice("stop" if status == "failed" else "warning", str(status).capitalize(), text)
+    for changed in changed_logs(run.path, run.facts):
+        yield Notice("stop", "A log has changed", f"{changed}. What this report shows of it may be incomplete.")
     stopped = run.facts.get("stopped")
     if isinstance(stopped, dict):
         collapsed = stopped.get("why") == "collapse"

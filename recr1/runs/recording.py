@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,20 @@ if TYPE_CHECKING:
 
 FILES = ("metrics.jsonl", "alerts.jsonl", "rollouts.jsonl", "queries.jsonl")
 """Files with a step in each line; a resumed run deletes the lines after the step that it resumes from."""
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """The logs of a run, with their sizes in bytes."""
+    return {name: (folder / name).stat().st_size for name in FILES if (folder / name).exists()}
+
+
+def changed_logs(folder: Path, facts: Mapping[str, Any]) -> Iterator[str]:
+    """Which logs of a finished run are not as long as they were then, in words."""
+    now = sizes(folder)
+    for name, size in facts.get("logged", {}).items() if facts["status"] == "finished" else ():
+        if now.get(name) != size:
+            there = f"has {now[name]:,} bytes" if name in now else "is missing"
+            yield f"{name} {there}, and had {size:,} when the run was finished: lines are lost, or the file was edited"
 
 
 class Recording:

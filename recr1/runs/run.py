@@ -24,7 +24,7 @@ from recr1.runs.files import (
     writing,
 )
 from recr1.runs.provenance import Changed, changes, surroundings
-from recr1.runs.recording import FILES, Recording
+from recr1.runs.recording import FILES, Recording, sizes
 from retrievers.errors import redacted
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ class Run(Recording):
         if self.writer:
             facts = {name: redacted(value) if isinstance(value, str) else value for name, value in facts.items()}
             ended = {"status": status, "ended": _now(), "seconds": self.seconds, **facts}
-            self.complete(**ended) if status == "finished" else self.update(**ended)
+            self.complete(**ended, logged=sizes(self.path)) if status == "finished" else self.update(**ended)
             for logger in self.loggers:
                 logger.finish(status)
             self._unlock_folder()

@@ -146,6 +146,15 @@ def test_a_run_that_was_not_evaluated_says_the_command_for_it(copied):
     assert f"recr1 eval {copied} --split test" in said.remarks[0]
 
 
+def test_a_log_that_lost_lines_since_the_run_was_finished_is_told(copied):
+    assert page([read_run(copied)]).notices == []
+    whole = (copied / "metrics.jsonl").read_text()
+    (copied / "metrics.jsonl").write_text(whole[: len(whole) // 2])
+    (notice,) = page([read_run(copied)]).notices
+    assert notice.title == "A log has changed"
+    assert f"metrics.jsonl has {len(whole) // 2:,} bytes, and had {len(whole):,} when the run was" in notice.text
+
+
 def test_a_run_that_only_began_has_a_report(copied):
     shutil.rmtree(copied / "eval")
     for name in ("metrics.jsonl", "rollouts.jsonl"):
