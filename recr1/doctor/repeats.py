@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recr1.doctor.base import Fault, Finding, PartFailed, Setup, finding, graded
 from recr1.errors import examples
-from retrievers.abilities import max_k_of
+from retrievers.abilities import matches_everything, max_k_of
 from retrievers.base import Hits, Rows
 
 CLOSE = 1e-4
@@ -110,8 +110,8 @@ def depth(setup: Setup) -> Finding:
     """A search for k items finds k where so many match, and they are the first ones of a deeper search.
 
     Asked with the 20 most frequent words of titles, alone, in pairs, and ten and more together. How many items match at
-    least is known from the titles that hold one of the words. Of an approximate index, a deeper search may find better
-    items: nine in ten must be the same.
+    least is known from the titles that hold one of the words. Nine in ten items must be the same at every depth; of
+    vectors three in four, since a deeper search of an approximate index may find better ones.
     """
     items, k = len(setup.catalog), setup.env.k
     deepest = max(k, min(DEPTHS[-1], items, max_k_of(setup.env.retriever) or items))
@@ -134,13 +134,14 @@ def depth(setup: Setup) -> Finding:
         message = f"a search for {deepest} items fails, and the recipe's k is {k} ({failed}): declare max_k"
         return Finding("depth", "warning", message, {"queries": len(queries)})
     bounds = [min(deepest, sum(not title.isdisjoint(each) for title in titles)) for each in asked]
-    problems = [fault for depth in found for fault in _shorter(found[depth], rows_QK, depth)][:1]
+    least = 0.75 if matches_everything(setup.env.retriever) else 0.9
+    problems = [fault for depth in found for fault in _shorter(found[depth], rows_QK, depth, least)][:1]
     problems = problems or _too_few((rows_QK >= 0).sum(axis=1).tolist(), bounds, deepest, k)
     ok = f"searches for 1 to {deepest} items find as many as match, in one order"
     return finding("depth", problems, ok, {"queries": len(queries), "depths": [*found, deepest]})
 
 
-def _shorter(rows_Qk: Rows, rows_QK: Rows, depth: int) -> list[Fault]:
+def _shorter(rows_Qk: Rows, rows_QK: Rows, depth: int, least: float) -> list[Fault]:
     """Whether a shorter search finds fewer items than it should, or others than a deeper one has first."""
     pairs = [
         (short[short >= 0].tolist(), deep[deep >= 0].tolist()) for short, deep in zip(rows_Qk, rows_QK, strict=True)
@@ -152,10 +153,9 @@ def _shorter(rows_Qk: Rows, rows_QK: Rows, depth: int) -> list[Fault]:
         return [Fault("error", f"{what} ({detail}): filter and merge before items are counted, not afterwards")]
     same = sum(len(set(short) & set(deep[:depth])) for short, deep in pairs)
     moved = [[row for row in short if row in deep] != [row for row in deep if row in short] for short, deep in pairs]
-    if same < 0.9 * sum(len(short) for short, _ in pairs) or sum(moved) > 0.05 * len(moved):
-        what = (
-            f"a search for {depth} items finds others, or in another order, than one for {rows_QK.shape[1]} has first"
-        )
+    if same < least * sum(len(short) for short, _ in pairs) or sum(moved) > 0.05 * len(moved):
+        deeper = f"than one for {rows_QK.shape[1]} has first"
+        what = f"a search for {depth} items finds others, or in another order, {deeper}"
         return [Fault("error", f"{what}: rank all items by one score, and break ties by row")]
     return []
 

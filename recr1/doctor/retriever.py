@@ -90,8 +90,9 @@ def _astray(setup: Setup) -> list[Fault]:
 
 
 def _words(setup: Setup, row: int) -> str:
-    """The words of an item without any sign, which a query parser could read as an operator."""
-    return " ".join(setup.content_words(setup.whole(row)))
+    """The words of an item, without any sign that a query parser could read; for vectors, its text as it is."""
+    whole = setup.whole(row)
+    return whole if matches_everything(setup.env.retriever) else " ".join(setup.content_words(whole))
 
 
 def _is(names: Sequence[str], row: int, hits: Sequence[int] | np.ndarray) -> bool:

@@ -161,7 +161,7 @@ HEALTHY = {
     "hnsw": "type: dense, encoder: {type: hashing}, index: hnsw, store: null",
     "ivf": "type: dense, encoder: {type: hashing}, index: ivf, store: null",
     "hybrid": f"type: hybrid, parts: [{{type: bm25}}, {{{HASHED}}}]",
-    "hybrid, sum": f"type: hybrid, method: sum, depth: 50, parts: [{{type: bm25}}, {{{HASHED}}}]",
+    "hybrid, sum": f"type: hybrid, method: sum, depth: 200, parts: [{{type: bm25}}, {{{HASHED}}}]",
     "rerank": "type: rerank, retriever: {type: bm25}, scorer: {type: 'tests.recr1.doctor.healthy:SharedWords'}",
     "cached": "type: cached, retriever: {type: bm25, stopwords: english}",
 }
