@@ -21,10 +21,12 @@ from retrievers.bm25.bm25 import BM25
 from rewards.base import Need
 from rewards.measures.reward import MeasureReward
 from tests.docs.pages import read
-from tests.recr1.doctor.data_faults import FAULTS, Data, Task
+from tests.recr1.doctor import faulty_judgements, faulty_texts
+from tests.recr1.doctor.data import FAULTS, Data, Task
 from tests.recr1.tasks.folders import jsonl
 from tests.recr1.tasks.test_files_task import real
 
+assert faulty_texts and faulty_judgements  # imported for what they add to FAULTS
 OF_DATA = ("item_texts", "need_texts", "qrels", "judgements", "splits")
 HARD = {"shared": 0.0, "indirect": 1.0, "typos": 1.0}
 PRIVATE = {"shared": 0.0, "canary": "kestrel-7f3a-never-shown"}
