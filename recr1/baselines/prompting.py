@@ -16,7 +16,7 @@ from annotated_types import Ge
 from recr1.baselines.access import RETRIES, Visible, prepare
 from recr1.config.build import build
 from recr1.env import Environment, chat_with
-from recr1.policies.base import Policy, Spent, spent_by
+from recr1.policies.base import HasContext, Policy, Spent, spent_by
 from retrievers.options import PositiveInt, checked
 from rewards.base import Chat, Message, Need, Search
 
@@ -97,7 +97,15 @@ class _WithPrompt:
 
     def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
         """Completions of each chat: one greedy completion when n is 0, n samples otherwise."""
-        return self._policy.generate([self.chosen.of(chat) for chat in chats], n)
+        return self._policy.generate([fitting(self.chosen, chat, self._policy) for chat in chats], n)
+
+
+def fitting(prompt: Prompt, chat: Chat, policy: Policy) -> list[Message]:
+    """The chat with a prompt; the last examples are left out as far as the policy's context has no room for them."""
+    shots = prompt.shots
+    while shots and isinstance(policy, HasContext) and not policy.fits(prompt._replace(shots=shots).of(chat)):
+        shots = shots[:-1]
+    return prompt._replace(shots=shots).of(chat)
 
 
 @checked
@@ -207,7 +215,7 @@ class PromptSearch(_WithPrompt):
     def _mean(self, env: Environment, prompt: Prompt, needs: Sequence[Need]) -> float:
         """The mean reward of greedy completions; searches without an answer do not count."""
         chats = env.prompts(needs)
-        written = self._policy.generate([prompt.of(chat) for chat in chats], 0)
+        written = self._policy.generate([fitting(prompt, chat, self._policy) for chat in chats], 0)
         complete = [chat_with(chat, texts[0]) for chat, texts in zip(chats, written, strict=True)]
         rewards = env.step(needs, complete, again=RETRIES).rewards
         return float(np.nanmean(rewards)) if not np.isnan(rewards).all() else -np.inf

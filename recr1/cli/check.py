@@ -58,7 +58,7 @@ def _check(args: argparse.Namespace, foreign: Mapping[str, str]) -> int:
     for missing in recipe.missing_libraries():
         say(f"not on this machine: {missing}")
     if args.data:
-        say(_described(recipe))
+        say(_described(recipe, trust=args.trust))
     if args.memory or any(value is not None for value in (args.gpu_gb, args.launch, args.shard)):
         from recr1.memory import memory_report, sharding_of
 
@@ -79,7 +79,7 @@ def _refusals(args: argparse.Namespace, remarks: list[str], recipe: Recipe) -> l
     return config_problems(recipe, sharding_of(args.launch, args.processes, args.shard).processes, remarks)
 
 
-def _described(recipe: Recipe) -> str:
+def _described(recipe: Recipe, *, trust: bool) -> str:
     from recr1.config.build import build
     from recr1.errors import UserError
     from recr1.evaluate.report import shortened
@@ -111,4 +111,23 @@ def _described(recipe: Recipe) -> str:
             shared = f"{overlap.shared_targets} of {overlap.targets} targets of {overlap.other}"
             remarks.append(f"{shared} are targets of {overlap.one}")
         lines += [f"{overlap.pair}: {remark}" for remark in remarks]
+    if prompts := _prompts(recipe, task, trust=trust):
+        lines.append(f"prompts     {prompts}")
     return "\n".join(lines)
+
+
+def _prompts(recipe: Recipe, task: Task, *, trust: bool) -> str | None:
+    """Whether the prompts fit into the context of the policy's model; without what the retriever adds to them."""
+    from recr1.config.build import find_class
+    from recr1.tasks.base import splits_of
+    from retrievers.parts import left_out
+
+    ask = None if left_out("policy") else getattr(find_class("policy", recipe.policy.type), "check_prompts", None)
+    if ask is None:
+        return None
+    if recipe.policy.options.get("trust_remote_code") and not trust:
+        return "not checked, as policy.trust_remote_code would run the model's own code: add --trust"
+    prompts = {
+        split: [(need.id, task.format.render(need)) for need in needs] for split, needs in splits_of(task).items()
+    }
+    return str(ask(recipe.policy.options, prompts, local=True))

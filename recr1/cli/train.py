@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     env.task.needs(recipe.evaluate.split)
     overlaps = find_overlaps(env.task)
     splits = refuse_leaks(overlaps, accepted=recipe.evaluate.accept_leaks)
+    _check_prompts(recipe, env)
     opened = _open_run(recipe, env, folder, splits, resumes=resumes)
     counts = f"{len(env.task.catalog)} items, {len(env.task.needs('train'))} training needs"
     _say(opened, f"{remarks_on(env.task)}{path}: {counts}; run folder {opened.path}")
@@ -86,6 +87,19 @@ def run(args: argparse.Namespace) -> int:
         opened.finish("finished")
     _conclude(opened)
     return 0
+
+
+def _check_prompts(recipe: Recipe, env: Environment) -> None:
+    """Refuse prompts that the policy's model cannot read whole, those of all splits, before it is loaded."""
+    from recr1.config.build import find_class
+    from recr1.tasks.base import splits_of
+
+    ask = getattr(find_class("policy", recipe.policy.type), "check_prompts", None)
+    if ask and _is_first_process():
+        needs = splits_of(env.task)
+        ids = {split: [need.id for need in listed] for split, listed in needs.items()}
+        prompts = {split: list(zip(ids[split], env.prompts(listed), strict=True)) for split, listed in needs.items()}
+        ask(recipe.policy.options, prompts, local=False)
 
 
 def _conclude(run: Run) -> None:

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from recr1.assets import shipped_model
 from recr1.config.build import build
 from recr1.errors import UserError
 from recr1.memory.estimate import GB, Estimate, Term, estimate
 from recr1.memory.load import Load, Shape, load_of, shape_of
 from recr1.memory.sharding import Sharding
+from recr1.policies.loading import converted, load_tokenizer
+from recr1.policies.prompts import prompt_ids
+from recr1.policies.sources import Source, find_model
 from recr1.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -138,20 +140,18 @@ def requirements(recipe: Recipe, *, gpu: bool, sharding: Sharding | None = None)
     if not isinstance(model, str):
         raise UserError(f"policy.type: {recipe.policy.type!r} has no model, so there is no memory to estimate")
     trusted = bool(recipe.policy.options.get("trust_remote_code", False))
-    shape = shape_of(model, trust_remote_code=trusted)
+    source = converted(find_model(model, recipe.policy.options.get("gguf_file")))
+    shape = shape_of(source, trust_remote_code=trusted)
     task: Task = build("task", recipe.task)
-    prompt = _longest_prompt(task, model, trusted=trusted)
+    prompt = _longest_prompt(task, source, trusted=trusted)
     load = load_of(recipe.policy, recipe.trainer, shape, prompt, gpu=gpu, evaluation=recipe.evaluate)
     in_process = recipe.retriever.type == "bm25"  # the index of any other retriever is elsewhere, or of unknown size
     words = sum(len(text.split()) for text in task.catalog.texts) if in_process else 0
     return Requirements(shape, load, sharding or Sharding(), float(BYTES_PER_WORD * words))
 
 
-def _longest_prompt(task: Task, model: str, *, trusted: bool) -> int:
-    from recr1.policies.prompts import prompt_ids
-    from recr1.policies.transformers import load_tokenizer
-
-    tokenizer: Any = load_tokenizer(str(shipped_model(model) or model), trust_remote_code=trusted)
+def _longest_prompt(task: Task, source: Source, *, trusted: bool) -> int:
+    tokenizer = load_tokenizer(source, trust_remote_code=trusted)
     chats = [task.format.render(need) for need in task.needs("train")[:PROMPTS]]
     return max(map(len, prompt_ids(tokenizer, chats)))
 

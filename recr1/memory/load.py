@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from recr1.assets import shipped_model
 from recr1.config.build import EvaluationSpec, Part
-from recr1.errors import UserError
+from recr1.policies.loading import load_config
+from recr1.policies.sources import Source, readable
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 DEFAULT_BETA = {"rloo": 0.05}  # TRL's defaults that are not 0
@@ -53,20 +53,16 @@ class Shape(NamedTuple):
         return self.parameters - (0 if self.tied else self.embedding)
 
 
-def shape_of(model: str, *, trust_remote_code: bool = False) -> Shape:
-    """The shape of a model by folder, hub name or shipped name; reads the config and allocates nothing."""
+def shape_of(source: Source, *, trust_remote_code: bool = False) -> Shape:
+    """The shape of a model; reads the config and allocates nothing."""
     import torch
     import transformers
 
     from recr1.trainers.layers.shared_prompts import can_share
 
-    path = str(shipped_model(model) or model)
-    try:
-        config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-        with torch.device("meta"):
-            empty = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise UserError(f"policy.model: cannot read the config of {path!r}: {error}") from error
+    config = load_config(source, trust_remote_code=trust_remote_code)
+    with readable(f"read the config of {source.path!r}", source.path), torch.device("meta"):
+        empty = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     text, last = config.get_text_config(), empty.get_output_embeddings()
     linear: dict[str, int] = {}
     matrices = 0

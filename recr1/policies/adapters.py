@@ -19,8 +19,8 @@ from recr1.errors import MissingLibrary, UserError
 OUTPUT = "lm_head"
 """The layer that gets no adapter: TRL reads its weight directly, so an adapter would never be trained."""
 
-OPTIONS = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "use_dora", "load_in_4bit")
-"""The options of a policy that say how it is trained; a saved policy does not need them."""
+OPTIONS = ("gguf_file", "lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "use_dora", "load_in_4bit")
+"""The options of a policy that say where it begins and how it is trained; a saved policy does not need them."""
 
 
 def with_weights(policy: Part, folder: Path) -> Part:

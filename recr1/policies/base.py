@@ -54,6 +54,15 @@ class CountsTokens(Protocol):
         ...
 
 
+@runtime_checkable
+class HasContext(Protocol):
+    """A policy that reads a limited number of tokens."""
+
+    def fits(self, chat: Chat) -> bool:
+        """Whether there is room for a chat and the longest completion; `generate` refuses a chat that does not fit."""
+        ...
+
+
 def format_of(policy: object) -> Format | None:
     """The format that a policy brings; None where it reads and writes the task's."""
     return policy.format if isinstance(policy, HasFormat) else None

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from recr1.assets import shipped_model
+from recr1.policies.sources import place_of
 
 Loaded = TypeVar("Loaded")
 
 
 class ModelKey(NamedTuple):
-    """Equal for models that are loaded from one place (`path_of`) with the same options."""
+    """Equal for models that are loaded from one place (`place_of`) with the same options."""
 
     path: str
     options: str
@@ -25,7 +24,7 @@ class ModelCache(dict[ModelKey, Any]):
 
     def keep_only(self, models: Collection[str]) -> None:
         """Drop every model but these, named as policies name them."""
-        paths = {path_of(model) for model in models}
+        paths = {place_of(model) for model in models}
         for key in [key for key in self if key.path not in paths]:
             del self[key]
 
@@ -53,12 +52,6 @@ def cached(key: ModelKey, load: Callable[[], Loaded]) -> Loaded:
         cache[key] = load()
     loaded: Loaded = cache[key]
     return loaded
-
-
-def path_of(model: str) -> str:
-    """Where the model of a policy is: its folder, resolved, or its name on the hub."""
-    path = shipped_model(model) or Path(model).expanduser()
-    return str(path.resolve() if path.is_dir() else model)
 
 
 def models_of(options: Mapping[str, Any]) -> set[str]:

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import MinLen
 
-from recr1.assets import shipped_model
 from recr1.errors import MissingLibrary, UserError
 from recr1.policies.adapters import (
     adapter_problems,
@@ -22,8 +21,12 @@ from recr1.policies.adapters import (
     with_adapter,
 )
 from recr1.policies.base import Spent
-from recr1.policies.model_cache import ModelKey, cached, path_of
-from recr1.policies.prompts import complete_tokenizer, prompt_tensors
+from recr1.policies.context import check_prompts, context_of
+from recr1.policies.loading import load_tokenizer, load_weights, plain_model
+from recr1.policies.model_cache import ModelKey, cached
+from recr1.policies.prompts import prompt_ids, prompt_tensors
+from recr1.policies.sources import Source, find_model, place_of, quiet_transformers, source_problems
+from recr1.policies.sources import missing_libraries as missing_for_model
 from retrievers.options import NonNegativeInt, PositiveFloat, PositiveInt, ShareBelowOne, checked
 from rewards.base import Chat
 
@@ -44,7 +47,8 @@ class Transformers:
     ...) would change what evaluation generates and not what training samples, so the trained policy is saved without.
 
     Args:
-        model: a folder, a hub name, or the name of a shipped model.
+        model: a folder, a hub name, "tiny-shopper", or "smollm2"; the folder may hold an adapter, as peft saves it.
+        gguf_file: the GGUF file in that folder, or of that hub name, that holds the model.
         lora_rank: train a LoRA adapter of this rank instead of all weights; 0 trains all weights.
         lora_alpha: the adapter's scale; default: twice the rank.
         lora_dropout: share of an adapter's inputs that are dropped in training, also while it samples completions.
@@ -64,6 +68,7 @@ class Transformers:
         self,
         *,
         model: str,
+        gguf_file: str | None = None,
         lora_rank: NonNegativeInt = 0,
         lora_alpha: PositiveInt | None = None,
         lora_dropout: ShareBelowOne = 0.0,
@@ -82,32 +87,29 @@ class Transformers:
         self.max_new_tokens, self.temperature, self.batch_size = max_new_tokens, temperature, batch_size
         self._next_seed = seed
         self.spent = Spent()
-        path = str(shipped_model(model) or model)
         if dtype == "auto" and not ((lora_rank or load_in_4bit) and _gpu()):
             dtype = "float32"
         scale = lora_alpha or 2 * lora_rank
         lora = {"r": lora_rank, "lora_alpha": scale, "lora_dropout": lora_dropout, "use_dora": use_dora}
 
-        def load() -> tuple[Any, Any, list[int]]:
-            tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
+        def load() -> tuple[Any, Any, list[int], object]:
+            found = find_model(model, gguf_file)
+            path, held = plain_model(found, trust_remote_code=trust_remote_code)
+            tokenizer = load_tokenizer(Source(path), trust_remote_code=trust_remote_code)
             loaded = _load_model(path, dtype, in_4bit=load_in_4bit, trust_remote_code=trust_remote_code)
             ends = ends_of(loaded, tokenizer)
             loaded.generation_config = _plain_generation(loaded.generation_config, ends, tokenizer)
-            return tokenizer, with_adapter(loaded, lora_targets, **lora) if lora_rank else loaded, ends
+            return tokenizer, with_adapter(loaded, lora_targets, **lora) if lora_rank else loaded, ends, held
 
         adapter = (lora_targets, lora) if lora_rank else None
-        key = ModelKey(path_of(model), repr((dtype, load_in_4bit, trust_remote_code, adapter)))
-        self.tokenizer, self.model, self._ends = cached(key, load)
+        key = ModelKey(place_of(model), repr((gguf_file, dtype, load_in_4bit, trust_remote_code, adapter)))
+        self.tokenizer, self.model, self._ends, self._held = cached(key, load)
+        self.context = context_of(self.model.config, self.tokenizer)
 
     @staticmethod
     def check_options(options: dict[str, Any]) -> list[str]:
-        """Options that contradict each other, and a folder that does not exist."""
-        problems = adapter_problems(options)
-        model = str(options.get("model", ""))
-        looks_local = model.startswith((".", "/", "~")) or model.count("/") > 1
-        if looks_local and not Path(model).expanduser().is_dir():
-            problems.append(f"model: there is no folder {model!r}; give a folder, a hub name or a shipped model")
-        return problems
+        """Options that contradict each other, and a folder that does not exist or holds no model."""
+        return adapter_problems(options) + source_problems(options)
 
     @staticmethod
     def check_training(options: Mapping[str, Any]) -> list[str]:
@@ -119,7 +121,18 @@ class Transformers:
     @staticmethod
     def missing_libraries(options: Mapping[str, Any]) -> list[MissingLibrary]:
         """What options need that is not installed; nothing is imported."""
-        return missing_libraries(options)
+        return missing_libraries(options) + missing_for_model(options)
+
+    @staticmethod
+    def check_prompts(
+        options: Mapping[str, Any], prompts: Mapping[str, Sequence[tuple[str, Chat]]], *, local: bool
+    ) -> str:
+        """Whether the prompts fit into the model's context; see `recr1.policies.context.check_prompts`."""
+        return check_prompts(options, prompts, local=local)
+
+    def fits(self, chat: Chat) -> bool:
+        """Whether the model's context has room for a prompt and the longest completion."""
+        return self.context is None or len(prompt_ids(self.tokenizer, [chat])[0]) + self.max_new_tokens <= self.context
 
     def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
         """Completions of each chat: one greedy completion when n is 0, n samples otherwise."""
@@ -139,6 +152,12 @@ class Transformers:
         import torch
 
         ids_BP, mask_BP = prompt_tensors(self.tokenizer, chats, self.model.device)
+        if self.context is not None and ids_BP.shape[1] + self.max_new_tokens > self.context:
+            raise UserError(
+                f"policy.model: a prompt has {ids_BP.shape[1]} tokens; with policy.max_new_tokens "
+                f"({self.max_new_tokens}) it does not fit into the model's context of {self.context}: shorten the need "
+                "or the prompt, lower policy.max_new_tokens, or take another model"
+            )
         per_chat = max(n, 1)
         sampling = {"temperature": self.temperature, "top_k": 0, "top_p": 1.0} if n else {}
         was_training = self.model.training
@@ -194,18 +213,8 @@ def save_merged(adapter: Path, tokenizer: Any, folder: Path, *, dtype: Any) -> N
     import peft
 
     base = peft.PeftConfig.from_pretrained(adapter).base_model_name_or_path
-    plain = _transformers().AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    plain = quiet_transformers().AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
     save(peft.PeftModel.from_pretrained(plain, adapter), tokenizer, folder)
-
-
-def load_tokenizer(path: str, *, trust_remote_code: bool) -> Any:
-    """The tokenizer of a folder or hub name, completed for chats; see `recr1.policies.prompts`."""
-    transformers = _transformers()
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise UserError(f"policy.model: cannot load the tokenizer of {path!r}: {error}") from error
-    return complete_tokenizer(tokenizer, path)
 
 
 def ends_of(model: Any, tokenizer: Any) -> list[int]:
@@ -225,17 +234,13 @@ def _plain_generation(declared: Any, ends: list[int], tokenizer: Any) -> Any:
         shown = ", ".join(f"{name} {value}" for name, value in sorted(left_out.items()))
         _log.warning("policy.model: not used of its generation_config: %s (training samples without it)", shown)
     end = ends if len(ends) > 1 else ends[0]
-    return _transformers().GenerationConfig(eos_token_id=end, pad_token_id=tokenizer.pad_token_id)
+    return quiet_transformers().GenerationConfig(eos_token_id=end, pad_token_id=tokenizer.pad_token_id)
 
 
 def _load_model(path: str, dtype: str, *, in_4bit: bool, trust_remote_code: bool) -> Any:
-    transformers = _transformers()
     device = _gpu() or "cpu"
     given = in_four_bits(dtype, device) if in_4bit else {"dtype": dtype}
-    try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(path, trust_remote_code=trust_remote_code, **given)
-    except (OSError, ValueError) as error:
-        raise UserError(f"policy.model: cannot load {path!r}: {error}") from error
+    model = load_weights(path, trust_remote_code=trust_remote_code, **given)
     return keep_layout(model) if in_4bit else model.to(device)
 
 
@@ -244,17 +249,3 @@ def _gpu() -> str | None:
     import torch
 
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else None
-
-
-def _transformers() -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise MissingLibrary("transformers", "train", "policy.type: transformers") from error
-    # No weight-loading bars and no advice about generation flags.
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    # peft loads bitsandbytes where it is installed; a kernel that it cannot download only costs speed.
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-    return transformers

@@ -80,4 +80,9 @@ def examples(learner: Any, env: Environment, pairs: Sequence[Pair]) -> list[dict
             f"{pairs[longest].place}: the answer has {lengths[longest]} tokens, and policy.max_new_tokens is "
             f"{learner.max_new_tokens}: set that to {lengths[longest]} or more"
         )
+    whole, context = [len(row["labels"]) for row in rows], getattr(learner, "context", None)
+    longest = max(range(len(rows)), key=whole.__getitem__)
+    if context is not None and whole[longest] > context:
+        what = f"prompt and answer have {whole[longest]} tokens, and the model's context has {context}"
+        raise UserError(f"{pairs[longest].place}: {what}: shorten the need or the prompt, or leave the pair out")
     return rows

@@ -140,7 +140,8 @@ def train_stages(
             PartialState().wait_for_everyone()  # no process reads a policy before it is written
             resumed = False
             gc.collect()  # a trainer and its model hold each other: two stages need not fit into memory at once
-        policy = Part(policy.type, {**policy.options, "model": str(saved)})
+        kept = {name: value for name, value in policy.options.items() if name != "gguf_file"}
+        policy = Part(policy.type, {**kept, "model": str(saved)})
 
 
 def _steps(run: Run, first: int) -> dict[str, int]:

@@ -13,6 +13,7 @@ from recr1.errors import UserError
 from recr1.memory.estimate import GB, estimate, saved
 from recr1.memory.load import Load, Shape, load_of, shape_of
 from recr1.memory.sharding import Sharding, sharding_of
+from recr1.policies.sources import Source
 from recr1.recipe import load_recipe, shipped_recipes
 
 # 1,000 weights: 400 of an embedding that is the output layer too, and two layers of 8 wide.
@@ -92,7 +93,7 @@ def qwen(folder, size):
         dtype="bfloat16",
     )
     config.save_pretrained(folder / size)
-    return shape_of(str(folder / size))
+    return shape_of(Source(str(folder / size)))
 
 
 # What a model is.
@@ -101,7 +102,7 @@ def qwen(folder, size):
 def test_parameters_are_those_of_the_model(random_model):
     import transformers
 
-    shape = shape_of(str(random_model))
+    shape = shape_of(Source(str(random_model)))
     model = transformers.AutoModelForCausalLM.from_pretrained(random_model)
     assert shape.parameters == model.num_parameters()
     assert (shape.layers, shape.hidden, shape.inner, shape.vocabulary) == (2, 32, 48, model.config.vocab_size)
@@ -119,12 +120,12 @@ def test_a_token_of_a_mixture_goes_through_the_experts_that_it_asks(tmp_path):
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1}
     more = {"num_experts": 4, "num_experts_per_tok": 3, "moe_intermediate_size": 5, "vocab_size": 10}
     transformers.Qwen3MoeConfig(**sizes, **more).save_pretrained(tmp_path)
-    assert shape_of(str(tmp_path)).inner == 15
+    assert shape_of(Source(str(tmp_path))).inner == 15
 
 
 def test_a_model_without_a_config_is_refused():
     with pytest.raises(UserError, match=r"policy\.model: cannot read the config of"):
-        shape_of("/nowhere/at/all")
+        shape_of(Source("/nowhere/at/all"))
 
 
 @pytest.mark.slow
@@ -132,7 +133,7 @@ def test_an_adapter_has_the_parameters_that_peft_gives_it(random_model):
     peft = pytest.importorskip("peft", reason="pip install 'recr1[train]'")
     import transformers
 
-    shape = shape_of(str(random_model))
+    shape = shape_of(Source(str(random_model)))
     for targets, named in (("all-linear", None), (["q_proj", "up_proj"], ["q_proj", "up_proj"])):
         model = transformers.AutoModelForCausalLM.from_pretrained(random_model)
         adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules=targets, task_type="CAUSAL_LM"))
@@ -197,7 +198,7 @@ def test_activations_are_what_autograd_keeps_of_a_token(tmp_path, dtype, half, r
     a_token_and_layer = (counted[1] - counted[0]) / 2 / 64
     each = 4 if dtype == "float32" else 2
     formula = saved(
-        shape_of(str(tmp_path)), load(weight_bytes=each, compute_bytes=2 if half else 4, adapter=bool(rank))
+        shape_of(Source(str(tmp_path))), load(weight_bytes=each, compute_bytes=2 if half else 4, adapter=bool(rank))
     )
     assert 0.95 < formula / a_token_and_layer < 1.03  # what is left out is small: masks, an adapter's inner numbers
 

@@ -11,7 +11,8 @@ from recr1.baselines.best_of import BestOf
 from recr1.baselines.prompting import FewShot
 from recr1.compare.policies import PolicyLoader
 from recr1.config.build import Part
-from recr1.policies.model_cache import ModelKey, cached, model_cache, models_of, path_of
+from recr1.policies.model_cache import ModelKey, cached, model_cache, models_of
+from recr1.policies.sources import place_of
 from recr1.policies.transformers import Transformers
 
 TINY = "tiny-shopper"
@@ -57,15 +58,15 @@ def test_weights_of_another_precision_or_with_an_adapter_are_others():
 def test_a_folder_is_the_same_however_it_is_named(tmp_path, monkeypatch):
     (tmp_path / "model").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert path_of("model") == path_of("./model") == path_of(str(tmp_path / "model")) != path_of("org/model")
-    assert path_of(TINY) == path_of(path_of(TINY))
+    assert place_of("model") == place_of("./model") == place_of(str(tmp_path / "model")) != place_of("org/model")
+    assert place_of(TINY) == place_of(place_of(TINY))
 
 
 def test_what_nobody_asks_for_any_more_is_let_go():
     class Model:
         pass
 
-    key = ModelKey(path_of("org/model"), "float32")
+    key = ModelKey(place_of("org/model"), "float32")
     with model_cache() as cache:
         held = weakref.ref(cached(key, Model))
         cache.keep_only(["org/model", "other"])

@@ -9,8 +9,10 @@ from recr1.assets import shipped_model
 from recr1.config.build import build, check_part
 from recr1.errors import UserError
 from recr1.policies import adapters
+from recr1.policies.loading import load_tokenizer
 from recr1.policies.prompts import FALLBACK_CHAT_TEMPLATE, FOLD_SYSTEM
-from recr1.policies.transformers import Transformers, ends_of, load_tokenizer, save
+from recr1.policies.sources import Source
+from recr1.policies.transformers import Transformers, ends_of, save
 
 CHATS = [[{"role": "user", "content": text}] for text in ("a red sofa", "something to nap on, in wool", "a fan")]
 
@@ -91,7 +93,7 @@ def test_a_base_model_that_begins_each_text_with_a_token_gets_it_before_a_chat_t
         single="<|query|> $A", special_tokens=[("<|query|>", begin)]
     )
     tokenizer.save_pretrained(tmp_path)
-    loaded = load_tokenizer(str(tmp_path), trust_remote_code=False)
+    loaded = load_tokenizer(Source(str(tmp_path)), trust_remote_code=False)
     read = loaded.apply_chat_template(CHATS[0], tokenize=True, add_generation_prompt=True, return_dict=True)
     assert read["input_ids"].count(begin) == 1
     assert loaded.decode(read["input_ids"]).replace(" ", "") == "<|query|>aredsofa\n"
@@ -248,5 +250,7 @@ def test_wrong_options_are_told_before_anything_loads(options, message):
 
 
 def test_a_folder_that_holds_no_model_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"policy.model: cannot load"):
+    with pytest.raises(
+        UserError, match=r"has no model, as there is no config.json in it: give the folder that save_pre"
+    ):
         Transformers(model=str(tmp_path))

@@ -44,4 +44,5 @@ def write_start(folder):
     """What the recipes `tiny_shopper` and `private_words` read in the current folder before anything loads."""
     for name in ("shopper_start", "private_shopper"):
         (folder / name).mkdir()
+        (folder / name / "config.json").write_text("{}")
     return folder
