@@ -246,10 +246,10 @@ def _deviations(value: float, null: Sequence[float]) -> float:
 
 
 def _standardised(values: Doubles) -> float:
-    """The mean in standard errors; 0 for fewer than `ENOUGH`."""
+    """The mean in standard errors, within -99 and 99; 0 for fewer than `ENOUGH`."""
     if len(values) < ENOUGH:
         return 0.0
-    return float(values.mean() / max(values.std(ddof=1) / len(values) ** 0.5, 1e-9))
+    return float(np.clip(values.mean() / max(values.std(ddof=1) / len(values) ** 0.5, 1e-9), -99, 99))
 
 
 def _natural(text: str) -> str:

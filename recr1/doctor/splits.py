@@ -96,4 +96,5 @@ def _edited(needs: Sequence[Need], others: Sequence[Need]) -> list[str]:
 
 
 def _without_a_letter(text: str) -> Iterator[str]:
-    return (text[:at] + text[at + 1 :] for at, letter in enumerate(text) if letter.isalpha())
+    """But no digit, and no sign of a script in which each is a word or a syllable: those are no typing errors."""
+    return (text[:at] + text[at + 1 :] for at, letter in enumerate(text) if letter.isalpha() and letter < "\u3041")

@@ -132,6 +132,15 @@ def test_keywords_are_not_blamed():
     assert complaints(Task(keywords())) == []
 
 
+def test_needs_that_differ_in_a_digit_or_a_sign_are_no_typing_errors():
+    data = shop().spoiled(lambda data, rng: None)
+    for text in ("静かな台所で使う軽い{}", "model 310{} charger"):
+        for split, signs in (("train", "鍋皿机椅傘鞄靴時1234567"), ("test", "帽額棚箱筆890")):
+            for need, sign in zip(data.splits[split], signs, strict=False):
+                need[1] = text.format(sign)
+        assert "edited needs" not in found("splits", Task(data)).message
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3, 9))
 @pytest.mark.parametrize("options", [{}, HARD, PRIVATE | {"dialect": "a"}], ids=["shop", "hard", "private"])
