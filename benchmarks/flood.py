@@ -1,14 +1,15 @@
 """What strangers without a token cost the service: `python benchmarks/flood.py`.
 
 `recr1 serve-retriever toy/echo` with a token and at most 1,024 open files, in a process of its own. First 1,000
-connections send half of their headers and stay; then 500 connections send 1 MB of headers each, eight at a time.
-Meanwhile `/healthz` is asked, each time on a new connection: the median and the longest time of an answer, how many of
-them came within 5 s, and how much more memory the service has than at rest.
+connections come at once, send half of their headers and stay; then 500 connections send 1 MB of headers each, eight at
+a time. Meanwhile `/healthz` is asked, each time on a new connection: the median and the longest time of an answer, how
+many of them came within 5 s, and how much more memory the service has than at rest.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import re
 import resource
@@ -16,13 +17,14 @@ import socket
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+PROCESSES = multiprocessing.get_context("spawn")
 HEAD = b"GET /info HTTP/1.1\r\nHost: x\r\n"
 
 
@@ -43,8 +45,10 @@ def main() -> None:
                 half_open.append(socket.create_connection(("127.0.0.1", port)))
                 with suppress(OSError):
                     half_open[-1].sendall(HEAD + b"X-Long: " + b"a" * 8000)
+        report(f"{options.connections:,} half-open connections come at once", times, memory(process) - at_rest)
+        with asked(port) as times:
             time.sleep(2)
-        report(f"{options.connections:,} half-open connections", times, memory(process) - at_rest)
+        report(f"{options.connections:,} half-open connections stay", times, memory(process) - at_rest)
         with asked(port) as times, ThreadPoolExecutor(8) as threads:
             sent = sum(threads.map(lambda _: headers(port, 2**20), range(options.megabytes)))
         what = f"{options.megabytes} MB of headers besides ({sent / 2**20:.0f} MB were taken from the clients)"
@@ -81,19 +85,24 @@ def health(port: int) -> float:
 
 @contextmanager
 def asked(port: int) -> Iterator[list[float]]:
-    """The times of `/healthz`, asked every 10 ms meanwhile."""
+    """The times of `/healthz`, asked every 10 ms meanwhile, by a process of its own."""
     times: list[float] = []
-    end = threading.Event()
-
-    def ask() -> None:
-        while not end.wait(0.01):
-            times.append(health(port))
-
-    thread = threading.Thread(target=ask)
-    thread.start()
+    ours, theirs = PROCESSES.Pipe()
+    process = PROCESSES.Process(target=ask, args=(port, theirs))
+    process.start()
+    ours.recv()  # it has begun
     yield times
-    end.set()
-    thread.join()
+    ours.send(None)
+    times += ours.recv()
+    process.join()
+
+
+def ask(port: int, pipe: Connection) -> None:
+    times: list[float] = []
+    pipe.send(None)
+    while not pipe.poll(0.01):
+        times.append(health(port))
+    pipe.send(times)
 
 
 def headers(port: int, size: int) -> int:
@@ -119,7 +128,7 @@ def report(what: str, times: list[float], more: float) -> None:
     print(
         f"{what}\n  /healthz: median {median:.1f} ms, longest {longest:.1f} ms, {len(answers)} of {len(times)} answered"
     )
-    print(f"  memory: {more:+.1f} MB")
+    print(f"  memory: {more:+.1f} MB, load of this machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
 
 
 if __name__ == "__main__":

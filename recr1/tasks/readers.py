@@ -55,7 +55,8 @@ def _once(pairs: list[tuple[str, Any]]) -> Record:
     record = dict(pairs)
     if len(record) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice: remove one")
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {shown(twice)} stands twice: remove one")
     return record
 
 
@@ -143,7 +144,7 @@ def _table(path: Path, ending: str, rows: Iterable[tuple[int, list[str]]]) -> It
 def _refuse_twice(path: Path, line: int | None, names: Sequence[str]) -> None:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        what = f"the name {twice!r}: rename one" if twice else "no name: name them, or remove them"
+        what = f"the name {shown(twice)}: rename one" if twice else "no name: name them, or remove them"
         raise DataError(path, line, f"two columns have {what}")
 
 

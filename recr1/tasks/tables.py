@@ -86,7 +86,7 @@ def _refuse_other_case(path: Path, line: int, record: Record) -> None:
     for name in record:
         meant = name.strip().lower()
         if meant in TEXT_FIELDS and meant != name:
-            what = f"a field {name!r}, {'and' if meant in record else 'but no'} field {meant!r}"
+            what = f"a field {shown(name)}, {'and' if meant in record else 'but no'} field {meant!r}"
             remedy = f"rename it, or name the fields of an item's text with text_fields: [{name}, ...]"
             raise DataError(path, line, f"{what}: {remedy}")
 
