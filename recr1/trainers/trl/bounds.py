@@ -75,6 +75,7 @@ _TABLE: tuple[tuple[Any, str], ...] = (
     (Literal["grpo", "bnpo", "dr_grpo", "dapo", "luspo", "cispo", "sapo", "vespo"], "loss_type"),
     (Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"], "vllm_importance_sampling_mode"),
     (Literal["debug", "info", "warning", "error", "critical", "passive"], "log_level log_level_replica"),
+    (str, "debug"),
     (Literal["token", "sequence"], "importance_sampling_level"),
     (Literal["sum_then_normalize", "normalize_then_sum"], "multi_objective_aggregation"),
     (Literal["group", "batch", "none"] | bool, "scale_rewards"),
@@ -102,6 +103,9 @@ def conflicts(trl: Mapping[str, Any], default_beta: float) -> Iterator[str]:
     needed = {"warmup_stable_decay": ["num_decay_steps"]}.get(schedule) or ["min_lr", "min_lr_rate"]
     if schedule.endswith(("_decay", "_min_lr")) and isinstance(given, dict) and not given.keys() & set(needed):
         yield f"trl.lr_scheduler_kwargs: the schedule {schedule} needs {' or '.join(needed)} here"
+    sampling = trl.get("generation_kwargs")
+    for key in sampling.keys() & BOUNDS.keys() if isinstance(sampling, dict) else ():
+        yield from map(str, value_problems(BOUNDS[key], sampling[key], f"trl.generation_kwargs.{key}"))
     if trl.get("sync_ref_model") is True and not trl.get("beta", default_beta):
         yield "trl.sync_ref_model: with beta 0 there is no reference policy: set beta, or leave this out"
     low_high = trl.get("reward_clip_range")

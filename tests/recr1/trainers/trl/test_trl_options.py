@@ -108,6 +108,11 @@ def test_a_value_that_cannot_be_is_refused_at_its_key(key, value):
             "trl.reward_clip_range: the lowest is not below the highest, got [1, -1]",
         ),
         (RLOO, {"sync_ref_model": True, "beta": 0}, "trl.sync_ref_model: with beta 0 there is no reference policy"),
+        (
+            GRPO,
+            {"generation_kwargs": {"top_p": 2, "num_beams": 1}},
+            "trl.generation_kwargs.top_p: must be a number > 0 and <= 1, got 2",
+        ),
         (GRPO, {"sync_ref_model": True}, "trl.sync_ref_model: with beta 0 there is no reference policy"),
         (
             SFT,
