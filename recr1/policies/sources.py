@@ -60,7 +60,7 @@ def source_problems(options: Mapping[str, Any]) -> list[str]:
     if folder.is_file():
         given = f"policy.model={folder.parent} policy.gguf_file={folder.name}"
         return [f"model: {model!r} is a file: give its folder{f', as in {given}' if folder.suffix == '.gguf' else ''}"]
-    looks_local = model.startswith((".", "/", "~")) or model.count("/") > 1
+    looks_local = not model.strip() or model.startswith((".", "/", "~")) or model.count("/") > 1
     what = f"model: there is no folder {model!r}; give a folder, a hub name or a shipped model"
     return [what] if looks_local else []
 

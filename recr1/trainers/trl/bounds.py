@@ -104,8 +104,8 @@ def conflicts(trl: Mapping[str, Any], default_beta: float) -> Iterator[str]:
     if schedule.endswith(("_decay", "_min_lr")) and isinstance(given, dict) and not given.keys() & set(needed):
         yield f"trl.lr_scheduler_kwargs: the schedule {schedule} needs {' or '.join(needed)} here"
     sampling = trl.get("generation_kwargs")
-    for key in sampling.keys() & BOUNDS.keys() if isinstance(sampling, dict) else ():
-        yield from map(str, value_problems(BOUNDS[key], sampling[key], f"trl.generation_kwargs.{key}"))
+    for key, value in sampling.items() if isinstance(sampling, dict) else ():
+        yield from map(str, value_problems(BOUNDS.get(key, Any), value, f"trl.generation_kwargs.{key}"))
     if trl.get("sync_ref_model") is True and not trl.get("beta", default_beta):
         yield "trl.sync_ref_model: with beta 0 there is no reference policy: set beta, or leave this out"
     low_high = trl.get("reward_clip_range")
