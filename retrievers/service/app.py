@@ -37,7 +37,7 @@ from retrievers.base import Catalog, Hits, Query, Retriever
 from retrievers.errors import MissingAnswers, shown
 from retrievers.service.batching import Batcher, Metrics, QueueFull
 from retrievers.service.client import CATALOG, RETRIEVER, STATS
-from retrievers.service.connections import BURST, HEAD, Connections
+from retrievers.service.connections import HEAD, Connections
 from retrievers.topk import check_k
 
 RETRY_AFTER = {"Retry-After": "1"}
@@ -250,7 +250,8 @@ def serving(service: SearchService, listener: socket.socket) -> Iterator[Serving
     """Answers on a bound socket from a thread of its own. On exit it finishes its searches and takes no more."""
     seconds: dict[str, Any] = {"timeout_keep_alive": KEEP_ALIVE, "timeout_graceful_shutdown": GRACE}
     # The same parser and event loop wherever it runs: uvicorn takes others, which bound less, where they are installed.
-    bounded: Any = {"http": Connections(service.limits.connections), "ws": "none", "loop": "asyncio", "backlog": BURST}
+    connections = Connections(service.limits.connections)
+    bounded: Any = {"http": connections, "ws": "none", "loop": "asyncio", "backlog": connections.burst}
     bounded["h11_max_incomplete_event_size"] = HEAD
     quiet: dict[str, Any] = {"log_level": "error", "access_log": False, "server_header": False}
     config = uvicorn.Config(service.api, **bounded, **quiet, **seconds)

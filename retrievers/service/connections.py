@@ -13,8 +13,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD = 16 * 2**10
 """Bytes of the path and the headers of a request; more is answered 400."""
-BURST = 32
-"""Connections that are accepted in one turn of the event loop, before the first is counted."""
 SECONDS = {"head": 10.0, "body": 60.0, "answer": 60.0}
 """What a client may take to send the path and headers, to send the body, and to take the answer."""
 
@@ -26,6 +24,8 @@ class Connections:
 
     def __init__(self, most: int) -> None:
         self.most = most
+        self.burst = min(32, max(most // 8, 1))
+        """How many may be accepted in one turn of the event loop, before the first is counted."""
         self.waiting: dict[_Connection, None] = {}  # for their clients, the longest first
 
     def __call__(self, **given: Any) -> asyncio.Protocol:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import time
@@ -139,18 +140,23 @@ def test_a_client_that_leaves_is_neither_a_failure_nor_a_traceback():
 
 
 def test_strangers_neither_silence_nor_fill_it():
-    service = Process(MOODY, "--token-env", "SECRET", SECRET="right")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))  # the process inherits it
+    try:
+        service = Process(MOODY, "--token-env", "SECRET", SECRET="right")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     for _ in range(20):
         service.get("/healthz")
     before = resident(service)
     searching = connected(service.port, search(["sleep"], 1, LAST, b"Authorization: Bearer right\r\n"))
-    half_open = [connected(service.port, HEAD + b"X: " + b"a" * 8000) for _ in range(1000)]
+    half_open = [connected(service.port, HEAD + b"X: " + b"a" * 8000) for _ in range(min(1000, soft // 2))]
     assert service.get("/healthz").status_code == 200
     for _ in range(100):
         with connected(service.port, HEAD + (b"X: " + b"a" * 60_000 + b"\r\n") * 17) as stranger:
             stranger.settimeout(5)
     assert service.get("/healthz").status_code == 200
-    assert len(half_open) == 1000 and resident(service) - before < 20 * 2**20
+    assert half_open and resident(service) - before < 20 * 2**20
     assert answer(searching).startswith(b"HTTP/1.1 200")
     assert service.end(signal.SIGTERM) == (0, "")
 
