@@ -23,6 +23,8 @@ def main() -> int:
 
 def _hide_secrets() -> None:
     """From now on, nothing on standard error shows a secret, be it a traceback or a line of any library's log."""
+    if sys.stderr is None:  # closed by the shell, as in 2>&-
+        return
     write = sys.stderr.write
 
     def redacting(text: str) -> int:
