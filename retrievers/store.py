@@ -36,6 +36,11 @@ Key = Mapping[str, Any]
 _log = logging.getLogger(__name__)
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with `~` replaced. That of an unknown user stays, and then does not exist; pathlib would raise."""
+    return Path(os.path.expanduser(path))
+
+
 class Entry:
     """One complete, read-only index on disk. `recr1 store --prune` does not remove it while this object exists.
 
@@ -72,7 +77,7 @@ class Store:
     def __init__(self, folder: str | Path = "auto") -> None:
         if folder == "auto":
             folder = os.environ.get("RECR1_CACHE") or "~/.cache/recr1"
-        self.folder = Path(folder).expanduser()
+        self.folder = expanded(folder)
 
     def place(self, kind: str, key: Key) -> Path:
         """The folder of an entry, whether or not it exists."""

@@ -29,6 +29,7 @@ from recr1.runs import Run, policy_of
 from recr1.runs.files import runs_here
 from recr1.runs.targets import trained_part
 from retrievers.progress import ProgressBar
+from retrievers.store import expanded
 from rewards.base import Chat, Search
 
 USUAL = ("raw", "keywords", "prf", "untrained", "few_shot", "prompt_search", "best_of_8", "best_item")
@@ -87,7 +88,7 @@ def _read(text: str, recipe: Recipe, measure: str) -> ListedPolicy:
     label, spec = (named[1], named[2].strip()) if named else ("", text.strip())
     sampled = re.fullmatch(r"(.+):([1-9][0-9]{0,3})", spec, re.DOTALL)
     plain, samples = (sampled[1], int(sampled[2])) if sampled else (spec, 0)
-    folders = [Path(piece.strip()).expanduser() for piece in plain.split("+")]
+    folders = [expanded(piece.strip()) for piece in plain.split("+")]
     if not all(folder.is_dir() for folder in folders):
         return ListedPolicy(label or spec, text, [_of_type(plain, recipe, measure)], samples)
     label = label or "+".join(folder.resolve().name for folder in folders) + spec[len(plain) :]

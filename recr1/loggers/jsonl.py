@@ -11,6 +11,7 @@ from typing import Any
 
 from recr1.errors import UserError
 from recr1.loggers.base import LogTable
+from retrievers.store import expanded
 
 FILE = "log.jsonl"
 
@@ -28,7 +29,7 @@ class JsonlLogger:
 
     def start(self, run_path: Path, config: Mapping[str, Any]) -> None:
         """Write the recipe; raises `UserError` when the file cannot be written."""
-        self._file = Path(self.path).expanduser() if self.path else run_path / FILE
+        self._file = expanded(self.path) if self.path else run_path / FILE
         self._run = run_path.resolve().name
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)

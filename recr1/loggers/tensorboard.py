@@ -10,6 +10,7 @@ from typing import Any
 
 from recr1.errors import MissingLibrary
 from recr1.loggers.base import Cell, LogTable
+from retrievers.store import expanded
 
 
 class TensorBoardLogger:
@@ -32,7 +33,7 @@ class TensorBoardLogger:
     def start(self, run_path: Path, config: Mapping[str, Any]) -> None:
         """Set where the files go; they are opened with the first number."""
         here = run_path / "tensorboard"
-        self._target = Path(self.folder).expanduser() / run_path.resolve().name if self.folder else here
+        self._target = expanded(self.folder) / run_path.resolve().name if self.folder else here
         self._config = json.dumps(config, indent=2, default=str)
 
     def resume(self, step: int, lines: Sequence[Mapping[str, Any]]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from recr1.assets import shipped_model
 from recr1.errors import MissingLibrary, UserError, examples
 from retrievers.errors import told
+from retrievers.store import expanded
 
 SMOLLM2 = "smollm2"
 """The name for SmolLM2-135M-Instruct: of the package below where it is installed, else of the hub."""
@@ -45,14 +46,14 @@ class Source:
 
 def place_of(model: str) -> str:
     """Where the model of a policy is: its folder, resolved, or its name."""
-    path = shipped_model(model) or Path(model).expanduser()
+    path = shipped_model(model) or expanded(model)
     return str(path.resolve()) if path.is_dir() and model != SMOLLM2 else model
 
 
 def source_problems(options: Mapping[str, Any]) -> list[str]:
     """What is wrong with the options `model` and `gguf_file` of a policy, as far as this machine's folders show it."""
     model, file = str(options.get("model", "")), options.get("gguf_file")
-    folder = Path(model).expanduser()
+    folder = expanded(model)
     if model == SMOLLM2 or shipped_model(model):
         return [f"gguf_file: goes with a folder or a hub name, not with {model!r}: leave it out"] if file else []
     if folder.is_dir():
@@ -94,7 +95,7 @@ def missing_libraries(options: Mapping[str, Any]) -> list[MissingLibrary]:
     needed = {}
     if options.get("gguf_file") or (model == SMOLLM2 and find_spec(PACKAGE)):
         needed["gguf"] = ("gguf", "policy.gguf_file" if options.get("gguf_file") else f"policy.model: {model}")
-    if (Path(model).expanduser() / ADAPTER).is_file():
+    if (expanded(model) / ADAPTER).is_file():
         needed["peft"] = ("train", f"policy.model: the adapter {model}")
     return [MissingLibrary(name, *why) for name, why in needed.items() if find_spec(name) is None]
 
@@ -113,7 +114,7 @@ def find_model(model: str, gguf_file: str | None = None, *, local: bool = False)
         return Source(str(shipped))
     if model == SMOLLM2:
         return _packaged() or Source(ON_HUB)
-    path = str(Path(model).expanduser()) if Path(model).expanduser().is_dir() else model
+    path = str(expanded(model)) if expanded(model).is_dir() else model
     utils = quiet_transformers().utils
     with readable(f"find {path!r}", path):
         if gguf_file:

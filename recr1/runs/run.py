@@ -26,6 +26,7 @@ from recr1.runs.files import (
 from recr1.runs.provenance import Changed, changes, surroundings
 from recr1.runs.recording import FILES, Recording, sizes
 from retrievers.errors import redacted
+from retrievers.store import expanded
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -69,7 +70,7 @@ class Run(Recording):
         `recipe` is resolved, of plain YAML values. `facts` are more for `run.json`: seed, fingerprints, world size.
         Raises `RunError` when the folder has a run already, or cannot be written.
         """
-        run = cls(Path(path).expanduser(), writer=writer, loggers=loggers)
+        run = cls(expanded(path), writer=writer, loggers=loggers)
         if writer:
             text = yaml12.write(dict(recipe))
             run.prepare(run.path, recipe)
@@ -168,7 +169,7 @@ class Run(Recording):
     @classmethod
     def open(cls, path: str | Path) -> Run:
         """An existing run, for reading; raises `RunError` when the folder has none."""
-        run = cls(Path(path).expanduser(), writer=False)
+        run = cls(expanded(path), writer=False)
         if not run.path.is_dir():
             raise RunError(f"there is no run folder '{path}' ({listed(runs_here(run.path.parent))})")
         run.facts()
@@ -181,7 +182,7 @@ class Run(Recording):
 
         What a run left that was killed before it had begun is no run: an empty log, and the text of the same recipe.
         """
-        folder = Path(path).expanduser()
+        folder = expanded(path)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             there = {name: folder / name for name in _MARKS if (folder / name).exists()}

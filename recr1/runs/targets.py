@@ -14,6 +14,7 @@ from recr1.runs.files import listed, runs_here
 from recr1.runs.provenance import changes_since, fingerprints
 from recr1.runs.run import Run
 from retrievers.options import did_you_mean
+from retrievers.store import expanded
 
 if TYPE_CHECKING:
     from recr1.env import Environment
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def find_target(name: str) -> Path:
     """The folder of a run, or the file of a recipe; raises `UserError` that lists the runs if it is neither."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir() or path.exists() or path.suffix in (".yaml", ".yml") or name in shipped_recipes():
         return path if path.is_dir() else find_recipe(name)
     here = runs_here(path.parent)

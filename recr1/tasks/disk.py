@@ -69,11 +69,6 @@ def kind_of(path: Path) -> Literal["file", "folder"] | None:
     raise DataError(path, None, "neither a file nor a folder (a FIFO, a socket or a device): save it as a file")
 
 
-def expanded(path: str) -> Path:
-    """The path with `~` replaced. That of an unknown user stays, and then does not exist; pathlib would raise."""
-    return Path(os.path.expanduser(path))
-
-
 def is_file(path: Path) -> bool:
     """Whether there is a file; raises `DataError` for anything else that is there."""
     if kind_of(path) == "folder":

@@ -14,7 +14,7 @@ from recr1.errors import DataError, UserError, shown
 from recr1.formats import Format
 from recr1.tasks.base import SPLITS
 from recr1.tasks.cells import MISSING
-from recr1.tasks.disk import ENDINGS, encoding_problem, ending_of, expanded, find, is_file, kind_of, split_files
+from recr1.tasks.disk import ENDINGS, encoding_problem, ending_of, find, is_file, kind_of, split_files
 from recr1.tasks.splits import DEFAULT_SHARES, hash_split, sample, share_problem, without_leaks
 from recr1.tasks.tables import (
     COLUMNS,
@@ -27,6 +27,7 @@ from recr1.tasks.tables import (
     read_needs,
 )
 from retrievers.options import NonNegativeFloat, PositiveInt, checked, did_you_mean
+from retrievers.store import expanded
 from rewards.base import Need, Qrels
 
 SPLIT_FILES: Mapping[str, tuple[str, ...]] = {

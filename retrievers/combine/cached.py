@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import chain
-from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -20,6 +19,7 @@ from retrievers.base import Catalog, Hits, Query, Retriever
 from retrievers.combine.disk import HitsFile, digests
 from retrievers.errors import EngineError, MissingAnswers
 from retrievers.options import NonNegativeInt, PositiveInt, checked
+from retrievers.store import expanded
 from retrievers.topk import check_k
 
 _log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Cached(Delegate):
         self._most, self._on_disk = memory, bool(disk)
         self._file: HitsFile | None = None
         if disk:
-            self._file = HitsFile(Path(disk).expanduser() / f"hits-{self.fingerprint}.lmdb", disk_mb * 2**20)
+            self._file = HitsFile(expanded(disk) / f"hits-{self.fingerprint}.lmdb", disk_mb * 2**20)
         self._start()
 
     @staticmethod

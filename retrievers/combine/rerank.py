@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import numpy as np
@@ -17,6 +16,7 @@ from retrievers.base import Catalog, Floats, Hits, Query, Retriever, Rows
 from retrievers.dense.encoders import missing_model
 from retrievers.errors import EngineError, MissingAnswers
 from retrievers.options import PositiveInt, checked
+from retrievers.store import expanded
 from retrievers.topk import check_k, topk_of
 
 
@@ -178,7 +178,7 @@ def _load(model: str, max_length: int | None, device: str | None) -> Any:
     transformers.utils.logging.disable_progress_bar()  # for loading the weights
     try:
         # Not a Path: the library tells a folder from a hub's name by the text.
-        found = sentence_transformers.CrossEncoder(str(Path(model).expanduser()), max_length=max_length, device=device)
+        found = sentence_transformers.CrossEncoder(str(expanded(model)), max_length=max_length, device=device)
     except (OSError, ValueError) as error:
         raise ValueError(f"model: cannot load {model!r}: {error}") from error
     if found.num_labels != 1:

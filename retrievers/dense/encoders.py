@@ -10,7 +10,6 @@ import re
 import threading
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,6 +18,7 @@ from annotated_types import Ge, MultipleOf
 from retrievers.analyzer import VERSION, Analyzer
 from retrievers.base import Floats
 from retrievers.options import PositiveInt, checked
+from retrievers.store import expanded
 
 BUILTIN = {
     "hashing": "retrievers.dense.encoders:Hashing",
@@ -159,7 +159,7 @@ class SentenceTransformers:
         device: str | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        name = str(Path(model).expanduser()) if Path(model).expanduser().is_dir() else model
+        name = str(expanded(model)) if expanded(model).is_dir() else model
         self._load_options: dict[str, Any] = {"model_name_or_path": name, "revision": revision, "device": device}
         self._load_options["trust_remote_code"] = trust_remote_code
         self._query_prefix, self._document_prefix, self._batch_size = query_prefix, document_prefix, batch_size
@@ -228,7 +228,7 @@ class SentenceTransformers:
 def missing_model(model: str) -> list[str]:
     """That the folder of a model is missing, as `check_options` says it; nothing for a name on the hub."""
     looks_local = model.startswith((".", "/", "~")) or model.count("/") > 1
-    if looks_local and not Path(model).expanduser().is_dir():
+    if looks_local and not expanded(model).is_dir():
         return [f"model: there is no folder {model!r}; give a folder or a hub name"]
     return []
 

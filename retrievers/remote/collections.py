@@ -19,6 +19,7 @@ from retrievers.progress import tracked
 from retrievers.remote.address import connection_problems, fault_of_connection
 from retrievers.remote.client import EngineClient
 from retrievers.secrets import resolved
+from retrievers.store import expanded
 
 EMBEDDED = ".db"
 """The end of the path of an embedded database, by which pymilvus tells it from an address."""
@@ -49,7 +50,7 @@ class Connection:
     """
 
     def __init__(self, uri: str, token: str | None, timeout: float, ca_file: str | None = None) -> None:
-        self.uri = str(Path(uri).expanduser().absolute()) if is_embedded(uri) else uri
+        self.uri = str(expanded(uri).absolute()) if is_embedded(uri) else uri
         self.timeout = timeout
         self._token, self._ca_file = token, ca_file
         self._client: Any = None
@@ -96,7 +97,7 @@ def is_embedded(uri: str) -> bool:
 def milvus_problems(options: Mapping[str, Any], filled: Collection[str]) -> list[str]:
     """What is wrong with the options that say where Milvus is."""
     uri = str(options.get("uri", "http://host"))
-    folder = Path(uri).expanduser().absolute().parent
+    folder = expanded(uri).absolute().parent
     if not is_embedded(uri):
         return connection_problems(options, filled, "uri")
     problems = connection_problems(options, filled, "")

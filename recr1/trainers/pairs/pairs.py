@@ -14,12 +14,12 @@ from recr1.policies.prompts import prompt_ids
 from recr1.runs import Run
 from recr1.tasks.base import splits_of
 from recr1.tasks.cells import MISSING, text_of
-from recr1.tasks.disk import expanded
 from recr1.tasks.readers import records
 from recr1.tasks.shop.language import shopper_pairs
 from recr1.tasks.shop.lexicon import load_lexicon
 from recr1.trainers.launch import FailureBudget, Ranks
 from retrievers.options import PositiveInt, Share, checked
+from retrievers.store import expanded
 from rewards.base import Chat, Need
 
 BUILTIN = {
