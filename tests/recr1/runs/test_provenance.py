@@ -28,7 +28,7 @@ retriever: {type: bm25}
 k: 10
 rewards:
   - {type: across, reward: {type: measure, measure: nDCG@10}, retrievers: [{type: rank_bm25}, {type: "HERE:Engine"}]}
-policy: {type: transformers, model: FOLDER}
+policy: {type: transformers, model: tiny-shopper, max_new_tokens: 8}
 trainer: {type: grpo, steps: 2, trl: {num_generations: 4, per_device_train_batch_size: 8}}
 """.replace("HERE", __name__)
 
@@ -42,8 +42,7 @@ class Engine(Overlap):
 @pytest.fixture
 def recipe(tmp_path):
     path = tmp_path / "toy.yaml"
-    (tmp_path / "empty").mkdir()
-    path.write_text(RECIPE.replace("FOLDER", str(tmp_path / "empty")))
+    path.write_text(RECIPE)
     return load_recipe(path)
 
 
