@@ -107,9 +107,16 @@ class _Group:
         return [self.setup.best_rows(need) for need in self.needs]
 
     def offered(self, rows: Sequence[Sequence[int]]) -> list[Bag]:
-        """The words of each need's items; rows outside of the catalog have none."""
-        texts = self.setup.catalog.texts
-        return [Bag().union(*(_words(texts[row]) for row in some if 0 <= row < len(texts))) for some in rows]
+        """The words of each need's items, in any field, since what was judged may not be what is searched.
+
+        Rows outside of the catalog have none.
+        """
+        columns = self.setup.catalog.texts, *self.setup.catalog.fields.values()
+        inside = ([row for row in some if 0 <= row < len(columns[0])] for some in rows)
+        return [
+            Bag().union(*(_words(column[row]) for row in some for column in columns if isinstance(column[row], str)))
+            for some in inside
+        ]
 
     def alike(self, rows: Sequence[Sequence[int]]) -> Doubles:
         """(n, n) how like the items of two needs are; 0 where they share one, since that is no matter of its text."""
@@ -159,8 +166,7 @@ def _misplaced(group: _Group, orders: Sequence[Sequence[Need]], numbers: dict[st
             strength = max(strength, structure / max(FAR, 2 * by_structure))
         if strength >= 1:
             found.append((strength, name, what))
-    texts = group.setup.sampled(group.setup.catalog.texts, "known words", 5000)
-    known = Bag().union(*map(_words, texts))
+    (known,) = group.offered([group.setup.sampled(range(len(group.setup.catalog)), "known words", 5000)])
     known_n = np.array([len(bag & known) / len(bag) for bag in group.wanted])
     # The share of other needs' items that have more of a need's words than its own have; half of those with as many.
     beaten = (np.sign(np.round(shared - np.diag(shared)[:, None], 9)) + 1).mean(axis=1)[known_n >= CLEAR] / 2
@@ -202,7 +208,7 @@ def _inverted(group: _Group, numbers: dict[str, float]) -> _Named | None:
     return None
 
 
-@lru_cache(100_000)
+@lru_cache(200_000)
 def _words(text: str) -> Bag:
     """The different words of a text's beginning, without those that are in any English one."""
     words = _ANALYZER.words(" ".join(text.split()[:WORDS]))

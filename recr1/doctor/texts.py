@@ -178,7 +178,7 @@ def _copies(faults: Faults, setup: Setup) -> None:
     rows: dict[str, list[int]] = {}
     for row, text in enumerate(setup.catalog.texts):
         rows.setdefault(text, []).append(row)
-    copies = {row: same for same in rows.values() if len(same) > 1 for row in same}
+    copies = {row: same for text, same in rows.items() if len(same) > 1 and text.strip() for row in same}
     faults.numbers["items_with_copies"] = len(copies)
     torn = []
     for need in setup.judged_needs:
