@@ -189,7 +189,10 @@ INLINE = sorted(
     }
 )
 SECTIONS = "evaluate|k|log|policy|retriever|rewards|seed|task|trainer"
-PLACES = "{} evaluate.{} task.{} trainer.{} trainer.trl={} task.gains={} rewards=[{}] retriever={}".split()
+PLACES = (
+    *("{}", "evaluate.{}", "task.{}", "trainer.{}", "trainer.trl={}", "task.gains={}", "retriever={}"),
+    "rewards=[{}, {{type: format}}]",
+)
 
 
 def is_sound(overrides: str, *recipes: str) -> bool:
