@@ -191,7 +191,7 @@ INLINE = sorted(
 SECTIONS = "evaluate|k|log|policy|retriever|rewards|seed|task|trainer"
 PLACES = (
     *("{}", "evaluate.{}", "task.{}", "trainer.{}", "trainer.trl={}", "task.gains={}", "retriever={}"),
-    "rewards=[{}, {{type: format}}]",
+    "rewards=[{}, {{type: measure, measure: RR@7}}]",
 )
 
 
