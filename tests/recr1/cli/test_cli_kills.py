@@ -16,13 +16,13 @@ task: {{type: toy, format: {{type: plain, prompt: "{{need}}"}}}}
 retriever: {{type: bm25}}
 k: 10
 rewards: [{{type: measure, measure: nDCG@10}}, {{type: "tests.recr1.trainers.layers.test_resume:Vowels"}}]
-policy: {{type: transformers, model: {model}, max_new_tokens: 6}}
+policy: {{type: transformers, model: {model}, max_new_tokens: 8}}
 trainer: {trainer}
 evaluate: {{split: validation, measures: [nDCG@10], every: 1}}
 """
 TRL = "{num_generations: 4, per_device_train_batch_size: 16, learning_rate: 1.0e-2}"
-PAIRS = "pairs: {type: sampled, per_need: 4, at_least: 0.0}"
-SFT = f"{{type: sft, steps: 2, {PAIRS}, trl: {{per_device_train_batch_size: 4, learning_rate: 1.0e-2}}}}"
+PAIRS = "need\tquery\n" + "".join(f"I want a {query} please\t{query}\n" for query in ("red sofa", "oak table", "lamp"))
+SFT = "{type: sft, steps: 2, pairs: {type: file, path: PAIRS.tsv}, trl: {per_device_train_batch_size: 2}}"
 TRAINERS = {
     "grpo": f"{{type: grpo, steps: 3, rollouts_every: 1, trl: {TRL}}}",
     "sft": SFT,
@@ -38,8 +38,10 @@ class World:
 
     def __init__(self, home, kind, model):
         self.recipe, self.whole = home / f"{kind}.yaml", home / kind
-        text = RECIPE.format(model=model, trainer=TRAINERS[kind])
-        self.recipe.write_text(text.replace("tokens: 6", "tokens: 6, lora_rank: 4") if kind == "adapter" else text)
+        (home / "pairs.tsv").write_text(PAIRS)
+        trainer = TRAINERS[kind].replace("PAIRS", str(home / "pairs"))
+        text = RECIPE.format(model=model, trainer=trainer)
+        self.recipe.write_text(text.replace("tokens: 8", "tokens: 8, lora_rank: 4") if kind == "adapter" else text)
         self.recr1 = Commands(self.recipe)
         done = self.recr1("train", self.recipe, "--out", self.whole, within=self.whole)
         assert done["status"] == 0, done["output"]
