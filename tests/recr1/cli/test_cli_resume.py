@@ -120,6 +120,7 @@ def test_a_run_goes_on_with_its_own_recipe_alone(recipe, tmp_path):
     out = tmp_path / "run"
     process = train(recipe, "--out", out)
     reach(process, out, 4)
+    process.send_signal(signal.SIGSTOP)  # it holds the folder, and does not finish meanwhile
     busy = train(out)
     assert "is being trained by another process" in busy.communicate(timeout=60)[1]
     process.kill()
