@@ -41,7 +41,9 @@ def plain_model(source: Source, *, trust_remote_code: bool) -> tuple[str, Entry 
 
 def converted(source: Source, *, local: bool = False) -> Source:
     """The plain folder of a source that was converted before; else the source. With `local` nothing is fetched."""
-    folder = Store().place("model", _identity(source, local=local)) if source.gguf_file or source.base else Path()
+    if not (source.gguf_file or source.base):
+        return source
+    folder = Store().place("model", _identity(source, local=local))
     return Source(str(folder)) if (folder / CONFIG).is_file() else source
 
 

