@@ -118,16 +118,14 @@ def _described(recipe: Recipe, *, trust: bool) -> str:
 
 def _prompts(recipe: Recipe, task: Task, *, trust: bool) -> str | None:
     """Whether the prompts fit into the context of the policy's model; without what the retriever adds to them."""
-    from recr1.config.build import find_class
+    from recr1.policies.context import prompts_fit
     from recr1.tasks.base import splits_of
     from retrievers.parts import left_out
 
-    ask = None if left_out("policy") else getattr(find_class("policy", recipe.policy.type), "check_prompts", None)
-    if ask is None:
+    if left_out("policy"):
         return None
     if recipe.policy.options.get("trust_remote_code") and not trust:
         return "not checked, as policy.trust_remote_code would run the model's own code: add --trust"
-    prompts = {
-        split: [(need.id, task.format.render(need)) for need in needs] for split, needs in splits_of(task).items()
-    }
-    return str(ask(recipe.policy.options, prompts, local=True))
+    return prompts_fit(
+        recipe.policy, splits_of(task), lambda needs: [task.format.render(need) for need in needs], local=True
+    )

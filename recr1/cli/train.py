@@ -72,7 +72,6 @@ def run(args: argparse.Namespace) -> int:
     env.task.needs(recipe.evaluate.split)
     overlaps = find_overlaps(env.task)
     splits = refuse_leaks(overlaps, accepted=recipe.evaluate.accept_leaks)
-    _check_prompts(recipe, env)
     opened = _open_run(recipe, env, folder, splits, resumes=resumes)
     counts = f"{len(env.task.catalog)} items, {len(env.task.needs('train'))} training needs"
     _say(opened, f"{remarks_on(env.task)}{path}: {counts}; run folder {opened.path}")
@@ -87,19 +86,6 @@ def run(args: argparse.Namespace) -> int:
         opened.finish("finished")
     _conclude(opened)
     return 0
-
-
-def _check_prompts(recipe: Recipe, env: Environment) -> None:
-    """Refuse prompts that the policy's model cannot read whole, those of all splits, before it is loaded."""
-    from recr1.config.build import find_class
-    from recr1.tasks.base import splits_of
-
-    ask = getattr(find_class("policy", recipe.policy.type), "check_prompts", None)
-    if ask and _is_first_process():
-        needs = splits_of(env.task)
-        ids = {split: [need.id for need in listed] for split, listed in needs.items()}
-        prompts = {split: list(zip(ids[split], env.prompts(listed), strict=True)) for split, listed in needs.items()}
-        ask(recipe.policy.options, prompts, local=False)
 
 
 def _conclude(run: Run) -> None:
@@ -168,13 +154,17 @@ def _has_run(folder: Path, recipe: Recipe) -> bool:
 
 
 def _open_run(recipe: Recipe, env: Environment, out: Path, splits: Mapping[str, Any], *, resumes: bool) -> Run:
-    """The run folder, claimed by the first process; the others do not write."""
+    """The run folder, claimed by the first process; the others do not write. First, prompts must fit the model."""
     from recr1.config.build import build
+    from recr1.policies.context import prompts_fit
     from recr1.runs import Run
     from recr1.runs.provenance import fingerprints
+    from recr1.tasks.base import splits_of
 
     if not _is_first_process():
         return Run(out, writer=False)
+    if not resumes:
+        prompts_fit(recipe.policy, splits_of(env.task), env.prompts, local=False)
     facts = {
         "seed": recipe.seed,
         **fingerprints(env, recipe.retriever.to_dict()),

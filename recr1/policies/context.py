@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from recr1.config.build import Part, find_class
 from recr1.errors import MissingLibrary, UserError, shown
 from recr1.policies.loading import converted, load_config, load_tokenizer
 from recr1.policies.prompts import prompt_ids
 from recr1.policies.sources import NotAtHand, find_model
-from rewards.base import Chat
+from rewards.base import Chat, Need
 
 ENDLESS = 10**9
 """Tokenizers without a length of their own have one above this."""
@@ -38,6 +39,22 @@ def context_of(config: Any, tokenizer: Any) -> int | None:
     if scaling.get("rope_type") == "yarn":
         length = scaling.get("original_max_position_embeddings") or length
     return int(length * (scaling.get("factor") or 1))
+
+
+def prompts_fit(
+    policy: Part,
+    splits: Mapping[str, Sequence[Need]],
+    write: Callable[[Sequence[Need]], Sequence[Chat]],
+    *,
+    local: bool,
+) -> str | None:
+    """What `check_prompts` of a policy's class says of the prompts that `write` makes; None for a policy without it."""
+    ask = getattr(find_class("policy", policy.type), "check_prompts", None)
+    if ask is None:
+        return None
+    ids = {split: [need.id for need in needs] for split, needs in splits.items()}
+    prompts = {split: list(zip(ids[split], write(needs), strict=True)) for split, needs in splits.items()}
+    return str(ask(policy.options, prompts, local=local))
 
 
 def check_prompts(options: Mapping[str, Any], prompts: Mapping[str, Sequence[tuple[str, Chat]]], *, local: bool) -> str:

@@ -124,12 +124,7 @@ class Transformers:
         """What options need that is not installed; nothing is imported."""
         return missing_libraries(options) + missing_for_model(options)
 
-    @staticmethod
-    def check_prompts(
-        options: Mapping[str, Any], prompts: Mapping[str, Sequence[tuple[str, Chat]]], *, local: bool
-    ) -> str:
-        """Whether the prompts fit into the model's context; see `recr1.policies.context.check_prompts`."""
-        return check_prompts(options, prompts, local=local)
+    check_prompts = staticmethod(check_prompts)
 
     def fits(self, chat: Chat) -> bool:
         """Whether the model's context has room for a prompt and the longest completion."""
