@@ -81,11 +81,13 @@ def _refusals(args: argparse.Namespace, remarks: list[str], recipe: Recipe) -> l
 
 def _described(recipe: Recipe, *, trust: bool) -> str:
     from recr1.config.build import build
+    from recr1.env.checks import check_fit
     from recr1.errors import UserError
     from recr1.evaluate.report import shortened
     from recr1.tasks.base import SPLITS, HasTextFields, needs_of
     from recr1.tasks.cells import is_missing
     from recr1.tasks.splits import find_overlaps, refuse_leaks
+    from retrievers.parts import left_out
 
     task: Task = build("task", recipe.task)
     catalog, judged = task.catalog, sum(map(len, task.qrels.values()))
@@ -93,6 +95,9 @@ def _described(recipe: Recipe, *, trust: bool) -> str:
     texts = " + ".join(task.text_fields) if isinstance(task, HasTextFields) else "as the task makes it"
     lines = [f"items       {len(catalog)}", f"judgements  {judged} of {len(task.qrels)} needs"]
     lines += [f"text        {texts}; the first item's:", f"  {shortened(first, 78)}"]
+    for place, (part, _) in enumerate(recipe.rewards):
+        if not left_out(f"rewards.{place}"):
+            check_fit(build("reward", part, path=f"rewards.{place}"), task)
     held = {name: len(column) - sum(map(is_missing, column)) for name, column in catalog.fields.items()}
     fields = ", ".join(f"{name} ({count})" if count < len(catalog) else name for name, count in held.items())
     lines.append(f"fields      {fields or 'none'}")

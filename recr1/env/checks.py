@@ -9,6 +9,7 @@ import numpy as np
 from recr1.errors import LeakError, UserError, shown
 from recr1.tasks.base import HasCanary, Task
 from retrievers.base import Floats, Hits, Retriever
+from rewards.abilities import check_data
 from rewards.base import Batch, Chat, Need, Reward
 
 
@@ -38,6 +39,14 @@ def checked_hits(hits: Hits, retriever: Retriever, queries: int, k: int, items: 
     if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
         raise ContractError(f"{who} returned one item twice for the same query")
     return hits
+
+
+def check_fit(reward: Reward, task: Task) -> None:
+    """Raises `UserError` for a reward that cannot read the fields or grades of a task."""
+    try:
+        check_data(reward, task.catalog, task.qrels)
+    except ValueError as error:
+        raise UserError(f"reward '{reward.name}' does not fit this task: {error}") from error
 
 
 def checked_reward(reward: Reward, batch: Batch) -> Floats:

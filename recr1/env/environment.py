@@ -14,7 +14,7 @@ from time import perf_counter
 import numpy as np
 
 from recr1.config.build import Part, build
-from recr1.env.checks import Canary, checked_reward
+from recr1.env.checks import Canary, check_fit, checked_reward
 from recr1.env.search import Faults, ask
 from recr1.env.step import Step
 from recr1.errors import UserError
@@ -23,7 +23,7 @@ from recr1.tasks.base import Task, splits_of
 from retrievers.abilities import max_k_of, shared_syntax, stats_of
 from retrievers.base import Floats, Hits, Query, Retriever
 from retrievers.errors import MissingAnswers
-from rewards.abilities import check_data, cutoff_of, cutoff_problem, needs_raw_hits, retrievers_of
+from rewards.abilities import cutoff_of, cutoff_problem, needs_raw_hits, retrievers_of
 from rewards.base import Batch, Chat, Found, Message, Need, Reward, Rollout, Search
 
 
@@ -103,10 +103,7 @@ class Environment:
                 raise UserError(f"the weight of reward '{reward.name}' must be a finite number, got {weight}")
             if problem := cutoff_problem(reward.name, cutoff_of(reward), self.k):
                 raise UserError(f"reward {problem}")
-            try:
-                check_data(reward, self.task.catalog, self.task.qrels)
-            except ValueError as error:
-                raise UserError(f"reward '{reward.name}' does not fit this task: {error}") from error
+            check_fit(reward, self.task)
 
     def with_format(self, answer_format: Format) -> Environment:
         """The same task, retriever, rewards and k behind another prompt and parser."""

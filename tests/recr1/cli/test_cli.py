@@ -77,6 +77,12 @@ def test_check_with_data_counts_items_needs_and_what_is_left_out(shop, capsys):
     ]
 
 
+def test_check_with_data_refuses_a_reward_that_the_data_cannot_pay(shop, capsys):
+    rewards = "rewards=[{type: worth, fields: {title: 1.0}}]"
+    assert run(["check", "toy/echo", rewards, "--data"]) == 2
+    assert "reward 'worth(title=1)@10' does not fit this task: " in capsys.readouterr().err
+
+
 def test_search_prints_columns_with_tabs_when_piped(shop):
     done = recr1("search", "good.yaml", "red tent", "-k", "2")
     assert done.returncode == 0
