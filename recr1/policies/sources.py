@@ -179,7 +179,10 @@ def readable(what: str, path: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (OSError, ValueError, RuntimeError, LookupError, struct.error, SafetensorError) as error:
+    except (  # the last two for JSON of another shape
+        *(OSError, ValueError, RuntimeError, LookupError, struct.error, SafetensorError),
+        *(AttributeError, TypeError),
+    ) as error:
         why = told(" ".join(str(error).split()), 300)
         if Path(path).is_dir():
             raise UserError(f"policy.model: cannot {what}: {why}; if a file is damaged, fetch it again") from error
