@@ -148,9 +148,9 @@ def _fill(folder: Path, key: Key, write: Callable[[Path], None], *, resumes: boo
     manifest = {"key": _plain(key), "files": files}
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     for path in (*partial.iterdir(), partial):  # the content must be on disk before the name
-        _sync(path)
+        sync(path)
     partial.rename(folder)
-    _sync(folder.parent)
+    sync(folder.parent)
 
 
 def _fault(folder: Path, key: Key) -> str | None:
@@ -188,7 +188,8 @@ def _measured(path: Path) -> dict[str, int]:
     return {"bytes": size, "ends": checksum}
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

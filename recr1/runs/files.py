@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from recr1.errors import RunError
+from retrievers.store import sync
 
 
 def write_text(path: Path, text: str) -> None:
@@ -112,15 +113,6 @@ def recover_folder(folder: Path) -> None:
 
 def _old(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.old")
-
-
-def sync(path: Path) -> None:
-    """Wait until a file or a folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_text(path: Path) -> str:

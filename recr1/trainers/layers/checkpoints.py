@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from recr1.errors import RunError
-from recr1.runs.files import remove_all, remove_folder, replace_folder, replacing, sync, writing
+from recr1.runs.files import remove_all, remove_folder, replace_folder, replacing, writing
 from recr1.runs.manifest import damage, write_manifest
 from recr1.runs.recording import FILES
 from recr1.trainers.trl.additions import Addition
+from retrievers.store import sync
 
 FILE = "recr1_{rank}.pt"
 """What each rank keeps in a checkpoint, beside the files of transformers."""
