@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -27,3 +29,19 @@ def begin(command: Sequence[object], **env: str) -> subprocess.Popen[str]:
         env={**os.environ, "OMP_NUM_THREADS": "1", **env},
         preexec_fn=heed,  # noqa: PLW1509 - it sets one handler
     )
+
+
+@contextmanager
+def plain_user() -> Iterator[Path]:
+    """A new folder of the user who runs the tests; in place of root, who may read and write anywhere, another user."""
+    is_root, nobody = os.geteuid() == 0, 65534
+    with TemporaryDirectory() as name:
+        if is_root:
+            os.chown(name, nobody, nobody)
+            os.setresuid(nobody, nobody, 0)
+        try:
+            yield Path(name)
+        finally:
+            if is_root:
+                os.setresuid(0, 0, 0)
+            Path(name).chmod(0o700)

@@ -289,7 +289,8 @@ def test_a_run_of_another_task_is_noted(tmp_path):
         (["raw(", "x"], "must be a type, with options in brackets"),
     ],
 )
-def test_what_cannot_be_compared_is_said(texts, message):
+def test_what_cannot_be_compared_is_said(texts, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
         read_policies(texts, RECIPE, "nDCG@10")
 

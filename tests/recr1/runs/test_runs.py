@@ -17,6 +17,7 @@ from recr1.errors import RunError, UserError
 from recr1.runs import Run
 from recr1.runs.files import replacing, writing
 from recr1.runs.provenance import surroundings
+from tests.processes import plain_user
 from tests.recr1.baselines.world import First, Overlap, Valid, World
 
 RECIPE = {"seed": 3, "task": {"type": "shop", "note": "no: 1e-5"}, "rewards": [{"type": "measure", "weight": 1.0}]}
@@ -185,11 +186,11 @@ def test_a_path_below_a_file_cannot_be_written(tmp_path):
         Run.create(tmp_path / "file" / "run", RECIPE, {})
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission_cannot_be_written(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(RunError, match="cannot be written: Permission denied"):
-        Run.create(tmp_path / "run", RECIPE, {})
+def test_a_folder_without_permission_cannot_be_written():
+    with plain_user() as folder:
+        folder.chmod(0o500)
+        with pytest.raises(RunError, match="cannot be written: Permission denied"):
+            Run.create(folder / "run", RECIPE, {})
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from recr1.errors import DataError
 from recr1.tasks.disk import ENDINGS, find, is_file, lines, split_files
+from tests.processes import plain_user
 
 STEMS = {"train": ("train",), "validation": ("dev", "val"), "test": ("test",)}
 
@@ -53,13 +54,13 @@ def test_what_is_no_file_is_refused_and_never_taken_as_absent(tmp_path, monkeypa
         split_files(tmp_path, STEMS)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_forbidden_folder_is_refused(tmp_path):
-    (tmp_path / "data").mkdir(mode=0)
-    with pytest.raises(DataError, match=r"data: cannot be read: Permission denied"):
-        split_files(tmp_path / "data", STEMS)
-    with pytest.raises(DataError, match=r"data/a\.tsv: cannot be read: Permission denied"):
-        find(tmp_path / "data", "a.tsv", "needs")
+def test_a_forbidden_folder_is_refused():
+    with plain_user() as folder:
+        (folder / "data").mkdir(mode=0)
+        with pytest.raises(DataError, match=r"data: cannot be read: Permission denied"):
+            split_files(folder / "data", STEMS)
+        with pytest.raises(DataError, match=r"data/a\.tsv: cannot be read: Permission denied"):
+            find(folder / "data", "a.tsv", "needs")
 
 
 def test_the_case_of_a_split_file_does_not_matter_and_other_files_beside_it_neither(tmp_path):
