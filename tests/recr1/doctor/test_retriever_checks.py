@@ -28,7 +28,7 @@ def found(shop, retriever, name, **options):
     return CHECKS[name](setup_of(shop, retriever, **options))
 
 
-@pytest.mark.parametrize("recipe", ["quickstart", "toy/echo"])
+@pytest.mark.parametrize("recipe", [pytest.param("quickstart", marks=pytest.mark.slow), "toy/echo"])
 def test_what_ships_gets_a_clean_bill(recipe):
     findings = list(run_checks(open_setup(load_recipe(recipe))))
     assert [(f.name, f.verdict) for f in findings] == [(name, "ok") for name in CHECKS]
