@@ -9,7 +9,7 @@ from textwrap import wrap
 from typing import TextIO
 
 _STARTS = re.compile(r"^ *[-|] |^ +|(?<=\S)  +")
-"""What may stand before the text of a line: an indent, a mark, a column of a table."""
+"""What can come before the text of a line: an indent, a mark, a column of a table."""
 
 _KEPT = re.compile(r" [=<>]=? (?=[-+.\d])|pip install \S+")
 """What is not broken at its spaces."""
@@ -21,12 +21,17 @@ def say(text: str = "") -> None:
     sys.stdout.flush()
 
 
+def note(text: str) -> None:
+    """Write a remark to standard error at once: standard output may be read by a program."""
+    sys.stderr.write(folded(f"recr1: note: {text}\n", sys.stderr))
+
+
 def folded(text: str, stream: TextIO | None = None) -> str:
     """Text in lines that fit the terminal of a stream; for a file or a pipe the lines stay as they are.
 
     What follows a break begins where the text of its line does. A word that is wider than a line, such as a path, is
-    not broken. The environment variable COLUMNS goes before the width of the terminal; without one it means nothing,
-    because a parent process may have set it (readline does).
+    not broken. The environment variable COLUMNS overrides the width of the terminal. For a file or a pipe it is
+    ignored, because a parent process may have set it (readline does).
     """
     width = _width(stream or sys.stdout)
     return text if width is None else filled(text, width)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recr1.cli.arguments import add_json, add_measures, add_out, add_samples, add_split
-from recr1.terminal import say
+from recr1.terminal import note, say
 
 if TYPE_CHECKING:
     from recr1.config.build import Part
@@ -107,7 +107,7 @@ def _opened(targets: Sequence[str]) -> list[_CrossedRun]:
         recipe = load_recipe(run.path / "recipe.yaml")
         trained = trained_part(run, recipe.policy)
         if unfinished := run.unfinished():
-            sys.stderr.write(f"recr1: note: {unfinished}\n")
+            note(unfinished)
         same = next((o for o in opened if (o.recipe.task, o.recipe.retriever) == (recipe.task, recipe.retriever)), None)
         env = same.env if same else open_environment(recipe.task, recipe.retriever, (), recipe.k)
         opened.append(_CrossedRun(name, run, recipe, trained, env, same.home if same else name))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recr1.cli.arguments import add_json, add_measures, add_out, add_samples, add_split, add_target, parts
-from recr1.terminal import folded, say
+from recr1.terminal import note, say
 
 if TYPE_CHECKING:
     from recr1.evaluate import Evaluation
@@ -50,13 +50,14 @@ def run(args: argparse.Namespace) -> int:
         policies = {recipe.policy.type: recipe.policy}
     others = read_retrievers(args.retrievers, recipe.retriever)
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
-    if not args.json:
-        sys.stdout.write(folded(remarks_on(env.task)))
+    if not args.json and (said := remarks_on(env.task)):
+        say(said)
     opened = open_retrievers(others, env)
     split = args.split or recipe.evaluate.split
     of_run = trained if trained and not args.policy else None
     remarks = list(remarks_on_run(of_run, recipe, env, split, edited=not args.overrides)) if of_run else []
-    sys.stderr.writelines(f"recr1: note: {remark}\n" for remark in remarks)
+    for remark in remarks:
+        note(remark)
     done = []
     with ProgressBar(quiet=args.json) as bar:
         evaluator = Evaluator(

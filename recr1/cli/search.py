@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from recr1.cli.arguments import add_overrides, at_least
+from recr1.terminal import note
 
 if TYPE_CHECKING:
     from retrievers.base import Retriever
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         ids, title = task.catalog.ids, task.catalog.title
         rows = [(str(rank), f"{score:.4f}", ids[row], title(row)) for rank, (row, score) in found if row >= 0]
         if not rows:
-            sys.stderr.write(f"nothing matches {text!r}\n")
+            note(f"nothing matches {text!r}")
         elif sys.stdout.isatty():
             _print_table(text, rows)
         else:

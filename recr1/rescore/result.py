@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +23,7 @@ from recr1.rescore.written import REWARD, TRAINING, Scored, Written, score
 from recr1.runs import writing
 from recr1.runs.files import write_lines
 from recr1.runs.plots import draw_panels, series
+from recr1.terminal import note
 from rewards.measures import Measure
 
 NAMES = "rescored"
@@ -260,7 +260,7 @@ def write(home: Path, recipe: Recipe, results: Sequence[Rescored], summary: Mapp
                 try:
                     draw_curve(curve, one.measures[0], home / "curve.png")
                 except MissingLibrary as error:
-                    sys.stderr.write(f"no picture: {error}\n")
+                    note(f"no picture: {error}")
 
 
 def draw_curve(records: Sequence[Mapping[str, Any]], measure: str, out: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from textwrap import fill
 from typing import Protocol, runtime_checkable
 
 from recr1.errors import DataError, UserError
@@ -48,9 +47,9 @@ class HasCanary(Protocol):
 
 
 def remarks_on(task: Task) -> str:
-    """The counts of a task as a line, broken at 80 columns, with its end; nothing without any."""
+    """The counts of a task as a line; nothing without any."""
     said = "; ".join(f"{what}: {count:,}" for what, count in task.counts.items())
-    return said and fill(f"data: {said}", 80, subsequent_indent="  ", break_on_hyphens=False) + "\n"
+    return said and f"data: {said}"
 
 
 def needs_of(task: Task, split: str) -> tuple[Sequence[Need], str | None]:

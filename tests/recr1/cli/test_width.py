@@ -15,7 +15,7 @@ import pytest
 
 from recr1 import terminal
 from recr1.cli.main import run
-from recr1.terminal import filled, folded
+from recr1.terminal import filled, folded, note
 from retrievers import Catalog
 from retrievers.bm25.bm25 import BM25
 from tests.recr1.report.runs import make_run
@@ -80,6 +80,12 @@ def test_a_terminal_is_asked_for_its_width():
     subprocess.run([sys.executable, "-c", code], stdout=writer, check=True)
     lines = os.read(reader, 10_000).decode().splitlines()
     assert len(lines) == 4 and max(map(len, lines)) <= 60
+
+
+def test_a_remark_is_broken_as_well(capsys, monkeypatch):
+    monkeypatch.setattr(terminal, "_width", lambda stream: 30 if stream is sys.stderr else None)
+    note("the policy is the one of step 1,250")
+    assert capsys.readouterr() == ("", "recr1: note: the policy is the\none of step 1,250\n")
 
 
 def test_a_file_has_whole_lines(monkeypatch):

@@ -52,12 +52,10 @@ def test_check_says_what_texts_are_made_of_and_every_count_within_80_columns(rec
 
 def test_an_evaluation_says_the_counts_and_writes_them(recipe, capsys):
     assert run(["eval", recipe, "--out", "out"]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[:3] == [
-        "data: items without 'title': 1; items without 'text': 3; items without a word in",
-        "  their text: 2; items with the text of an earlier item: 1; needs without a",
-        "  word: 1; judgements merged, same grade: 1",
-    ]
+    assert capsys.readouterr().out.splitlines()[0] == (
+        "data: items without 'title': 1; items without 'text': 3; items without a word in their text: 2; "
+        "items with the text of an earlier item: 1; needs without a word: 1; judgements merged, same grade: 1"
+    )
     counts = json.loads(open("out/eval.json").read())["data"]
     assert counts == {
         "items without 'title'": 1,
