@@ -15,16 +15,22 @@ def main() -> int:
     # library. Parts of a recipe are found there all the same (`retrievers.parts`), after everything else.
     home, here = os.path.dirname(os.path.dirname(os.path.abspath(__file__))), os.path.abspath(os.curdir)
     sys.path[:] = [entry for entry in sys.path if here == home or os.path.abspath(entry) != here]
+    _open_streams()
     _hide_secrets()
     from recr1.cli.main import run
 
     return run(sys.argv[1:])
 
 
+def _open_streams() -> None:
+    """What the shell closed (`2>&-`) goes nowhere: libraries write there too, and a file must not get its number."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the end
+
+
 def _hide_secrets() -> None:
     """From now on, nothing on standard error shows a secret, be it a traceback or a line of any library's log."""
-    if sys.stderr is None:  # closed by the shell, as in 2>&-
-        return
     write = sys.stderr.write
 
     def redacting(text: str) -> int:

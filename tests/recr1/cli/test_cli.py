@@ -92,7 +92,7 @@ def test_search_prints_columns_with_tabs_when_piped(shop):
 def test_search_reads_queries_from_standard_input_and_tells_which_find_nothing(shop):
     done = recr1("search", "good.yaml", "-", stdin="cup\n\nsofa\n")
     assert done.stdout == "1\t1.0000\tc\tred cup of tea\tcup\n"
-    assert done.stderr == "nothing matches 'sofa'\n"
+    assert done.stderr == "recr1: note: nothing matches 'sofa'\n"
 
 
 def test_search_prints_a_table_on_a_terminal_and_takes_brackets_as_they_are(shop):
@@ -136,6 +136,15 @@ def test_version_and_help_answer(capsys):
             run([option])
         assert ended.value.code == 0
         assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "status"), [(["search", "toy/echo", "zzxq"], 0), (["eval", "nothing"], 2), (["nothing"], 2)]
+)
+def test_a_closed_standard_error_changes_no_status(words, status):
+    command = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-m", "recr1", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (status, "")
 
 
 def test_no_argument_at_all_shows_the_help(capsys):
