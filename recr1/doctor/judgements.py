@@ -155,6 +155,10 @@ def _misplaced(group: _Group, orders: Sequence[Sequence[Need]], numbers: dict[st
     null = [float((needs * items[np.ix_(order, order)]).sum()) for order in permuted]
     by_words = _deviations(np.trace(shared), [float(shared[np.arange(n), order].sum()) for order in permuted])
     by_structure = _deviations((needs * items).sum(), null)
+    numbers |= {"needs": n, "by_words": by_words, "by_structure": by_structure}
+    ((_, alike),) = Counter(map(tuple, group.best)).most_common(1)
+    if 2 * alike > n:  # whatever is moved, most needs have the same items: see `grade_faults`
+        return None
     tried = [(*one, (shares * _matrix(group.offered(one[2]), columns)).sum(axis=1)) for one in group.candidates(orders)]
     found = []
     for name, what, rows, having in tried:
@@ -172,7 +176,7 @@ def _misplaced(group: _Group, orders: Sequence[Sequence[Need]], numbers: dict[st
     beaten = (np.sign(np.round(shared - np.diag(shared)[:, None], 9)) + 1).mean(axis=1)[known_n >= CLEAR] / 2
     lost = float(np.mean(beaten > 0.2)) if len(beaten) >= 2 * ENOUGH and np.mean(beaten <= 0.02) >= 0.3 else 0.0
     covered = float(known_n.mean())
-    numbers |= {"needs": n, "by_words": by_words, "by_structure": by_structure, "known_words": covered, "lost": lost}
+    numbers |= {"known_words": covered, "lost": lost}
     if found:
         _, name, what = max(found)
         return name, "error", f"{what}: join needs, items and judgements by id, not by line"

@@ -96,7 +96,7 @@ def need_texts(setup: Setup) -> Finding:
     what = "needs are copied from a relevant item {}: then the raw need is the best query, and nothing is learned"
     faults.share("copied needs", _copied(setup), len(setup.judged_needs), what, warn=0.5, fail=0.8)
     of_text = {group_key(text): row for row, text in enumerate(setup.catalog.texts) if text.strip()}
-    own = [need for need in needs if of_text.get(group_key(need.text), -1) not in (-1, *setup.env.task.qrels[need.id])]
+    own = [need for need in needs if of_text.get(group_key(need.text), -1) not in (-1, *setup.env.task.qrels.get(need.id, ()))]
     what = "needs are items themselves, which nobody judged for them {}: a search finds the need first; leave them out"
     faults.share("needs as items", [need.text for need in own], len(needs), what, warn=0.1, fail=2)
     for split, members in setup.splits.items():

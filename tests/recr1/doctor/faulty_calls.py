@@ -53,7 +53,7 @@ class Session(Sound):
 
 
 class WearsOut(Sound):
-    """After thirty calls, half of the answers come from an older index."""
+    """After sixty calls, all answers come from an older index."""
 
     def __init__(self, catalog):
         super().__init__(catalog)

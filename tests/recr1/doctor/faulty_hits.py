@@ -35,7 +35,7 @@ class LosesOneInThree(Sound):
 
 
 class LeastScore(Sound):
-    """Drops what scores less than half of the best, whatever k."""
+    """Drops what scores less than 90% of the best, whatever k."""
 
     def after(self, hits, queries):
         return kept(hits, hits.scores_QK >= 0.9 * hits.scores_QK[:, :1])
@@ -56,7 +56,7 @@ class EmptyBeyondWindow(Sound):
 
 
 class SkipsAPage(Sound):
-    """Pages of ten, each from one item too late."""
+    """Pages of four, after each of which one item is skipped."""
 
     def search(self, queries, k):
         hits = super().search(queries, k + 10)
@@ -140,7 +140,7 @@ class SwapsFirstTwo(Sound):
 
 
 class SwapsTwoItems(Sound):
-    """Two rows of the catalog stand in each other's place."""
+    """Two rows of the catalog are in each other's place."""
 
     def after(self, hits, queries):
         swap = {3: 11, 11: 3}

@@ -128,6 +128,19 @@ def test_the_toy_task_is_not_blamed():
     assert complaints(ToyTask()) == []
 
 
+def test_a_need_without_a_key_stops_no_check():
+    data = shop().spoiled(lambda data, rng: data.grades.pop(data.needs[0][0]))
+    assert [message.split(" (")[0] for message in complaints(Task(data))] == ["1 of 120 needs have no answer key"]
+
+
+def test_one_item_for_all_needs_is_called_that_and_not_shifted_or_unrelated():
+    def spoil(data, rng):
+        data.grades = {need: {data.items[0][0]: 1} for need in data.grades}
+
+    (message,) = complaints(Task(shop().spoiled(spoil)))
+    assert re.findall(r"(?:^|; )([a-z ]+): ", message) == ["one item", "popular items"]
+
+
 def test_keywords_are_not_blamed():
     assert complaints(Task(keywords())) == []
 
