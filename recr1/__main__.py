@@ -26,7 +26,7 @@ def _open_streams() -> None:
     """What the shell closed (`2>&-`) goes nowhere: libraries write there too, and a file must not get its number."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the end
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
 
 
 def _hide_secrets() -> None:

@@ -74,9 +74,7 @@ def run(args: argparse.Namespace) -> int:
     splits = refuse_leaks(overlaps, accepted=recipe.evaluate.accept_leaks)
     opened = _open_run(recipe, env, folder, splits, resumes=resumes)
     counts = f"{len(env.task.catalog)} items, {len(env.task.needs('train'))} training needs"
-    if said := remarks_on(env.task):
-        _say(opened, said)
-    _say(opened, f"{path}: {counts}; run folder {opened.path}")
+    _say(opened, "\n".join(filter(None, [remarks_on(env.task), f"{path}: {counts}; run folder {opened.path}"])))
     for remark in [*splits["accepted"], *(remark for overlap in overlaps for remark in overlap.remarks())]:
         _say(opened, f"the splits are not quite disjoint: {remark}")
     for changed in opened.recipe_changes(recipe.to_dict()) if resumes else ():
