@@ -39,7 +39,7 @@ def grade_faults(faults: Faults, setup: Setup) -> None:
     grades = {int(grade) for key in keys for grade in key.grades_J}
     faults.numbers["grades"] = sorted(grades)[:20]
     if max(grades) > 10 and not any(key.gains for key in keys):
-        what = f"grades go up to {max(grades)}, and gain as much: say with task.gains what each is worth"
+        what = f"grades go up to {max(grades)}, and each is its own gain: say with task.gains what a grade is worth"
         faults.add("grade scale", "warning", what)
     many = np.median([len(key) for key in keys]) > setup.env.k
     if len(grades) == 1 and (max(grades) > 1 or many):
@@ -49,5 +49,5 @@ def grade_faults(faults: Faults, setup: Setup) -> None:
     total = unknown + sum(map(len, keys))
     if unknown >= 0.1 * total:
         verdict: Verdict = "error" if 2 * unknown >= total else "warning"
-        what = f"{unknown} of {total} judgements are of items that the catalog does not have: use its own version"
-        faults.add("other catalog", verdict, what)
+        what = f"{unknown} of {total} judgements are of items that the catalog does not have"
+        faults.add("other catalog", verdict, f"{what}: use the catalog that was judged")

@@ -1,4 +1,4 @@
-"""Judgements: do they belong to these needs and these items, the right way up, and do they tell items apart?"""
+"""Judgements: do they belong to these needs and items, and do the best items have the highest grades?"""
 
 from __future__ import annotations
 

@@ -95,14 +95,14 @@ def empty_answers(setup: Setup) -> Finding:
     problems = []
     if lost:
         verdict = graded(1 - len(lost) / len(asked), warn_below=1.0, fail_below=0.99)
-        what = f"{len(lost)} of {len(asked)} queries find nothing, and items if they are written twice"
-        remedy = "answers get lost: look for time-outs, limits and errors that are taken for no match"
+        what = f"{len(lost)} of {len(asked)} queries find nothing, but find items if they are written twice"
+        remedy = "answers are lost: look for time-outs, limits and errors that are taken for an empty answer"
         problems.append(Fault(verdict, f"{what} ({examples(lost)}): {remedy}"))
     without = len(set(silent) & set(needs)) / max(len(set(needs)), 1)
     if setup.wants_all_words and without >= 0.2:
         what = f"the engine joins words by AND, and {without:.0%} of the raw needs find nothing"
         problems.append(Fault("warning", f"{what}: most queries will have no reward; let it join words by OR"))
-    ok = f"{len(silent)} of {len(asked)} queries find nothing, and nothing if they are written twice"
+    ok = f"{len(silent)} of {len(asked)} queries find nothing, also if they are written twice"
     return finding("empty_answers", problems, ok, {"queries": len(asked), "empty": len(silent), "lost": lost})
 
 

@@ -44,7 +44,7 @@ def latency(setup: Setup) -> Finding:
     if _rise(singly) or min(singly) >= max(10 * early, early + 0.01):
         start = f"{_duration(early if early < np.inf else singly[0])} at the start, {_duration(singly[-1])} now"
         what = f"searches get slower with each call ({start})"
-        problems.append(Fault("error", f"{what}: look for connections and memory that are kept; a run makes thousands"))
+        problems.append(Fault("error", f"{what}: look for connections and memory that are kept"))
     busy = setup.opened.get("first_busy", 0.0)
     if first >= 20 * early and (busy >= 2 * setup.step_seconds or first >= max(1, 50 * busy)):
         what = f"the first call takes {_duration(first)}, later ones {_duration(early)} for each query"

@@ -66,14 +66,13 @@ def _kinds(faults: Faults, setup: Setup) -> None:
             kinds[split] = float(words), float(judged), max(int(key.grades_J.max()) for key in keys)
     for (one, first), (other, second) in combinations(kinds.items(), 2):
         for place, factor, name, what in (
-            (0, 3, "unlike needs", "words has a need of"),
-            (1, 4, "thin split", "judgements has a need of"),
+            (0, 3, "unlike needs", "words"),
+            (1, 4, "thin split", "judgements"),
         ):
             if max(first[place], second[place]) >= factor * min(first[place], second[place]):
-                numbers = f"{first[place]:.1f} {what} {one}, {second[place]:.1f} of {other}"
-                faults.add(
-                    name, "warning", f"on average, {numbers}: what is learned on one may not be measured on the other"
-                )
+                numbers = f"{first[place]:.1f} {what} in {one}, {second[place]:.1f} in {other}"
+                remedy = "what is learned on one may not be measured on the other"
+                faults.add(name, "warning", f"a need has on average {numbers}: {remedy}")
         if first[2] != second[2]:
             what = f"the highest grade is {first[2]} in {one} and {second[2]} in {other}: use one scale"
             faults.add("other grades", "warning", what)

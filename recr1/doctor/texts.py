@@ -68,13 +68,13 @@ def item_texts(setup: Setup) -> Finding:
         column = catalog.column(name)
         values = [value for row in rows if (value := column[row].strip())]
         if KIND_OF_ITEM.search(name):
-            what = f"items have one {name} {{}}: measures and filters of {name} mean nothing"
+            what = f"items have one {name} {{}}: measures and filters of {name} say nothing"
             _one_for_all(faults, "one category", values, what, 0.99, 2)
         if not values and len(rows) >= ENOUGH:
             what = f"no item has a {name}: see what the column is called, or leave it out"
             faults.add("empty fields", "warning", what)
     _copies(faults, setup)
-    ok = f"the texts of {len(rows)} items are whole and clean; no item has a copy that is judged otherwise"
+    ok = f"the texts of {len(rows)} items are whole and clean; no item has a copy with another grade"
     return finding("item_texts", faults.problems, ok, faults.numbers)
 
 
@@ -96,7 +96,8 @@ def need_texts(setup: Setup) -> Finding:
     what = "needs are copied from a relevant item {}: then the raw need is the best query, and nothing is learned"
     faults.share("copied needs", _copied(setup), len(setup.judged_needs), what, warn=0.5, fail=0.8)
     of_text = {group_key(text): row for row, text in enumerate(setup.catalog.texts) if text.strip()}
-    own = [need for need in needs if of_text.get(group_key(need.text), -1) not in (-1, *setup.env.task.qrels.get(need.id, ()))]
+    qrels = setup.env.task.qrels
+    own = [need for need in needs if of_text.get(group_key(need.text), -1) not in (-1, *qrels.get(need.id, ()))]
     what = "needs are items themselves, which nobody judged for them {}: a search finds the need first; leave them out"
     faults.share("needs as items", [need.text for need in own], len(needs), what, warn=0.1, fail=2)
     for split, members in setup.splits.items():
@@ -106,7 +107,7 @@ def need_texts(setup: Setup) -> Finding:
     for need in setup.needs:
         answers.setdefault(group_key(need.text), []).append(need)
     torn = [text for text, same in answers.items() if len({frozenset(setup.best_rows(n)) for n in same}) > 1]
-    what = "needs are there twice with different best items {}: merge their judgements, or keep one"
+    what = "needs appear twice with different best items {}: merge their judgements, or keep one"
     faults.share("contradictions", torn, len(answers), what, warn=0.02, fail=0.2)
     items = setup.sampled(setup.catalog.texts, "language", 2000)
     spoken = _language(texts, 0.1), _language(items, 0.03)
@@ -145,7 +146,7 @@ def _ends(faults: Faults, whose: str, texts: Sequence[str]) -> None:
     """Boilerplate: a word with which 80% of the texts of three words or more begin, or end."""
     words = [split for text in texts if len(split := text.split()) >= 3]
     for place, does in ((0, "begin"), (-1, "end")):
-        what = f"{whose} {does} with the same word {{}}: remove it, since it tells nothing apart"
+        what = f"{whose} {does} with the same word {{}}: remove it, since all texts share it"
         _one_for_all(faults, "boilerplate", [split[place] for split in words], what, 0.8, 2)
 
 
@@ -154,7 +155,7 @@ def _cut(faults: Faults, whose: str, texts: Sequence[str]) -> None:
 
     These must be five times as many as there are texts of each of the ten lengths below, on average: the lengths of
     whole texts become rare toward the greatest. And 30% of them, a tenth more than of 20 others, end with a word that
-    is nowhere but at ends. Shorter than 12 characters, nothing is said.
+    appears at ends alone. Texts shorter than 12 characters are not blamed.
     """
     long = [text for text in texts if len(text.split()) >= 2]
     lengths = np.bincount([len(text) for text in long] or [0])
@@ -185,7 +186,7 @@ def _copies(faults: Faults, setup: Setup) -> None:
         key = setup.env.task.qrels[need.id]
         if any(key.get(copy) != key[row] for row in setup.best_rows(need) for copy in copies.get(row, ())):
             torn.append(need.text)
-    what = "needs want an item whose text is there again under another id, judged otherwise {}: merge the copies"
+    what = "needs want an item that has a copy with another id and another grade {}: merge the copies"
     faults.share("copies", torn, len(setup.judged_needs), what, warn=0.05, fail=0.2)
 
 
