@@ -109,7 +109,8 @@ def service(catalog: Catalog, queries: list[str], spec: dict[str, Any], items: i
 
 
 def serve(pipe: Connection, items: int, spec: dict[str, Any]) -> None:
-    from retrievers.service.app import SearchService, Served, serving
+    from retrievers.service.app import SearchService, Served
+    from retrievers.service.server import serving
 
     catalog, queries = generated(items)
     retriever = PARTS.build("retriever", spec, catalog)

@@ -50,7 +50,8 @@ def run(args: argparse.Namespace) -> NoReturn:
         if find_spec(library) is None:
             raise MissingLibrary(library, "service", "recr1 serve-retriever")
     from retrievers.abilities import retriever_fingerprint
-    from retrievers.service.app import Limits, SearchService, Served, serving
+    from retrievers.service.app import Limits, SearchService, Served
+    from retrievers.service.server import serving
 
     listener = _listener(args.host, args.port)
     limits = Limits(window=args.window / 1000, waiting=args.queue, bytes=args.max_mb * 2**20)

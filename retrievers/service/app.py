@@ -18,16 +18,13 @@ import hmac
 import io
 import json
 import resource
-import socket
-import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
@@ -37,20 +34,13 @@ from retrievers.base import Catalog, Hits, Query, Retriever
 from retrievers.errors import MissingAnswers, shown
 from retrievers.service.batching import Batcher, Metrics, QueueFull
 from retrievers.service.client import CATALOG, RETRIEVER, STATS
-from retrievers.service.connections import HEAD, Connections
 from retrievers.topk import check_k
 
 RETRY_AFTER = {"Retry-After": "1"}
-GRACE = 30
-"""Seconds for running searches to end when the service is stopped."""
 LEFT = 499
 """The status, in the metrics alone, of a request whose client left before the service had read it: nginx's number."""
-KEEP_ALIVE = 75
-"""Seconds that an idle connection is kept: longer than a client keeps one, so that the client closes it."""
 PART = 4 * 2**20
 """Bytes of an answer that are sent at once."""
-WAITING = 2048
-"""Connections that the system holds until they are accepted."""
 _BYTES_A_PLACE = 8
 
 
@@ -223,8 +213,8 @@ class SearchService:
     async def _check_token(self, request: Request) -> None:
         if self._token is None:
             return
-        shown = request.headers.get("authorization", "").encode()
-        if not hmac.compare_digest(shown, f"Bearer {self._token}".encode()):
+        given = request.headers.get("authorization", "").encode()
+        if not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
             raise HTTPException(401, "a token is needed", {"WWW-Authenticate": "Bearer"})
 
 
@@ -236,47 +226,6 @@ class _InParts(Response):
         for start in range(0, len(self.body), PART):
             part, more = self.body[start : start + PART], start + PART < len(self.body)
             await send({"type": "http.response.body", "body": part, "more_body": more})
-
-
-class Serving(NamedTuple):
-    """A running service; `ended` is set when it stops."""
-
-    address: str
-    ended: threading.Event
-
-
-@contextmanager
-def serving(service: SearchService, listener: socket.socket) -> Iterator[Serving]:
-    """Answers on a bound socket from a thread of its own. On exit it finishes its searches and takes no more."""
-    seconds: dict[str, Any] = {"timeout_keep_alive": KEEP_ALIVE, "timeout_graceful_shutdown": GRACE}
-    # The same parser and event loop wherever it runs: uvicorn takes others, which bound less, where they are installed.
-    connections = Connections(service.limits.connections)
-    bounded: Any = {"http": connections, "ws": "none", "loop": "asyncio", "backlog": connections.burst}
-    bounded["h11_max_incomplete_event_size"] = HEAD
-    quiet: dict[str, Any] = {"log_level": "error", "access_log": False, "server_header": False}
-    config = uvicorn.Config(service.api, **bounded, **quiet, **seconds)
-    # Connections take this over; else an answer waits up to 40 ms for the client to acknowledge its headers.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    server = uvicorn.Server(config)
-    ended = threading.Event()
-
-    def run() -> None:
-        try:
-            server.run(sockets=[listener])
-        finally:
-            ended.set()
-
-    thread = threading.Thread(target=run, name="service", daemon=True)
-    thread.start()
-    try:
-        while not server.started and not ended.wait(0.005):
-            pass
-        listener.listen(WAITING)
-        host, port = listener.getsockname()[:2]
-        yield Serving(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", ended)
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def _asked(body: bytes) -> tuple[list[Query], int]:

@@ -66,7 +66,8 @@ def hold(catalog):
 
 @cache
 def shared_service():
-    from retrievers.service.app import Limits, SearchService, serving
+    from retrievers.service.app import Limits, SearchService
+    from retrievers.service.server import serving
 
     service = SearchService(limits=Limits(window=0))
     listener = socket.create_server(("127.0.0.1", 0))

@@ -41,12 +41,13 @@ def served(monkeypatch, *, connections=512, **seconds):
     """The port of a service in this process, whose clients have few seconds."""
     from retrievers.service import app
     from retrievers.service import connections as of_clients
+    from retrievers.service.server import serving
 
     for what, value in seconds.items():
         monkeypatch.setitem(of_clients.SECONDS, what, value)
     service = app.SearchService(limits=app.Limits(window=0, connections=connections))
     service.serve(app.Served(CATALOG, BM25(CATALOG, backend="numpy"), "bm25"))
-    with app.serving(service, socket.create_server(("127.0.0.1", 0))) as running:
+    with serving(service, socket.create_server(("127.0.0.1", 0))) as running:
         yield int(running.address.rpartition(":")[2])
 
 
@@ -102,6 +103,18 @@ def test_a_path_and_headers_without_end_are_refused(monkeypatch, begin, size):
     with served(monkeypatch) as port:
         refusal = answer(connected(port, begin + b"a" * size))
     assert b"at most 16384 bytes" in refusal or (size > 20_000 and not refusal)  # who still sends may not read it
+
+
+@pytest.mark.parametrize(("size", "status"), [(16_000, b"200"), (16_400, b"400"), (30_000, b"400")])
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_a_whole_head_is_measured_too(monkeypatch, size, status, pieces):
+    head = HEALTH + LAST + b"X: " + b"a" * size + b"\r\n\r\n"
+    with served(monkeypatch) as port:
+        connection = connected(port)
+        for place in range(pieces):
+            connection.sendall(head[place * len(head) // pieces : (place + 1) * len(head) // pieces])
+            time.sleep(0.05)
+        assert answer(connection).startswith(b"HTTP/1.1 " + status)
 
 
 def test_a_second_request_before_the_first_is_answered_is_not_read(monkeypatch):
