@@ -53,13 +53,16 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        for start in range(0, len(data), HEAD):  # h11 measures what it has only when that is not yet a request
+        while data:
             if self.transport.is_closing():
                 return
             if self.conn.their_state not in READING:  # a next request, before the answer to this one
                 self.cycle.keep_alive = False
                 return
-            super().data_received(data[start : start + HEAD])
+            # h11 measures what it has only while that is not a whole request: it gets one byte more than it may have.
+            most = max(HEAD + 1 - len(self.conn.trailing_data[0]), 1)
+            super().data_received(data[:most])
+            data = data[most:]
         self._follow()
 
     def send_400_response(self, msg: str) -> None:
