@@ -144,8 +144,8 @@ def retriever_fingerprint(spec: Mapping[str, Any], catalog: Catalog, retriever: 
     """16 hex digits that change with all that a ranking depends on, so that hits can be kept and runs compared.
 
     That is a retriever's section of the recipe (`spec`), the catalog, the versions of search libraries, and the file of
-    each class from outside this project. A `${NAME}` counts with its value, but where it stands for a secret, which may
-    be renewed. If the built retriever has an attribute `fingerprint`, that is returned.
+    each class from outside this project. A `${NAME}` counts with its value, unless that is a secret, which may be
+    renewed. If the built retriever has an attribute `fingerprint`, that is returned.
     """
     if retriever is not None and isinstance(retriever, HasFingerprint):
         return str(retriever.fingerprint)

@@ -19,7 +19,7 @@ LONGEST = 500
 """Characters of an engine's text that a message repeats."""
 
 _QUOTED = r"(?:%[0-9A-Fa-f]{2})+|&#?\w+;|\\+[ux][0-9A-Fa-f]+|\+"
-"""Other ways to write a sign: of addresses, HTML, JSON and Python."""
+"""Other ways to write a character: in addresses, HTML, JSON and Python."""
 _hidden: dict[str, tuple[re.Pattern[str], str]] = {}
 
 

@@ -1,4 +1,4 @@
-"""Secrets: what must not stand in a recipe, and `${NAME}`, which is read from the environment where it is used.
+"""Secrets: what must not be in a recipe, and `${NAME}`, which is read from the environment where it is used.
 
 A recipe is copied into every run folder, report and logger. So a literal secret in a part's options is refused, and the
 options of a remote retriever that its attribute `filled` names take `${NAME}` in any text, at any depth. It stays as it
@@ -15,16 +15,16 @@ from typing import Any, NamedTuple
 from retrievers.errors import UserError, hide, shown
 
 VARIABLE = re.compile(r"\$\{(\w+)\}")
-REMEDY = "put it in a variable of the environment, and write ${NAME}"
+REMEDY = "put it in an environment variable, and write ${NAME}"
 
 NAMES = re.compile(
     r"(authorization|cookie|secret|passw(or)?d|pwd|passphrase|credentials?|signature|jwt|bearer|"
     r"(api|app|access|private|secret|auth|client|consumer|subscription|functions?|account|admin|master|shared)key|"
     r"(?<!pad)(?<!eos)(?<!bos)(?<!unk)(?<!sep)(?<!cls)(?<!mask)(?<!stop)token)$|^x?(auth|pass|sig)$"
 )
-"""Names of secrets, in lower case without other signs; the end counts: `max_tokens` and `author` hold none."""
+"""Names of secrets, in lower case, letters only; the end counts: `max_tokens` and `author` are not secrets."""
 KEY = re.compile(r"key$"), re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w+/=.-]{16,}")
-"""Any other key is one if its value is long and has letters and digits."""
+"""A name that ends in "key" is one of a secret if its value is long and has letters and digits."""
 NUMBERS = re.compile(r"(passw(or)?d|pwd|secret)$")
 """Names of which a number is a secret too."""
 USER = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
@@ -46,7 +46,7 @@ class Text(NamedTuple):
 
     path: str
     name: str
-    """The key that it stands under, the next one outside for the items of a list."""
+    """Its key; for an item of a list, the key of the list."""
     value: Any
 
 
@@ -63,7 +63,7 @@ def texts_of(value: object, path: str = "", name: str = "") -> Iterator[Text]:
 
 
 def literal_secrets(options: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    """The path of each secret that stands in options, and what is wrong; its value is not repeated."""
+    """The path of each secret that is written in options, and what is wrong; its value is not repeated."""
     for text in texts_of(options, path):
         pairs = [(pair[1], pair[2]) for pair in PAIRS.finditer(str(text.value))]
         if USER.search(str(text.value)):
@@ -86,7 +86,7 @@ def _names_secret(name: str) -> bool:
 
 
 def variable_problems(options: Mapping[str, Any], filled: Collection[str]) -> list[str]:
-    """What is wrong with each `${NAME}` of options of which those in `filled` take it."""
+    """What is wrong with each `${NAME}` in options; only those in `filled` may have one."""
     problems = []
     for path, _, value in texts_of(options):
         if "${" in path:
@@ -96,7 +96,7 @@ def variable_problems(options: Mapping[str, Any], filled: Collection[str]) -> li
         if path.partition(".")[0] not in filled:
             problems.append(f"{path}: ${{NAME}} is not read here, only in {', '.join(filled)}")
         elif "${" in VARIABLE.sub("", value):
-            problems.append(f"{path}: write a variable of the environment as ${{NAME}}, got {shown(value)}")
+            problems.append(f"{path}: write an environment variable as ${{NAME}}, got {shown(value)}")
         else:
             found = [why for name in VARIABLE.findall(value) if (why := _unusable(name))]
             problems += [f"{path}: {why}" for why in found[:1]]
@@ -109,7 +109,7 @@ def _unusable(name: str) -> str:
     if not value:
         return f"needs the environment variable {name}, which is not set"
     if value != value.strip() or not value.isprintable():
-        return f"the environment variable {name} has a blank or a line end at its start or end, or a control character"
+        return f"the environment variable {name} starts or ends with a space or a line end, or has a control character"
     return ""
 
 
@@ -127,7 +127,7 @@ def resolved(value: Any) -> Any:
 
 
 def without_variables(spec: Any) -> Any:
-    """Options with the values of their variables, but those of secrets: what a ranking depends on."""
+    """Options with the values of their variables, except those of secrets: what a ranking depends on."""
 
     def known(text: str, name: str) -> str:
         secret = [pair.span(2) for pair in PAIRS.finditer(text) if _names_secret(pair[1])]

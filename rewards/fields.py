@@ -66,8 +66,8 @@ def labels(catalog: Catalog, field: str) -> Labels:
     for value in catalog.fields[field]:
         values = value if isinstance(value, list | tuple) else [value]
         there = [one for one in values if one is not None and one == one]  # noqa: PLR0124 - NaN
-        shown = dict.fromkeys(" ".join(str(one).split()) for one in there)
-        of_N.append(tuple(numbered.setdefault(one, len(numbered)) for one in shown if one))
+        names = dict.fromkeys(" ".join(str(one).split()) for one in there)
+        of_N.append(tuple(numbered.setdefault(one, len(numbered)) for one in names if one))
     return Labels(of_N, len(numbered))
 
 

@@ -13,10 +13,10 @@ from urllib.request import getproxies, proxy_bypass
 from retrievers.errors import PermanentError, TransientError, UserError, shown, told
 from retrievers.secrets import resolved, variable_problems
 
-SIGNS_OF_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""What the name of a header may hold."""
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A valid name of a header."""
 HOST = re.compile(r"(?=.{1,253}\.?$)(?!-)[\w-]{1,63}(\.[\w-]{1,63})*\.?|[0-9A-Fa-f:.]+(%\w+)?")
-"""A name, whose parts have 1 to 63 signs (of any script), or an address."""
+"""A name, whose parts have 1 to 63 characters (of any script), or an address."""
 
 
 def connection_problems(options: Mapping[str, Any], filled: Collection[str], url: str = "url") -> list[str]:
@@ -36,7 +36,7 @@ def connection_problems(options: Mapping[str, Any], filled: Collection[str], url
 
 
 def address_problems(written: str) -> list[str]:
-    """What is wrong with an address of http or https, in which `${NAME}` stands for a variable that is set."""
+    """What is wrong with an address of http or https, whose `${NAME}` are variables that are set."""
     try:
         parts = urlsplit(address := resolved(written))
         port, host = parts.port, (parts.hostname or "").encode("idna").decode()
@@ -49,7 +49,7 @@ def address_problems(written: str) -> list[str]:
     if parts.username is not None or parts.password is not None:
         return ["holds a user or password, which proxies and logs repeat: send a header with ${NAME}"]
     if not address.isprintable() or " " in address or not HOST.fullmatch(host) or port == 0:
-        return [f"is not an address (a blank, a host or a port that cannot be), got {shown(written)}"]
+        return [f"is not an address (it has a space, or a host or port that is not valid), got {shown(written)}"]
     if parts.fragment:
         return ["has a '#', and what comes after it is never sent: write it as %23"]
     return []
@@ -57,7 +57,7 @@ def address_problems(written: str) -> list[str]:
 
 def header_problems(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     """The name of each header that cannot be sent, and why."""
-    wrong = [(name, "is no name of a header") for name in headers if not SIGNS_OF_NAME.fullmatch(name)]
+    wrong = [(name, "is not a valid name of a header") for name in headers if not HEADER_NAME.fullmatch(name)]
     values = {name: str(resolved(value)) for name, value in headers.items()}
     what = "a header may hold printable ASCII only"
     return wrong + [(name, what) for name, value in values.items() if not (value.isascii() and value.isprintable())]
@@ -102,7 +102,7 @@ def proxy_problems(written: str) -> list[str]:
     except ValueError:
         sound = False
     if not sound or parts.scheme not in ("http", "https", "socks5", "socks5h"):
-        return [f"the proxy of {proxy.variable} is no address of http, https or socks5: {remedy}"]
+        return [f"the proxy of {proxy.variable} is not an http, https or socks5 address: {remedy}"]
     if parts.scheme.startswith("socks") and find_spec("socksio") is None:
         return [f"the SOCKS proxy of {proxy.variable} needs: pip install 'httpx[socks]'; or name the host in NO_PROXY"]
     return []
@@ -129,10 +129,11 @@ def fault_of_connection(what: str) -> TransientError | PermanentError:
     if "mismatch" in lower and "certificate" in lower:
         return PermanentError(f"its certificate is for another host than the address: {what}")
     if "certificate verify failed" in lower or "certificate_verify_failed" in lower:
-        return PermanentError(f"its certificate is not trusted: name its authority's file with ca_file: {what}")
+        remedy = "set ca_file to the certificate of its authority"
+        return PermanentError(f"its certificate is not trusted: {remedy}: {what}")
     if any(
         sign in lower
         for sign in ("wrong_version_number", "wrong version number", "record layer", "record_layer", "support ssl")
     ):
-        return PermanentError(f"it does not speak TLS: take another port, or an address without TLS (http://): {what}")
+        return PermanentError(f"it does not use TLS: use another port, or an address without TLS (http://): {what}")
     return TransientError(what)

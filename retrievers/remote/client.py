@@ -172,7 +172,7 @@ class EngineClient:
         except (TransientError, PermanentError) as fault:
             self._last_cause = str(fault)
             whole = "".join(traceback.format_exception(fault.__cause__)) if fault.__cause__ else ""
-            if redacted(whole) != whole:
+            if redacted(whole) != whole:  # a traceback would show a secret
                 fault.__cause__ = None
             raise self.error(str(fault), attempts) from fault
 
@@ -184,7 +184,7 @@ def fault_of_status(status: int, answer: str, headers: Mapping[str, str]) -> Tra
         place = urlsplit(headers.get("location") or "elsewhere")._replace(query="", fragment="").geturl()
         return PermanentError(f"status {status}: a redirect to {told(place)}, not followed: set that address instead")
     if seconds > LONGEST_RETRY_AFTER:
-        what = f"it asks to wait {seconds:.0f} s, and {LONGEST_RETRY_AFTER:.0f} s is the most that is waited; {what}"
+        what = f"it asks to wait {seconds:.0f} s, and recr1 waits at most {LONGEST_RETRY_AFTER:.0f} s; {what}"
     return TransientError(what, seconds) if status in (408, 425, 429) or status >= 500 else PermanentError(what)
 
 

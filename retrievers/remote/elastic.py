@@ -93,6 +93,8 @@ class ElasticRetriever(RemoteRetriever):
     def check_options(cls, options: Mapping[str, Any]) -> list[str]:
         """What is wrong with the options, before anything is asked."""
         problems = connection_problems(options, cls.filled)
+        if not problems and "?" in resolved(options.get("url", "")):
+            problems.append("url: must end before the '?': it cannot have a query")
         exists, query = options.get("index") is not None, options.get("query")
         if exists and not (options.get("fields") or query):
             problems.append("fields: name the fields of the index, as in {title: 2, brand: 1}; or give a query")
@@ -104,8 +106,6 @@ class ElasticRetriever(RemoteRetriever):
         for name in options.get("fields") or ():
             if not exists and not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
                 problems.append(f"fields: {name!r} cannot be a field of an index made here: use letters, digits, _, -")
-        if "?" in options.get("url", ""):
-            problems.append("url: must end before the '?': the client sends no query of its own")
         return problems
 
     def search(self, queries: Sequence[Query], k: int) -> Hits:
@@ -138,7 +138,7 @@ class ElasticRetriever(RemoteRetriever):
         except (KeyError, TypeError, ValueError, IndexError) as error:
             what = f"{type(error).__name__}: {error}"
             raise PermanentError(
-                f"the answer has not what such an engine gives ({what}): {told(answer, 300)}"
+                f"the answer is not what such an engine returns ({what}): {told(answer, 300)}"
             ) from error
 
     def _read(self, answer: Mapping[str, Any]) -> Answer:

@@ -97,11 +97,11 @@ class HTTP(RemoteRetriever):
         problems = connection_problems(options, cls.filled)
         url, params = str(options.get("url", "")), options.get("params") or {}
         if PLACES.search(VARIABLE.sub("", url)):
-            problems.append("url: {query} and {k} belong into params or body, where they are quoted")
+            problems.append("url: {query} and {k} belong in params or body, where they are quoted")
         if not problems:
             problems += [f"url: {what}" for what in proxy_problems(url)]
             twice = [name for name in split_query(resolved(url))[1] if name in params]
-            problems += [f"params.{name}: stands in url too, write it once" for name in twice]
+            problems += [f"params.{name}: is in url too: write it in one place" for name in twice]
         if not has_query([params, options.get("body") or {}]):
             problems.append("body: must contain {query} in one of its texts, or params; else all queries are the same")
         if options.get("method") == "GET" and options.get("body"):
@@ -127,7 +127,7 @@ class HTTP(RemoteRetriever):
         try:
             answer = json.loads(raw)
         except (ValueError, RecursionError) as error:
-            page = ", but a page for people: is this the address of the search?" if raw.lstrip()[:1] == b"<" else ""
+            page = ", but a web page: is this the address of the search?" if raw.lstrip()[:1] == b"<" else ""
             raise TransientError(f"the answer is not JSON{page} ({error}): {_shown(raw)}") from error
         found = _at(answer, self._items, "items")
         if not isinstance(found, list):

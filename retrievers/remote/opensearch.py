@@ -67,7 +67,7 @@ class OpenSearch(ElasticRetriever):
             yield
         except SerializationError as error:
             raise TransientError(f"the answer is not JSON: {told(error, 300)}") from error
-        except AttributeError as error:  # raised by the client for an error that is no JSON object
+        except AttributeError as error:  # raised by the client for an error that is not a JSON object
             raise TransientError(f"its error cannot be read: {error}") from error
         except TransportError as error:  # with SSLError
             if not isinstance(error.status_code, int):

@@ -17,7 +17,7 @@ from annotated_types import Ge, Le
 
 from retrievers.analyzer import FieldWeights
 from retrievers.base import Catalog
-from retrievers.errors import PermanentError, told
+from retrievers.errors import PermanentError, redacted, told
 from retrievers.options import PositiveFloat, PositiveInt, checked
 from retrievers.remote.address import connection_problems, fault_of_connection
 from retrievers.remote.answers import Answer, RemoteRetriever, well_formed
@@ -211,7 +211,7 @@ def _dsn_problems(dsn: str) -> list[str]:
         if parts.get("password") and not VARIABLE.search(str(parts["password"])):
             return [f"dsn: holds a password: {REMEDY}"]
         ports = str(resolved(parts.get("port", ""))).split(",")
-        return [f"dsn: there is no port {port}" for port in ports if port and not 0 < _number(port) < 2**16]
+        return [f"dsn: there is no port {redacted(port)}" for port in ports if port and not 0 < _number(port) < 2**16]
     return []
 
 

@@ -91,7 +91,7 @@ class Service:
         problems = connection_problems(options, cls.filled)
         if options.get("token") and not problems:
             problems += [f"token: {what}" for _, what in header_problems({"authorization": options["token"]})]
-        if "?" in options.get("url", ""):
+        if not problems and "?" in resolved(options["url"]):
             problems.append(f"url: must be like http://127.0.0.1:8080, got {shown(options['url'])}")
         return problems
 
@@ -162,7 +162,8 @@ class Service:
         if status == 400:
             raise ValueError(_reason(response))
         if status == 401:
-            raise PermanentError("it does not know this token (option token)")
+            what = "it does not accept this token" if self._token else "it needs a token"
+            raise PermanentError(f"{what} (option token)")
         if status == 500:  # raised by the retriever
             raise PermanentError(f"its retriever failed (its log says how): {_reason(response)}")
         if status != 200:

@@ -106,8 +106,8 @@ def _environment(monkeypatch):
     [
         ({"url": "http://${NO_SUCH_HOST}/"}, "url: needs the environment variable NO_SUCH_HOST, which is not set"),
         ({"body": {"a": [{"b": "${NO_SUCH}"}]}}, "body.a.0.b: needs the environment variable NO_SUCH"),
-        ({"body": {"a": "${LINE}"}}, "body.a: the environment variable LINE has a blank or a line end"),
-        ({"body": {"a": "${CANARY:-x}"}}, "body.a: write a variable of the environment as ${NAME}"),
+        ({"body": {"a": "${LINE}"}}, "body.a: the environment variable LINE starts or ends with a space or a line end"),
+        ({"body": {"a": "${CANARY:-x}"}}, "body.a: write an environment variable as ${NAME}"),
         ({"body": {"${CANARY}": 1}}, "body.${CANARY}: ${NAME} is not read in a key"),
         ({"items": "${CANARY}"}, "items: ${NAME} is not read here, only in url, body"),
     ],

@@ -110,6 +110,13 @@ def test_an_address_of_the_environment_is_checked_and_not_shown(engine, monkeypa
     assert problems(engine, "${SHOP}") == []
 
 
+@pytest.mark.parametrize("engine", ["opensearch", "elasticsearch", "service"])
+def test_a_query_in_an_address_is_refused_where_none_is_sent(engine, monkeypatch):
+    monkeypatch.setenv("SHOP", "http://host/?a=b")
+    for url in ("http://host/?a=b", "${SHOP}"):
+        assert [problem.partition(": ")[0] for problem in problems(engine, url)] == ["retriever.url"]
+
+
 def test_a_header_that_cannot_be_sent_is_refused_by_a_check():
     found = problems("http", "http://h", headers={"a b": "x", "c": "é", "d": "x\ny", "e": "fine"})
     assert [problem.partition(": ")[0].removeprefix("retriever.headers.") for problem in found] == ["a b", "c", "d"]
@@ -122,10 +129,10 @@ def test_a_header_that_cannot_be_sent_is_refused_by_a_check():
         (
             "HTTP_PROXY",
             "bad proxy",
-            "the proxy of HTTP_PROXY is no address of http, https or socks5: correct HTTP_PROXY, or",
+            "the proxy of HTTP_PROXY is not an http, https or socks5 address: correct HTTP_PROXY, or",
         ),
-        ("http_proxy", "gopher://p", "the proxy of HTTP_PROXY is no address"),
-        ("all_proxy", "http://me:canary@p:99999", "the proxy of ALL_PROXY is no address"),
+        ("http_proxy", "gopher://p", "the proxy of HTTP_PROXY is not an http"),
+        ("all_proxy", "http://me:canary@p:99999", "the proxy of ALL_PROXY is not an http"),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_named_unless_the_host_needs_none(monkeypatch, variable, value, what):
@@ -166,7 +173,7 @@ def test_a_query_in_the_address_is_sent_with_the_parameters(monkeypatch):
 
 def test_one_parameter_in_two_places_is_refused():
     found = problems("http", "http://h/x?size=2&q=1", params={"q": "{query}"}, body=None, method="GET")
-    assert found == ["retriever.params.q: stands in url too, write it once"]
+    assert found == ["retriever.params.q: is in url too: write it in one place"]
 
 
 @pytest.mark.parametrize(
@@ -179,13 +186,13 @@ def test_one_parameter_in_two_places_is_refused():
         ({"status": 308}, "after 1 attempt: status 308: a redirect to elsewhere, not followed"),
         (
             {"status": 503, "headers": {"retry-after": "3600"}},
-            "after 1 attempt: it asks to wait 3600 s, and 60 s is the most that is waited; status 503",
+            "after 1 attempt: it asks to wait 3600 s, and recr1 waits at most 60 s; status 503",
         ),
         ({"status": 429, "headers": {"retry-after": "9" * 400}}, "after 1 attempt: it asks to wait inf s"),
         ({"status": 204, "body": ""}, "after 2 attempts: the answer is not JSON"),
         (
             {"headers": {"content-type": "text/html"}, "body": "<!doctype html><title>Log in</title>"},
-            "after 2 attempts: the answer is not JSON, but a page for people: is this the address of the search",
+            "after 2 attempts: the answer is not JSON, but a web page: is this the address of the search",
         ),
     ],
     ids=["redirect", "redirect without a place", "an hour", "an age", "204", "HTML"],
@@ -238,14 +245,14 @@ class Found(BaseHTTPRequestHandler):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_certificate_that_is_not_trusted_is_said_at_once_with_the_option_that_helps(engine, tls):
     said = refusal(engine, f"https://localhost:{tls[0]}")
-    assert "after 1 attempt: its certificate is not trusted: name its authority's file with ca_file: " in said
+    assert "after 1 attempt: its certificate is not trusted: set ca_file to the certificate of its authority: " in said
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_plain_port_is_said_at_once(engine):
     port = shared_engine().port
     said = refusal(engine, f"https://127.0.0.1:{port}")
-    assert "after 1 attempt: it does not speak TLS: take another port, or an address without TLS (http://): " in said
+    assert "after 1 attempt: it does not use TLS: use another port, or an address without TLS (http://): " in said
 
 
 def test_a_certificate_is_trusted_by_its_file(tls):

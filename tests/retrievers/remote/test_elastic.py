@@ -192,10 +192,19 @@ def test_a_fault_that_may_pass_is_tried_again_and_then_raised(build, engine, fau
     [
         ({"status": 401, "json": {"error": {"type": "security_exception"}}}, "status 401: "),
         ({"status": 400, "json": {"error": {"type": "too_many_clauses"}, "status": 400}}, "status 400: "),
-        ({"json": {"took": 1}}, r"the answer has not what such an engine gives \(KeyError: 'hits'\)"),
-        ({"json": {"hits": {"hits": [{"_id": "0", "_score": None}]}}}, r".* not what such an engine gives \(TypeError"),
-        ({"json": {"hits": {"hits": [{"_id": "77", "_score": 1}]}}}, r".* not what such an engine gives \(IndexError"),
-        ({"json": {"hits": {"hits": [{"_id": "abc", "_score": 1}]}}}, r".* not what such an engine gives \(ValueError"),
+        ({"json": {"took": 1}}, r"the answer is not what such an engine returns \(KeyError: 'hits'\)"),
+        (
+            {"json": {"hits": {"hits": [{"_id": "0", "_score": None}]}}},
+            r".* not what such an engine returns \(TypeError",
+        ),
+        (
+            {"json": {"hits": {"hits": [{"_id": "77", "_score": 1}]}}},
+            r".* not what such an engine returns \(IndexError",
+        ),
+        (
+            {"json": {"hits": {"hits": [{"_id": "abc", "_score": 1}]}}},
+            r".* not what such an engine returns \(ValueError",
+        ),
     ],
 )
 def test_an_answer_of_another_kind_is_refused_at_once(build, engine, fault, cause):
@@ -241,7 +250,7 @@ def test_an_index_that_nobody_finishes_is_an_error_that_says_to_delete_it(build,
 def test_elasticsearch_waits_as_long_as_it_is_asked_to(engine):
     found = Elasticsearch(CATALOG, url=engine.url)
     engine.misbehave({"status": 429, "headers": {"retry-after": "3600"}, "json": {"error": "busy", "status": 429}})
-    with pytest.raises(EngineError, match="it asks to wait 3600 s, and 60 s is the most that is waited; status 429"):
+    with pytest.raises(EngineError, match="it asks to wait 3600 s, and recr1 waits at most 60 s; status 429"):
         found.search(["lamp"], 1)
 
 
@@ -299,6 +308,6 @@ def test_wrong_options_are_named(build, options, message):
 def test_an_answer_of_another_server_is_an_error_of_the_engine(build, engine, at, answer):
     catalog = fresh(f"{at} {answer} {build().engine}")
     engine.misbehave(*[{"at": at, **answer}] * 3)
-    said = r"answer is not a JSON object|not what such an engine gives|status 400|its error cannot"
+    said = r"answer is not a JSON object|not what such an engine returns|status 400|its error cannot"
     with pytest.raises(EngineError, match=said):
         build(catalog).search(["word1"], 1)

@@ -233,7 +233,7 @@ def test_a_pickled_retriever_reads_the_token_again(engine, monkeypatch):
         ({"url": "host:9200"}, "url: must be a whole address, as http://host:9200/search, got 'host:9200'"),
         ({"url": "ftp://host/x"}, "url: must be a whole address"),
         ({"url": "http://me:secret@host/x"}, "url: holds a password"),
-        ({"url": "http://host/{query}"}, "url: {query} and {k} belong into params or body"),
+        ({"url": "http://host/{query}"}, "url: {query} and {k} belong in params or body"),
         ({"body": {"q": "red"}}, "body: must contain {query} in one of its texts"),
         ({"body": {"{query}": 1}}, "body: must contain {query} in one of its texts"),
         ({"method": "GET"}, "body: a GET request has no body"),

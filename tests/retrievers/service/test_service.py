@@ -243,9 +243,9 @@ def test_who_shows_no_token_or_another_gets_nothing(start, monkeypatch):
     assert service.post({"queries": ["lamp"], "k": 1}, authorization="Bearer right").status_code == 200
     for token in ("wrong", "righ", "right2"):
         monkeypatch.setenv("MINE", token)
-        with pytest.raises(EngineError, match=r"after 1 attempt: it does not know this token \(option token"):
+        with pytest.raises(EngineError, match=r"after 1 attempt: it does not accept this token \(option token"):
             client(service, token="${MINE}")
-    with pytest.raises(EngineError, match="it does not know this token"):
+    with pytest.raises(EngineError, match=r"it needs a token \(option token"):
         client(service)
     monkeypatch.setenv("MINE", "right")
     asks = client(service, token="${MINE}")
