@@ -27,7 +27,7 @@ KEY = re.compile(r"key$"), re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w+/=.-]{16,}")
 """A name that ends in "key" is one of a secret if its value is long and has letters and digits."""
 NUMBERS = re.compile(r"(passw(or)?d|pwd|secret)$")
 """Names of which a number is a secret too."""
-USER = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
+USER = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
 """The user and password of an address."""
 SHAPES = re.compile(
     r"^(Bearer|Basic|ApiKey|Token|Digest|AWS4-HMAC-SHA256)\s+(?=\S*\d)(?!.*\{\w+\})\S{8,}$"
@@ -66,7 +66,7 @@ def literal_secrets(options: Mapping[str, Any], path: str = "") -> Iterator[tupl
     """The path of each secret that is written in options, and what is wrong; its value is not repeated."""
     for text in texts_of(options, path):
         pairs = [(pair[1], pair[2]) for pair in PAIRS.finditer(str(text.value))]
-        if USER.search(str(text.value)):
+        if any(not VARIABLE.fullmatch(password) for password in USER.findall(str(text.value))):
             yield text.path, "holds a password: take it out, and give it as ${NAME} in a header or an option"
         elif SHAPES.search(str(text.value)) or any(_is_secret(*pair) for pair in [(text.name, text.value), *pairs]):
             yield text.path, f"looks like a secret, and every run folder would hold it: {REMEDY}"
@@ -131,6 +131,7 @@ def without_variables(spec: Any) -> Any:
 
     def known(text: str, name: str) -> str:
         secret = [pair.span(2) for pair in PAIRS.finditer(text) if _names_secret(pair[1])]
+        secret += [user.span(1) for user in USER.finditer(text)]
         secret += [(0, len(text))] if _names_secret(name) else []
 
         def put(found: re.Match[str]) -> str:

@@ -12,7 +12,7 @@ from retrievers import BUILTIN, Catalog
 from retrievers.abilities import retriever_fingerprint
 from retrievers.errors import EngineError, PermanentError, TransientError, UserError, hide, redacted, told
 from retrievers.parts import Parts
-from retrievers.secrets import literal_secrets, read, resolved, variable_problems
+from retrievers.secrets import literal_secrets, read, resolved, variable_problems, without_variables
 from tests.docs.pages import ROOT
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl"
@@ -65,6 +65,7 @@ HEALTHY = [
     {"model": "sk-learn/hf_models_for_products_large", "path": "data/hf_abcdefghijklmnopqrstuvwxyz_1234"},
     {"dsn": "host=db dbname=shop user=recr1 password=${PGPW} sslmode=require"},
     {"dsn": "postgresql://me@host/db"},
+    {"dsn": "postgresql://me:${PGPW}@host/db"},
 ]
 
 
@@ -154,6 +155,7 @@ def test_a_fingerprint_changes_with_a_variable_but_not_with_a_secret(monkeypatch
         return retriever_fingerprint(spec, catalog)
 
     assert mark("one", "old") == mark("one", "new")
+    assert without_variables("postgresql://${SHOP_HOST}:${SHOP_KEY}@h/db") == "postgresql://one:${SHOP_KEY}@h/db"
     assert mark("one", "old") != mark("two", "old")
 
 

@@ -108,6 +108,9 @@ def test_an_address_of_the_environment_is_checked_and_not_shown(engine, monkeypa
     assert "is not an address" in problem
     monkeypatch.setenv("SHOP", "http://host")
     assert problems(engine, "${SHOP}") == []
+    monkeypatch.setenv("SHOP", "canary")
+    (problem,) = problems(engine, "http://me:${SHOP}@host")
+    assert "holds a user or password" in problem
 
 
 @pytest.mark.parametrize("engine", ["opensearch", "elasticsearch", "service"])
