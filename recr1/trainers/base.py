@@ -183,9 +183,10 @@ class TRLTrainer(ABC):
         validator = Validator(learner, env, evaluation, seed)
         monitor = Monitor(run, self.steps, validator, ranks, interrupts, lenient=self.failure_budget > 0)
         resume = ExactResume()
+        additions = [*self._additions(learner, monitor), resume]
         try:
             trainer = getattr(classes, self.trainer)(
-                additions=[*self._additions(learner, monitor), resume],
+                additions=additions,
                 checkpoints=checkpoints,
                 model=learner.model,
                 args=args,
@@ -193,6 +194,8 @@ class TRLTrainer(ABC):
                 callbacks=[classes.MonitorCallback(monitor)],
                 **material,
             )
+        except UserError:  # of ours, which names its own key
+            raise
         except (ImportError, NotImplementedError, ValueError) as error:
             raise UserError(f"trainer.trl: {error}") from error
         check_batch(trainer, env.rewards)

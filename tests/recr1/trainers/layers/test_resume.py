@@ -10,10 +10,11 @@ from safetensors.numpy import load_file
 
 from recr1.config.build import EvaluationSpec, Part
 from recr1.env import open_environment
-from recr1.errors import RunError
+from recr1.errors import RunError, UserError
 from recr1.runs import Run
 from recr1.trainers.grpo import GRPO
 from recr1.trainers.layers.checkpoints import Checkpoints
+from recr1.trainers.trl.additions import Addition
 from retrievers.errors import EngineError, MissingAnswers
 from tests.recr1.trainers.watched import WatchedGRPO
 
@@ -231,3 +232,22 @@ def test_no_limit_keeps_all_checkpoints(tmp_path, keep):
         write_checkpoint(checkpoints, step)
         checkpoints.complete(step)
     assert list(checkpoints.steps()) == [1, 2, 3]
+
+
+class Refusing(Addition):
+    """An addition that refuses its trainer."""
+
+    def __setattr__(self, name, value):
+        raise UserError("reward 'own': a message of ours")
+
+
+class RefusingGRPO(GRPO):
+    def _additions(self, learner, monitor):
+        return [Refusing()]
+
+
+def test_an_error_of_ours_is_not_called_one_of_trl(tmp_path, random_model):
+    run = Run.create(tmp_path / "run", {}, {})
+    part = Part("transformers", {"model": str(random_model), "max_new_tokens": 6})
+    with pytest.raises(UserError, match="^reward 'own': a message of ours$"):
+        RefusingGRPO(steps=1, trl=TRL).train(part, environment(), run, seed=1, evaluation=VALIDATION)
