@@ -34,7 +34,7 @@ def writing(path: Path) -> Iterator[None]:
     """Names the folder in the error when it cannot be written or the disk is full."""
     try:
         yield
-    except Exception as error:  # tokenizers raises just that
+    except Exception as error:  # tokenizers has no class of its own for this
         reason = _why_not_written(error)
         if reason is None:
             raise
@@ -42,13 +42,19 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def _why_not_written(error: Exception) -> str | None:
-    """What the system said and what helps, also through libraries in Rust and C++; None for any other error."""
-    found = re.search(r"\(os error (\d+)\)", str(error))
-    number = error.errno if isinstance(error, OSError) else int(found[1]) if found else None
+    """What the system said and what helps, also through libraries in Rust and C++; None for any other error.
+
+    Network errors are `OSError` too, most of them without a number, and are not about the folder.
+    """
+    if isinstance(error, ConnectionError):
+        return None
+    pattern = r"\[Errno (\d+)\]" if isinstance(error, shutil.Error) else r"\(os error (\d+)\)"
+    found = re.search(pattern, str(error))
+    number = int(found[1]) if found else error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"{os.strerror(number)} (free some space)"
-    if number or isinstance(error, OSError):
-        return f"{os.strerror(number) if number else error} (choose another folder)"
+    if number:
+        return f"{os.strerror(number)} (choose another folder)"
     # torch says no more than that.
     return (
         "a file is incomplete (is the disk full?)"

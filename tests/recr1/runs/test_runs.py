@@ -161,6 +161,7 @@ def test_the_policy_of_an_unfinished_run_is_called_that(run):
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device (free some space)"),
         (OSError(errno.EACCES, os.strerror(errno.EACCES)), "Permission denied (choose another folder)"),
         (Exception("I/O error: No space left on device (os error 28)"), "No space left on device (free some space)"),
+        (shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'")]), "(free some space)"),
         (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 5 vs 3"), "is the disk full?"),
     ],
 )
@@ -169,9 +170,18 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path, error, message):
         raise error
 
 
-def test_another_error_passes_through(tmp_path):
-    with pytest.raises(RuntimeError, match="other"), writing(tmp_path):
-        raise RuntimeError("other")
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("other"),
+        ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED)),
+        OSError("we couldn't connect to the hub"),  # as libraries raise it for the network
+    ],
+)
+def test_another_error_passes_through(tmp_path, error):
+    with pytest.raises(type(error)) as raised, writing(tmp_path):
+        raise error
+    assert raised.value is error
 
 
 def test_a_folder_with_other_files_may_be_used(tmp_path):
