@@ -63,12 +63,15 @@ def _log_damage(logs: Path, lines: Mapping[str, Any]) -> Iterator[str | None]:
 def _difference(path: Path, name: str, known: Mapping[str, Any], *, whole: bool) -> str | None:
     """How a file differs from what is known of it, or its beginning does."""
     had = known["bytes"]
-    if not path.is_file():
-        return f"{name} is missing"
-    size = path.stat().st_size
-    if size < had or (whole and size != had):
-        return f"{name} has {size:,} bytes and had {had:,}"
-    return None if _measure(path, had) == known else f"{name} has other bytes than it had"
+    try:
+        if not path.is_file():
+            return f"{name} is missing"
+        size = path.stat().st_size
+        if size < had or (whole and size != had):
+            return f"{name} has {size:,} bytes and had {had:,}"
+        return None if _measure(path, had) == known else f"{name} has other bytes than it had"
+    except OSError as error:
+        return f"{name} cannot be read: {error.strerror}"
 
 
 def _measure(path: Path, size: int | None = None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from recr1.runs.manifest import damage, logged, write_manifest
+from tests.processes import plain_user
 
 
 @pytest.fixture
@@ -60,3 +61,11 @@ def test_damage_is_named(folder, file, data, message):
     path = folder.parent / file
     path.unlink() if data is None else path.write_bytes(data)
     assert str(damage(folder, folder.parent)).startswith(message)
+
+
+def test_a_file_that_may_not_be_read_is_named_and_not_the_manifest():
+    with plain_user() as folder:
+        (folder / "weights").write_bytes(bytes(9))
+        write_manifest(folder, folder.parent)
+        (folder / "weights").chmod(0)
+        assert damage(folder, folder.parent) == "weights cannot be read: Permission denied"
