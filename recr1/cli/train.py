@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from recr1.trainers.launch import check_processes
     from recr1.trainers.trl.config import config_problems
 
-    _heed_schedulers()
+    _stop_on_sigterm()
     check_processes()
     target = find_target(args.recipe)
     resumed = target if target.is_dir() else None
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _conclude(run: Run) -> None:
-    """Draw the reward curve if it is not there, and say where all is."""
+    """Draw the reward curve if it is missing, and say where the results are."""
     from recr1.errors import MissingLibrary
 
     plot = run.path / "plots" / "reward.png"
@@ -102,8 +102,8 @@ def _conclude(run: Run) -> None:
     _say(run, f"evaluate it on held-out needs: recr1 eval {run.path} --split test")
 
 
-def _heed_schedulers() -> None:
-    """SIGTERM, which a scheduler sends before it takes the machine back, is the same as Ctrl-C."""
+def _stop_on_sigterm() -> None:
+    """Treat SIGTERM, which a scheduler sends before it takes the machine back, as Ctrl-C."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
@@ -134,7 +134,7 @@ def _train(stages: Sequence[tuple[Part, Trainer]], recipe: Recipe, env: Environm
 
 
 def _has_run(folder: Path, recipe: Recipe) -> bool:
-    """Whether a folder has a run of this recipe; raises `RunError` for one of another, or where `recipe.yaml` is."""
+    """Whether a folder has a run of this recipe; raises `RunError` for a run of another recipe, and an edited one."""
     from recr1.errors import RunError
     from recr1.runs import Run
     from recr1.runs.provenance import is_harmless

@@ -73,7 +73,7 @@ def check_prompts(options: Mapping[str, Any], prompts: Mapping[str, Sequence[tup
     except (MissingLibrary, NotAtHand) as error:
         if not local:
             raise
-        return f"not checked, as the tokenizer is not at hand: {error}"
+        return f"not checked, as the tokenizer is not available here: {error}"
     context = context_of(config, tokenizer)
     lengths = {
         (split, need): length

@@ -57,7 +57,9 @@ def _check_template(tokenizer: Any, path: str) -> None:
     except (TemplateError, ValueError) as error:
         raise UserError(f"policy.model: the chat template of {path!r} cannot be used: {error}") from error
     if said not in shown:
-        raise UserError(f"policy.model: the chat template of {path!r} leaves out what the user says: mend or remove it")
+        raise UserError(
+            f"policy.model: the chat template of {path!r} leaves out what the user says: correct or remove it"
+        )
 
 
 def _refuses_system(tokenizer: Any) -> bool:

@@ -37,7 +37,7 @@ SET_BY_RECIPES = {
     *("output_attentions", "output_hidden_states", "max_length", "max_new_tokens"),
     *("do_sample", "temperature", "top_k", "top_p"),
 }
-"""Keys of a generation_config that are no news when they are left out: a recipe, or this class, has its own."""
+"""Keys of a generation_config that are left out without a warning: a recipe, or this class, sets its own."""
 
 
 @checked

@@ -45,7 +45,7 @@ class Monitor:
         self._ended: int | None = None
         self._at, self._kept = 0, False
         self.card: dict[str, Any] | None = None
-        """Of which step the weights are, once they are worth to be saved: at the end, or where training stopped."""
+        """Of which step the weights are, once they are worth saving: at the end, or where training stopped."""
 
     @property
     def ended(self) -> bool:

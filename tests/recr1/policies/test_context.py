@@ -102,7 +102,7 @@ def test_prompts_that_do_not_fit_are_refused_by_the_check_and_before_training(
 def test_the_check_names_the_longest_prompt_or_says_that_it_did_not_look(model, tmp_path, capsys):
     assert run(["check", recipe(model, tmp_path), "--data"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("prompts")]
-    assert ("not checked, as the tokenizer is not at hand" in line) == (model != "tiny-shopper")
+    assert ("not checked, as the tokenizer is not available here" in line) == (model != "tiny-shopper")
     assert ("tokens at most (" in line and line.endswith(", and 8 new ones, of 256")) == (model == "tiny-shopper")
 
 

@@ -135,7 +135,7 @@ def test_a_checkpoint_that_lacks_weights_is_refused_not_filled_with_random_ones(
         ("tokenizer.json", "{", r"cannot load the tokenizer of .*; if a file is damaged, fetch it again"),
         ("tokenizer.json", "[1]", r"cannot load the tokenizer of .*; if a file is damaged, fetch it again"),
         ("tokenizer.json", "null", r"cannot load the tokenizer of .*; if a file is damaged, fetch it again"),
-        ("chat_template.jinja", "", r"the chat template of '\S+' leaves out what the user says: mend or remove it"),
+        ("chat_template.jinja", "", r"the chat template of '\S+' leaves out what the user says: correct or remove it"),
         ("chat_template.jinja", "{% if", r"the chat template of '\S+' cannot be used: "),
     ],
 )
