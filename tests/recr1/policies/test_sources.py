@@ -1,6 +1,8 @@
 """Models as people have them: adapters, GGUF files, names, and folders that hold something else."""
 
+import errno
 import json
+import os
 import shutil
 from importlib.util import find_spec
 
@@ -12,7 +14,7 @@ from recr1.errors import UserError
 from recr1.policies import sources
 from recr1.policies.adapters import with_weights
 from recr1.policies.loading import converted, plain_model
-from recr1.policies.sources import ON_HUB, NotAtHand, Source, find_model, missing_libraries, place_of
+from recr1.policies.sources import ON_HUB, NotAtHand, Source, find_model, missing_libraries, place_of, readable
 from recr1.policies.transformers import Transformers, save
 
 CHATS = [[{"role": "user", "content": text}] for text in ("a red sofa", "something to nap on, in wool", "a fan")]
@@ -192,6 +194,18 @@ def test_a_name_of_the_hub_that_is_not_at_hand_is_refused_in_one_line():
     ) as raised:
         Transformers(model="org/nothing")
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError("unknown model type"), r"files are incomplete, or cannot be used here \(unknown model type\)$"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), r"No space left on device; free some space$"),
+    ],
+)
+def test_a_model_of_the_hub_that_was_found_is_not_called_unknown(error, message):
+    with pytest.raises(UserError, match=message), readable("load 'org/a'", "org/a"):
+        raise error
 
 
 def test_only_what_was_converted_is_read_from_the_store(adapter, tmp_path, monkeypatch):
