@@ -249,5 +249,5 @@ class RefusingGRPO(GRPO):
 def test_an_error_of_ours_is_not_called_one_of_trl(tmp_path, random_model):
     run = Run.create(tmp_path / "run", {}, {})
     part = Part("transformers", {"model": str(random_model), "max_new_tokens": 6})
-    with pytest.raises(UserError, match="^reward 'own': a message of ours$"):
+    with pytest.raises(UserError, match=r"^reward 'own': a message of ours$"):
         RefusingGRPO(steps=1, trl=TRL).train(part, environment(), run, seed=1, evaluation=VALIDATION)
