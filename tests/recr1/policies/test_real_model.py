@@ -17,6 +17,7 @@ import yaml
 from recr1.cli import main as cli
 from recr1.config.build import Part
 from recr1.env import open_environment
+from recr1.policies.prompts import prompt_ids
 from recr1.policies.transformers import Transformers
 from recr1.runs import Run
 from recr1.trainers.launch import FailureBudget, Ranks
@@ -127,3 +128,22 @@ def test_every_trainer_trains_it_and_leaves_a_plain_folder(trainer, tmp_path, ca
         for now, before in zip(trained.model.parameters(), start.model.parameters(), strict=True)
     ]
     assert sum(moved) > len(moved) / 2
+
+
+def test_a_trainer_writes_in_batches_of_unequal_prompts_what_each_prompt_alone_gets(smollm2, tmp_path):
+    trl = {**BATCH, "per_device_train_batch_size": 8, "num_generations": 2, "temperature": 1e-3}
+    policy = {"type": "transformers", "model": str(smollm2), "max_new_tokens": 6, "batch_size": 1}
+    trainer = {"type": "grpo", "steps": 1, "rollouts_every": 1, "trl": trl}
+    evaluate = {"split": "validation", "measures": ["nDCG@10"], "needs": 2, "keep": "last"}
+    whole = {"seed": 0, **RECIPE, "rewards": VARIED, "policy": policy, "trainer": trainer, "evaluate": evaluate}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(whole))
+    assert cli.run(["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run")]) == 0
+    rollouts = Run.open(tmp_path / "run").read_rollouts()
+    env = open_environment(Part.from_dict(RECIPE["task"]), Part("bm25"), [(Part("format"), 1.0)], 10)
+    needs = {need.id: need for need in env.task.needs("train")}
+    alone = Transformers(model=str(smollm2), max_new_tokens=6, batch_size=1)
+    for rollout in rollouts:
+        ((text,),) = alone.generate(env.prompts([needs[rollout["need"]]]), 0)
+        assert rollout["completion"] == text
+    lengths = {len(ids) for ids in prompt_ids(alone.tokenizer, env.prompts([needs[r["need"]] for r in rollouts]))}
+    assert len(rollouts) == 8 and len(lengths) > 1
