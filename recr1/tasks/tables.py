@@ -161,8 +161,8 @@ class QrelsReader:
         value = record.get(column)
         grade = whole_number(value)
         if self.grade_of is not None:
-            for written in (str(value).strip(), str(grade)):
-                if value is not None and written in self.grade_of:
+            for written in [str(form).strip() for form in (value, grade) if form is not None]:
+                if written in self.grade_of:
                     return self.grade_of[written]
             what = f"grade {shown(value)} has no gain (known: {', '.join(self.grade_of)})"
             raise DataError(path, line, f"{what}: add it to the task's gains, or correct this row")
@@ -189,7 +189,7 @@ def _refuse_unknown(path: Path, what: str, unknown: Sequence[tuple[int, str]], r
 
 
 def _refuse_alike(path: Path, what: str, unknown: Sequence[tuple[int, str]], known: Iterable[str]) -> None:
-    """Refuse an unknown id that is a known one but for what tools change: blanks, first zeros, a ".0", accents."""
+    """Refuse an unknown id that is a known one but for what tools change: blanks, first zeros, ".0", accent coding."""
 
     def plain(name: str) -> str:
         return folded(name, lowercase=False).strip().removesuffix(".0").lstrip("0")
@@ -197,9 +197,8 @@ def _refuse_alike(path: Path, what: str, unknown: Sequence[tuple[int, str]], kno
     by_plain = {plain(name): name for name in known} if unknown else {}
     for line, name in unknown:
         if meant := by_plain.get(plain(name)):
-            raise DataError(
-                path, line, f"unknown {what} {shown(name)}, but there is {shown(meant)}: write it alike in all files"
-            )
+            found = f"unknown {what} {shown(name)}, but there is {shown(meant)}"
+            raise DataError(path, line, f"{found}: write it the same way in all files")
 
 
 def _records(path: Path, what: str, how: Reading, *roles: str) -> Iterator[tuple[int, Record, list[str]]]:

@@ -16,7 +16,7 @@ from recr1.tasks.tables import grade_scale
 from rewards.measures import parse_measure
 from rewards.measures.reward import MeasureReward
 from tests.recr1.baselines.world import Overlap, World
-from tests.recr1.tasks.folders import QRELS, jsonl, tsv, write_folder
+from tests.recr1.tasks.folders import QRELS, QUERIES, jsonl, tsv, write_folder
 
 ESCI = {"E": 1.0, "S": 0.1, "C": 0.01, "I": 0}
 
@@ -71,6 +71,17 @@ def test_a_recipe_and_an_override_may_write_grades_as_numbers(tmp_path):
 def test_equal_gains_are_one_grade():
     grade_of, worth = grade_scale({"exact": 1.0, "bought": 1.0, "seen": 0.2, "no": 0})
     assert grade_of == {"exact": 2, "bought": 2, "seen": 1, "no": 0} and worth == {2: 1.0, 1: 0.2}
+
+
+def test_a_gain_for_the_word_none_holds_for_that_word_alone(tmp_path):
+    write_folder(tmp_path)
+    (tmp_path / "queries.jsonl").write_text(jsonl(QUERIES[:1]))
+    (tmp_path / "qrels.tsv").write_text(tsv([("q0", "mug", "E"), ("q0", "pan", "None")]))
+    options = {"path": str(tmp_path), "gains": {"E": 1.0, "None": 0}, "splits": {"test": 1.0}}
+    assert FilesTask(**options).qrels["q0"] == {0: 1, 1: 0}
+    (tmp_path / "qrels.tsv").write_text(tsv([("q0", "mug", "E"), ("q0", "pan", "S")]))
+    with pytest.raises(DataError, match=r"qrels.tsv:3: grade 'S' has no gain \(known: E, None\)"):
+        FilesTask(**options)
 
 
 def test_a_grade_without_a_gain_is_refused_with_its_line(letters):
