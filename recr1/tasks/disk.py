@@ -30,7 +30,7 @@ _UNREAD = {
     b"version https://git-lfs": "a pointer of Git LFS to the data: fetch them with git lfs pull",
     b"<!doctype html": "a web page: download the file itself",
     b"<html": "a web page: download the file itself",
-    GZIP: "packed with gzip, once too often: unpack it with gunzip",
+    GZIP: "packed with gzip twice: unpack it once with gunzip",
     PARQUET: "Parquet packed with gzip: unpack it with gunzip",
 }
 """What a file begins with (letters in lower case) -> what it is, and what to do."""
@@ -42,7 +42,7 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-"""Byte order mark -> encoding; the mark of UTF-32 begins with one of UTF-16, and so stands before it."""
+"""Byte order mark -> encoding; the mark of UTF-32 begins with one of UTF-16, and so comes before it."""
 
 
 def ending_of(name: str) -> str:
@@ -59,7 +59,7 @@ def kind_of(path: Path) -> Literal["file", "folder"] | None:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
         if path.is_symlink():
-            what = f"a link to {os.readlink(path)}, which does not exist: mend the link, or remove it"
+            what = f"a link to {os.readlink(path)}, which does not exist: correct the link, or remove it"
             raise DataError(path, None, what) from error
         return None
     except (OSError, ValueError) as error:
@@ -114,8 +114,8 @@ def split_files(folder: Path, stems: Mapping[str, Sequence[str]]) -> dict[str, P
             both = " and ".join(path.name for path in files)
             raise DataError(folder, None, f"{both} could both be the {split} split: choose one with qrels")
         if named and not files:
-            what = f"could be the {split} split, but no name of a file that is read: let it end in .tsv, or remove it"
-            raise DataError(named[0], None, what)
+            what = f"could be the {split} split, but a file with this name is not read"
+            raise DataError(named[0], None, f"{what}: rename it to end in .tsv, or remove it")
         if files and is_file(files[0]):
             found[split] = files[0]
     if not found:
@@ -168,10 +168,11 @@ def lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, str]]:
                 yield number, text
     except UnicodeDecodeError as error:
         place = f"byte 0x{error.object[error.start]:02x} at place {error.start + 1}"
-        remedy = "correct the task's encoding" if encoding else "save it as UTF-8, or set the task's encoding: cp1252"
+        unnamed = "save it as UTF-8, or set the option encoding, such as cp1252"
+        remedy = "correct the option encoding" if encoding else unnamed
         raise DataError(path, number + 1, f"not {encoding or error.encoding.upper()}: {place} ({remedy})") from error
     except UnicodeError as error:  # of UTF-16 without a mark
-        what = f"not {encoding}: {error} (correct the task's encoding, such as utf-16-le)"
+        what = f"not {encoding}: {error} (correct the option encoding, such as utf-16-le)"
         raise DataError(path, number + 1, what) from error
     except EOFError as error:
         raise DataError(path, number + 1, "the gzip file ends here unexpectedly: copy or download it again") from error
@@ -193,7 +194,7 @@ def _decoded(path: Path, stream: io.BufferedReader, encoding: str | None) -> Ite
         texts = iter(io.TextIOWrapper(stream, encoding))
     for number, text in enumerate(texts, 1):
         if "\0" in text:
-            remedy = "remove it, or set the task's encoding if the file is UTF-16"
+            remedy = "remove it, or set the option encoding if the file is UTF-16"
             raise DataError(path, number, f"a NUL character at place {text.index(chr(0)) + 1}: {remedy}")
         yield number, text.lstrip("\ufeff")  # the mark, which files that were joined have in the middle too
 
@@ -209,5 +210,5 @@ def _decoded_lines(path: Path, stream: io.BufferedReader, encoding: str, *, mac:
         if mistaken is not None and not row.isascii():
             mistaken = (mistaken or number) if row.decode(errors="ignore").encode() == row else None
     if mistaken:
-        what = f"this file is UTF-8, not {encoding}: leave the task's encoding out, or save all files in one encoding"
+        what = f"this file is UTF-8, not {encoding}: leave out the option encoding, or save all files in one encoding"
         raise DataError(path, mistaken, what)

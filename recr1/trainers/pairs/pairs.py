@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -14,6 +14,7 @@ from recr1.policies.prompts import prompt_ids
 from recr1.runs import Run
 from recr1.tasks.base import splits_of
 from recr1.tasks.cells import MISSING, text_of
+from recr1.tasks.disk import encoding_problem
 from recr1.tasks.readers import records
 from recr1.tasks.shop.language import shopper_pairs
 from recr1.tasks.shop.lexicon import load_lexicon
@@ -67,18 +68,31 @@ class FilePairs:
         path: a file that ends in .jsonl, .tsv, .csv (each also with .gz) or .parquet.
         need: the column with the text of the need.
         query: the column with the query.
+        encoding: the encoding of a text file that is not UTF-8, such as cp1252.
         missing: the texts that mean a missing value, as in the task `files`.
     """
 
     def __init__(
-        self, *, path: str, need: str = "need", query: str = "query", missing: list[str] | None = None
+        self,
+        *,
+        path: str,
+        need: str = "need",
+        query: str = "query",
+        encoding: str | None = None,
+        missing: list[str] | None = None,
     ) -> None:
         self.path = expanded(path)
         words = frozenset(MISSING if missing is None else missing)
         self._rows = [
             (line, text_of(self.path, line, row, need, words), text_of(self.path, line, row, query, words))
-            for line, row in records(self.path, "pairs")
+            for line, row in records(self.path, "pairs", encoding)
         ]
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]:
+        """What is wrong with the name of the encoding."""
+        problem = encoding_problem(options["encoding"]) if options.get("encoding") is not None else None
+        return [f"encoding: {problem}"] if problem else []
 
     def pairs(self, env: Environment, *_: object) -> list[Pair]:
         """A pair for each row, in their order; raises `DataError` with the line of one that cannot be taught."""

@@ -34,7 +34,7 @@ def a_socket(path):
 
 ODD = {
     "folder": (lambda path: path.mkdir(), "a folder, not a file: name a file, or rename the folder"),
-    "broken": (lambda path: path.symlink_to("gone"), "a link to gone, which does not exist: mend the link, or"),
+    "broken": (lambda path: path.symlink_to("gone"), "a link to gone, which does not exist: correct the link, or"),
     "circular": (lambda path: path.symlink_to(path.name), "cannot be read: Too many levels of symbolic links"),
     "fifo": (a_fifo, r"neither a file nor a folder \(a FIFO, a socket or a device\): save it as a file"),
     "socket": (a_socket, r"neither a file nor a folder \(a FIFO, a socket or a device\): save it as a file"),
@@ -73,7 +73,7 @@ def test_the_case_of_a_split_file_does_not_matter_and_other_files_beside_it_neit
 def test_a_split_under_a_name_that_is_not_read_is_refused(tmp_path, name):
     write(tmp_path / "train.tsv", "")
     write(tmp_path / name, "")
-    message = rf"{name}: could be the validation split, but no name of a file that is read: let it end in \.tsv, or"
+    message = rf"{name}: could be the validation split, but a file with this name is not read: rename it to end"
     with pytest.raises(DataError, match=message):
         split_files(tmp_path, STEMS)
 
@@ -93,17 +93,17 @@ def test_other_encodings_are_read_by_name(tmp_path, encoding):
 @pytest.mark.parametrize(
     ("content", "encoding", "message"),
     [
-        (b"a\ncaf\xe9\n", None, r"a\.tsv:2: not UTF-8: byte 0xe9 at place 4 \(save it as UTF-8, or set the task's enc"),
-        (b"a\nb\x81\n", "cp1252", r"a\.tsv:2: not cp1252: byte 0x81 at place 2 \(correct the task's encoding\)"),
-        ("a\ncaf\u00e9\n".encode(), "cp1252", r"a\.tsv:2: this file is UTF-8, not cp1252: leave the task's encoding"),
+        (b"a\ncaf\xe9\n", None, r"a\.tsv:2: not UTF-8: byte 0xe9 at place 4 \(save it as UTF-8, or set the option enc"),
+        (b"a\nb\x81\n", "cp1252", r"a\.tsv:2: not cp1252: byte 0x81 at place 2 \(correct the option encoding\)"),
+        ("a\ncaf\u00e9\n".encode(), "cp1252", r"a\.tsv:2: this file is UTF-8, not cp1252: leave out the option"),
         ("a\nb\n".encode("utf-16-le"), None, r"a\.tsv:1: a NUL character at place 2: .* if the file is UTF-16"),
-        (b"a\nb\n", "utf-16", r"a\.tsv:1: not utf-16: .*BOM \(correct the task's encoding, such as utf-16-le\)"),
+        (b"a\nb\n", "utf-16", r"a\.tsv:1: not utf-16: .*BOM \(correct the option encoding, such as utf-16-le\)"),
         (b"a\nb\0c\n", None, r"a\.tsv:2: a NUL character at place 2: remove it"),
         (b"PK\3\4...", None, r"a\.tsv: this is a ZIP archive or an Excel file: unpack it, or save its table as CSV"),
         (b"BZh91AY", None, r"a\.tsv: this is bzip2: unpack it with bunzip2"),
         (b"version https://git-lfs.github.com/spec/v1\n", None, r"a\.tsv: this is a pointer of Git LFS .* lfs pull"),
         (b"<!DOCTYPE html><html>", None, r"a\.tsv: this is a web page: download the file itself"),
-        (gzip.compress(gzip.compress(b"a\n")), None, r"a\.tsv: this is packed with gzip, once too often: unpack"),
+        (gzip.compress(gzip.compress(b"a\n")), None, r"a\.tsv: this is packed with gzip twice: unpack"),
         (gzip.compress(b"PAR1"), None, r"a\.tsv: this is Parquet packed with gzip: unpack it with gunzip"),
     ],
 )  # fmt: skip

@@ -141,6 +141,17 @@ def test_other_columns_and_kinds_of_file_are_read_too(tmp_path):
     assert pair.completion == "<query>red</query>"
 
 
+def test_pairs_in_another_encoding_are_read_by_its_name(tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_bytes("need,query\nth\u00e9i\u00e8re,th\u00e9\n".encode("cp1252"))
+    with pytest.raises(DataError, match=r"pairs.csv:2: not UTF-8: .* or set the option encoding, such as cp1252"):
+        FilePairs(path=str(path))
+    (pair,) = FilePairs(path=str(path), encoding="cp1252").pairs(environment())
+    assert (pair.need.text, pair.completion) == ("th\u00e9i\u00e8re", "th\u00e9")
+    with pytest.raises(UserError, match=r"encoding: Python knows no encoding 'cp99999'"):
+        FilePairs(path=str(path), encoding="cp99999")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
