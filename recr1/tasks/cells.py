@@ -22,12 +22,12 @@ MISSING = (
 """Texts that tools write for a value that is not there: those of pandas.read_csv, its NaT, and \\N of SQL."""
 
 _NESTED = (dict, list, tuple, bytes)
-"""What is no plain value: a map of Parquet is a list of tuples, a picture is bytes."""
+"""What is not a plain value: a map of Parquet is a list of tuples, a picture is bytes."""
 _WHOLE = re.compile(r"([+-]?[0-9]{1,9})(\.0*)?")
 
 
 def is_missing(value: Any, words: Collection[str] = ()) -> bool:
-    """Whether a value is none: null, blank, NaN or infinite, or as a whole one of the words."""
+    """Whether a value is missing: null, blank, NaN or infinite, or exactly one of the words."""
     if isinstance(value, str):
         plain = value.strip()
         return plain in words or (not plain[:1].isalnum() and is_blank(plain))
@@ -70,7 +70,7 @@ def whole_number(value: Any) -> int | None:
 
 @dataclass
 class Fields:
-    """Turns the cells of a catalog into values of its fields, and counts what was no value."""
+    """Turns the cells of a catalog into values of its fields, and counts missing and nested values."""
 
     path: Path
     words: Collection[str]
@@ -109,9 +109,8 @@ class Fields:
         """What was left out, with the place where it was first -> how often."""
         found = Counter({f"values read as missing, the first {self.first_missing}": self.missing})
         for name in self.plain & set(self.first_nested):
-            found[f"nested values left out of {name!r}, the first on line {self.first_nested[name]}"] = self.nested[
-                name
-            ]
+            what = f"nested values left out of {name!r}, the first on line {self.first_nested[name]}"
+            found[what] = self.nested[name]
         return +found
 
     def _add_nested(self, line: int, name: str, cell: Any) -> None:

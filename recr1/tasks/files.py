@@ -198,9 +198,8 @@ def _qrels_files(folder: Path, qrels: str | Mapping[str, str], counts: Counter[s
     others = sorted(
         path.name for path in (folder / qrels).iterdir() if ending_of(path.name) and path not in found.values()
     )
-    counts.update(
-        {f"files in {(folder / qrels).name}/ that are no split, the first {others[0]!r}": len(others)} if others else {}
-    )
+    if others:
+        counts[f"files in {(folder / qrels).name}/ that are not splits, the first {others[0]!r}"] = len(others)
     return found
 
 

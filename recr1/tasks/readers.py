@@ -51,12 +51,12 @@ def records(path: Path, what: str, encoding: str | None = None) -> Iterator[tupl
 
 
 def _once(pairs: list[tuple[str, Any]]) -> Record:
-    """A JSON object; raises `ValueError` for a key that stands twice, of which Python would keep the last."""
+    """A JSON object; raises `ValueError` for a key that appears twice, of which Python would keep the last."""
     record = dict(pairs)
     if len(record) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {shown(twice)} stands twice: remove one")
+        raise ValueError(f"the key {shown(twice)} appears twice: remove one")
     return record
 
 
@@ -90,7 +90,7 @@ def _tsv(path: Path, encoding: str | None) -> Iterator[tuple[int, list[str]]]:
         doubled = [cell for cell in cells if '""' in cell and _CSV_CELL.fullmatch(cell)] if '""' in stripped else []
         if doubled:
             what = f"{shown(doubled[0])} has the quotes of CSV, which TSV does not have"
-            raise DataError(path, line, f"{what}: let the name of the file end in .csv, or write each quote once")
+            raise DataError(path, line, f"{what}: rename the file to end in .csv, or write each quote once")
         if stripped:
             yield line, cells
 
@@ -122,16 +122,16 @@ def _table(path: Path, ending: str, rows: Iterable[tuple[int, list[str]]]) -> It
     header = [name.strip() for name in written]
     width = len(header)
     if header[0].startswith("{"):
-        raise DataError(path, first, "JSON, not a table: let the name of the file end in .jsonl")
+        raise DataError(path, first, "JSON, not a table: rename the file to end in .jsonl")
     if ending == ".tsv" and (_QUOTED.fullmatch(header[0]) or (width == 1 and re.search("[,;|]", header[0]))):
         what = "the header has quotes" if _QUOTED.match(header[0]) else "the header has no tab"
-        raise DataError(path, first, f"not TSV, {what}: let the name of the file end in .csv, where both are read")
+        raise DataError(path, first, f"not TSV, {what}: rename the file to end in .csv, where both are read")
     _refuse_twice(path, first, header)
     for line, values in numbered:
         if len(values) != width:
             hint = ""
             if ending == ".tsv" and any(value.startswith('"') != value.endswith('"') for value in values):
-                hint = " (TSV has no quotes: for line breaks or tabs inside of them, let the name end in .csv)"
+                hint = " (TSV has no quotes: for line breaks or tabs inside quotes, rename the file to end in .csv)"
             elif "\r" in "".join([*written, *values]):
                 hint = " (some lines end with CR alone: end all with LF)"
             what = f"{len(values)} columns, but the header (line {first}) has {width}{hint}"
@@ -159,7 +159,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Record]]:
         with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
             _refuse_twice(path, None, file.schema_arrow.names)
             for batch in file.iter_batches():
-                for values in batch.to_pylist():
+                for values in _rows(batch):
                     record = {name: _without_bytes(value) for name, value in values.items()}
                     row += 1
                     yield row, record
@@ -168,7 +168,16 @@ def _parquet(path: Path) -> Iterator[tuple[int, Record]]:
     except UnicodeDecodeError as error:
         raise DataError(path, row + 1, f"a text that is not UTF-8: {error}") from error
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise DataError(path, row + 1, f"not a valid Parquet file: {error}") from error
+        raise DataError(path, row + 1, f"cannot be read as Parquet: {error}") from error
+
+
+def _rows(batch: Any) -> Iterable[Record]:
+    """The rows of a batch of Parquet; a row with a value that cannot be read raises after those before it."""
+    try:
+        rows: list[Record] = batch.to_pylist()
+    except (ValueError, OverflowError):
+        return (batch.slice(place, 1).to_pylist()[0] for place in range(batch.num_rows))
+    return rows
 
 
 def _without_bytes(value: Any) -> Any:

@@ -227,7 +227,7 @@ def with_a_typo(rng: random.Random, text: str) -> Mutation | None:
 
 
 def with_a_key_twice(rng: random.Random, text: str) -> Mutation | None:
-    """A key that stands twice."""
+    """A key that appears twice."""
     entry = rng.choice([entry for entry in entries(text) if isinstance(entry.value, yaml.ScalarNode)])
     at, end = entry.key.start_mark.index, entry.value.end_mark.index
     written = text[at:end]

@@ -51,7 +51,7 @@ def beir(tmp_path):
         ("qrels.tsv", "q0\tmug\t1\nq1\tpan\t1\n", r"qrels\.tsv:2: .* are: q0, mug, 1 .*; if these are values, wr"),
         ("qrels.tsv", tsv([*QRELS, ("q0", "mug ", 1)]), r"qrels\.tsv:62: unknown item 'mug ', but there is 'mug': "),
         ("qrels.tsv", tsv([*QRELS, ("q0", "mu\u00adg", 1)]), r"tsv:62: unknown item '.*', but there is 'mug': wr"),
-        ("qrels.tsv", tsv([("q0.0", "mug", 1)]), r"qrels\.tsv:2: unknown need 'q0\.0', but there is 'q0': write it al"),
+        ("qrels.tsv", tsv([("q0.0", "mug", 1)]), r"qrels\.tsv:2: unknown need 'q0\.0', but there is 'q0': write"),
         ("qrels.tsv", tsv([("q0", "None", 1)]), r"qrels\.tsv:2: field 'corpus-id' is 'None', which means that it is"),
         ("qrels.tsv", tsv([("q0", "mug", "nan")]), r"qrels\.tsv:2: grade 'nan' is not an integer"),
         ("qrels.tsv", tsv([("q0", "mug", "1e400")]), r"qrels\.tsv:2: grade '1e400' is not an integer"),

@@ -99,7 +99,7 @@ def test_a_folder_with_a_test_file_alone_has_only_that_split(beir):
 def test_other_files_beside_the_splits_are_counted_with_the_first(beir):
     for name in ("validaton.tsv", "train_full.csv", "README.md"):
         (beir / "qrels" / name).write_text("")
-    assert FilesTask(path=str(beir)).counts["files in qrels/ that are no split, the first 'train_full.csv'"] == 2
+    assert FilesTask(path=str(beir)).counts["files in qrels/ that are not splits, the first 'train_full.csv'"] == 2
 
 
 def test_qrels_can_name_a_file_for_each_split(beir):
