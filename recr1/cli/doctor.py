@@ -67,4 +67,5 @@ def _summary(name: str, findings: Sequence[Finding], verdict: Verdict, seconds: 
     counts = {wanted: sum(finding.verdict == wanted for finding in findings) for wanted in ("error", "warning")}
     listed = [f"{count} {word}{'s' * (count > 1)}" for word, count in counts.items() if count]
     advice = ": fix the errors before training" if verdict == "error" else ""
-    return f"{name}: {', '.join(listed) or 'no problems'} in {len(findings)} checks, {seconds:.1f} s{advice}"
+    checks = f"{len(findings)} check{'s' * (len(findings) > 1)}"
+    return f"{name}: {', '.join(listed) or 'no problems'} in {checks}, {seconds:.1f} s{advice}"

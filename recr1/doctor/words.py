@@ -66,7 +66,8 @@ def word_kinds(setup: Setup) -> Finding:
         lost = [word for word, count in zip(words, counts, strict=True) if not count]
         if verdict != "ok":
             what = f"{kind.name} {'change what is found' if kind.alike else 'do not count in queries'}"
-            remedy = "index and queries must be read by one analyzer that keeps them"
+            remedy = "index and queries must be read by one analyzer that "
+            remedy += "puts both in small letters" if kind.alike else "keeps them"
             problems.append(Fault(verdict, f"{what} ({len(lost)} of {len(words)}: {examples(lost)}): {remedy}"))
     return finding("word_kinds", problems, f"words of every kind count ({', '.join(numbers)})", numbers)
 

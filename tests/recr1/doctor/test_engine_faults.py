@@ -79,7 +79,7 @@ FAULTS = [
     ("LosesTheSeventh", "long_queries", "error", "at the places 7 do not count"),
     ("CutsBytes", "long_queries", "warning", r"the last of 60 words \(419 characters\) does not count"),
     ("DropsNumbers", "word_kinds", "error", r"numbers do not count in queries \(30 of 30: '106', "),
-    ("CaseCounts", "word_kinds", "warning", r"capital letters change what is found \(30 of 30: "),
+    ("CaseCounts", "word_kinds", "warning", r"capital letters change what is found .* small letters"),
     ("CaseOfItemsOnly", "one_word", "warning", "only 84% of 200 words of the catalog find something"),
     ("StemsQueriesOnly", "one_word", "warning", "the retriever changes queries before the search"),
     ("ReadsOperators", "separators", "error", "in 'a -b' the words a and b do not find what they find as 'a b'"),
