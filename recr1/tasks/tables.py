@@ -34,7 +34,7 @@ COLUMNS: Names = {
 TEXT_FIELDS = ("title", "text")
 """The fields of an item's text, unless a task's `text_fields` has others."""
 
-_GRADE = re.compile(r"[+-]?[0-9]{1,9}")
+_GRADE, _LONG = re.compile(r"[+-]?[0-9]{1,9}"), re.compile(r"[+-]?[0-9]{10,}")
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,8 @@ class QrelsReader:
             raise DataError(path, line, f"{what}: add it to the task's gains, or correct this row")
         if grade is not None:
             return grade
-        what = f"grade {shown(value)} is not an integer" if column in record else f"no field {column!r}"
+        wrong = "has more than 9 digits" if _LONG.fullmatch(str(value).strip()) else "is not an integer"
+        what = f"grade {shown(value)} {wrong}" if column in record else f"no field {column!r}"
         raise DataError(path, line, f"{what}: write grades as integers such as 0, 1, 2")
 
     def _add(self, key: dict[int, int], row: int, grade: int) -> None:
