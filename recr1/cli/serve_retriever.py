@@ -59,13 +59,13 @@ def run(args: argparse.Namespace) -> NoReturn:
     # Leave as Ctrl-C does, with `finally` blocks run; status 0, because a request to stop is not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with listener, serving(service, listener) as running:
-        _say(f"{args.recipe}: opening the index; {running.address}/readyz says when it is ready")
+        say(f"{args.recipe}: opening the index; {running.address}/readyz says when it is ready")
         catalog = build("task", recipe.task).catalog
         retriever = build("retriever", recipe.retriever, catalog)
         fingerprint = retriever_fingerprint(recipe.retriever.to_dict(), catalog, retriever)
         service.serve(Served(catalog, retriever, fingerprint))
         what = f"{len(catalog)} items (catalog {catalog.fingerprint}, retriever {fingerprint})"
-        _say(f"{args.recipe}: {recipe.retriever.type} over {what} at {running.address}")
+        say(f"{args.recipe}: {recipe.retriever.type} over {what} at {running.address}")
         running.ended.wait()  # until a signal ends the command from within
     raise RuntimeError("the service ended without a signal; what it wrote before says why")
 
@@ -101,7 +101,3 @@ def _listener(host: str, port: int) -> socket.socket:
         number = None if isinstance(error, socket.gaierror) else error.errno
         why = str(error) if number is None else os.strerror(number)
         raise UserError(f"{host}:{port} cannot be served on: {why} (choose another --port)") from error
-
-
-def _say(line: str) -> None:
-    say(line)
