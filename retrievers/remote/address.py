@@ -135,5 +135,6 @@ def fault_of_connection(what: str) -> TransientError | PermanentError:
         sign in lower
         for sign in ("wrong_version_number", "wrong version number", "record layer", "record_layer", "support ssl")
     ):
-        return PermanentError(f"it does not use TLS: use another port, or an address without TLS (http://): {what}")
+        without = "an address without TLS (http://, sslmode=disable)"
+        return PermanentError(f"it does not use TLS: use another port, or {without}: {what}")
     return TransientError(what)

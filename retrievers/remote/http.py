@@ -111,6 +111,7 @@ class HTTP(RemoteRetriever):
     def _connect(self) -> None:
         import httpx
 
+        # All of them, though two are used here: a variable that is not set is named now.
         sent = resolved({"url": self._url, "headers": self._headers, "params": self._params, "body": self._body})
         proxy = proxy_for(sent["url"])
         self._session = httpx.Client(

@@ -255,7 +255,10 @@ def test_a_certificate_that_is_not_trusted_is_said_at_once_with_the_option_that_
 def test_a_plain_port_is_said_at_once(engine):
     port = shared_engine().port
     said = refusal(engine, f"https://127.0.0.1:{port}")
-    assert "after 1 attempt: it does not use TLS: use another port, or an address without TLS (http://): " in said
+    assert (
+        "after 1 attempt: it does not use TLS: use another port, or an address without TLS (http://, sslmode=disable): "
+        in said
+    )
 
 
 def test_a_certificate_is_trusted_by_its_file(tls):
