@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from recr1.errors import UserError
     from recr1.recipe import load_recipe
     from recr1.runs import Run
+    from recr1.runs.claim import prepare
     from recr1.runs.targets import find_target
     from recr1.tasks.base import remarks_on
     from recr1.tasks.splits import find_overlaps, refuse_leaks
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     folder = resumed or (Path(args.out) if args.out else _new_folder(path.stem))
     resumes = _is_first_process() and _has_run(folder, recipe)
     if _is_first_process() and not resumes:
-        Run.prepare(folder, recipe.to_dict())
+        prepare(folder, recipe.to_dict())
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
     env.task.needs(recipe.evaluate.split)
     overlaps = find_overlaps(env.task)

@@ -13,6 +13,7 @@ from recr1.config import yaml12
 from recr1.errors import RunError, UserError
 from recr1.loggers import Logger, SupportsResume
 from recr1.runs import plots
+from recr1.runs.claim import LOCK, MARKS, lock, prepare
 from recr1.runs.files import (
     keep_lines,
     listed,
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
 
 Status: TypeAlias = Literal["running", "finished", "interrupted", "failed"]
 
-_LEFT = ("checkpoints", "stages", "policy")
-"""Folders that only a run has that began."""
-_MARKS = ("recipe.yaml", "metrics.jsonl", "run.json")
-"""Files of a run from its start, in the order in which they are written: with the last one it has begun."""
 POLICY_CARD = "recr1.json"
 """The file in the folder of a policy that says of which step it is and how it was chosen."""
 
@@ -73,10 +70,10 @@ class Run(Recording):
         run = cls(expanded(path), writer=writer, loggers=loggers)
         if writer:
             text = yaml12.write(dict(recipe))
-            run.prepare(run.path, recipe)
+            prepare(run.path, recipe)
             with writing(run.path):
-                run._lock_folder()
-                run.prepare(run.path, recipe)  # another process may have begun one meanwhile
+                run._lock = lock(run.path)
+                prepare(run.path, recipe)  # another process may have begun one meanwhile
                 write_text(run.path / "recipe.yaml", text)
                 write_text(run.path / "metrics.jsonl", "")
             begun = {"status": "running", "started": _now(), "ended": None, "recipe": dict(recipe)}
@@ -107,7 +104,7 @@ class Run(Recording):
             now = ", ".join(f"{one.key} {one.now}" for one in changed)
             raise RunError(f"{run.path} cannot be resumed: it started with {was}, and now it is {now}")
         if writer:
-            run._lock_folder()
+            run._lock = lock(run.path)
             for folder in (run.policy_path, run.policy_path.with_name("adapter")):
                 recover_folder(folder)
             run._tidy()
@@ -151,20 +148,10 @@ class Run(Recording):
                 if isinstance(logger, SupportsResume):
                     logger.resume(step, lines)
 
-    def _lock_folder(self) -> None:
-        """Keep other processes from training this run; the system unlocks it when this one dies."""
-        from filelock import FileLock, Timeout
-
-        self._lock = FileLock(self.path / ".lock")
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise RunError(f"{self.path} is being trained by another process") from None
-
     def _unlock_folder(self) -> None:
         if self._lock:
             self._lock.release()
-            (self.path / ".lock").unlink(missing_ok=True)
+            (self.path / LOCK).unlink(missing_ok=True)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -176,31 +163,13 @@ class Run(Recording):
         run.recipe()
         return run
 
-    @staticmethod
-    def prepare(path: str | Path, recipe: Mapping[str, Any]) -> Path:
-        """Make a folder for a run before anything heavy loads; `RunError` when it has one or cannot be written.
-
-        What a run left that was killed before it had begun is no run: an empty log, and the text of the same recipe.
-        """
-        folder = expanded(path)
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            there = {name: folder / name for name in _MARKS if (folder / name).exists()}
-            for name, file in there.items() if "run.json" not in there else ():
-                if file.read_text("utf-8", errors="replace") not in ("", yaml12.write(dict(recipe))):
-                    raise _taken(folder, name)
-        for name in ("run.json", *_LEFT):
-            if (folder / name).exists():
-                raise _taken(folder, name)
-        return folder
-
     def _start_loggers(self, recipe: Mapping[str, Any]) -> None:
         for logger in self.loggers:
             logger.start(self.path, recipe)
 
     def _abandon(self) -> None:
         """Remove the files of a run that did not start, so that the next launch can use the folder."""
-        for name in _MARKS:
+        for name in MARKS:
             (self.path / name).unlink(missing_ok=True)
         self._unlock_folder()
 
@@ -288,7 +257,7 @@ class Run(Recording):
             self._tidy()
 
     def _tidy(self) -> None:
-        for left in (left for name in (*_MARKS, *FILES) for left in self.path.glob(f".{name}.*.part")):
+        for left in (left for name in (*MARKS, *FILES) for left in self.path.glob(f".{name}.*.part")):
             left.unlink()  # of a process that was killed
         for name in self.facts().get("removed", ()):
             remove_folder(self.path / name)
@@ -304,7 +273,3 @@ class Run(Recording):
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _taken(folder: Path, mark: str) -> RunError:
-    return RunError(f"{folder} has a run already ({mark}): choose another folder, or remove this one")
