@@ -163,9 +163,12 @@ class PPO(OnlineTrainer):
     def config_keys(cls, trl: Mapping[str, Any]) -> Mapping[str, Any]:
         """The keys of a recipe as TRL's config takes them.
 
-        TRL's trainer can sample each need once; its config, made for GRPO, refuses that.
+        TRL's trainer can sample each need once; its config, made for GRPO, refuses that. It gets the batch of a
+        process instead, which divides every batch.
         """
-        return {**trl, "num_generations": 2} if trl.get("num_generations") == 1 else trl
+        if trl.get("num_generations") != 1:
+            return trl
+        return {**trl, "num_generations": max(2, trl.get("per_device_train_batch_size", 2))}
 
     def _algorithm(self, learner: Any, curriculum: DrawnNeeds | None) -> list[Addition]:
         from recr1.trainers.layers.actor_critic import ActorCritic

@@ -194,11 +194,12 @@ def test_every_number_of_the_critic_is_described(tmp_path, random_model):
     assert len(named) == 8
 
 
-def test_a_need_may_be_sampled_once(tmp_path, random_model):
-    trl = {"num_generations": 1, "per_device_train_batch_size": 6}
+@pytest.mark.parametrize("batch", [5, 6])
+def test_a_need_may_be_sampled_once(tmp_path, random_model, batch):
+    trl = {"num_generations": 1, "per_device_train_batch_size": batch}
     run = go(new(tmp_path / "run"), environment(), random_model, trl=trl, steps=1)
     needs = [line["need"] for line in run.read_rollouts() if line["step"] == 1]
-    assert len(needs) == len(set(needs)) == 6
+    assert len(needs) == len(set(needs)) == batch
 
 
 def test_the_losses_are_those_computed_by_hand(tmp_path, random_model):
