@@ -114,7 +114,7 @@ def _of_type(text: str, recipe: Recipe, measure: str) -> Part:
 
 
 def _of_run(folder: Path, recipe: Recipe) -> tuple[Part, tuple[str, ...], dict[str, Any]]:
-    """The policy that a run trained, how its recipe differs from the one of the comparison, and facts of the run."""
+    """The policy that a run trained, notes (another task or retriever, an unfinished run), and facts of the run."""
     run = Run.open(folder)
     own = load_recipe(run.path / "recipe.yaml")
     other = [name for name in ("task", "retriever") if getattr(own, name) != getattr(recipe, name)]
