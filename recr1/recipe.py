@@ -175,7 +175,8 @@ class _Check:
         policy = self._part("policy")
         stages = self._stages(policy)
         self._check_trainable(policy, stages)
-        if stages and rewards and not any(weight for _, weight in rewards):
+        online = any(part.type != "sft" for part in stages)  # sft learns from pairs
+        if online and rewards and not any(weight for _, weight in rewards):
             self.problems.append(Problem("rewards", "every weight is 0: there is nothing to learn from"))
         evaluate = self._evaluate(k)
         log = self._parts("logger", "log")

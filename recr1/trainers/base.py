@@ -102,7 +102,7 @@ class TRLTrainer(ABC):
                 problems += map(str, value_problems(annotation, keys[key], f"trl.{key}"))
             elif key not in elsewhere:
                 problems.append(f"trl.{key}: {cls.config} has no such field{did_you_mean(key, known)}")
-        return problems + list(conflicts(keys, cls.default_beta))
+        return problems + list(conflicts({key: keys[key] for key in keys if key in known}, cls.default_beta))
 
     @classmethod
     def config_keys(cls, trl: Mapping[str, Any]) -> Mapping[str, Any]:

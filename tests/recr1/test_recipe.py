@@ -234,6 +234,8 @@ def test_a_recipe_that_trains_with_weights_of_0_alone_is_refused(problems, write
     zero = ["rewards.0.weight=0", "rewards.1.weight=0"]
     assert problems(GOOD, *zero) == ["mine.yaml:5: rewards: every weight is 0: there is nothing to learn from"]
     assert load_recipe(write(), [*zero, "trainer=null"]).rewards[0][1] == 0
+    pairs = "trainer={type: sft, steps: 1, pairs: {type: shopper, count: 9}}"  # learns from no reward
+    assert load_recipe("quickstart", [pairs, "rewards.0.weight=0", "rewards.1.weight=0"]).rewards[0][1] == 0
 
 
 # --- overrides

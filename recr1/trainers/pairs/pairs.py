@@ -18,6 +18,7 @@ from recr1.tasks.disk import encoding_problem
 from recr1.tasks.readers import records
 from recr1.tasks.shop.language import shopper_pairs
 from recr1.tasks.shop.lexicon import load_lexicon
+from recr1.tasks.splits import group_key
 from recr1.trainers.launch import FailureBudget, Ranks
 from retrievers.options import PositiveInt, Share, checked
 from retrievers.store import expanded
@@ -100,8 +101,8 @@ class FilePairs:
         held_out = held_out_texts(env)
         found = []
         for line, text, query in self._rows:
-            if text in held_out:
-                raise DataError(self.path, line, f"the need is in the split '{held_out[text]}': leave it out")
+            if split := held_out.get(group_key(text)):
+                raise DataError(self.path, line, f"the need is in the split '{split}': leave it out")
             place = f"{self.path}:{line}"
             try:
                 found.append(Pair(Need(place, text), write(query), place))
@@ -121,8 +122,13 @@ def writer_of(answer_format: Format) -> Callable[[str], str]:
 
 
 def held_out_texts(env: Environment) -> dict[str, str]:
-    """The texts of needs that only evaluation may use, each with its split."""
-    return {need.text: split for split, needs in splits_of(env.task).items() if split != "train" for need in needs}
+    """The texts of needs that only evaluation may use, each as its `group_key`, with its split."""
+    return {
+        group_key(need.text): split
+        for split, needs in splits_of(env.task).items()
+        if split != "train"
+        for need in needs
+    }
 
 
 IGNORED = -100
@@ -165,7 +171,7 @@ class ShopperPairs:
         found = []
         drawn = enumerate(shopper_pairs(load_lexicon(), self.seed, self.private))
         for number, (text, query) in islice(drawn, self.count):
-            if text not in held_out:
+            if group_key(text) not in held_out:
                 place = f"shopper pair {number}"
                 found.append(Pair(Need(place, text), write(query), place))
         return found

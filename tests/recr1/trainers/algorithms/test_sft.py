@@ -172,8 +172,9 @@ def test_a_row_that_cannot_be_taught_is_named_with_its_line(tmp_path, text, mess
         read(tmp_path / "pairs.jsonl", text)
 
 
-def test_what_a_policy_is_judged_by_is_not_taught(tmp_path):
-    need = environment().task.needs("test")[0].text
+@pytest.mark.parametrize("written", [str, str.upper, "{}!".format], ids=["as it is", "case", "signs"])
+def test_what_a_policy_is_judged_by_is_not_taught(tmp_path, written):
+    need = written(environment().task.needs("test")[0].text)
     with pytest.raises(DataError, match=r"pairs.jsonl:2: the need is in the split 'test': leave it out"):
         read(tmp_path / "pairs.jsonl", "".join(json.dumps({"need": n, "query": "b"}) + "\n" for n in ("a", need)))
 
