@@ -267,4 +267,4 @@ def test_the_command_ends_with_status_3_where_the_engine_is_away(capsys):
     out = " ".join(capsys.readouterr().out.split())
     assert out.startswith("error index searching ")
     assert "failed: http at http://127.0.0.1:9, " in out
-    assert "1 error in 1 checks" in out
+    assert "1 error in 1 check," in out

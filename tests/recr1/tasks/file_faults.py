@@ -22,7 +22,7 @@ def in_lines(case: Case, name: str, change: Callable[[list[str]], list[str]]) ->
     def encode(content: bytes) -> bytes:
         text = (gzip.decompress(content) if packed else content).decode()
         changed = "".join(change(text.splitlines(keepends=True))).encode()
-        return gzip.compress(changed) if packed else changed
+        return gzip.compress(changed, mtime=0) if packed else changed
 
     case.encode[name] = encode
 
@@ -209,7 +209,7 @@ def file_under_a_wrong_name(case):
 def file_that_is_no_data(case):
     name = case.pick()
     contents = [b"", b"\n", b"\xff\xfe", b"PK\x03\x04", b"<!DOCTYPE html><html>", b"\x1f\x8b", b"PAR1", b"{}\n", b"[]"]
-    contents += [b"\0" * 99, gzip.compress(gzip.compress(b"a,b\n"))]
+    contents += [b"\0" * 99, gzip.compress(gzip.compress(b"a,b\n", mtime=0), mtime=0)]
     content = case.rng.choice(contents)
     case.encode[name] = lambda _: content
     return {REFUSED}
