@@ -2,13 +2,15 @@
 
 from recr1.env.checks import ContractError
 from recr1.env.environment import Environment, chat_with, open_environment
-from recr1.env.step import Step, known_share, metrics, repeated, unjudged_metrics, words
+from recr1.env.step import Step, copies, copies_share, known_share, metrics, repeated, unjudged_metrics, words
 
 __all__ = [
     "ContractError",
     "Environment",
     "Step",
     "chat_with",
+    "copies",
+    "copies_share",
     "known_share",
     "metrics",
     "open_environment",

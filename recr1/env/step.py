@@ -10,9 +10,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from recr1.tasks.splits import group_key
 from retrievers.base import Catalog, Floats, Query
 from retrievers.errors import EngineError
-from rewards.base import EMPTY, UNJUDGED, Batch, Invalid, Search
+from rewards.base import EMPTY, UNJUDGED, Action, Batch, Invalid, Need, Search
 from rewards.guards.catalog import CopiedReward, unknown_words
 from rewards.guards.words import operators_in, repeated_runs, text_of, words_of
 
@@ -53,6 +54,7 @@ def metrics(step: Step) -> dict[str, float]:
 
     - `reward`: mean weighted reward; `reward/<name>`: mean of each part, without its weight. Both are over the rollouts
       that have a reward, and NaN where none has.
+    - `query/copies_need`: share of the completions that search their need's own words, see `copies`.
     - `query/words`: mean words per valid query; `query/unique`: distinct valid queries per valid query;
       `query/repeated`: share of their words that appeared in the same query before. 0 without any. For the others
       `query/...`, see `guard_metrics`.
@@ -72,6 +74,7 @@ def metrics(step: Step) -> dict[str, float]:
     return {
         "reward": _mean(step.rewards),
         **{f"reward/{name}": _mean(values) for name, values in step.parts.items()},
+        "query/copies_need": copies_share((r.need, r.action) for r in step.batch.rollouts),
         "query/words": sum(map(words, queries)) / max(len(queries), 1),
         "query/unique": len(set(queries)) / max(len(queries), 1),
         "query/repeated": sum(map(repeated, queries)) / max(sum(map(words, queries)), 1),
@@ -99,6 +102,23 @@ def repeated(query: Query) -> int:
     if isinstance(query, str):
         return words(query) - len(set(query.lower().split()))
     return len(query) - len(set(query)) if isinstance(query, tuple) else 0
+
+
+def copies(need_text: str, query: Query) -> bool:
+    """Whether a query has the words of the need in the same order, ignoring case, punctuation and white space.
+
+    A query that is not text is no copy.
+    """
+    return isinstance(query, str) and group_key(query) == group_key(need_text)
+
+
+def copies_share(written: Iterable[tuple[Need, Action]]) -> float:
+    """The share of completions that copy their need, of pairs of a need and what a completion for it means; 0 of none.
+
+    An `Invalid` action copies nothing.
+    """
+    copied = [isinstance(action, Search) and copies(need.text, action.query) for need, action in written]
+    return sum(copied) / max(len(copied), 1)
 
 
 _COPIED = CopiedReward()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recr1.baselines.access import prepare
-from recr1.env import ContractError, Environment, Step, chat_with, known_share, words
+from recr1.env import ContractError, Environment, Step, chat_with, copies_share, known_share, words
 from recr1.errors import UserError
 from recr1.evaluate.references import AGAIN, CHUNK, Progress, References, find_references
 from recr1.judge.difference import against_floor
@@ -92,13 +92,16 @@ class Evaluation:
         return ranks
 
     def behaviour(self) -> dict[str, Any]:
-        """Words per valid query, the share of them in the catalog, the shares of invalid completions and of no hits."""
+        """Words per valid query, the share of them in the catalog; shares of copies, invalid ones and no hits."""
         actions = [action for of_need in self.actions for action in of_need]
         queries = [action.query for action in actions if isinstance(action, Search)]
         reasons = Counter(action.reason for action in actions if isinstance(action, Invalid))
         found = int((self.hits.rows_QK[:, 0] >= 0).sum())
         return {
             "query_words": sum(map(words, queries)) / len(queries) if queries else 0.0,
+            "query_copies_need": copies_share(
+                (need, action) for need, of_need in zip(self.needs, self.actions, strict=True) for action in of_need
+            ),
             "query_known": known_share(queries, self.env.task.catalog),
             "invalid": reasons.total() / len(actions),
             "no_hits": (len(queries) - found) / len(actions),
@@ -117,7 +120,7 @@ class Evaluation:
         for measure, systems in self.exposure.items():
             logged |= {measure: systems["policy"], f"{measure}/floor": systems["floor"]}
         logged["reward"] = float(self.rewards.mean())
-        logged |= {"query/words": behaviour["query_words"], "query/known": behaviour["query_known"]}
+        logged |= {f"query/{name}": behaviour[f"query_{name}"] for name in ("words", "copies_need", "known")}
         logged |= {"outcome/invalid": behaviour["invalid"], "outcome/no_hits": behaviour["no_hits"]}
         return {f"eval/{self.split}/{name}": value for name, value in logged.items()}
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from recr1.env import ContractError, Environment, chat_with, metrics, repeated, words
+from recr1.env import ContractError, Environment, chat_with, copies, metrics, repeated, words
 from recr1.errors import DataError, UserError
 from recr1.formats import Plain, Tag
 from retrievers.abilities import CAPABILITIES
@@ -359,7 +359,8 @@ def test_the_share_of_repeated_words_is_over_all_words_of_valid_queries(world):
 
 def test_the_names_of_metrics_are_stable(world):
     assert list(metrics(run(make(world), ["n1"], ["[mug]"]))) == [
-        *("reward", "reward/P@1", "reward/valid", "query/words", "query/unique", "query/repeated"),
+        *("reward", "reward/P@1", "reward/valid", "query/copies_need", "query/words", "query/unique"),
+        "query/repeated",
         *("query/repeated_pairs", "query/from_need", "query/operators", "query/known", "query/copied"),
         *("outcome/ok", "outcome/no_hits", "outcome/invalid", "outcome/retriever_error"),
         *("hits/unjudged@3", "hits/blind@3"),
@@ -379,6 +380,30 @@ def test_what_a_retriever_counts_itself_is_logged_under_its_name(world):
     assert {name: value for name, value in logged.items() if name.startswith("retriever/")} == {
         "retriever/hit_rate": 0.75
     }
+
+
+@pytest.mark.parametrize(
+    ("need", "query", "copied"),
+    [
+        ("Red mug, 0.3 l", "red  MUG 0.3 l.", True),
+        ("caf\u00e9 cr\u00e8me", "Cafe\u0301 cre\u0300me!", True),
+        (":-)", ":-)", True),
+        ("red mug", "mug red", False),
+        ("red mug", "red mug red mug", False),
+        ("red mug", "red", False),
+        ("red mug", "redmug", False),
+        ("red mug", "", False),
+        ("red mug", ("red", "mug"), False),
+    ],
+)
+def test_a_copy_has_the_words_of_the_need_in_their_order_and_no_other(need, query, copied):
+    assert copies(need, query) is copied
+
+
+def test_the_share_of_copies_is_over_all_completions(world):
+    completions = ["[Something for coffee - RED]", "[something for coffee]", "[green tea]", "zzz"]
+    assert metrics(run(make(world), ["n1", "n1", "n2", "n3"], completions))["query/copies_need"] == 2 / 4
+    assert metrics(run(make(world), ["n1"], ["[green tea]"]))["query/copies_need"] == 0  # another need's words
 
 
 def test_words_counts_words_of_texts_and_items_of_histories():

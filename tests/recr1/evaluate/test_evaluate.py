@@ -69,6 +69,7 @@ def test_samples_are_averaged_per_need(env):
 def test_behaviour_counts_completions(env):
     assert evaluate(writes(), env, "train", ["RR@3"]).behaviour() == {
         "query_words": 1.0,
+        "query_copies_need": 0.0,
         "query_known": 0.5,
         "invalid": 1 / 3,
         "no_hits": 1 / 3,
@@ -78,6 +79,7 @@ def test_behaviour_counts_completions(env):
 
 def test_echo_equals_the_floor_on_every_need(env):
     found = evaluate(Echo(), env, "train", MEASURES)
+    assert found.summary["query_copies_need"] == found.metrics()["eval/train/query/copies_need"] == 1
     for measure in MEASURES:
         assert np.array_equal(found.per_need(measure), found.references.floor[measure])
         versus = found.summary["measures"][measure]["versus_floor"]
@@ -190,6 +192,7 @@ def test_metrics_have_stable_names(env):
         "eval/train/Coverage@3/floor": pytest.approx(5 / 6),
         "eval/train/reward": pytest.approx(2 / 3),
         "eval/train/query/words": 1.0,
+        "eval/train/query/copies_need": 0.0,
         "eval/train/query/known": 0.5,
         "eval/train/outcome/invalid": pytest.approx(1 / 3),
         "eval/train/outcome/no_hits": pytest.approx(1 / 3),

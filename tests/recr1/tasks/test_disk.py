@@ -103,7 +103,7 @@ def test_other_encodings_are_read_by_name(tmp_path, encoding):
         (b"BZh91AY", None, r"a\.tsv: this is bzip2: unpack it with bunzip2"),
         (b"version https://git-lfs.github.com/spec/v1\n", None, r"a\.tsv: this is a pointer of Git LFS .* lfs pull"),
         (b"<!DOCTYPE html><html>", None, r"a\.tsv: this is a web page: download the file itself"),
-        (gzip.compress(gzip.compress(b"a\n", mtime=0), mtime=0), None, r"a\.tsv: this is packed with gzip twice: unpack"),
+        (gzip.compress(gzip.compress(b"a\n", mtime=0), mtime=0), None, r"a\.tsv: .* packed with gzip twice: unpack"),
         (gzip.compress(b"PAR1", mtime=0), None, r"a\.tsv: this is Parquet packed with gzip: unpack it with gunzip"),
     ],
 )  # fmt: skip
