@@ -101,7 +101,8 @@ class TermOracle(OneQuery):
     def _extended(self, queries: Sequence[_PartialQuery]) -> list[_PartialQuery]:
         """Gives each query its best word, if one raises the measure; returns those that got one."""
         tried = [(query, " ".join([*query.words, word])) for query in queries for word in query.left]
-        values = self._values([text for _, text in tried], [query.qrels for query, _ in tried])
+        texts, qrels = [text for _, text in tried], [query.qrels for query, _ in tried]
+        values = measure_values(self._env, self.measure, texts, qrels)
         extended, start = [], 0
         for query in queries:
             values_T = values[start : start + len(query.left)]
@@ -112,14 +113,6 @@ class TermOracle(OneQuery):
                 query.value = float(values_T[best])
                 extended.append(query)
         return extended
-
-    def _values(self, texts: Sequence[str], qrels: Sequence[Qrels]) -> Floats:
-        parts = []
-        for start in range(0, len(texts), _QUERIES):
-            block = slice(start, start + _QUERIES)
-            rows = self._env.search(texts[block], again=RETRIES).rows_QK[:, : self.measure.cutoff]
-            parts.append(self.measure.of(Graded.join(rows, qrels[block])))
-        return np.concatenate(parts)
 
 
 @dataclass
@@ -136,3 +129,13 @@ def positive_rows(qrels: Mapping[int, int]) -> list[int]:
     """The rows of the highest grade, in catalog order."""
     top = max(qrels.values())
     return [row for row, grade in qrels.items() if grade == top]
+
+
+def measure_values(env: Environment, measure: Measure, queries: Sequence[str], qrels: Sequence[Qrels]) -> Floats:
+    """(Q,) the measure of each query; a search without an answer is repeated, then raises `MissingAnswers`."""
+    parts = [np.zeros(0, np.float32)]
+    for start in range(0, len(queries), _QUERIES):
+        block = slice(start, start + _QUERIES)
+        rows = env.search(queries[block], again=RETRIES).rows_QK[:, : measure.cutoff]
+        parts.append(measure.of(Graded.join(rows, qrels[block])))
+    return np.concatenate(parts)

@@ -12,6 +12,7 @@ BUILTIN = {
     "prompt_search": "recr1.baselines.prompting:PromptSearch",
     "best_of": "recr1.baselines.best_of:BestOf",
     "best_item": "recr1.baselines.ceilings:BestItem",
+    "best_edit": "recr1.baselines.best_edit:BestEdit",
     "term_oracle": "recr1.baselines.ceilings:TermOracle",
 }
 """Policies by the name that a recipe uses; a class is imported when it is asked for."""

@@ -25,8 +25,11 @@ from retrievers.store import expanded
 from rewards.base import Chat, Need
 
 BUILTIN = {
+    "copy": "recr1.trainers.pairs.edited:CopyPairs",
+    "edits": "recr1.trainers.pairs.edited:EditPairs",
     "file": "recr1.trainers.pairs.pairs:FilePairs",
     "sampled": "recr1.trainers.pairs.sampled:SampledPairs",
+    "searched": "recr1.trainers.pairs.searched:SearchedPairs",
     "shopper": "recr1.trainers.pairs.pairs:ShopperPairs",
 }
 """Sources of pairs by the name that a recipe uses; the classes are imported when they are asked for."""

@@ -182,6 +182,7 @@ BAD = {
         "prompt_search": {"prompts": [1], "budget": [10], "instructions": [[" "]]},
         "best_of": {"n": [1, 0]},
         "best_item": {"words": [0]},
+        "best_edit": {"rounds": [0], "beam": [0], "tried": [0], "measure": ["nDCG"]},
         "term_oracle": {"terms": [0], "items": [0], "tried": [0], "measure": ["nDCG"]},
     },
     "task": {
@@ -225,8 +226,20 @@ BAD = {
         },
     },
     "pairs": {
+        "copy": {"needs": [0, -1]},
+        "edits": {"edits": [0, -1], "changed": [-0.1, 1.1, NAN], "per_need": [0, -1], "needs": [0, -1]},
         "file": {},
         "sampled": {"per_need": [0, -1], "keep": [0, 9], "at_least": [NAN, INFINITE], "needs": [0, -1]},
+        "searched": {
+            "at_least": [0, -0.1, NAN],
+            "keep": [0, -1],
+            "unchanged": [-0.1, 1.1, NAN],
+            "rounds": [0, -1],
+            "beam": [0, -1],
+            "tried": [0, -1],
+            "samples": [-1],
+            "needs": [0, -1],
+        },
         "shopper": {"count": [0, -1], "private": [-0.1, 1.1, NAN]},
     },
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from recr1.baselines.best_edit import BestEdit
 from recr1.baselines.best_of import BestOf
 from recr1.baselines.ceilings import BestItem, TermOracle
 from recr1.baselines.feedback import RM3
@@ -136,6 +137,11 @@ class TestPRF(Fixed):
 class TestBestItem(Fixed):
     def build(self):
         return BestItem()
+
+
+class TestBestEdit(Fixed):
+    def build(self):
+        return BestEdit()
 
 
 class TestTermOracle(Fixed):
