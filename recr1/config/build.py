@@ -29,7 +29,7 @@ PARTS = Parts(KINDS)
 build, check_part, find_class = PARTS.build, PARTS.check, PARTS.find
 builtin, options_of_part = PARTS.builtin, PARTS.options
 
-Sign: TypeAlias = Literal["entropy", "kl", "valid", "repeated", "growth", "floor", "drop", "blind"]
+Sign: TypeAlias = Literal["entropy", "kl", "valid", "repeated", "growth", "floor", "drop", "blind", "copies"]
 """What is watched, by the name of its threshold."""
 
 _Threshold: TypeAlias = Annotated[float, Gt(0), Lt(1)]
@@ -41,7 +41,7 @@ class AlarmSpec:
     """Thresholds of the collapse alarm; null turns one off.
 
     A threshold counts only after the value was on its good side once: a policy that starts low has not collapsed. Only
-    `blind`, which is about the judgements, counts from the start.
+    `blind`, which is about the judgements, and `copies`, from which training does not move, count from the start.
     """
 
     action: Literal["stop", "warn", "off"] = "stop"
@@ -71,6 +71,9 @@ class AlarmSpec:
     blind: _Threshold | None = 0.95
     """Share of the rollouts with hits whose first items are all unjudged, `train/hits/blind@10`; above it, rewards say
     almost nothing."""
+    copies: _Threshold | None = 0.8
+    """Share of the completions that copy their need, `train/query/copies_need`; above it, and where half of the groups
+    or more are flat, all rewards equal (`train/groups/flat`), almost nothing is learned."""
     certainty: NonNegativeFloat = 3.0
     """Standard errors, over the needs, that the measure must fall: less may be chance."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -54,6 +55,8 @@ def metrics(step: Step) -> dict[str, float]:
 
     - `reward`: mean weighted reward; `reward/<name>`: mean of each part, without its weight. Both are over the rollouts
       that have a reward, and NaN where none has.
+    - `groups/flat`: share of the needs with several rewards in this batch whose rewards are all equal, so that a
+      trainer that compares them learns nothing. Missing without such needs.
     - `query/copies_need`: share of the completions that search their need's own words, see `copies`.
     - `query/words`: mean words per valid query; `query/unique`: distinct valid queries per valid query;
       `query/repeated`: share of their words that appeared in the same query before. 0 without any. For the others
@@ -74,6 +77,7 @@ def metrics(step: Step) -> dict[str, float]:
     return {
         "reward": _mean(step.rewards),
         **{f"reward/{name}": _mean(values) for name, values in step.parts.items()},
+        **_flat(step),
         "query/copies_need": copies_share((r.need, r.action) for r in step.batch.rollouts),
         "query/words": sum(map(words, queries)) / max(len(queries), 1),
         "query/unique": len(set(queries)) / max(len(queries), 1),
@@ -179,6 +183,15 @@ def unjudged_metrics(batch: Batch) -> dict[str, float]:
         f"hits/unjudged@{top}": (items - int(judged_B.sum())) / max(items, 1),
         f"hits/blind@{top}": blind / max(rankings, 1),
     }
+
+
+def _flat(step: Step) -> dict[str, float]:
+    by_need: dict[str, list[float]] = {}
+    for rollout, reward in zip(step.batch.rollouts, step.rewards.tolist(), strict=True):
+        if not math.isnan(reward):
+            by_need.setdefault(rollout.need.id, []).append(reward)
+    groups = [rewards for rewards in by_need.values() if len(rewards) > 1]
+    return {"groups/flat": sum(len(set(rewards)) == 1 for rewards in groups) / len(groups)} if groups else {}
 
 
 def _mean(values_B: Floats) -> float:

@@ -68,7 +68,7 @@ def _ranks(headroom: Headroom) -> Table:
 
 def verdicts(headroom: Headroom) -> list[str]:
     """What follows from the numbers, a sentence or two each."""
-    return [sentence for part in (_gain, _solvable, _flat, _deep, _invalid) for sentence in part(headroom)]
+    return [sentence for part in (_gain, _solvable, _flat, _copies, _deep, _invalid) for sentence in part(headroom)]
 
 
 def _gain(headroom: Headroom) -> Iterator[str]:
@@ -117,6 +117,15 @@ def _flat(headroom: Headroom) -> Iterator[str]:
         more = f" (groups of {largest}: {groups[largest]['flat']['mean']:.0%})" if larger else ""
         advice = ": use dynamic sampling or larger groups" if flat >= MANY else ""
         yield f"{flat:.0%} of the recipe's groups of {own} would have equal rewards and teach nothing{more}{advice}."
+
+
+def _copies(headroom: Headroom) -> Iterator[str]:
+    copied = headroom.summary["query_copies_need"]
+    if copied >= SOME:
+        advice = (
+            ": sample at a higher temperature, or begin with an sft stage on better queries" if copied >= MANY else ""
+        )
+        yield f"{copied:.0%} of completions search the words of their need and nothing else{advice}."
 
 
 def _deep(headroom: Headroom) -> Iterator[str]:

@@ -52,6 +52,7 @@ CURVES = (
         (0, 1),
     ),
     Curve("train/query/repeated", "Repetition", "Share of words that appear earlier in the same query.", (0, 1)),
+    Curve("train/query/copies_need", "Copies of the need", "Share of completions that search the raw need.", (0, 1)),
     Curve("train/query/unique", "Variety", "Different queries per query of a step.", (0, 1)),
 )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from recr1.env import repeated, words
+from recr1.env import copies, repeated, words
 from recr1.evaluate.slices import SMALLEST, by_length, by_relevant, category_field, largest, parted
 from recr1.judge.difference import difference_cell, mean_cell
 from recr1.judge.stats import LEVEL, bootstrap_interval
@@ -57,27 +57,39 @@ def rivals(policies: Sequence[PooledPolicy], measure: str) -> Table:
 def guards(policies: Sequence[PooledPolicy]) -> Table:
     """How the queries behave: signs of a policy that serves a measure and no shopper."""
     last = policies[-1].first
-    rows = [[RAW, *_behaviour([line["text"] for line in last.lines], len(last.lines)), NONE, NONE]]
+    rows = [[RAW, *_behaviour([(line["text"], line["text"]) for line in last.lines], len(last.lines)), NONE, NONE]]
     for one in (policy.first for policy in policies):
-        queries = [line["query"] for line in one.lines if isinstance(line.get("query"), str)]
+        queries = [(line["text"], line["query"]) for line in one.lines if isinstance(line.get("query"), str)]
         shares = [f"{one.summary[name]:.1%}" for name in ("no_hits", "invalid")]
         rows.append([one.policy, *_behaviour(queries, len(one.lines)), *shares])
     note = (
         "words: mean per query, and of the longest. repeated: share of words that appear earlier in the same query. "
+        "copies of the need: share of needs whose query is the need, whatever the case and punctuation. "
         "one query for several needs: share of needs whose query another need has too. All are of the first completion "
         "of each need, in the first run."
     )
-    header = ["", "words", "longest", "repeated", "one query for several needs", "found nothing", "invalid"]
+    header = [
+        "",
+        "words",
+        "longest",
+        "repeated",
+        "copies of the need",
+        "one query for several needs",
+        "found nothing",
+        "invalid",
+    ]
     return Table(f"How queries behave on {last.split}", header, rows, [note])
 
 
-def _behaviour(queries: Sequence[str], needs: int) -> list[str]:
-    if not queries:
-        return [NONE] * 4
+def _behaviour(pairs: Sequence[tuple[str, str]], needs: int) -> list[str]:
+    """The cells of a row, of the needs that have a query and their queries."""
+    if not pairs:
+        return [NONE] * 5
+    queries, copied = [query for _, query in pairs], sum(copies(*pair) for pair in pairs) / needs
     lengths = [words(query) for query in queries]
     again = sum(map(repeated, queries)) / max(sum(lengths), 1)
     shared = sum(count for count in Counter(queries).values() if count > 1) / needs
-    return [f"{np.mean(lengths):.1f}", str(max(lengths)), f"{again:.1%}", f"{shared:.1%}"]
+    return [f"{np.mean(lengths):.1f}", str(max(lengths)), f"{again:.1%}", f"{copied:.1%}", f"{shared:.1%}"]
 
 
 def costs(runs: Sequence[RunData]) -> Table:

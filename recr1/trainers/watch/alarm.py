@@ -13,6 +13,8 @@ from recr1.config.build import AlarmSpec, Sign
 
 EXPLORE = "lower trl.learning_rate, or raise trl.temperature or trl.beta where the trainer has them"
 NEAR = "lower trl.learning_rate, or raise trl.beta where the trainer has it"
+FLAT = 0.5
+"""From this share of flat groups on, whose rewards are all equal, copies of the needs are a stall."""
 SHORT = "add {type: length, budget: 6} to rewards, or raise its weight"
 
 SIGNS: Mapping[Sign, tuple[str, str]] = {
@@ -26,6 +28,11 @@ SIGNS: Mapping[Sign, tuple[str, str]] = {
         "share of rankings in which nothing is judged",
         "their rewards say nothing of their queries; judge more items, take a deeper cutoff, or a measure such as "
         "nDCG(judged_only=True)@k",
+    ),
+    "copies": (
+        "share of completions that copy their need",
+        "completions of a need find the same, so that little is learned; raise trl.temperature or trl.num_generations, "
+        "or begin with an sft stage whose pairs have better queries than the need",
     ),
     "drop": ("", f"much of what was learned is lost; {NEAR}, and see whether the rewards pay for something else"),
 }
@@ -51,6 +58,8 @@ class Check(NamedTuple):
     """Whether a number that is not bad is good for certain."""
     best: float | None = None
     """The best that the number was, where it is compared with that."""
+    beside: str = ""
+    """What else was bad, after the value."""
 
 
 class SignCounter:
@@ -95,8 +104,8 @@ class Alarm:
         if sign in ("floor", "drop"):
             warn_after, stop_after = 1, self.spec.validations
         stops = self.spec.action == "stop" and sign in self.spec.stop_on
-        # What has a best was as good as that; and answer keys that judge nothing of what is found do so from the start.
-        return SignCounter(warn_after, stop_after if stops else None, armed=sign in ("drop", "blind"))
+        # What has a best was as good as that. What judges nothing, and what was taught copies, does so from the start.
+        return SignCounter(warn_after, stop_after if stops else None, armed=sign in ("drop", "blind", "copies"))
 
     def take(self, numbers: Mapping[str, float]) -> list[Alert]:
         """The alerts of a line of the log, of a training step or of a validation."""
@@ -119,12 +128,14 @@ class Alarm:
             bound += f" puts the bound at {check.bound:.3g}"
         lasting = f"{counter.bad} {unit} in a row" if counter.bad > 1 else f"1 {unit[:-1]}"
         was = f"{counter.first or 0:.3g} at first" if check.best is None else f"{check.best:.3g} at best"
-        return f"{name} {check.value:.3g} for {lasting}, {was} ({bound}): {meaning}"
+        return f"{name} {check.value:.3g}{check.beside} for {lasting}, {was} ({bound}): {meaning}"
 
     def _check(self, sign: Sign, numbers: Mapping[str, float], threshold: float) -> Check | None:
         """The check of a sign; None where its number is not in this line."""
         if sign in ("floor", "drop"):
             return self._validated(sign, numbers, threshold)
+        if sign == "copies":
+            return _copying(numbers, threshold)
         value, best = _finite(_number(sign, numbers)), self.best or {}
         if value is None or (sign == "growth" and "words" not in best):
             return None
@@ -143,6 +154,19 @@ class Alarm:
             chance = self.spec.certainty * math.hypot(error, self.best.get("error", error))
             return Check(value, threshold * best, value < threshold * best and best - value > chance, best=best)
         return None
+
+
+def _copying(numbers: Mapping[str, float], threshold: float) -> Check | None:
+    """Whether nearly all copy their needs, and where there are groups, at least half of them are flat.
+
+    A policy that copies often, while the rest of each group still differs, learns from the rest.
+    """
+    copied = _finite(numbers.get("train/query/copies_need"))
+    flat = _finite(numbers.get("train/groups/flat"))
+    if copied is None:
+        return None
+    beside = "" if flat is None else f" and of flat groups {flat:.3g}"
+    return Check(copied, threshold, copied > threshold and (flat is None or flat >= FLAT), beside=beside)
 
 
 def _number(sign: Sign, numbers: Mapping[str, float]) -> float | None:

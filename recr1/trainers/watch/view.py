@@ -88,7 +88,9 @@ class Panel:
             different = f", {last['train/query/unique']:.0%} different" if "train/query/unique" in last else ""
             repeated = last.get("train/query/repeated")
             repeats = f", {repeated:.0%} of the words repeated" if repeated else ""
-            yield "queries", f"{last['train/query/words']:.1f} words{different}{repeats}"
+            copied = last.get("train/query/copies_need")
+            copies = f", {copied:.0%} copy the need" if copied else ""
+            yield "queries", f"{last['train/query/words']:.1f} words{different}{repeats}{copies}"
         if "train/time/search" in last:
             query = f", {1000 * last['train/time/query']:.2f} ms a query" if "train/time/query" in last else ""
             hits = last.get("train/retriever/hit_rate")

@@ -406,6 +406,30 @@ def test_the_share_of_copies_is_over_all_completions(world):
     assert metrics(run(make(world), ["n1"], ["[green tea]"]))["query/copies_need"] == 0  # another need's words
 
 
+def test_a_group_is_flat_where_all_rewards_of_a_need_are_equal(world):
+    completions = ["[red mug]", "[red mug]", "[mug]", "[tea]", "[pan]", "[pot]"]
+    logged = metrics(run(make(world), ["n1", "n1", "n2", "n2", "n2", "n3"], completions))
+    assert logged["groups/flat"] == 1 / 2  # n1; of n2, tea finds something; n3 has one completion and is no group
+
+
+def test_a_completion_without_a_reward_is_in_no_group(world):
+    env = make(world, retriever=Lossy(world.catalog, {"tea": 9, "pot": 9}))
+    logged = metrics(run(env, ["n1", "n1", "n1", "n2", "n2"], ["[red mug]", "[mug]", "[tea]", "[pot]", "[green]"]))
+    assert logged["groups/flat"] == 1
+    assert "groups/flat" not in metrics(run(env, ["n2", "n2"], ["[pot]", "[green]"]))
+
+
+def test_equal_rewards_are_flat_whatever_their_mean_is_rounded_to(world):
+    class Fixed:
+        name = "fixed"
+
+        def __call__(self, batch):
+            return np.full(len(batch), 0.38146, np.float32)
+
+    step = run(make(world, rewards=[(Fixed(), 1.0)]), ["n1"] * 8, ["[mug]"] * 8)
+    assert metrics(step)["groups/flat"] == 1
+
+
 def test_words_counts_words_of_texts_and_items_of_histories():
     assert [words("a  b\nc"), words(""), words((4, 2)), words(7)] == [3, 0, 2, 1]
 

@@ -115,6 +115,20 @@ def test_a_policy_below_the_floor_and_without_queries_is_told_so():
     assert "No completion found anything relevant in 5 items" in said
 
 
+@pytest.mark.parametrize(
+    ("copied", "said"),
+    [
+        (4, "100% of completions search the words of their need and nothing else: sample at a higher temperature"),
+        (1, "25% of completions search the words of their need and nothing else."),
+    ],
+)
+def test_a_policy_that_copies_its_needs_is_told_so(copied, said):
+    texts = ["something for coffee, red", "green tea", "zzz"]
+    answers = {text: [text.upper()] * copied + ["cup"] * (4 - copied) for text in texts}
+    assert any(line.startswith(said) for line in verdicts(headroom(answers=answers)))
+    assert not any("and nothing else" in line for line in verdicts(headroom()))
+
+
 def test_it_looks_no_deeper_than_the_catalog():
     assert headroom(depth=1000).depth == 6
 

@@ -101,6 +101,41 @@ def test_a_fall_within_what_chance_does_is_none():
     assert levels(AlarmSpec(floor=None, stop_on=()), validations(0.16, error=0.06), fell) == [["warning drop"]]
 
 
+def copying(*pairs):
+    return [{"train/query/copies_need": copied, "train/groups/flat": flat} for copied, flat in pairs]
+
+
+def test_copies_of_flat_groups_are_a_stall_from_the_start():
+    spec = AlarmSpec(**SHORT)
+    assert levels(spec, copying((0.95, 0.6), (0.95, 0.6), (0.95, 0.6))) == [[], ["warning copies"], []]
+    assert levels(spec, copying((0.95, 0.5), (0.81, 0.5))) == [[], ["warning copies"]]
+    assert levels(AlarmSpec(copies=None), copying(*[(1.0, 1.0)] * 9)) == [[]] * 9
+    stops = AlarmSpec(**SHORT, stop_on=("copies",))
+    assert levels(stops, copying(*[(1.0, 1.0)] * 4)) == [[], ["warning copies"], [], ["stop copies"]]
+
+
+def test_copies_are_no_stall_where_the_rest_of_a_group_differs_or_few_completions_copy():
+    spec = AlarmSpec(**SHORT)
+    assert levels(spec, copying(*[(0.95, 0.49), (0.79, 1.0)] * 4)) == [[]] * 8
+    assert levels(spec, copying((0.95, 0.9), (0.5, 0.9), (0.95, 0.9), (0.5, 0.9))) == [[]] * 4
+
+
+def test_copies_are_counted_without_groups_and_not_of_a_validation_alone():
+    spec = AlarmSpec(**SHORT)
+    assert levels(spec, steps("train/query/copies_need", 0.9, 0.9)) == [[], ["warning copies"]]
+    assert levels(spec, steps("eval/validation/query/copies_need", *[1.0] * 9)) == [[]] * 9
+    assert levels(spec, steps("train/groups/flat", *[1.0] * 9)) == [[]] * 9
+
+
+def test_the_stall_is_named_with_both_numbers_and_what_helps():
+    (alert,) = Alarm(AlarmSpec(warn_after=1), MAIN).take({"train/query/copies_need": 0.953, "train/groups/flat": 0.75})
+    assert alert.text.startswith(
+        "share of completions that copy their need 0.953 and of flat groups 0.75 for 1 step, 0.953 at first "
+        "(evaluate.alarm.copies 0.8): "
+    )
+    assert "trl.temperature" in alert.text and "sft" in alert.text
+
+
 def test_the_action_decides_what_follows():
     lines = steps("train/outcome/invalid", 0.0, *[1.0] * 30)
     for action, expected in (("stop", {"warning", "stop"}), ("warn", {"warning"}), ("off", set())):
@@ -182,6 +217,7 @@ def test_progress_that_is_read_from_the_log_again_is_the_same():
         ("stop_after", 4, r"stop_after: must be an integer >= warn_after \(5\), got 4"),
         ("validations", 0, "validations: must be an integer >= 1, got 0"),
         ("valid", 1.0, "valid: must be a number > 0 and < 1, or null, got 1.0"),
+        ("copies", 1.0, "copies: must be a number > 0 and < 1, or null, got 1.0"),
         ("repeated", 0.0, "repeated: must be a number > 0 and < 1, or null"),
         ("drop", float("nan"), "drop: must be a number > 0 and < 1, or null"),
         ("entropy", 0.0, "entropy: must be a number > 0, or null"),

@@ -16,6 +16,7 @@ VALIDATED = {
 HEALTH = {
     **{"train/outcome/ok": 0.9, "train/outcome/no_hits": 0.06, "train/outcome/invalid": 0.04},
     **{"train/outcome/retriever_error": 0.0, "train/query/unique": 0.75, "train/query/repeated": 0.1},
+    "train/query/copies_need": 0.95,
     **{
         "train/time/search": 0.012,
         "train/time/query": 0.00025,
@@ -90,7 +91,7 @@ def test_the_panel_shows_curves_outcomes_health_times_and_queries(width):
         f"reward    {''.join(BARS[place] for place in (0, 1, 2, 2, 3, 4, 5, 5, 6, 7))} 1.000",
         f"nDCG@10   {BARS[0]} 0.400  floor 0.200  ceiling 0.900",
         "outcomes  found 90%  found nothing 6%  no query 4%",
-        "queries   3.2 words, 75% different, 10% of the words repeated",
+        "queries   3.2 words, 75% different, 10% of the words repeated, 95% copy the need",
         "retriever 12 ms a search, 0.25 ms a query, 40% from the cache",
         "time      1.50 s a step: generation 50%  search 10%  rewards 2%  update 38%",
     ]
