@@ -123,7 +123,9 @@ def _copies(headroom: Headroom) -> Iterator[str]:
     copied = headroom.summary["query_copies_need"]
     if copied >= SOME:
         advice = (
-            ": sample at a higher temperature, or begin with an sft stage on better queries" if copied >= MANY else ""
+            ": sample at a higher temperature, or begin with an sft stage on pairs of the type searched or edits"
+            if copied >= MANY
+            else ""
         )
         yield f"{copied:.0%} of completions search the words of their need and nothing else{advice}."
 

@@ -32,7 +32,7 @@ SIGNS: Mapping[Sign, tuple[str, str]] = {
     "copies": (
         "share of completions that copy their need",
         "completions of a need find the same, so that little is learned; raise trl.temperature or trl.num_generations, "
-        "or begin with an sft stage whose pairs have better queries than the need",
+        "or begin with an sft stage on pairs of the type searched or edits",
     ),
     "drop": ("", f"much of what was learned is lost; {NEAR}, and see whether the rewards pay for something else"),
 }

@@ -32,11 +32,11 @@ def start(tmp_path_factory, environment):
 
 @pytest.fixture(scope="module")
 def copying(tmp_path_factory, environment, start):
-    """A run of two stages: SFT on pairs whose query is the need, then GRPO."""
-    folder = tmp_path_factory.mktemp("copying")
-    texts = [need.text for need in environment.task.needs("train")]
-    (folder / "pairs.tsv").write_text("need\tquery\n" + "".join(f"{text}\t{text}\n" for text in texts))
-    pairs = {"type": "file", "path": str(folder / "pairs.tsv")}
+    """A run of two stages: SFT on copies of the needs, then GRPO."""
+    return two_stages(tmp_path_factory.mktemp("copying"), environment, start, {"type": "copy"})
+
+
+def two_stages(folder, environment, start, pairs):
     taught = {"steps": TAUGHT, "pairs": pairs, "trl": {"per_device_train_batch_size": 12, "learning_rate": 1e-2}}
     run, parts = Run.create(folder / "run", {}, {}), [Part("sft", taught), grpo(temperature=0.5)]
     stages = [(part, build("trainer", part)) for part in parts]
@@ -85,3 +85,10 @@ def test_a_policy_that_tries_other_queries_raises_no_alarm(tmp_path, environment
     trainer = build("trainer", grpo(temperature=3.0 if taught else 1.0))
     trainer.train(policy(model), environment, run, seed=3, evaluation=WATCHED)
     assert len(trained(run)) == STEPS and alerts(run) == []
+
+
+@pytest.mark.slow
+def test_a_policy_that_was_taught_edits_raises_no_alarm(tmp_path, environment, start):
+    run = two_stages(tmp_path, environment, start, {"type": "edits", "changed": 1.0})
+    assert all(line["train/query/copies_need"] < 0.5 for line in trained(run))
+    assert "copies" not in [alert["sign"] for alert in alerts(run)]
