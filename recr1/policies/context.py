@@ -78,8 +78,19 @@ def check_prompts(options: Mapping[str, Any], prompts: Mapping[str, Sequence[tup
     lengths = {
         (split, need): length
         for split, listed in prompts.items()
-        for (need, _), length in zip(listed, _lengths(tokenizer, [chat for _, chat in listed]), strict=True)
+        for (need, _), length in zip(listed, lengths_of(tokenizer, [chat for _, chat in listed]), strict=True)
     }
+    return check_lengths(lengths, context, new)
+
+
+def check_lengths(lengths: Mapping[tuple[str, str], int], context: int | None, new: int) -> str:
+    """The longest of the prompts, in words; raises `UserError` where one does not fit.
+
+    Args:
+        lengths: split and id of a need -> tokens of its prompt.
+        context: tokens that the model reads and writes at most; None where it does not say.
+        new: tokens of the longest completion.
+    """
     if not lengths:
         return "none"
     split, need = longest = max(lengths, key=lengths.__getitem__)
@@ -96,6 +107,7 @@ def check_prompts(options: Mapping[str, Any], prompts: Mapping[str, Sequence[tup
     )
 
 
-def _lengths(tokenizer: Any, chats: Sequence[Chat]) -> list[int]:
+def lengths_of(tokenizer: Any, chats: Sequence[Chat]) -> list[int]:
+    """The tokens of each prompt."""
     blocks = (chats[start : start + BLOCK] for start in range(0, len(chats), BLOCK))
     return [len(ids) for block in blocks for ids in prompt_ids(tokenizer, block)]

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import MinLen
 
@@ -29,6 +29,9 @@ from recr1.policies.sources import Source, find_model, place_of, quiet_transform
 from recr1.policies.sources import missing_libraries as missing_for_model
 from retrievers.options import NonNegativeInt, PositiveFloat, PositiveInt, ShareBelowOne, checked
 from rewards.base import Chat
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _log = logging.getLogger(__name__)
 
@@ -144,7 +147,11 @@ class Transformers:
                 answers += self._generate_batch(chats[start : start + self.batch_size], n)
         return answers
 
-    def _generate_batch(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
+    def continued(self, chats: Sequence[Chat], n: int, **more: Any) -> tuple[Tensor, Any]:
+        """The mask of the prompts (B, P), and what the model's `generate` gives for them: greedy, or n samples each.
+
+        `more` are further options of `generate`, such as `output_logits`. Raises `UserError` where one does not fit.
+        """
         import torch
 
         ids_BP, mask_BP = prompt_tensors(self.tokenizer, chats, self.model.device)
@@ -154,7 +161,6 @@ class Transformers:
                 f"({self.max_new_tokens}) it does not fit into the model's context of {self.context}: shorten the need "
                 "or the prompt, lower policy.max_new_tokens, or take another model"
             )
-        per_chat = max(n, 1)
         sampling = {"temperature": self.temperature, "top_k": 0, "top_p": 1.0} if n else {}
         was_training = self.model.training
         self.model.eval()
@@ -162,16 +168,19 @@ class Transformers:
             output = self.model.generate(
                 input_ids=ids_BP,
                 attention_mask=mask_BP,
-                max_new_tokens=self.max_new_tokens,
-                num_return_sequences=per_chat,
+                num_return_sequences=max(n, 1),
                 pad_token_id=self.tokenizer.pad_token_id,
                 eos_token_id=self._ends,
                 use_cache=True,
                 do_sample=n > 0,
-                **sampling,
+                **{"max_new_tokens": self.max_new_tokens, **sampling, **more},
             )
         self.model.train(was_training)
-        written = output[:, ids_BP.shape[1] :]
+        return mask_BP, output
+
+    def _generate_batch(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
+        mask_BP, output = self.continued(chats, n)
+        per_chat, written = max(n, 1), output[:, mask_BP.shape[1] :]
         texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
         read, completed = int(mask_BP.sum()), _until_end(written, self._ends)
         self.spent = Spent(self.spent.read + read, self.spent.written + completed)

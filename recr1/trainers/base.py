@@ -89,6 +89,7 @@ class TRLTrainer(ABC):
     def __post_init__(self) -> None:
         for missing in self.missing_libraries({"trl": self.trl}):
             raise missing
+        self.watching: list[Addition] = []  # those of a caller, which come before all others
 
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> list[str]:
@@ -183,7 +184,7 @@ class TRLTrainer(ABC):
         validator = Validator(learner, env, evaluation, seed)
         monitor = Monitor(run, self.steps, validator, ranks, interrupts, lenient=self.failure_budget > 0)
         resume = ExactResume()
-        additions = [*self._additions(learner, monitor), resume]
+        additions = [*self.watching, *self._additions(learner, monitor), resume]
         try:
             trainer = getattr(classes, self.trainer)(
                 additions=additions,
