@@ -10,7 +10,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "ls": "List the recipes that come with recr1, or the built-in parts.",
         "cp": "Copy a recipe to start your own.",
         "check": "Report every mistake in a recipe, without loading a model.",
-        "doctor": "Find faults in data, retriever and rewards before training.",
+        "doctor": "Find faults in data, retriever, rewards and policy.",
         "headroom": "Sample the untrained policy, and say what training can gain.",
         "search": "Search the catalog of a recipe with its retriever.",
         "store": "List the indexes and embeddings on disk, and remove old ones.",

@@ -1,4 +1,4 @@
-"""`recr1 doctor`: can you train on this data, retriever and reward? No model is loaded."""
+"""`recr1 doctor`: can you train on this data, retriever and reward, and with --policy, this model?"""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,8 @@ from recr1.cli.arguments import above_zero, add_json, add_recipe, at_least
 from recr1.terminal import say
 
 if TYPE_CHECKING:
-    from recr1.doctor import Finding, Verdict
+    from recr1.doctor import Finding, Setup, Verdict
+    from recr1.recipe import Recipe
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +25,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--step", metavar="S", type=above_zero, default=5.0, help=text)
     text = "the most items, needs or queries that a check looks at (default: 200)"
     parser.add_argument("--sample", metavar="N", type=at_least(10), default=200, help=text)
+    text = "load the policy too, and check what only the model can tell; takes two training steps and more"
+    parser.add_argument("--policy", action="store_true", help=text)
     add_json(parser)
 
 
@@ -35,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
     recipe = load_recipe(path, args.overrides)
     found: Iterable[Finding]
     try:
-        found = run_checks(open_setup(recipe, step_seconds=args.step, sample=args.sample))
+        setup = open_setup(recipe, step_seconds=args.step, sample=args.sample)
+        found = chain(run_checks(setup), _of_policy(setup, recipe)) if args.policy else run_checks(setup)
     except PartFailed as failed:
         found = [Finding("index", "error", f"{failed}; fix this first: nothing else can be checked")]
     findings = []
@@ -55,6 +61,19 @@ def run(args: argparse.Namespace) -> int:
     else:
         say(_summary(path.name, findings, verdict, seconds))
     return 3 if verdict == "error" else 0
+
+
+def _of_policy(setup: Setup, recipe: Recipe) -> Iterable[Finding]:
+    from recr1.doctor import PartFailed
+    from recr1.doctor.policy import PolicySetup, run_policy_checks
+
+    for missing in recipe.missing_libraries():
+        raise missing
+    opened = PolicySetup(setup, recipe)
+    if opened.checkable:
+        with suppress(PartFailed):  # a check says it
+            _ = opened.policy  # a model that is not there is a mistake of the recipe
+    return run_policy_checks(opened)
 
 
 def _line(finding: Finding) -> str:
