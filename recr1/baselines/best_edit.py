@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from recr1.baselines.access import ByNeed, Visible
-from recr1.baselines.ceilings import measure_values
+from recr1.baselines.ceilings import RaisesMeasure, measure_values
 from recr1.baselines.edits import Change, Edits
-from recr1.baselines.without_model import OneQuery
 from recr1.env import Environment
-from recr1.errors import UserError
 from recr1.tasks.base import needs_of
 from retrievers.base import Floats
 from retrievers.options import PositiveInt, checked
-from rewards.measures import Measure, measure_option
 
 
 class Edited(NamedTuple):
@@ -125,7 +122,7 @@ BLOCK = 256
 
 
 @checked
-class BestEdit(OneQuery):
+class BestEdit(RaisesMeasure):
     """Writes the edit of the need that raises the measure most; the need itself where none does.
 
     Edits are small changes: a word dropped, doubled, joined, split or respelled, see `recr1.baselines.edits`. A bound
@@ -139,31 +136,19 @@ class BestEdit(OneQuery):
         tried: queries tried for a need in each round, at most.
     """
 
+    name = "best_edit"
     format = ByNeed()
     sees: tuple[Visible, ...] = ("hits", "answers")
 
     def __init__(
         self, *, measure: str = "nDCG@10", rounds: PositiveInt = 2, beam: PositiveInt = 3, tried: PositiveInt = 48
     ) -> None:
-        self.measure: Measure = measure_option(measure)
+        super().__init__(measure)
         self.rounds, self.beam, self.tried = rounds, beam, tried
-
-    @staticmethod
-    def check_options(options: Mapping[str, Any]) -> list[str]:
-        """Whether there is such a measure."""
-        try:
-            measure_option(options.get("measure", "nDCG@10"))
-        except ValueError as error:
-            return [str(error)]
-        return []
 
     def prepare(self, env: Environment) -> None:
         """Count the words of the training needs; raises `UserError` for a measure whose cutoff is above k."""
-        try:
-            self.measure.check_depth(env.k)
-        except ValueError as error:
-            raise UserError(f"policy 'best_edit': measure: {error}") from error
-        self._env = env
+        super().prepare(env)
         edits = Edits(need.text for need in needs_of(env.task, "train")[0])
         self._search = EditSearch(edits, self.rounds, self.beam, self.tried)
 

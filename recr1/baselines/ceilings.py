@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -45,8 +45,34 @@ class BestItem(OneQuery):
         return [" ".join(task.catalog.texts[row].split()[: self.words]) for row in best]
 
 
+class RaisesMeasure(OneQuery):
+    """A policy that chooses queries by what a measure says of their searches."""
+
+    name: ClassVar[str]
+
+    def __init__(self, measure: str) -> None:
+        self.measure: Measure = measure_option(measure)
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]:
+        """Whether there is such a measure."""
+        try:
+            measure_option(options.get("measure", "nDCG@10"))
+        except ValueError as error:
+            return [str(error)]
+        return []
+
+    def prepare(self, env: Environment) -> None:
+        """Keep what it searches; raises `UserError` for a measure whose cutoff is above k."""
+        try:
+            self.measure.check_depth(env.k)
+        except ValueError as error:
+            raise UserError(f"policy '{self.name}': measure: {error}") from error
+        self._env = env
+
+
 @checked
-class TermOracle(OneQuery):
+class TermOracle(RaisesMeasure):
     """Adds the word of the best items' texts that raises the measure most, until no word raises it.
 
     A greedy ceiling for queries of words: it knows the answer key, the engine and the measure. A better query may
@@ -59,31 +85,15 @@ class TermOracle(OneQuery):
         tried: words tried in each place, the first of these texts.
     """
 
+    name = "term_oracle"
     format = ByNeed()
     sees: tuple[Visible, ...] = ("catalog", "hits", "answers")
 
     def __init__(
         self, *, measure: str = "nDCG@10", terms: PositiveInt = 8, items: PositiveInt = 3, tried: PositiveInt = 48
     ) -> None:
-        self.measure: Measure = measure_option(measure)
+        super().__init__(measure)
         self.terms, self.items, self.tried = terms, items, tried
-
-    @staticmethod
-    def check_options(options: Mapping[str, Any]) -> list[str]:
-        """Whether there is such a measure."""
-        try:
-            measure_option(options.get("measure", "nDCG@10"))
-        except ValueError as error:
-            return [str(error)]
-        return []
-
-    def prepare(self, env: Environment) -> None:
-        """Keep catalog, answer keys and search; raises `UserError` for a measure whose cutoff is above k."""
-        try:
-            self.measure.check_depth(env.k)
-        except ValueError as error:
-            raise UserError(f"policy 'term_oracle': measure: {error}") from error
-        self._env = env
 
     def _queries(self, prompts: Sequence[str]) -> list[str]:
         queries = []

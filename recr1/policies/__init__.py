@@ -12,6 +12,7 @@ BUILTIN = {
     "prompt_search": "recr1.baselines.prompting:PromptSearch",
     "best_of": "recr1.baselines.best_of:BestOf",
     "best_item": "recr1.baselines.ceilings:BestItem",
+    "linear_edits": "recr1.baselines.linear_edits:LinearEdits",
     "best_edit": "recr1.baselines.best_edit:BestEdit",
     "term_oracle": "recr1.baselines.ceilings:TermOracle",
 }

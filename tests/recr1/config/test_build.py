@@ -47,7 +47,7 @@ def test_a_class_in_the_current_folder_is_found(tmp_path, monkeypatch):
         (
             "policy",
             "zzz",
-            "policy.type: no 'zzz' here; built in: best_edit, best_item, best_of, echo, few_shot, keywords, prf, ",
+            "policy.type: no 'zzz' here; built in: best_edit, best_item, best_of, echo, few_shot, keywords, linear_",
         ),
         ("policy", ".json:X", "policy.type: no '.json:X' here"),
         ("policy", "json:", "policy.type: no 'json:' here"),

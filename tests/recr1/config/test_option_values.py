@@ -183,6 +183,14 @@ BAD = {
         "best_of": {"n": [1, 0]},
         "best_item": {"words": [0]},
         "best_edit": {"rounds": [0], "beam": [0], "tried": [0], "measure": ["nDCG"]},
+        "linear_edits": {
+            "at_least": [0, -0.1, NAN],
+            "rounds": [0],
+            "beam": [0],
+            "tried": [0],
+            "needs": [0],
+            "measure": ["nDCG"],
+        },
         "term_oracle": {"terms": [0], "items": [0], "tried": [0], "measure": ["nDCG"]},
     },
     "task": {

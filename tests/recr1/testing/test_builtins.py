@@ -13,6 +13,7 @@ from recr1.baselines.best_edit import BestEdit
 from recr1.baselines.best_of import BestOf
 from recr1.baselines.ceilings import BestItem, TermOracle
 from recr1.baselines.feedback import RM3
+from recr1.baselines.linear_edits import LinearEdits
 from recr1.baselines.prompting import FewShot, PromptSearch
 from recr1.baselines.without_model import Echo, Keywords, Scripted
 from recr1.config.build import builtin, find_class
@@ -142,6 +143,11 @@ class TestBestItem(Fixed):
 class TestBestEdit(Fixed):
     def build(self):
         return BestEdit()
+
+
+class TestLinearEdits(Fixed):
+    def build(self):
+        return LinearEdits(needs=8, rounds=1)
 
 
 class TestTermOracle(Fixed):
