@@ -6,7 +6,8 @@ import json
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
 
 from recr1.env import Environment
 from recr1.policies import Policy
@@ -25,14 +26,14 @@ CHUNK = 256
 
 OfNeed: TypeAlias = dict[str, Any]
 """What was made for a need: the lines of `pairs.jsonl` under "kept", and what the facts are counted from."""
-Maker: TypeAlias = Callable[[Sequence[Need]], Sequence[OfNeed]]
+Made = TypeVar("Made")
+Maker: TypeAlias = Callable[[Sequence[Need]], Sequence[Made]]
+"""Makes something for each of some needs."""
 
 
 class MadePairs(ABC):
     """Makes pairs from training needs, and writes them to `pairs.jsonl` and what they are to `run.json`."""
 
-    doing: ClassVar[str]
-    """What takes long, such as "sampling completions of" training needs."""
     needs: int | None
     """How many training needs, from the first on; None for all."""
 
@@ -44,50 +45,60 @@ class MadePairs(ABC):
             there = read_lines(run.path / FILE) if run.writer and (run.path / FILE).exists() else None
         (lines,) = broadcast_object_list([there])  # the folder of another rank may be on another machine
         if lines is None:
-            lines = self._made(env, policy, run, ranks, budget)
+            lines = self._kept(Pass(taught_needs(env, self.needs), run, ranks), env, policy, budget)
         return [Pair(env.need(line["need"]), line["completion"], f"need '{line['need']}'") for line in lines]
 
-    def _made(
-        self, env: Environment, policy: Policy, run: Run, ranks: Ranks, budget: FailureBudget
-    ) -> list[dict[str, Any]]:
+    def _kept(self, each: Pass, env: Environment, policy: Policy, budget: FailureBudget) -> list[dict[str, Any]]:
         """Make pairs, and keep them in the folder and the record of the run; returns the lines of `pairs.jsonl`."""
+        made = self._made(each, env, policy, budget)
+        kept = [line for of_need in made for line in of_need["kept"]]
+        facts = {
+            "needs": len(made),
+            "needs_with_a_pair": sum(bool(of_need["kept"]) for of_need in made),
+            "kept": len(kept),
+            **self._facts(made),
+        }
+        if each.run.writer:
+            each.run.update(pairs=facts)
+            with writing(each.run.path):
+                write_text(each.run.path / FILE, "".join(json.dumps(line) + "\n" for line in kept))
+        return kept
+
+    @abstractmethod
+    def _made(self, each: Pass, env: Environment, policy: Any, budget: FailureBudget) -> list[OfNeed]:
+        """What `each` gives for all needs; every line has a "need" (its id) and a "completion"."""
+
+    @abstractmethod
+    def _facts(self, made: Sequence[OfNeed]) -> dict[str, Any]:
+        """The numbers for `run.json`, on every rank; raises `UserError` where nothing is worth keeping."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Goes through all needs, each process through its share."""
+
+    needs: Sequence[Need]
+    run: Run
+    ranks: Ranks
+
+    def __call__(self, make: Maker[Made], doing: str) -> list[Made]:
+        """What `make` gives for each need, in their order, the same on every rank; `doing`: "searching edits of"."""
         from accelerate import PartialState
         from accelerate.utils import gather_object
 
         state = PartialState()
-        own = list(enumerate(taught_needs(env, self.needs)))[state.process_index :: state.num_processes]
-        found: list[tuple[int, OfNeed]] = []
-        with ranks.together(), ProgressBar(quiet=not run.writer) as bar:
-            make = self._maker(env, policy, budget)
-            if run.writer and not sys.stderr.isatty():  # where no bar is drawn
-                sys.stdout.write(f"{self.doing} {len(own)} training needs\n")
-            bar.begin(f"{self.doing} training needs", len(own))
+        own = list(enumerate(self.needs))[state.process_index :: state.num_processes]
+        found: list[tuple[int, Made]] = []
+        with self.ranks.together(), ProgressBar(quiet=not self.run.writer) as bar:
+            if self.run.writer and not sys.stderr.isatty():  # where no bar is drawn
+                sys.stdout.write(f"{doing} {len(own)} training needs\n")
+            bar.begin(f"{doing} training needs", len(own))
             for start in range(0, len(own), CHUNK):
                 block = own[start : start + CHUNK]
                 made = make([need for _, need in block])
                 found += [(place, of_need) for (place, _), of_need in zip(block, made, strict=True)]
                 bar.advance(start + len(block), len(own))
-        all_made = [of_need for _, of_need in sorted(gather_object(found), key=lambda one: one[0])]
-        kept = [line for of_need in all_made for line in of_need["kept"]]
-        facts = {
-            "needs": len(all_made),
-            "needs_with_a_pair": sum(bool(of_need["kept"]) for of_need in all_made),
-            "kept": len(kept),
-            **self._facts(all_made),
-        }
-        if run.writer:
-            run.update(pairs=facts)
-            with writing(run.path):
-                write_text(run.path / FILE, "".join(json.dumps(line) + "\n" for line in kept))
-        return kept
-
-    @abstractmethod
-    def _maker(self, env: Environment, policy: Any, budget: FailureBudget) -> Maker:
-        """What makes the pairs of some needs, each in its place; its lines have a "need" (id) and a "completion"."""
-
-    @abstractmethod
-    def _facts(self, made: Sequence[OfNeed]) -> dict[str, Any]:
-        """The numbers for `run.json`, on every rank; raises `UserError` where nothing is worth keeping."""
+        return [of_need for _, of_need in sorted(gather_object(found), key=lambda one: one[0])]
 
 
 def taught_needs(env: Environment, count: int | None = None) -> list[Need]:

@@ -13,7 +13,7 @@ from typing import Any
 from recr1.env import Environment, chat_with
 from recr1.errors import UserError
 from recr1.trainers.launch import FailureBudget
-from recr1.trainers.pairs.made import MadePairs, Maker, OfNeed, mean
+from recr1.trainers.pairs.made import MadePairs, OfNeed, Pass, mean
 from recr1.trainers.pairs.pairs import answer_ids
 from retrievers.options import PositiveInt, checked
 from rewards.base import Need, Search
@@ -34,8 +34,6 @@ class SampledPairs(MadePairs):
         needs: how many training needs, from the first on; null for all.
     """
 
-    doing = "sampling completions of"
-
     def __init__(
         self,
         *,
@@ -52,8 +50,8 @@ class SampledPairs(MadePairs):
         keep, per_need = options.get("keep", 1), options.get("per_need", 8)
         return [f"keep: {keep} of {per_need} completions: raise per_need"] if keep > per_need else []
 
-    def _maker(self, env: Environment, policy: Any, budget: FailureBudget) -> Maker:
-        return lambda needs: self._best_of(needs, env, policy, budget)
+    def _made(self, each: Pass, env: Environment, policy: Any, budget: FailureBudget) -> list[OfNeed]:
+        return each(lambda needs: self._best_of(needs, env, policy, budget), "sampling completions of")
 
     def _facts(self, made: Sequence[OfNeed]) -> dict[str, Any]:
         rewards = [reward for of_need in made for reward in of_need["rewards"]]

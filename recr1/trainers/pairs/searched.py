@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from recr1.baselines.best_edit import Edited, EditSearch
-from recr1.baselines.edits import Edits
+from recr1.baselines.edits import Change, Edits
 from recr1.env import Environment, chat_with
 from recr1.errors import UserError
 from recr1.tasks.splits import unit_hash
 from recr1.trainers.launch import WINDOW, FailureBudget
-from recr1.trainers.pairs.made import MadePairs, Maker, OfNeed, mean
-from recr1.trainers.pairs.pairs import writer_of
+from recr1.trainers.pairs.made import MadePairs, OfNeed, Pass, mean
+from recr1.trainers.pairs.pairs import answer_ids, writer_of
 from retrievers.base import Floats
 from retrievers.options import NonNegativeInt, PositiveFloat, PositiveInt, Share, checked
 from rewards.base import Need, Search
@@ -39,10 +39,10 @@ class SearchedPairs(MadePairs):
         beam: queries from which each round after the first goes on.
         tried: queries tried for a need in each round, at most.
         samples: completions of the starting policy that are tried for each need too, and edited further; 0 for none.
+        support: an edit counts only if at least so many training needs have it (the same change of the same words) and
+            it loses nothing on average over all that have it; 0 for every edit.
         needs: how many training needs, from the first on; null for all.
     """
-
-    doing = "searching edits of"
 
     def __init__(
         self,
@@ -54,39 +54,43 @@ class SearchedPairs(MadePairs):
         beam: PositiveInt = 3,
         tried: PositiveInt = 48,
         samples: NonNegativeInt = 0,
+        support: NonNegativeInt = 0,
         needs: PositiveInt | None = None,
     ) -> None:
         self.at_least, self.keep, self.unchanged, self.samples, self.needs = at_least, keep, unchanged, samples, needs
-        self.rounds, self.beam, self.tried = rounds, beam, tried
+        self.rounds, self.beam, self.tried, self.support = rounds, beam, tried, support
 
-    def _maker(self, env: Environment, policy: Any, budget: FailureBudget) -> Maker:
+    def _made(self, each: Pass, env: Environment, policy: Any, budget: FailureBudget) -> list[OfNeed]:
         if not env.rewards:
             raise UserError("trainer.pairs: 'searched' chooses by rewards, and the recipe has none: add `rewards`")
         edits = Edits(need.text for need in env.task.needs("train"))
+        if self.support:
+            singles = EditSearch(edits, 1, 1, self.tried)
+            gains = each(lambda needs: _Paid(needs, env, policy, budget).gains(singles), "searching single edits of")
+            edits.allowed = supported(gains, self.support)
         search = EditSearch(edits, self.rounds, self.beam, self.tried)
-        return lambda needs: self._found(needs, search, _Paid(needs, env, policy, budget))
+        return each(lambda needs: self._found(search, _Paid(needs, env, policy, budget)), "searching edits of")
 
-    def _found(self, needs: Sequence[Need], search: EditSearch, paid: _Paid) -> list[OfNeed]:
+    def _found(self, search: EditSearch, paid: _Paid) -> list[OfNeed]:
         written = paid.written(self.samples) if self.samples else ()
-        texts = [need.text for need in needs]
-        best = search.best(texts, paid, written=written, keep=self.keep)
-        return [self._taught(need, found, paid.write) for need, found in zip(needs, best, strict=True)]
+        best = search.best([need.text for need in paid.needs], paid, written=written, keep=self.keep)
+        return [self._taught(need, found, paid) for need, found in zip(paid.needs, best, strict=True)]
 
-    def _taught(self, need: Need, found: Sequence[Edited], write: Callable[[str], str]) -> OfNeed:
+    def _taught(self, need: Need, found: Sequence[Edited], paid: _Paid) -> OfNeed:
         """The lines of a need; `found` is itself, then its best edits, or nothing if it has no reward."""
         if not found:
             return {"kept": []}
         raw, *edited = found
-        taught = [one for one in edited if one.value >= raw.value + self.at_least][: self.keep]
-        if not taught and unit_hash(0, need.id) < self.unchanged:
-            taught = [raw]
+        better = [one for one in edited if one.value >= raw.value + self.at_least and paid.whole(one.query)]
+        same = [raw] if unit_hash(0, need.id) < self.unchanged and paid.whole(raw.query) else []
+        taught = better[: self.keep] or same
         return {
             "raw": raw.value,
-            "better": bool(taught and taught[0].changes),
+            "better": bool(better),
             "kept": [
                 {
                     "need": need.id,
-                    "completion": write(one.query),
+                    "completion": paid.write(one.query),
                     "reward": one.value,
                     "raw": raw.value,
                     "edits": [change.kind for change in one.changes],
@@ -98,15 +102,11 @@ class SearchedPairs(MadePairs):
     def _facts(self, made: Sequence[OfNeed]) -> dict[str, Any]:
         judged = [of_need for of_need in made if "raw" in of_need]
         taught = [line for of_need in judged for line in of_need["kept"]]
-        if not judged:
-            raise UserError(
-                f"trainer.pairs: none of {len(made)} training needs has a reward: raise policy.max_new_tokens, so that "
-                "the policy can write a need whole"
-            )
         if not taught:
             raise UserError(
-                f"trainer.pairs: no edit of {len(made)} training needs earns {self.at_least:g} more than its need: "
-                "lower at_least, raise tried or rounds, or set unchanged above 0 to teach the needs as they are"
+                f"trainer.pairs: of {len(made)} training needs none has an edit that earns {self.at_least:g} more, and "
+                "none is taught as it is: lower at_least or support, raise unchanged, or raise policy.max_new_tokens "
+                "if the needs are longer"
             )
         kinds = Counter(kind for line in taught for kind in line["edits"])
         return {
@@ -136,28 +136,42 @@ class _Paid:
             found.append(list(dict.fromkeys(queries)))
         return found
 
+    def gains(self, search: EditSearch) -> list[dict[Change, float]]:
+        """What each single edit of each need earns more than the need itself."""
+        best = search.best([need.text for need in self.needs], self, keep=search.tried)
+        return [{one.changes[0]: one.value - found[0].value for one in found[1:]} for found in best]
+
     def __call__(self, places: Sequence[int], queries: Sequence[str]) -> Floats:
-        """(Q,) the rewards of queries for the needs in these places; NaN for one that has none or cannot be taught."""
+        """(Q,) the rewards of queries for the needs in these places; NaN for one that has none."""
         values_Q = np.full(len(queries), np.nan, np.float32)
-        answers = [(order, text) for order, text in enumerate(self._answers(queries)) if text is not None]
-        for start in range(0, len(answers), WINDOW):  # as many as a failure budget counts
-            block = answers[start : start + WINDOW]
-            own = [places[order] for order, _ in block]
-            chats = [chat_with(self.prompts[place], text) for place, (_, text) in zip(own, block, strict=True)]
-            step = self.env.step([self.needs[place] for place in own], chats)
-            self.budget.spend(step, alone=False)
-            values_Q[[order for order, _ in block]] = step.rewards
+        for start in range(0, len(queries), WINDOW):  # as many as a failure budget counts
+            own, chats, rows = [], [], []
+            for row in range(start, min(start + WINDOW, len(queries))):
+                if (text := self._answer(queries[row])) is not None:
+                    rows.append(row)
+                    own.append(self.needs[places[row]])
+                    chats.append(chat_with(self.prompts[places[row]], text))
+            if rows:
+                step = self.env.step(own, chats)
+                self.budget.spend(step, alone=False)
+                values_Q[rows] = step.rewards
         return values_Q
 
-    def _answers(self, queries: Sequence[str]) -> list[str | None]:
-        """The completions that ask for queries; None where there is none or the policy may not write it whole."""
-        answers: list[str | None] = []
-        for query in queries:
-            try:
-                answers.append(self.write(query))
-            except ValueError:
-                answers.append(None)
-        known = list(dict.fromkeys(answer for answer in answers if answer is not None))
-        ids = self.policy.tokenizer(known, add_special_tokens=False)["input_ids"] if known else []
-        whole = {answer for answer, own in zip(known, ids, strict=True) if len(own) < self.policy.max_new_tokens}
-        return [answer if answer in whole else None for answer in answers]  # and the end is a token too
+    def whole(self, query: str) -> bool:
+        """Whether the policy may write the completion that asks for it, and its end."""
+        return bool(len(answer_ids(self.policy.tokenizer, self.write(query))) <= self.policy.max_new_tokens)
+
+    def _answer(self, query: str) -> str | None:
+        try:
+            return self.write(query)
+        except ValueError:  # no completion asks for it
+            return None
+
+
+def supported(gains: Iterable[Mapping[Change, float]], least: int) -> frozenset[Change]:
+    """The changes that at least so many needs have, and that lose nothing on average over all that have them."""
+    of_change: dict[Change, list[float]] = defaultdict(list)
+    for of_need in gains:
+        for change, gain in of_need.items():
+            of_change[change].append(gain)
+    return frozenset(change for change, found in of_change.items() if len(found) >= least and sum(found) >= 0)

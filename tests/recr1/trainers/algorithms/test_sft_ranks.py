@@ -32,6 +32,7 @@ SFT = """{{type: sft, steps: {steps}, pairs: {pairs},
      trl: {{per_device_train_batch_size: {batch}, learning_rate: 1.0e-2}}}}"""
 GRPO = """{{type: "tests.recr1.trainers.algorithms.alike:AlikeGRPO", steps: {steps}, rollouts_every: 1,
      trl: {{num_generations: 4, per_device_train_batch_size: {group}, learning_rate: 1.0e-2}}}}"""
+SEARCHED = "{type: searched, support: 2, at_least: 0.001}"
 SAMPLED = "{type: sampled, per_need: 4, keep: 2, at_least: 0.2}"
 
 
@@ -66,6 +67,15 @@ def test_two_processes_learn_from_sampled_pairs_as_one_with_the_same_batch(tmp_p
     pairs = f"{{type: file, path: {table}}}"
     recipe = write(tmp_path / "one.yaml", f"trainer: {SFT}", steps=3, pairs=pairs, batch=6)
     alike(trained([], recipe, tmp_path / "one"), two, {"loss": 3})
+
+
+def test_two_processes_search_the_pairs_that_one_finds(tmp_path):
+    recipe = write(tmp_path / "both.yaml", f"trainer: {SFT}", steps=1, pairs=SEARCHED, batch=2)
+    recipe.write_text(recipe.read_text().replace("max_new_tokens: 8", "max_new_tokens: 24"))
+    one, two = (trained(command, recipe, tmp_path / name) for name, command in (("one", []), ("two", LAUNCH)))
+    assert lines(one / "pairs.jsonl") == lines(two / "pairs.jsonl") != []
+    facts = [json.loads((run / "run.json").read_text())["pairs"] for run in (one, two)]
+    assert facts[0] == facts[1] and facts[0]["needs"] == len(environment().task.needs("train"))
 
 
 def alike(one, two, curves):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
 
-from recr1.baselines.edits import Edits
+from recr1.baselines.edits import Change, Edits
 from recr1.config.build import Part, build
 from recr1.env import chat_with, open_environment
 from recr1.errors import UserError
 from recr1.formats import Tag
 from recr1.trainers.launch import FailureBudget, Ranks
 from recr1.trainers.pairs.edited import CopyPairs, EditPairs
-from recr1.trainers.pairs.searched import SearchedPairs
+from recr1.trainers.pairs.searched import SearchedPairs, supported
 from recr1.trainers.sft import SFT
 from retrievers.errors import EngineError
 from tests.recr1.trainers.algorithms.test_sft import TRL, VALIDATION, Scripted, begin, environment, kept, policy
@@ -143,13 +144,37 @@ def test_what_the_policy_writes_is_tried_too(tmp_path, writer):
     assert written and all("headlamp" in line["completion"] for line in written)
 
 
+def test_an_edit_counts_if_enough_needs_have_it_and_it_loses_nothing_on_average():
+    drop, double, split = (Change(kind, "red", "") for kind in ("dropped a word", "doubled a word", "split a word"))
+    gains = [{drop: 0.5, double: 0.5}, {drop: -0.2, double: -0.6}, {drop: -0.2, split: 0.9}]
+    assert supported(gains, 2) == {drop}
+    assert supported(gains, 1) == {drop, split}
+    assert supported(gains, 3) == {drop}
+    assert supported(gains, 4) == set()
+
+
+def test_only_edits_with_support_are_taught(tmp_path, writer):
+    env = paid()
+    edits = Edits(need.text for need in env.task.needs("train"))
+    having = Counter(change for need in env.task.needs("train") for change, _ in edits.of(need.text))
+    _, lines, _ = search(tmp_path / "1", writer, env, support=3, at_least=0.001)
+    _, more, _ = search(tmp_path / "2", writer, env, support=1, at_least=0.001)
+    taught = [line for line in lines if line["edits"]]
+    assert taught and sum(line["reward"] for line in lines) < sum(line["reward"] for line in more)
+    for line in taught:
+        text = env.need(line["need"]).text
+        common = [edited for change, edited in edits.of(text) if having[change] >= 3]
+        left = [query for one in common for query in [one, *(again for _, again in edits.of(one))]]
+        assert line["completion"][7:-8] in left
+
+
 def test_no_pair_is_longer_than_the_policy_may_write(tmp_path, writer):
     _, whole, _ = search(tmp_path / "1", writer)
     lengths = [len(writer.tokenizer(line["completion"])["input_ids"]) + 1 for line in whole]
     writer.max_new_tokens = sorted(lengths)[len(lengths) // 2]
     pairs, lines, facts = search(tmp_path / "2", writer)
     assert max(len(writer.tokenizer(pair.completion)["input_ids"]) + 1 for pair in pairs) <= writer.max_new_tokens
-    assert 0 < len(lines) < len(whole) and facts["needs_without_a_reward"] == len(whole) - facts["needs_with_a_pair"]
+    assert 0 < len(lines) < len(whole) and facts["needs_with_a_pair"] == len(lines)
 
 
 @pytest.mark.parametrize("needs", [1, 5])
@@ -170,7 +195,7 @@ def test_a_lost_search_is_no_reward_and_costs_of_the_budget(tmp_path, writer):
 
 
 def test_nothing_to_teach_and_nothing_to_choose_by_is_said(tmp_path, writer):
-    with pytest.raises(UserError, match=r"no edit of 12 training needs earns 9 more than its need: lower at_least"):
+    with pytest.raises(UserError, match=r"of 12 training needs none has an edit that earns 9 more, .* lower at_least"):
         search(tmp_path / "1", writer, at_least=9.0, unchanged=0.0)
     env = paid()
     env.rewards = ()
@@ -189,7 +214,7 @@ def test_pairs_are_searched_once(tmp_path, writer):
 
 def test_needs_that_the_policy_cannot_write_are_said(tmp_path, writer):
     writer.max_new_tokens = 3
-    with pytest.raises(UserError, match=r"none of 12 training needs has a reward: raise policy.max_new_tokens"):
+    with pytest.raises(UserError, match=r"none is taught as it is: .* raise policy.max_new_tokens"):
         search(tmp_path, writer)
 
 
