@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from recr1.memory.load import Load, Shape
 from recr1.memory.sharding import Sharding
+from recr1.policies.cpu import LARGE, SCORED
 
 GB = 1e9
 RUNTIME = {"cpu": 0.65e9, "cuda": 1.0e9}
@@ -110,6 +111,7 @@ def _always(shape: Shape, load: Load, launch: Sharding) -> dict[str, Term]:
     terms = {
         "runtime": Term(RUNTIME["cuda" if load.gpu else "cpu"], "Python and its libraries, or a CUDA context"),
         "weights": Term(whole / launch.of_weights, note),
+        "copy": Term(2 * shape.parameters * load.copied, "in bfloat16, which generates, with policy.compute"),
         "optimizer": Term(load.trained * optimizer / launch.of_gradients, f"{optimizer} bytes for each trained weight"),
     }
     if load.adapter:
@@ -209,11 +211,12 @@ def saved(shape: Shape, load: Load) -> int:
 
 def _output(shape: Shape, load: Load) -> dict[str, Term]:
     """Logits and their gradients, a tile at a time."""
-    tokens = load.micro * load.new if load.gpu else _tokens(load)
-    rows = min(tokens, TILE_ROWS)
+    own = not load.gpu and shape.vocabulary >= LARGE  # recr1's own head
+    tokens = load.micro * load.new if load.gpu or own else _tokens(load)
+    rows = min(tokens, SCORED if own else TILE_ROWS)
     # Without Triton the part of a tile beyond the vocabulary is never touched.
-    words = TILE_WORDS if load.gpu else min(shape.vocabulary, TILE_WORDS)
-    tile = rows * words * (load.compute_bytes if load.gpu else 4 * TILE_COPIES)
+    words = shape.vocabulary if own else TILE_WORDS if load.gpu else min(shape.vocabulary, TILE_WORDS)
+    tile = rows * words * (load.compute_bytes if load.gpu else 4 * (2 if own else TILE_COPIES))
     states = tokens * shape.hidden * (4 + 2 * load.compute_bytes) + words * shape.hidden * load.compute_bytes
     terms = {"logits": Term(tile + states, f"a tile of {rows} tokens by {words:,} words, and its gradients")}
     if not load.adapter:

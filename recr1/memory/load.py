@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from recr1.config.build import EvaluationSpec, Part
+from recr1.policies.cpu import is_fast
 from recr1.policies.loading import load_config
 from recr1.policies.sources import Source, readable
 
@@ -121,6 +122,8 @@ class Load:
     adapter: bool
     in_4bit: bool
     weight_bytes: int
+    copied: bool
+    """Whether a copy in bfloat16 generates."""
     compute_bytes: int
     moments: int
     """Numbers that the optimizer keeps for each trained weight."""
@@ -151,6 +154,7 @@ def load_of(
     trained_bytes = 4 if adapter else weight_bytes
     optim = str(trl.get("optim", "adamw"))
     needs = evaluation.needs if evaluation else None
+    copied = options.get("compute") == "bfloat16" and not gpu and is_fast()
     batch = options.get("batch_size", VALIDATED)
     return Load(
         gpu=gpu,
@@ -169,7 +173,8 @@ def load_of(
         adapter=adapter,
         in_4bit=in_4bit,
         weight_bytes=weight_bytes,
-        compute_bytes=2 if trl.get("bf16", gpu) or trl.get("fp16", False) else weight_bytes,
+        copied=copied,
+        compute_bytes=2 if trl.get("bf16", gpu or copied) or trl.get("fp16", False) else weight_bytes,
         moments=0 if "adafactor" in optim or optim == "sgd" else 2,
         moment_bytes=1 if "8bit" in optim else trained_bytes,
         sampled=3 + (trl.get("temperature", 1.0) != 1) + 2 * (trl.get("top_k", 0) > 0) + 5 * (trl.get("top_p", 1) < 1),

@@ -58,6 +58,8 @@ def adapter_problems(options: Mapping[str, Any]) -> list[str]:
     if not options.get("lora_rank"):
         given = [name for name in ("lora_alpha", "lora_dropout", "lora_targets", "use_dora") if options.get(name)]
         problems += [f"{name}: has no effect without an adapter; set lora_rank" for name in given]
+    if options.get("load_in_4bit") and options.get("compute") == "bfloat16":
+        problems.append("compute: 4-bit weights are computed in dtype, bfloat16 by default; leave this out")
     if options.get("load_in_4bit") and options.get("dtype") == "float16":
         problems.append("dtype: the range of float16 is too small for 4-bit weights; use bfloat16 or float32")
     return problems

@@ -251,6 +251,8 @@ class TRLTrainer(ABC):
             # TRL's defaults are made for GPUs: half precision and recomputation cost time on a CPU and give nothing.
             off = ("bf16", "gradient_checkpointing", "dataloader_pin_memory")
             defaults |= {"use_cpu": True, **dict.fromkeys(off, False)}
+            if getattr(learner, "in_bfloat16", None):
+                defaults["bf16"] = True
         own = {
             "output_dir": str(run.path / "checkpoints"),
             "max_steps": self.steps,

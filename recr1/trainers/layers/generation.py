@@ -7,6 +7,7 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from recr1.policies.cpu import Copy
 from recr1.trainers.trl.additions import Addition
 
 if TYPE_CHECKING:
@@ -50,6 +51,18 @@ class Clock(Addition):
         numbers = {f"train/time/{name}": parts[name] for name in ("generation", "update")}
         shares = {f"train/time/share/{name}": seconds / self._step for name, seconds in parts.items()}
         return {"train/time/step": self._step, **numbers, **shares}
+
+
+class FromCopy(Addition):
+    """Samples completions from the copy of the policy in bfloat16."""
+
+    def __init__(self, copy: Copy) -> None:
+        self._copy = copy
+
+    def token_generator(self, model: Any, generate: Callable[..., Any]) -> Callable[..., Any]:
+        """The copy's, with the weights of this step."""
+        found: Callable[..., Any] = self._copy.current().generate
+        return found
 
 
 class NotFiniteError(ArithmeticError):

@@ -42,7 +42,7 @@ class SharedPrompts(Addition):
 
     def token_generator(self, model: Any, generate: Callable[..., Any]) -> Callable[..., Any]:
         """The same, from prompts that were read once."""
-        return partial(generate_from_shared, model, generate)
+        return partial(generate_from_shared, getattr(generate, "__self__", model), generate)
 
     def around_log_probabilities(  # noqa: PLR0917 - TRL's signature
         self,

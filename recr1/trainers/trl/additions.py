@@ -111,6 +111,11 @@ class Extended(_Trainer):  # type: ignore[misc]
         for addition in additions:
             addition.trainer = self
         super().__init__(**given)
+        from recr1.trainers.layers.head import score_trained_tokens
+
+        for model in (self.model, getattr(self, "ref_model", None)):
+            if model is not None:
+                score_trained_tokens(model)
 
     def train(self, resume_from_checkpoint: str | None = None, **more: Any) -> Any:
         """Train, from a checkpoint where one is given."""

@@ -1,6 +1,6 @@
 """The classes that training runs: one of ours for each trainer of TRL, and a callback; imported when it starts.
 
-This is the one module that imports TRL at its top.
+This module and `layers/head.py` import TRL at their top.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from recr1.trainers.base import TRLTrainer
 from recr1.trainers.launch import FailureBudget, Ranks
 from recr1.trainers.layers.curriculum import Curriculum, DrawnNeeds, curriculum_problems, known_variances
 from recr1.trainers.layers.dynamic_sampling import DynamicSampling
-from recr1.trainers.layers.generation import FiniteCheck
+from recr1.trainers.layers.generation import FiniteCheck, FromCopy
 from recr1.trainers.layers.shared_prompts import SharedPrompts, pays
 from recr1.trainers.trl.additions import Addition
 from recr1.trainers.trl.reward import RewardFunction, training_data
@@ -60,6 +60,7 @@ class OnlineTrainer(TRLTrainer):
         # RLOO's addition reads the log-probabilities that shared prompts give, so that it comes before them.
         return [
             *self._algorithm(learner, drawn),
+            *([FromCopy(learner.in_bfloat16)] if getattr(learner, "in_bfloat16", None) else []),
             *([SharedPrompts()] if pays(learner.model) else []),
             *([drawn] if drawn else []),
             FiniteCheck(),

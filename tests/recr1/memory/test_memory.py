@@ -59,6 +59,7 @@ def load(**changes):
         adapter=False,
         in_4bit=False,
         weight_bytes=4,
+        copied=False,
         compute_bytes=4,
         moments=2,
         moment_bytes=4,
