@@ -30,40 +30,56 @@ STEPS = 50
 class EditModel:
     """Ridge regression from what a query changes in a need to how much more it earns than the need itself."""
 
-    def __init__(self, ridge: float = RIDGE) -> None:
-        self.ridge = ridge
-        self._weights = np.zeros(SIZE)
-
-    def fit(self, tried: Sequence[Attempt]) -> None:
-        """Learn from queries of needs and what they gained."""
-        design = _Design([one.text for one in tried], [one.query for one in tried])
-        residual = design.transposed(np.array([one.gain for one in tried], float))
-        weights, direction, square = np.zeros(SIZE), residual.copy(), float(residual @ residual)
-        for _ in range(STEPS):
-            if square < 1e-12:
-                break
-            image = design.transposed(design @ direction) + self.ridge * direction
-            size = square / float(direction @ image)
-            weights += size * direction
-            residual -= size * image
-            before, square = square, float(residual @ residual)
-            direction = residual + square / before * direction
+    def __init__(self, weights: NDArray[np.floating]) -> None:
         self._weights = weights
 
     def gains(self, texts: Sequence[str], queries: Sequence[str]) -> Floats:
         """(Q,) what queries are expected to earn more than their needs; 0 for one that changes nothing."""
         return np.asarray(_Design(texts, queries) @ self._weights, np.float32)
 
-    def best(self, search: EditSearch, texts: Sequence[str], at_least: float) -> list[Edited]:
-        """For each text the edit that is expected to gain most, or the text itself where none gains this much."""
+    def best(self, search: EditSearch, texts: Sequence[str], at_least: float, keep: int = 1) -> list[list[Edited]]:
+        """For each text at most `keep` edits, those that are expected to gain most, and at least this much."""
 
         def expected(places: Sequence[int], queries: Sequence[str]) -> Floats:
             return self.gains([texts[place] for place in places], queries)
 
-        found = search.best(texts, expected)
-        return [
-            one if one.value >= at_least else raw for raw, one in ((of[0], of[1] if of[1:] else of[0]) for of in found)
-        ]
+        found = search.best(texts, expected, keep=keep)
+        return [[one for one in edits[1 : keep + 1] if one.value >= at_least] for edits in found]
+
+
+def learn(tried: Sequence[Attempt], ridge: float = RIDGE) -> EditModel:
+    """A model of what edits gain, from queries that were searched."""
+    return learn_without_each(tried, [0] * len(tried), 1, ridge)[0]
+
+
+def learn_without_each(
+    tried: Sequence[Attempt], parts: Sequence[int], count: int, ridge: float = RIDGE
+) -> list[EditModel]:
+    """For each of `count` parts of the queries a model of all others, which knows nothing of that part.
+
+    `parts` is the part of each query. Where there is one part alone, its model knows all.
+    """
+    design = _Design([one.text for one in tried], [one.query for one in tried])
+    gains_Q, parts_Q = np.array([one.gain for one in tried], float), np.array(parts, int)
+    return [EditModel(_solved(design, gains_Q, (parts_Q != part) | (count == 1), ridge)) for part in range(count)]
+
+
+def _solved(
+    design: _Design, gains_Q: NDArray[np.floating], used_Q: NDArray[np.bool_], ridge: float
+) -> NDArray[np.floating]:
+    """The weights of the ridge regression over the queries that are used, by conjugate gradients."""
+    residual = design.transposed(gains_Q * used_Q)
+    weights, direction, square = np.zeros(SIZE), residual.copy(), float(residual @ residual)
+    for _ in range(STEPS):
+        if square < 1e-12:
+            break
+        image = design.transposed((design @ direction) * used_Q) + ridge * direction
+        size = square / float(direction @ image)
+        weights += size * direction
+        residual -= size * image
+        before, square = square, float(residual @ residual)
+        direction = residual + square / before * direction
+    return weights
 
 
 class _Design:

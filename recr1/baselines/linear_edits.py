@@ -8,7 +8,7 @@ from functools import partial
 from recr1.baselines.access import Visible
 from recr1.baselines.best_edit import BLOCK, EditSearch
 from recr1.baselines.ceilings import RaisesMeasure, measure_values
-from recr1.baselines.edit_model import Attempt, EditModel, attempts
+from recr1.baselines.edit_model import Attempt, attempts, learn
 from recr1.baselines.edits import Edits
 from recr1.env import Environment
 from retrievers.base import Floats
@@ -54,8 +54,7 @@ class LinearEdits(RaisesMeasure):
         super().prepare(env)
         needs = list(env.task.needs("train"))
         self._search = EditSearch(Edits(need.text for need in needs), self.rounds, self.beam, self.tried)
-        self._model = EditModel()
-        self._model.fit([one for tried in self._tried(needs[: self.needs]) for one in tried])
+        self._model = learn([one for tried in self._tried(needs[: self.needs]) for one in tried])
 
     def _tried(self, needs: Sequence[Need]) -> Iterator[list[Attempt]]:
         for start in range(0, len(needs), BLOCK):
@@ -67,4 +66,5 @@ class LinearEdits(RaisesMeasure):
         return measure_values(self._env, self.measure, queries, [of_needs[place] for place in places])
 
     def _queries(self, prompts: Sequence[str]) -> list[str]:
-        return [one.query for one in self._model.best(self._search, prompts, self.at_least)]
+        found = self._model.best(self._search, prompts, self.at_least)
+        return [edits[0].query if edits else text for edits, text in zip(found, prompts, strict=True)]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any, Literal
 
 import numpy as np
 
 from recr1.baselines.best_edit import Edited, EditSearch
-from recr1.baselines.edits import Change, Edits
+from recr1.baselines.edit_model import Attempt, EditModel, attempts, learn_without_each
+from recr1.baselines.edits import Edits
 from recr1.env import Environment, chat_with
 from recr1.errors import UserError
 from recr1.tasks.splits import unit_hash
@@ -19,6 +21,9 @@ from recr1.trainers.pairs.pairs import answer_ids, writer_of
 from retrievers.base import Floats
 from retrievers.options import NonNegativeInt, PositiveFloat, PositiveInt, Share, checked
 from rewards.base import Need, Search
+
+PARTS = 3
+"""Parts of the training needs; the edits of each are chosen by what the others earn."""
 
 
 @checked
@@ -31,7 +36,7 @@ class SearchedPairs(MadePairs):
     out.
 
     Args:
-        at_least: how much more than its need an edit must earn: the weighted reward of the recipe.
+        at_least: how much more than its need an edit must earn, or be expected to: the weighted reward of the recipe.
         keep: the most different edits that are kept of a need, those with the highest reward.
         unchanged: the share of the needs without such an edit that are taught as they are, so that the policy also
             learns when to change nothing.
@@ -39,8 +44,8 @@ class SearchedPairs(MadePairs):
         beam: queries from which each round after the first goes on.
         tried: queries tried for a need in each round, at most.
         samples: completions of the starting policy that are tried for each need too, and edited further; 0 for none.
-        support: an edit counts only if at least so many training needs have it (the same change of the same words) and
-            it loses nothing on average over all that have it; 0 for every edit.
+        choose: "earned" takes the edit that earned most for its need, which may be luck; "expected" takes the one that
+            other training needs say will earn most, by a linear model of words (`recr1.baselines.edit_model`).
         needs: how many training needs, from the first on; null for all.
     """
 
@@ -54,34 +59,64 @@ class SearchedPairs(MadePairs):
         beam: PositiveInt = 3,
         tried: PositiveInt = 48,
         samples: NonNegativeInt = 0,
-        support: NonNegativeInt = 0,
+        choose: Literal["earned", "expected"] = "earned",
         needs: PositiveInt | None = None,
     ) -> None:
         self.at_least, self.keep, self.unchanged, self.samples, self.needs = at_least, keep, unchanged, samples, needs
-        self.rounds, self.beam, self.tried, self.support = rounds, beam, tried, support
+        self.rounds, self.beam, self.tried, self.choose = rounds, beam, tried, choose
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]:
+        """Options that contradict each other."""
+        if options.get("choose") == "expected" and options.get("samples"):
+            return ["samples: only with choose: earned; the linear model chooses among edits"]
+        return []
 
     def _made(self, each: Pass, env: Environment, policy: Any, budget: FailureBudget) -> list[OfNeed]:
         if not env.rewards:
             raise UserError("trainer.pairs: 'searched' chooses by rewards, and the recipe has none: add `rewards`")
         edits = Edits(need.text for need in env.task.needs("train"))
-        if self.support:
-            singles = EditSearch(edits, 1, 1, self.tried)
-            gains = each(lambda needs: _Paid(needs, env, policy, budget).gains(singles), "searching single edits of")
-            edits.allowed = supported(gains, self.support)
         search = EditSearch(edits, self.rounds, self.beam, self.tried)
-        return each(lambda needs: self._found(search, _Paid(needs, env, policy, budget)), "searching edits of")
+        if self.choose == "earned":
+            return each(lambda needs: self._earned(search, _Paid(needs, env, policy, budget)), "searching edits of")
+        tried = each(lambda needs: _Paid(needs, env, policy, budget).attempts(search), "searching edits of")
+        of_part = [(one, part_of(need)) for need, own in zip(each.needs, tried, strict=True) for one in own]
+        models = learn_without_each([one for one, _ in of_part], [part for _, part in of_part], PARTS)
+        return each(
+            lambda needs: self._expected(models, search, _Paid(needs, env, policy, budget)), "choosing edits of"
+        )
 
-    def _found(self, search: EditSearch, paid: _Paid) -> list[OfNeed]:
+    def _earned(self, search: EditSearch, paid: _Paid) -> list[OfNeed]:
         written = paid.written(self.samples) if self.samples else ()
+        made = []
         best = search.best([need.text for need in paid.needs], paid, written=written, keep=self.keep)
-        return [self._taught(need, found, paid) for need, found in zip(paid.needs, best, strict=True)]
+        for need, found in zip(paid.needs, best, strict=True):
+            better = [one for one in found[1:] if one.value >= found[0].value + self.at_least]
+            made.append(self._taught(need, found[0], better, paid) if found else {"kept": []})
+        return made
 
-    def _taught(self, need: Need, found: Sequence[Edited], paid: _Paid) -> OfNeed:
-        """The lines of a need; `found` is itself, then its best edits, or nothing if it has no reward."""
-        if not found:
-            return {"kept": []}
-        raw, *edited = found
-        better = [one for one in edited if one.value >= raw.value + self.at_least and paid.whole(one.query)]
+    def _expected(self, models: Sequence[EditModel], search: EditSearch, paid: _Paid) -> list[OfNeed]:
+        chosen: dict[int, list[Edited]] = {}
+        for part, model in enumerate(models):
+            own = [place for place, need in enumerate(paid.needs) if part_of(need) == part]
+            found = model.best(search, [paid.needs[place].text for place in own], self.at_least, self.keep)
+            chosen |= dict(zip(own, found, strict=True))
+        asked = [
+            (place, one)
+            for place, need in enumerate(paid.needs)
+            for one in [Edited(need.text, (), 0.0), *chosen[place]]
+        ]
+        values = paid([place for place, _ in asked], [one.query for _, one in asked]).tolist()
+        earned: list[list[Edited]] = [[] for _ in paid.needs]
+        for (place, one), value in zip(asked, values, strict=True):
+            if isfinite(value) and (earned[place] or not one.changes):  # nothing is known where the need has no reward
+                earned[place].append(one._replace(value=value))
+        taught = zip(paid.needs, earned, strict=True)
+        return [self._taught(need, found[0], found[1:], paid) if found else {"kept": []} for need, found in taught]
+
+    def _taught(self, need: Need, raw: Edited, chosen: Sequence[Edited], paid: _Paid) -> OfNeed:
+        """The lines of a need: of the chosen edits those that can be taught, or of the need itself."""
+        better = [one for one in chosen if paid.whole(one.query)]
         same = [raw] if unit_hash(0, need.id) < self.unchanged and paid.whole(raw.query) else []
         taught = better[: self.keep] or same
         return {
@@ -105,7 +140,7 @@ class SearchedPairs(MadePairs):
         if not taught:
             raise UserError(
                 f"trainer.pairs: of {len(made)} training needs none has an edit that earns {self.at_least:g} more, and "
-                "none is taught as it is: lower at_least or support, raise unchanged, or raise policy.max_new_tokens "
+                "none is taught as it is: lower at_least, raise unchanged, or raise policy.max_new_tokens "
                 "if the needs are longer"
             )
         kinds = Counter(kind for line in taught for kind in line["edits"])
@@ -136,10 +171,9 @@ class _Paid:
             found.append(list(dict.fromkeys(queries)))
         return found
 
-    def gains(self, search: EditSearch) -> list[dict[Change, float]]:
-        """What each single edit of each need earns more than the need itself."""
-        best = search.best([need.text for need in self.needs], self, keep=search.tried)
-        return [{one.changes[0]: one.value - found[0].value for one in found[1:]} for found in best]
+    def attempts(self, search: EditSearch) -> list[list[Attempt]]:
+        """What edits of each need gain."""
+        return attempts(search, [need.text for need in self.needs], self)
 
     def __call__(self, places: Sequence[int], queries: Sequence[str]) -> Floats:
         """(Q,) the rewards of queries for the needs in these places; NaN for one that has none."""
@@ -168,10 +202,6 @@ class _Paid:
             return None
 
 
-def supported(gains: Iterable[Mapping[Change, float]], least: int) -> frozenset[Change]:
-    """The changes that at least so many needs have, and that lose nothing on average over all that have them."""
-    of_change: dict[Change, list[float]] = defaultdict(list)
-    for of_need in gains:
-        for change, gain in of_need.items():
-            of_change[change].append(gain)
-    return frozenset(change for change, found in of_change.items() if len(found) >= least and sum(found) >= 0)
+def part_of(need: Need) -> int:
+    """The part of the needs that a need is in: the model that chooses its edits learned from the others."""
+    return int(unit_hash(1, need.id) * PARTS)

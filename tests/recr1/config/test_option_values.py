@@ -246,7 +246,7 @@ BAD = {
             "beam": [0, -1],
             "tried": [0, -1],
             "samples": [-1],
-            "support": [-1],
+            "choose": ["best"],
             "needs": [0, -1],
         },
         "shopper": {"count": [0, -1], "private": [-0.1, 1.1, NAN]},

@@ -32,7 +32,7 @@ SFT = """{{type: sft, steps: {steps}, pairs: {pairs},
      trl: {{per_device_train_batch_size: {batch}, learning_rate: 1.0e-2}}}}"""
 GRPO = """{{type: "tests.recr1.trainers.algorithms.alike:AlikeGRPO", steps: {steps}, rollouts_every: 1,
      trl: {{num_generations: 4, per_device_train_batch_size: {group}, learning_rate: 1.0e-2}}}}"""
-SEARCHED = "{type: searched, support: 2, at_least: 0.001}"
+SEARCHED = "{type: searched, choose: expected, at_least: 0.001}"
 SAMPLED = "{type: sampled, per_need: 4, keep: 2, at_least: 0.2}"
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 
 import numpy as np
 import pytest
 
-from recr1.baselines.edits import Change, Edits
+from recr1.baselines.edits import Edits
 from recr1.config.build import Part, build
 from recr1.env import chat_with, open_environment
 from recr1.errors import UserError
 from recr1.formats import Tag
 from recr1.trainers.launch import FailureBudget, Ranks
 from recr1.trainers.pairs.edited import CopyPairs, EditPairs
-from recr1.trainers.pairs.searched import SearchedPairs, supported
+from recr1.trainers.pairs.searched import SearchedPairs
 from recr1.trainers.sft import SFT
 from retrievers.errors import EngineError
+from rewards.base import Qrels
 from tests.recr1.trainers.algorithms.test_sft import TRL, VALIDATION, Scripted, begin, environment, kept, policy
 from tests.recr1.trainers.layers.test_resume import Failing
 
@@ -144,28 +144,36 @@ def test_what_the_policy_writes_is_tried_too(tmp_path, writer):
     assert written and all("headlamp" in line["completion"] for line in written)
 
 
-def test_an_edit_counts_if_enough_needs_have_it_and_it_loses_nothing_on_average():
-    drop, double, split = (Change(kind, "red", "") for kind in ("dropped a word", "doubled a word", "split a word"))
-    gains = [{drop: 0.5, double: 0.5}, {drop: -0.2, double: -0.6}, {drop: -0.2, split: 0.9}]
-    assert supported(gains, 2) == {drop}
-    assert supported(gains, 1) == {drop, split}
-    assert supported(gains, 3) == {drop}
-    assert supported(gains, 4) == set()
-
-
-def test_only_edits_with_support_are_taught(tmp_path, writer):
+def test_expected_edits_are_chosen_by_what_other_needs_earn(tmp_path, writer):
     env = paid()
-    edits = Edits(need.text for need in env.task.needs("train"))
-    having = Counter(change for need in env.task.needs("train") for change, _ in edits.of(need.text))
-    _, lines, _ = search(tmp_path / "1", writer, env, support=3, at_least=0.001)
-    _, more, _ = search(tmp_path / "2", writer, env, support=1, at_least=0.001)
-    taught = [line for line in lines if line["edits"]]
-    assert taught and sum(line["reward"] for line in lines) < sum(line["reward"] for line in more)
-    for line in taught:
-        text = env.need(line["need"]).text
-        common = [edited for change, edited in edits.of(text) if having[change] >= 3]
-        left = [query for one in common for query in [one, *(again for _, again in edits.of(one))]]
-        assert line["completion"][7:-8] in left
+    earned = search(tmp_path / "1", writer, env, at_least=0.001)
+    _, lines, facts = search(tmp_path / "2", writer, env, at_least=0.001, choose="expected")
+    assert [line["need"] for line in lines] == [line["need"] for line in earned[1]]  # each need is taught something
+    assert 0 < facts["needs_with_a_better_edit"] and facts["reward_of_kept"] <= earned[2]["reward_of_kept"]
+    for line in lines:
+        asked = env.need(line["need"])
+        (reward,) = env.step([asked], [chat_with(env.format.render(asked), line["completion"])]).rewards
+        assert line["reward"] == pytest.approx(float(reward))
+    assert search(tmp_path / "3", writer, env, at_least=0.001, choose="expected")[1] == lines
+
+
+def test_a_need_has_no_part_in_the_choice_of_its_own_edits(tmp_path, writer):
+    env = paid()
+    _, lines, _ = search(tmp_path / "1", writer, env, at_least=0.001, choose="expected")
+    own = next(
+        need for need in env.task.needs("train") if any(line["need"] == need.id and line["edits"] for line in lines)
+    )
+    env.task.qrels[own.id] = Qrels({row: 3 - grade for row, grade in env.task.qrels[own.id].items()} | {0: 1})
+    _, other, _ = search(tmp_path / "2", writer, env, at_least=0.001, choose="expected")
+    before, after = ([line["completion"] for line in some if line["need"] == own.id] for some in (lines, other))
+    assert before == after
+
+
+def test_samples_are_no_edits_to_choose_among():
+    options = {"choose": "expected", "samples": 4}
+    assert SearchedPairs.check_options(options) == [
+        "samples: only with choose: earned; the linear model chooses among edits"
+    ]
 
 
 def test_no_pair_is_longer_than_the_policy_may_write(tmp_path, writer):
