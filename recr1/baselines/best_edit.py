@@ -49,7 +49,7 @@ class EditSearch:
     ) -> list[list[Edited]]:
         """For each of N texts itself and then its best edits, at least `keep` if there are so many, the best first.
 
-        Of equal ones that with fewer edits comes first, then the one that was tried first. A text whose own search has
+        Of equal ones the one that was tried first comes first: one edit before two. A text whose own search has
         no answer has an empty list: nothing can be compared with it.
 
         Args:
@@ -71,7 +71,7 @@ class EditSearch:
             for (need, changes, query), value in zip(asked, values, strict=True):
                 need.add(Edited(query, changes, value))
             for need in open_needs:
-                need.best = sorted(need.best, key=lambda e: (-e.value, len(e.changes)))[: max(self.beam, keep)]
+                need.best = sorted(need.best, key=lambda one: -one.value)[: max(self.beam, keep)]
         return [[need.raw, *need.best] if np.isfinite(need.raw.value) else [] for need in needs]
 
 
