@@ -119,14 +119,14 @@ class PartFailed(Exception):  # noqa: N818 - it says what happened
 
 @contextmanager
 def catching(action: str) -> Iterator[None]:
-    """Turns any exception into `PartFailed`, which becomes an error finding; a `UserError` passes through.
+    """Turns any exception into `PartFailed`, which becomes an error finding; that and a `UserError` pass through.
 
     The only place that catches everything: elsewhere an exception ends the run, and the doctor is there to find it
     before.
     """
     try:
         yield
-    except UserError:
+    except (PartFailed, UserError):
         raise
     except Exception as error:
         raise PartFailed(action, error) from error

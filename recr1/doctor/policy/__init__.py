@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from recr1.doctor.base import Finding, PartFailed
+from recr1.doctor.base import Finding, PartFailed, catching
 from recr1.doctor.policy.opened import PolicySetup
 from recr1.doctor.policy.reading import answer_format, context, template, tokens
 from recr1.doctor.policy.training import agreement, step
 from recr1.doctor.policy.writing import batch, completions, finite
+from recr1.errors import UserError
 
 __all__ = ["POLICY_CHECKS", "PolicySetup", "run_policy_checks"]
 
@@ -31,8 +32,9 @@ def run_policy_checks(opened: PolicySetup) -> Iterator[Finding]:
         return
     for name, check in POLICY_CHECKS.items():
         try:
-            found = check(opened)
-        except PartFailed as failed:
+            with catching(f"the check {name}"):
+                found = check(opened)
+        except (PartFailed, UserError) as failed:
             found = Finding(name, "error", str(failed))
         last = (found.verdict == "error" and name in DECIDE) or not opened.probes
         yield replace(found, message=f"{found.message}; no check was made after this one") if last else found

@@ -11,6 +11,7 @@ from recr1.config.build import Part, build
 from recr1.doctor.base import Fault, Faults, Finding, catching, finding
 from recr1.doctor.policy.measured import Measured
 from recr1.doctor.policy.opened import FIRST, TOLERANCE, PolicySetup, Written, concluded, difference, greedy, plain
+from recr1.errors import UserError
 from recr1.memory.estimate import GB, estimate
 from recr1.memory.load import load_of, shape_of
 from recr1.policies.adapters import with_weights
@@ -64,7 +65,11 @@ def _compare_copy(opened: PolicySetup, faults: Faults, written: list[Written]) -
             save(policy.model, policy.tokenizer, Path(folder))  # this merges an adapter, in place
         del policy
         opened.release()
-        copy = build("policy", with_weights(opened.recipe.policy, Path(folder)))
+        try:
+            copy = build("policy", with_weights(opened.recipe.policy, Path(folder)))
+        except UserError as error:
+            faults.add("copy not loaded", "error", f"what training saves cannot be opened: {error}")
+            return
         if prompt_ids(copy.tokenizer, chats) != read or set(ends_of(copy.model, copy.tokenizer)) != ends:
             what = "the saved tokenizer gives other prompts, or the saved generation_config has other ends"
             faults.add("copy reads otherwise", "error", f"{what}: take the checkpoint's own tokenizer")

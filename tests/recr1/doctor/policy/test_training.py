@@ -13,7 +13,8 @@ import yaml
 import recr1.doctor.policy
 from recr1.cli.main import run
 from recr1.config.build import Part
-from recr1.doctor.policy import POLICY_CHECKS
+from recr1.doctor import CHECKS
+from recr1.doctor.policy import POLICY_CHECKS, run_policy_checks
 from recr1.doctor.policy.measured import Measured
 from recr1.doctor.policy.opened import greedy, plain
 from recr1.doctor.policy.training import seconds_of_step
@@ -120,6 +121,29 @@ def test_a_saved_copy_that_ties_what_was_not_tied_is_named(random_model):
     )
 
 
+def test_a_saved_copy_that_lacks_weights_is_named(random_model):
+    setup = opened(random_model)
+    model, write = setup.policy.model, setup.policy.model.save_pretrained
+    kept = {name: weight for name, weight in model.state_dict().items() if name != "model.norm.weight"}
+    model.save_pretrained = lambda folder: write(folder, state_dict=kept)
+    found = agreement(setup)
+    assert (found.verdict, found.message[:16]) == ("error", "copy not loaded:")
+    assert "lack 1 of the model's weights, such as model.norm.weight" in found.message
+
+
+def test_a_model_that_fails_is_an_error_of_the_check_that_met_it(random_model):
+    setup = opened(random_model)
+
+    def fails(*_, **__):
+        raise RuntimeError("CUDA out of memory")
+
+    setup.policy.model.generate = fails
+    found = {one.name: one for one in run_policy_checks(setup)}
+    assert list(found) == list(POLICY_CHECKS)
+    assert found["finite"].verdict == "ok"
+    assert found["batch"].message.startswith("the check batch raised RuntimeError: CUDA out of memory")
+
+
 def test_a_saved_copy_with_other_ends_is_named(random_model):
     setup = opened(random_model)
     setup.policy.tokenizer.eos_token = "<|query|>"
@@ -222,6 +246,19 @@ def doctor(folder, capsys, trainer, **more):
     status = run(["doctor", str(path), "--policy", "--json", "--sample", "10"])
     whole = json.loads(capsys.readouterr().out)
     return status, {found["name"]: found for found in whole["checks"] if found["name"] in POLICY_CHECKS}
+
+
+def test_a_recipe_without_a_model_gets_a_line_beside_the_other_checks(capsys):
+    assert run(["doctor", "toy/echo", "--policy", "--json", "--sample", "10"]) == 0
+    *others, last = json.loads(capsys.readouterr().out)["checks"]
+    assert len(others) == len(CHECKS)
+    assert (last["name"], last["verdict"]) == ("policy", "warning")
+
+
+def test_a_model_that_is_not_there_is_a_mistake_of_the_recipe(tmp_path, capsys):
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    assert run(["doctor", str(tmp_path / "recipe.yaml"), "policy.model=org/nothing", "--policy", "--json"]) == 2
+    assert "policy.model: cannot load the tokenizer of 'org/nothing'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
