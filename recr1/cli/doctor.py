@@ -64,11 +64,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _of_policy(setup: Setup, recipe: Recipe) -> Iterable[Finding]:
+    from recr1.cli.train import stop_on_sigterm
     from recr1.doctor import PartFailed
     from recr1.doctor.policy import PolicySetup, run_policy_checks
 
     for missing in recipe.missing_libraries():
         raise missing
+    stop_on_sigterm()  # else the process of a training step, and its folder, would stay behind
     opened = PolicySetup(setup, recipe)
     if opened.checkable:
         with suppress(PartFailed):  # a check says it

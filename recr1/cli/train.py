@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from recr1.trainers.launch import check_processes
     from recr1.trainers.trl.config import config_problems
 
-    _stop_on_sigterm()
+    stop_on_sigterm()
     check_processes()
     target = find_target(args.recipe)
     resumed = target if target.is_dir() else None
@@ -103,7 +103,7 @@ def _conclude(run: Run) -> None:
     _say(run, f"evaluate it on held-out needs: recr1 eval {run.path} --split test")
 
 
-def _stop_on_sigterm() -> None:
+def stop_on_sigterm() -> None:
     """Treat SIGTERM, which a scheduler sends before it takes the machine back, as Ctrl-C."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
