@@ -59,7 +59,7 @@ def shape_of(source: Source, *, trust_remote_code: bool = False) -> Shape:
     import torch
     import transformers
 
-    from recr1.trainers.layers.shared_prompts import can_share
+    from recr1.policies.reading import can_share
 
     config = load_config(source, trust_remote_code=trust_remote_code)
     with readable(f"read the config of {source.path!r}", source.path), torch.device("meta"):

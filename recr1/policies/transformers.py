@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,10 +23,11 @@ from recr1.policies.adapters import (
 )
 from recr1.policies.base import Spent
 from recr1.policies.context import check_prompts, context_of
-from recr1.policies.cpu import Copy, is_fast, keep_freed_memory
+from recr1.policies.cpu import Copy, is_fast, is_large, keep_freed_memory
 from recr1.policies.loading import load_tokenizer, load_weights, plain_model
 from recr1.policies.model_cache import ModelKey, cached
 from recr1.policies.prompts import prompt_ids, prompt_tensors
+from recr1.policies.reading import can_share, generate_from_shared
 from recr1.policies.sources import Source, find_model, place_of, quiet_transformers, source_problems
 from recr1.policies.sources import missing_libraries as missing_for_model
 from retrievers.options import NonNegativeInt, PositiveFloat, PositiveInt, ShareBelowOne, checked
@@ -146,14 +148,18 @@ class Transformers:
         import torch
 
         answers: list[list[str]] = []
+        large = is_large(self.model)
+        # Prompts of one length need no padding. Samples are drawn in the order of the chats.
+        order = sorted(range(len(chats)), key=lambda place: _length(chats[place]) if large and not n else place)
         # A validation must not change the random numbers of the training that it interrupts.
         with torch.random.fork_rng(enabled=n > 0):
             if n:
                 torch.manual_seed(self._next_seed)
                 self._next_seed += 1
             for start in range(0, len(chats), self.batch_size):
-                answers += self._generate_batch(chats[start : start + self.batch_size], n)
-        return answers
+                batch = [chats[place] for place in order[start : start + self.batch_size]]
+                answers += self._generate_batch(batch, n)
+        return [answer for _, answer in sorted(zip(order, answers, strict=True))]
 
     def continued(self, chats: Sequence[Chat], n: int, **more: Any) -> tuple[Tensor, Any]:
         """The mask of the prompts (B, P), and what the model's `generate` gives for them: greedy, or n samples each.
@@ -173,11 +179,16 @@ class Transformers:
         sampling = {"temperature": self.temperature, "top_k": 0, "top_p": 1.0} if n else {}
         was_training = model.training
         model.eval()
+        per_chat = max(n, 1)
+        if is_large(model) and can_share(model):
+            generate = partial(generate_from_shared, model, model.generate)
+            ids, mask = ids_BP.repeat_interleave(per_chat, 0), mask_BP.repeat_interleave(per_chat, 0)
+        else:
+            generate, ids, mask = partial(model.generate, num_return_sequences=per_chat), ids_BP, mask_BP
         with torch.inference_mode():
-            output = model.generate(
-                input_ids=ids_BP,
-                attention_mask=mask_BP,
-                num_return_sequences=max(n, 1),
+            output = generate(
+                input_ids=ids,
+                attention_mask=mask,
                 pad_token_id=self.tokenizer.pad_token_id,
                 eos_token_id=self._ends,
                 use_cache=True,
@@ -194,6 +205,10 @@ class Transformers:
         read, completed = int(mask_BP.sum()), _until_end(written, self._ends)
         self.spent = Spent(self.spent.read + read, self.spent.written + completed)
         return [texts[row * per_chat : (row + 1) * per_chat] for row in range(len(chats))]
+
+
+def _length(chat: Chat) -> int:
+    return sum(len(message["content"]) for message in chat)
 
 
 def _until_end(tokens: Any, ends: Sequence[int]) -> int:

@@ -112,7 +112,8 @@ class PolicySetup:
     @property
     def tolerance(self) -> float:
         """For what the policy computes in evaluation."""
-        return TOLERANCE[str(self.policy.model.dtype).removeprefix("torch.")]
+        dtype = str(self.policy.model.dtype).removeprefix("torch.")
+        return TOLERANCE["bfloat16" if self.policy.in_bfloat16 else dtype]
 
 
 def greedy(policy: Any, chats: Sequence[Chat]) -> list[Written]:

@@ -12,11 +12,11 @@ and values for each completion.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from recr1.policies.reading import can_share, generate_from_shared
 from recr1.trainers.trl.additions import Addition
 
 if TYPE_CHECKING:
@@ -93,52 +93,6 @@ def pays(model: Any) -> bool:
     fastest kernels take no such mask.
     """
     return model.device.type == "cpu" and can_share(model)
-
-
-def can_share(model: Any) -> bool:
-    """Whether a model gives a token the same numbers in a row with others: by its masks and positions alone."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    config = base.config
-    kinds = getattr(config, "layer_types", None)
-    looks_back = set(kinds) == {"full_attention"} if kinds else not getattr(config, "sliding_window", None)
-    masked = getattr(config, "_attn_implementation", None) == "sdpa"
-    return masked and looks_back and "position_ids" in inspect.signature(base.forward).parameters
-
-
-def generate_from_shared(
-    model: Any,
-    generate: Any,
-    *,
-    input_ids: Tensor,
-    attention_mask: Tensor,
-    generation_config: Any,
-    logits_processor: Any = None,
-) -> Tensor:
-    """What the model's `generate` gives for prompts (B, P), padded at the left, after each different one was read once.
-
-    The options are those of `generate`.
-    """
-    import torch
-    from transformers import DynamicCache
-
-    read = input_ids.shape[1] - 1  # the last token is read by `generate`, which wants one to begin with
-    cache = None
-    if read:
-        both, rows = torch.unique(torch.cat([input_ids, attention_mask], 1), dim=0, return_inverse=True)
-        ids, mask = both[:, :read], both[:, read + 1 : 2 * read + 1]
-        positions = (mask.cumsum(1) - 1).masked_fill(mask == 0, 1)  # as `generate` numbers them
-        cache = DynamicCache(config=model.config)
-        prompts = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
-        model(**prompts, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache.batch_select_indices(rows)
-    completed: Tensor = generate(
-        input_ids=input_ids,
-        attention_mask=attention_mask,
-        generation_config=generation_config,
-        past_key_values=cache,
-        logits_processor=logits_processor,
-    )
-    return completed
 
 
 def pack(input_ids: Tensor, attention_mask: Tensor, completion: int) -> Packed:

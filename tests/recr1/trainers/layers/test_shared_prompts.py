@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from recr1.trainers.layers.shared_prompts import can_share, generate_from_shared, pack
+from recr1.policies.reading import can_share, generate_from_shared
+from recr1.trainers.layers.shared_prompts import pack
 
 torch = pytest.importorskip("torch", reason="pip install 'recr1[train]'")
 transformers = pytest.importorskip("transformers", reason="pip install 'recr1[train]'")

@@ -1,0 +1,70 @@
+"""Prompts are read once: each different one for all of its completions, and what all begin with for all of them."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from recr1.policies.cpu import is_large
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def can_share(model: Any) -> bool:
+    """Whether a model gives a token the same numbers in a row with others: by its masks and positions alone."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    config = base.config
+    kinds = getattr(config, "layer_types", None)
+    looks_back = set(kinds) == {"full_attention"} if kinds else not getattr(config, "sliding_window", None)
+    masked = getattr(config, "_attn_implementation", None) == "sdpa"
+    return masked and looks_back and "position_ids" in inspect.signature(base.forward).parameters
+
+
+def generate_from_shared(
+    model: Any, generate: Any, *, input_ids: Tensor, attention_mask: Tensor, **options: Any
+) -> Any:
+    """What the model's `generate` gives for prompts (B, P), padded at the left, after each different one was read once.
+
+    The options are those of `generate`. Where the vocabulary is large, what all prompts begin with is read once for all
+    of them, and comes before their padding in the rows that are returned.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    read = input_ids.shape[1] - 1  # the last token is read by `generate`, which wants one to begin with
+    cache = None
+    if read:
+        both, rows = torch.unique(torch.cat([input_ids, attention_mask], 1), dim=0, return_inverse=True)
+        ids, mask = both.chunk(2, dim=1)
+        cache, start = DynamicCache(config=model.config), 0
+        if is_large(model):
+            ids, mask, start = _prefix_first(ids, mask)
+            input_ids, attention_mask = ids[rows], mask[rows]
+        if start:
+            model(input_ids=ids[:1, :start], past_key_values=cache, use_cache=True, logits_to_keep=1)
+            cache.batch_repeat_interleave(len(ids))
+        if start < read:
+            positions = (mask[:, :read].cumsum(1) - 1).masked_fill(mask[:, :read] == 0, 1)  # as `generate` numbers them
+            rest = {"input_ids": ids[:, start:read], "position_ids": positions[:, start:]}
+            model(**rest, attention_mask=mask[:, :read], past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache.batch_select_indices(rows)
+    return generate(input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, **options)
+
+
+def _prefix_first(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Ids and masks (U, P) with the tokens that all rows begin with before the padding, and how many they are.
+
+    The last token of a row is never one of them.
+    """
+    import torch
+
+    width = ids.shape[1]
+    padding = width - mask.sum(1)
+    place = torch.arange(width, device=ids.device)
+    begin = ids.gather(1, (padding[:, None] + place).clamp(max=width - 1))  # padded at the right
+    shortest = int(width - padding.max())
+    alike = (begin == begin[:1]).all(0)[: shortest - 1]
+    start = int(alike.int().cumprod(0).sum())
+    mask = ((place < start) | (place >= padding[:, None] + start)).to(mask.dtype)
+    return torch.where(place < start, begin, ids), mask, start
