@@ -45,9 +45,6 @@ class Edits:
         texts: the needs that words are counted in: those of training.
     """
 
-    allowed: frozenset[Change] | None = None
-    """The only changes that are made; None for any."""
-
     def __init__(self, texts: Iterable[str]) -> None:
         self._counts = Counter(plain for text in texts for word in text.split() if (plain := _plain(word)))
         self._stop_words = frozenset(stopword_lists()["english"])
@@ -71,8 +68,7 @@ class Edits:
                     found.setdefault(edited, Change(kind, *(" ".join(map(folded, part)) for part in (before, after))))
         for same in ("", " ".join(words)):
             found.pop(same, None)
-        allowed = self.allowed
-        return [(change, edited) for edited, change in found.items() if allowed is None or change in allowed]
+        return [(change, edited) for edited, change in found.items()]
 
     def _whole(self, words: Sequence[str]) -> Iterator[tuple[Change, str]]:
         plain = list(map(_plain, words))
