@@ -36,8 +36,7 @@ def agreement(opened: PolicySetup) -> Finding:
     _compare_copy(opened, faults, written)
     for measured in opened.trained:
         if measured.found.get("rows"):
-            _compare_training(opened, faults, measured)
-            done.append(measured.trainer)
+            done += [measured.trainer] * _compare_training(opened, faults, measured)
         else:
             why = measured.failed or "it generates nothing"
             faults.add("not compared", "ok", f"{measured.trainer}: {why}")
@@ -77,15 +76,15 @@ def _compare_copy(opened: PolicySetup, faults: Faults, written: list[Written]) -
         _compare(faults, "a saved copy", greedy(copy, chats), "the policy", written, tolerance)
 
 
-def _compare_training(opened: PolicySetup, faults: Faults, measured: Measured) -> None:
-    """What training read, computed and wrote in its first step, beside evaluation."""
+def _compare_training(opened: PolicySetup, faults: Faults, measured: Measured) -> bool:
+    """What training read, computed and wrote in its first step, beside evaluation; whether all could be compared."""
     policy, found, who = opened.policy, measured.found, measured.trainer
     listed = [chat for (split, _), chat in opened.chats.items() if split == "train"]
     chats = dict(zip(map(tuple, prompt_ids(policy.tokenizer, listed)), listed, strict=True))
     if unknown := [row["prompt"] for row in found["rows"] if tuple(row["prompt"]) not in chats]:
         what = f"{len(unknown)} of {len(found['rows'])} prompts of {who} are none that evaluation reads"
         faults.add("training reads otherwise", "error", f"{what} ({policy.tokenizer.decode(unknown[0])[:80]!r})")
-        return
+        return True
     most = max(opened.tolerance, TOLERANCE[{"no": "float32", "fp16": "float16"}.get(found["precision"], "bfloat16")])
     far, other = 0.0, list[tuple[float, list[int], list[int]]]()
     for row in found["rows"]:
@@ -96,9 +95,13 @@ def _compare_training(opened: PolicySetup, faults: Faults, measured: Measured) -
         apart, flips = difference([Written(row["ids"][:FIRST], logps_TV)], [evaluated], tie=True)
         other += [(apart, row["ids"], evaluated.ids)] * flips
     faults.numbers |= {f"{who}: difference": far, f"{who}: tolerance": most}
-    if not far <= most and _drops(policy):
-        faults.add("dropout", "ok", f"log-probabilities of {who} differ by {far:.2g}, as dropout is on in training")
-    elif not far <= most:
+    if _drops(policy):
+        what = (
+            f"it is on in training: tokens and log-probabilities (difference {far:.2g}) of {who} could not be compared"
+        )
+        faults.add("dropout", "ok", what)
+        return False
+    if not far <= most:
         what = f"log-probabilities of {who} differ by up to {far:.3g} from those of one plain pass of the model"
         faults.add("training differs", "error", f"{what} (rounding explains {most:g}): it learns from wrong numbers")
     worst = max(other, default=(0.0, list[int](), list[int]()))
@@ -110,6 +113,7 @@ def _compare_training(opened: PolicySetup, faults: Faults, measured: Measured) -
         faults.add("training writes otherwise", "error", f"{what}: see how each pads and ends")
     elif other:
         faults.add("near ties", "ok", f"{len(other)} of {len(found['rows'])} completions of {who} have other tokens")
+    return bool(found["greedy"])
 
 
 def _drops(policy: Any) -> bool:

@@ -20,7 +20,7 @@ from recr1.doctor.policy.opened import greedy, plain
 from recr1.doctor.policy.training import seconds_of_step
 from recr1.policies.prompts import prompt_ids
 from tests.docs.pages import read
-from tests.recr1.doctor.policy.planted import opened
+from tests.recr1.doctor.policy.planted import model, opened
 from tests.recr1.doctor.policy.test_writing import padded
 
 
@@ -99,10 +99,20 @@ def test_rounding_of_half_precision_is_no_fault(random_model):
     assert found.numbers["grpo: tolerance"] == 0.5
 
 
+@pytest.mark.parametrize("change", [shifted, writes])
+def test_dropout_leaves_nothing_to_compare(change, random_model, tmp_path):
+    folder = model(random_model, tmp_path / "model", config={"attention_dropout": 0.1})
+    found = agreement(recorded(opened(folder, stages=[stage()]), change))
+    assert found.verdict == "ok"
+    assert "dropout: it is on in training: " in found.message
+    assert "grpo" not in found.numbers["compared"]
+
+
 def test_what_was_not_compared_is_told(random_model):
     found = agreement(recorded(opened(random_model, stages=[stage()]), writes, greedy=False, precision="bf16"))
     assert "not compared: tokens of vLLM, which generates in training" in found.message
     assert "training writes otherwise" not in found.message
+    assert "grpo" not in found.numbers["compared"]
     setup = opened(random_model, stages=[stage("sft")])
     vars(setup)["trained"] = [Measured("sft", 1, found={"rows": []})]
     assert "not compared: sft: it generates nothing" in agreement(setup).message
@@ -110,10 +120,10 @@ def test_what_was_not_compared_is_told(random_model):
 
 def test_a_saved_copy_that_ties_what_was_not_tied_is_named(random_model):
     setup = opened(random_model)
-    model, write = setup.policy.model, setup.policy.model.save_pretrained
-    kept = {name: weight for name, weight in model.state_dict().items() if name != "lm_head.weight"}
-    model.config.tie_word_embeddings = True
-    model.save_pretrained = lambda folder: write(folder, state_dict=kept)
+    loaded, write = setup.policy.model, setup.policy.model.save_pretrained
+    kept = {name: weight for name, weight in loaded.state_dict().items() if name != "lm_head.weight"}
+    loaded.config.tie_word_embeddings = True
+    loaded.save_pretrained = lambda folder: write(folder, state_dict=kept)
     found = agreement(setup)
     assert found.verdict == "error"
     assert re.match(
@@ -123,9 +133,9 @@ def test_a_saved_copy_that_ties_what_was_not_tied_is_named(random_model):
 
 def test_a_saved_copy_that_lacks_weights_is_named(random_model):
     setup = opened(random_model)
-    model, write = setup.policy.model, setup.policy.model.save_pretrained
-    kept = {name: weight for name, weight in model.state_dict().items() if name != "model.norm.weight"}
-    model.save_pretrained = lambda folder: write(folder, state_dict=kept)
+    loaded, write = setup.policy.model, setup.policy.model.save_pretrained
+    kept = {name: weight for name, weight in loaded.state_dict().items() if name != "model.norm.weight"}
+    loaded.save_pretrained = lambda folder: write(folder, state_dict=kept)
     found = agreement(setup)
     assert (found.verdict, found.message[:16]) == ("error", "copy not loaded:")
     assert "lack 1 of the model's weights, such as model.norm.weight" in found.message
