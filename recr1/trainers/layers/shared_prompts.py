@@ -12,7 +12,8 @@ and values for each completion.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -69,7 +70,7 @@ class SharedPrompts(Addition):
         for start in range(0, len(input_ids), size):
             part = slice(start, start + size)
             packed = pack(input_ids[part], attention_mask[part], logits_to_keep)
-            with self.trainer.accelerator.autocast():
+            with self.trainer.accelerator.autocast(), attention():
                 outputs = model(
                     input_ids=packed.input_ids,
                     attention_mask=packed.attention_mask,
@@ -84,6 +85,25 @@ class SharedPrompts(Addition):
             if compute_entropy:
                 entropies.append(outputs.entropy[places])
         return torch.cat(logps), torch.cat(entropies) if compute_entropy else None, None
+
+
+@contextmanager
+def attention() -> Iterator[None]:
+    """Within it, a pass in bfloat16 attends by plain products: the gradients of PyTorch's kernel take a third of it."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    if not torch.is_autocast_enabled("cpu"):
+        yield
+        return
+    flags = torch.backends.cuda  # of all devices, despite its place
+    before = flags.fp16_bf16_reduction_math_sdp_allowed()  # type: ignore[no-untyped-call]
+    flags.allow_fp16_bf16_reduction_math_sdp(enabled=True)  # or all of it is converted to float32
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        flags.allow_fp16_bf16_reduction_math_sdp(enabled=before)
 
 
 def pays(model: Any) -> bool:

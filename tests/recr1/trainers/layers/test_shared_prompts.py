@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from recr1.policies.reading import can_share, generate_from_shared
-from recr1.trainers.layers.shared_prompts import pack
+from recr1.trainers.layers.shared_prompts import attention, pack
 
 torch = pytest.importorskip("torch", reason="pip install 'recr1[train]'")
 transformers = pytest.importorskip("transformers", reason="pip install 'recr1[train]'")
@@ -118,3 +120,20 @@ def test_what_is_generated_is_what_is_generated_from_a_row_for_each(name, before
         with torch.no_grad():
             found.append(generate(**arguments))
     assert found[0].tolist() == found[1].tolist()
+
+
+def test_in_bfloat16_numbers_and_gradients_are_as_close_to_float32_as_pytorchs_kernel_gives_them():
+    model, completion = model_of(CONFIGS["llama"]()), 6
+    trl.add_fused_lm_head(model, outputs=("log_probs", "entropy"))
+    ids, mask = batch([3, 1, 5], 4, completion)
+    there = mask[:, -completion:].bool()
+    found = []
+    for enabled, around in ((False, attention), (True, nullcontext), (True, attention)):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled), around():
+            logps, _ = together(model, ids, mask, completion)
+        logps[there].sum().backward()
+        found.append((logps[there].detach(), torch.cat([p.grad.flatten() for p in model.parameters()])))
+    for exact, kernel, plain in zip(*found, strict=True):
+        assert 0 < (plain - exact).norm() <= 2 * (kernel - exact).norm()
+    assert not torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
