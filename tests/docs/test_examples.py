@@ -124,7 +124,7 @@ def filled(line: str) -> list[str]:
 
 
 RUN_HERE = ("check", "cp", "doctor", "eval", "ls", "search", "store")
-SLOW = {"quickstart", "your_data", "recipes/your_data.yaml", "--memory", "--gpu-gb"}
+SLOW = {"quickstart", "your_data", "recipes/your_data.yaml", "smollm2", "--memory", "--gpu-gb"}
 RUNNABLE = [
     pytest.param(words, id=" ".join(words), marks=[pytest.mark.slow] * bool(SLOW.intersection(words)))
     for words in dict.fromkeys(tuple(filled(line)) for _, line in RECR1)
