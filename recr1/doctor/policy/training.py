@@ -141,8 +141,10 @@ def step(opened: PolicySetup) -> Finding:
 
 def _judge_step(faults: Faults, measured: Measured, estimated: float) -> None:
     first, second = measured.found["lines"]
-    seconds = seconds_of_step(first, second, measured.found["per_generation"])
-    rate = (second.get("train/num_tokens", 0) - first.get("train/num_tokens", 0)) / seconds
+    steps = measured.found["per_generation"]
+    seconds, before = seconds_of_step(first, second, steps), first.get("train/num_tokens", 0)
+    # It counts from the first step on, and is not there for a step that generates nothing.
+    rate = (before / steps if steps > 1 else second.get("train/num_tokens", before) - before) / seconds
     hours, peak, who = seconds * measured.steps / 3600, measured.found["peak"], measured.trainer
     took = f"{hours:.2g} hours" if hours >= 1 else f"{60 * hours:.2g} min"
     where = "GPU memory" if measured.found["gpu"] else "memory of the process"

@@ -190,6 +190,12 @@ def test_a_step_is_told_with_its_memory_and_the_estimate(random_model):
     assert 0.6e9 < found.numbers["grpo"]["estimated_bytes"] < 1e9
 
 
+def test_tokens_of_a_generation_for_several_steps_count_in_part(random_model):
+    lines = [{"train/time/step": 3.0, "train/num_tokens": 800}, {"train/time/step": 2.0}]
+    found = POLICY_CHECKS["step"](recorded(opened(random_model, stages=[stage()]), lines=lines, per_generation=4))
+    assert found.numbers["grpo"]["tokens_per_second"] == 800 / 4 / 2
+
+
 def test_a_step_that_took_more_memory_than_estimated_or_failed_is_named(random_model):
     setup = recorded(opened(random_model, stages=[stage()]), peak=9 * 10**9)
     found = POLICY_CHECKS["step"](setup)
