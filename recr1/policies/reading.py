@@ -41,15 +41,22 @@ def generate_from_shared(
         if is_large(model):
             ids, mask, start = _prefix_first(ids, mask)
             input_ids, attention_mask = ids[rows], mask[rows]
+        read_by = _trunk(model)
         if start:
-            model(input_ids=ids[:1, :start], past_key_values=cache, use_cache=True, logits_to_keep=1)
+            read_by(input_ids=ids[:1, :start], past_key_values=cache, use_cache=True)
             cache.batch_repeat_interleave(len(ids))
         if start < read:
             positions = (mask[:, :read].cumsum(1) - 1).masked_fill(mask[:, :read] == 0, 1)  # as `generate` numbers them
             rest = {"input_ids": ids[:, start:read], "position_ids": positions[:, start:]}
-            model(**rest, attention_mask=mask[:, :read], past_key_values=cache, use_cache=True, logits_to_keep=1)
+            read_by(**rest, attention_mask=mask[:, :read], past_key_values=cache, use_cache=True)
         cache.batch_select_indices(rows)
     return generate(input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, **options)
+
+
+def _trunk(model: Any) -> Any:
+    """The model below its output layer, which copies its weight for each prompt; all of it where a trainer wraps it."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return model if "forward" in vars(base) or "forward" in vars(model) else base.base_model
 
 
 def _prefix_first(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, int]:

@@ -43,7 +43,7 @@ def test_completions_are_those_of_generate(monkeypatch, name, large, sampled):
     ids, mask = padded(PROMPTS[name])
     options = {"max_new_tokens": 6, "do_sample": sampled, "pad_token_id": 0, "eos_token_id": 49}
     read = []
-    hook = model.register_forward_pre_hook(
+    hook = model.model.register_forward_pre_hook(
         lambda _, __, given: read.append(given["input_ids"].numel()), with_kwargs=True
     )
     found = []
