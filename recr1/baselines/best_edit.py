@@ -38,6 +38,8 @@ class EditSearch:
     rounds: int = 2
     beam: int = 3
     tried: int = 48
+    cost: float = 0.0
+    """Taken off the value of a query for each edit, so that an edit that adds less is not made."""
 
     def best(
         self,
@@ -69,7 +71,7 @@ class EditSearch:
             ]
             values = value_of([need.place for need, _, _ in asked], [query for _, _, query in asked]).tolist()
             for (need, changes, query), value in zip(asked, values, strict=True):
-                need.add(Edited(query, changes, value))
+                need.add(Edited(query, changes, value - self.cost * len(changes)))
             for need in open_needs:
                 need.best = sorted(need.best, key=lambda one: -one.value)[: max(self.beam, keep)]
         return [[need.raw, *need.best] if np.isfinite(need.raw.value) else [] for need in needs]

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from difflib import SequenceMatcher
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,13 +39,16 @@ class EditModel:
         return np.asarray(_Design(texts, queries) @ self._weights, np.float32)
 
     def best(self, search: EditSearch, texts: Sequence[str], at_least: float, keep: int = 1) -> list[list[Edited]]:
-        """For each text at most `keep` edits, those that are expected to gain most, and at least this much."""
+        """For each text at most `keep` edits, those that are expected to gain most.
+
+        Each edit must add this much to what is expected; the values are what is expected above that.
+        """
 
         def expected(places: Sequence[int], queries: Sequence[str]) -> Floats:
             return self.gains([texts[place] for place in places], queries)
 
-        found = search.best(texts, expected, keep=keep)
-        return [[one for one in edits[1 : keep + 1] if one.value >= at_least] for edits in found]
+        found = replace(search, cost=at_least).best(texts, expected, keep=keep)
+        return [[one for one in edits[1 : keep + 1] if one.value >= 0] for edits in found]
 
 
 def learn(tried: Sequence[Attempt], ridge: float = RIDGE) -> EditModel:
@@ -103,23 +107,27 @@ def features(text: str, query: str) -> list[int]:
     """What a query changes in the text of a need, as numbers below `SIZE`; none where it changes nothing.
 
     Of each word that is dropped, added or replaced: the word, its neighbours, the other words of the need, its place,
-    and how many words there are.
+    and how many words there are. A plural counts as its singular, so that the two share what is known of them.
     """
     words, written = folded(text).split(), folded(query).split()
-    return [_hashed(name) for name in dict.fromkeys(_named(words, written))]
-
-
-def _named(words: Sequence[str], written: Sequence[str]) -> Iterator[str]:
-    count = len(words)
     changes = list(_changes(words, written))
+    return [_hashed(name) for name in dict.fromkeys(_named(list(map(_base, words)), changes))]
+
+
+def _base(word: str) -> str:
+    return word[:-1] if len(word) > 3 and word.endswith("s") else word
+
+
+def _named(words: Sequence[str], changes: Sequence[Changed]) -> Iterator[str]:
+    count = len(words)
     if changes:
         yield f"{len(changes)} changes of {min(count, 8)} words"
-    for start, end, after in changes:
-        if not after:
+    for start, end, written in changes:
+        if not written:
             for place in range(start, end):
                 yield from _word(f"-{words[place]}", "-", words, place, place + 1)
         else:
-            before = words[start:end]
+            before, after = words[start:end], list(map(_base, written))
             joined = "joined or split" if "".join(before) == "".join(after) else ""
             again = "again" if not before and after[0] in words[max(start - 1, 0) : start + 1] else ""
             kind = f"{'~' if before else '+'}{joined}{again}"
@@ -140,8 +148,11 @@ def _word(name: str, kind: str, words: Sequence[str], start: int, end: int) -> I
             yield f"{name} beside {word}"
 
 
-def _changes(words: Sequence[str], written: Sequence[str]) -> Iterator[tuple[int, int, Sequence[str]]]:
-    """From which word up to which, and what stands there instead."""
+Changed: TypeAlias = tuple[int, int, Sequence[str]]
+"""From which word up to which, and what stands there instead."""
+
+
+def _changes(words: Sequence[str], written: Sequence[str]) -> Iterator[Changed]:
     most, start, end = min(len(words), len(written)), 0, 0
     while start < most and words[start] == written[start]:
         start += 1

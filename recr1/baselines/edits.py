@@ -86,10 +86,14 @@ class Edits:
             ("spelling", lambda words, place: [(1, [word]) for word in self._corrections(_plain(words[place]))]),
             ("number and unit", lambda words, place: _number_forms(folded(words[place]))),
             ("split a word", lambda words, place: self._split(_plain(words[place]))),
-            ("joined two words", lambda words, place: [(2, ["".join(words[place : place + 2])])]),
-            ("singular or plural", lambda words, place: [(1, [_other_number(words[place])])]),
+            ("joined two words", lambda words, place: self._known(2, "".join(words[place : place + 2]))),
+            ("singular or plural", lambda words, place: self._known(1, _other_number(words[place]))),
             ("doubled a word", lambda words, place: [(1, [words[place]] * 2)]),
         )
+
+    def _known(self, count: int, word: str) -> list[Replaced]:
+        """A word in place of others, if a need has it: one that nobody writes only makes a search forget the others."""
+        return [(count, [word])] if _plain(word) in self._counts else []
 
     def _split(self, word: str) -> Iterator[Replaced]:
         if len(parts := [part for part in _BORDER.split(word) if part]) > 1:

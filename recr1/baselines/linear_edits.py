@@ -26,7 +26,7 @@ class LinearEdits(RaisesMeasure):
 
     Args:
         measure: what is raised, such as nDCG@10; its cutoff is at most the recipe's k.
-        at_least: how much an edit must be expected to raise it.
+        at_least: how much each change must be expected to add to it.
         rounds: edits that are combined, at most.
         beam: queries from which each round after the first goes on.
         tried: queries tried for a need in each round, at most.
@@ -40,7 +40,7 @@ class LinearEdits(RaisesMeasure):
         self,
         *,
         measure: str = "nDCG@10",
-        at_least: PositiveFloat = 0.02,
+        at_least: PositiveFloat = 0.03,
         rounds: PositiveInt = 2,
         beam: PositiveInt = 3,
         tried: PositiveInt = 48,

@@ -36,7 +36,8 @@ class SearchedPairs(MadePairs):
     out.
 
     Args:
-        at_least: how much more than its need an edit must earn, or be expected to: the weighted reward of the recipe.
+        at_least: how much more than its need an edit must earn: the weighted reward of the recipe. With
+            `choose: expected` each single change must be expected to add this much.
         keep: the most different edits that are kept of a need, those with the highest reward.
         unchanged: the share of the needs without such an edit that are taught as they are, so that the policy also
             learns when to change nothing.

@@ -15,6 +15,7 @@ from tests.recr1.baselines.test_baselines import mean, toy
 from tests.recr1.baselines.world import Lossy, World
 
 NEEDS = ["gaming notebook", "notebook sleeve", "note book", "red keyboard", "red keyboard", "blue keyboards", "a mug"]
+NEEDS += ["mugs", "boxes", "box", "batteries", "glasses"]
 NEEDS += ["notebook"] * 9 + ["keyboard"] * 9 + ["the art of war"]
 
 
@@ -71,6 +72,12 @@ def test_a_word_is_split_where_both_halves_are_words_of_the_needs():
     assert not [edited for kind, edited in of("notemug", ["note"]) if kind == "split a word"]
 
 
+@pytest.mark.parametrize(("text", "edited"), [("red sofa", "red sofas"), ("note books", "notebooks")])
+def test_a_word_that_no_need_has_is_not_made(text, edited):
+    assert edited not in {query for _, query in Edits(NEEDS).of(text)}
+    assert edited in {query for _, query in Edits([*NEEDS, edited.split()[-1]]).of(text)}
+
+
 def test_edits_have_one_order_and_no_text_twice_none_empty_or_the_same():
     text = " red  red mug "
     first, again = Edits(NEEDS).of(text), Edits(list(reversed(NEEDS))).of(text)
@@ -78,7 +85,7 @@ def test_edits_have_one_order_and_no_text_twice_none_empty_or_the_same():
     assert first == again and len(set(edited)) == len(edited)
     assert not {"", "red red mug", text} & set(edited)
     assert Edits([]).of("") == []
-    assert [text for _, text in Edits([]).of("mug")] == ["mugs", "mug mug"]
+    assert [text for _, text in Edits(["mugs"]).of("mug")] == ["mugs", "mug mug"]
 
 
 def test_an_edit_names_the_words_that_it_changed():
@@ -136,8 +143,8 @@ def test_a_wide_beam_finds_what_a_narrow_one_misses():
 
 def test_no_query_is_tried_twice_and_no_more_than_allowed():
     values = Values(b_c_d=0.3)
-    best("a b c d", values, rounds=3, tried=10)
-    assert len(set(values.asked)) == len(values.asked) == 1 + 3 * 10
+    best("a b c d", values, rounds=3, tried=6)
+    assert len(set(values.asked)) == len(values.asked) == 1 + 3 * 6
 
 
 def test_edits_that_did_well_alone_are_tried_first_later():
@@ -155,6 +162,13 @@ def test_a_search_without_an_answer_is_no_value(lost):
 
 def test_a_need_without_an_answer_has_no_best_edit():
     assert best("red mug", Values(red_mug=np.nan, mug=0.5)) == []
+
+
+def test_an_edit_that_adds_less_than_it_costs_is_not_made():
+    values = Values(red_mug=0.5, mug=0.7, mug_mug=0.75, red=0.55)
+    for cost, query in ((0.0, "mug mug"), (0.1, "mug"), (0.3, "red mug")):
+        (found,) = EditSearch(Edits(NEEDS), rounds=2, cost=cost).best(["red mug"], values)
+        assert max(found, key=lambda one: one.value).query == query
 
 
 def test_what_was_written_elsewhere_is_tried_first_and_edited_further():
