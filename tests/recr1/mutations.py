@@ -167,6 +167,8 @@ def of_another_type(rng: random.Random, text: str) -> Mutation | None:
     entry = rng.choice(leaves)
     number = re.fullmatch(r"[-+.\deE]+", entry.value.value)
     wrong = ["true", "[1]", "{a: 1}", "many", "'5'"] if number else ["17", "true", "[a]", "{a: b}", "1.5"]
+    if entry.value.value in ("true", "false"):
+        wrong.remove("true")
     value = rng.choice(wrong)
     return Mutation(f"{entry.path}: {value}", encoded(spliced(text, entry.value, value)), True, line_of(entry.key))
 
