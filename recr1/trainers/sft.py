@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from recr1.config.build import EvaluationSpec, Part, build, find_class
 from recr1.env import Environment
@@ -18,8 +18,13 @@ from recr1.errors import UserError
 from recr1.runs import Run
 from recr1.trainers.base import TRLTrainer
 from recr1.trainers.launch import FailureBudget, Ranks
+from recr1.trainers.layers.packed_pairs import PackedPairs, packed, pays
 from recr1.trainers.pairs.pairs import IGNORED, Pair, Pairs, example
+from recr1.trainers.trl.additions import Addition
 from retrievers.options import checked, options_of
+
+if TYPE_CHECKING:
+    from recr1.trainers.watch.monitor import Monitor
 
 AS_GENERATED = "prompt and answer are put together as generation does it"
 MEANINGLESS = {
@@ -63,7 +68,11 @@ class SFT(TRLTrainer):
         from datasets import Dataset
 
         pairs = self._source.pairs(env, learner, run, ranks, FailureBudget(self.failure_budget))
-        return {"train_dataset": Dataset.from_list(examples(learner, env, pairs))}
+        material = {"train_dataset": Dataset.from_list(examples(learner, env, pairs))}
+        return {**material, "data_collator": packed} if pays(learner.model) else material
+
+    def _additions(self, learner: Any, monitor: Monitor) -> list[Addition]:
+        return [PackedPairs()] if pays(learner.model) else []
 
     def _lengths(self, learner: Any) -> dict[str, Any]:
         return {"max_length": None, "dataset_kwargs": {"skip_prepare_dataset": True}}

@@ -141,7 +141,8 @@ def pack(input_ids: Tensor, attention_mask: Tensor, completion: int) -> Packed:
     place = torch.arange(total, device=ids.device)
     position = torch.where(place < shared, place, shared + (place - shared) % width)  # as in a row of its own
     positions = position.expand(len(prompts), total)
-    return Packed(packed, positions, _sees(held, shared, width), labels, rows, columns[:, 1])
+    branch = torch.where(place < shared, -1, (place - shared) // width).masked_fill(~held, -2)
+    return Packed(packed, positions, sees(branch), labels, rows, columns[:, 1])
 
 
 def _order_within(rows: Tensor) -> Tensor:
@@ -156,14 +157,14 @@ def _order_within(rows: Tensor) -> Tensor:
     return place
 
 
-def _sees(held: Tensor, shared: int, width: int) -> Tensor:
-    """(R, 1, L, L): each token sees the prompt and its own completion up to itself."""
+def sees(branch: Tensor) -> Tensor:
+    """(R, 1, L, L): each token of branches (R, L) sees, up to itself, its own branch and the prompt, which is -1.
+
+    A place without a token is -2. It sees itself: a softmax over nothing is not a number.
+    """
     import torch
 
-    place = torch.arange(held.shape[1], device=held.device)
-    branch = torch.where(place < shared, -1, (place - shared) // width)
-    before = place[None, :] <= place[:, None]
-    related = (branch[None, :] == -1) | (branch[None, :] == branch[:, None])
-    sees = (before & related)[None] & held[:, None, :]
-    # A place without a token sees itself: a softmax over nothing is not a number.
-    return (sees | torch.eye(held.shape[1], dtype=torch.bool, device=held.device))[:, None]
+    here, there = branch[:, :, None], branch[:, None, :]
+    seen = ((there == -1) & (here > -2) | (there == here)) & (there > -2)
+    itself = torch.eye(branch.shape[1], dtype=torch.bool, device=branch.device)
+    return (seen.tril() | itself)[:, None]

@@ -33,6 +33,7 @@ OVERRIDDEN: Mapping[str, str] = {
     "_calculate_rewards": "rewards are kept for advantages, and read by the curriculum",
     "_get_per_token_logps_and_entropies": "prompts may be shared, and RLOO reads the distance to its reference",
     "_compute_loss": "the critic's loss is added",
+    "compute_loss": "supervised pairs may share a row",
     "training_step": "the critic steps after the policy's gradients are complete",
 }
 """Every method of TRL's trainers, and of transformers' below them, that recr1 overrides, and why."""
@@ -84,6 +85,10 @@ class Addition:
     def around_loss(self, compute: Callable[..., Any], model: Any, batch: dict[str, Any]) -> Any:
         """Give the loss of a micro-batch."""
         return compute(model, batch)
+
+    def around_pairs(self, compute: Callable[..., Any], batch: dict[str, Any], **more: Any) -> Any:
+        """Give the loss of a micro-batch of supervised pairs; `compute` takes the same."""
+        return compute(batch, **more)
 
     def after_backward(self) -> None:
         """The gradients of a micro-batch are there; the optimizer has not stepped."""
@@ -163,6 +168,10 @@ class Extended(_Trainer):  # type: ignore[misc]
         self.mark()
         super()._maybe_log_save_evaluate(*given, **more)
         self.mark()
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], **more: Any) -> Any:
+        """The loss of a micro-batch, as TRL or an addition gives it."""
+        return self._around("around_pairs", partial(super().compute_loss, model))(inputs, **more)
 
     def _around(self, hook: str, call: Callable[..., Any]) -> Callable[..., Any]:
         for addition in reversed(self.additions):
