@@ -11,11 +11,14 @@ import numpy as np
 
 from recr1.baselines.access import ByNeed, Visible
 from recr1.baselines.ceilings import RaisesMeasure, measure_values
-from recr1.baselines.edits import Change, Edits
+from recr1.baselines.edits import ADDED, Change, Edits
 from recr1.env import Environment
 from recr1.tasks.base import needs_of
 from retrievers.base import Floats
-from retrievers.options import PositiveInt, checked
+from retrievers.options import NonNegativeInt, PositiveInt, checked
+
+TRIED = 56
+"""Queries that are tried for a need in a round, unless said otherwise."""
 
 
 class Edited(NamedTuple):
@@ -37,7 +40,7 @@ class EditSearch:
     edits: Edits
     rounds: int = 2
     beam: int = 3
-    tried: int = 48
+    tried: int = TRIED
     cost: float = 0.0
     """Taken off the value of a query for each edit, so that an edit that adds less is not made."""
 
@@ -127,15 +130,16 @@ BLOCK = 256
 class BestEdit(RaisesMeasure):
     """Writes the edit of the need that raises the measure most; the need itself where none does.
 
-    Edits are small changes: a word dropped, doubled, joined, split or respelled, see `recr1.baselines.edits`. A bound
-    for what a policy gains that changes a need a little: each edit is chosen with the answer key. Words are counted in
-    the training needs.
+    Edits are small changes: a word dropped, doubled, joined, split, respelled or added, see `recr1.baselines.edits`. A
+    bound for what a policy gains that changes a need a little: each edit is chosen with the answer key. Words are
+    counted in the training needs.
 
     Args:
         measure: what is raised, such as nDCG@10; its cutoff is at most the recipe's k.
         rounds: edits that are combined, at most.
         beam: queries from which each round after the first goes on.
         tried: queries tried for a need in each round, at most.
+        added: words of other needs among them, at most; with 0 an edit only changes words that the need has.
     """
 
     name = "best_edit"
@@ -143,15 +147,21 @@ class BestEdit(RaisesMeasure):
     sees: tuple[Visible, ...] = ("hits", "answers")
 
     def __init__(
-        self, *, measure: str = "nDCG@10", rounds: PositiveInt = 2, beam: PositiveInt = 3, tried: PositiveInt = 48
+        self,
+        *,
+        measure: str = "nDCG@10",
+        rounds: PositiveInt = 2,
+        beam: PositiveInt = 3,
+        tried: PositiveInt = TRIED,
+        added: NonNegativeInt = ADDED,
     ) -> None:
         super().__init__(measure)
-        self.rounds, self.beam, self.tried = rounds, beam, tried
+        self.rounds, self.beam, self.tried, self.added = rounds, beam, tried, added
 
     def prepare(self, env: Environment) -> None:
         """Count the words of the training needs; raises `UserError` for a measure whose cutoff is above k."""
         super().prepare(env)
-        edits = Edits(need.text for need in needs_of(env.task, "train")[0])
+        edits = Edits((need.text for need in needs_of(env.task, "train")[0]), self.added)
         self._search = EditSearch(edits, self.rounds, self.beam, self.tried)
 
     def edited(self, ids: Sequence[str]) -> list[Edited]:

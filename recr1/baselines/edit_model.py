@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
@@ -90,11 +91,14 @@ class _Design:
     """The features of Q queries, one after another; each has the value 1."""
 
     def __init__(self, texts: Sequence[str], queries: Sequence[str]) -> None:
-        listed = [features(text, query) for text, query in zip(texts, queries, strict=True)]
-        counts = np.array([len(of_query) for of_query in listed], int)
-        self._size = len(listed)
-        self._ids = np.fromiter((one for of_query in listed for one in of_query), np.int32, int(counts.sum()))
-        self._rows = np.repeat(np.arange(len(listed)), counts)
+        ids, counts = array("i"), array("i")  # lists of numbers would take ten times the memory
+        for text, query in zip(texts, queries, strict=True):
+            before = len(ids)
+            ids.extend(features(text, query))
+            counts.append(len(ids) - before)
+        self._size = len(counts)
+        self._ids = np.array(ids, np.int32)
+        self._rows = np.repeat(np.arange(self._size, dtype=np.int32), np.array(counts, np.int32))
 
     def __matmul__(self, weights: NDArray[np.floating]) -> NDArray[np.floating]:
         return np.bincount(self._rows, weights[self._ids], self._size).astype(float)

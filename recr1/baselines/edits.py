@@ -1,12 +1,13 @@
-"""Small edits of a need's text, made from the text and from how often words are in other needs; no catalog."""
+"""Small edits of a need's text, made from the text and from the words of other needs; no catalog."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import NamedTuple, TypeAlias
 
 from retrievers.analyzer import folded, stopword_lists
@@ -19,6 +20,10 @@ CLEARLY = 5
 """How many times as often as a word its correction must be in the needs."""
 CORRECTIONS = 2
 """Corrections that are tried for a word."""
+ADDED = 8
+"""Words of other needs that are tried for a need, unless said otherwise."""
+DOUBT = 5
+"""Added to the needs with a word, of which a share has another: what few needs show is believed less."""
 
 Replaced: TypeAlias = tuple[int, Sequence[str]]
 """How many words, from a place on, and what stands there then."""
@@ -39,15 +44,27 @@ class Edits:
     """The edits of any text.
 
     Words are corrected to words that are clearly more frequent in the needs, as SymSpell finds them: two words that
-    differ in few letters have a rest in common after that many deletions (Garbe 2012).
+    differ in few letters have a rest in common after that many deletions (Garbe 2012). Words are added that
+    other needs have beside one of the need's words more often than chance would have it, by their part of the
+    Kullback-Leibler divergence (Carpineto et al. 2001).
 
     Args:
         texts: the needs that words are counted in: those of training.
+        added: words that are tried at the end of a text, at most.
     """
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        self._counts = Counter(plain for text in texts for word in text.split() if (plain := _plain(word)))
+    def __init__(self, texts: Iterable[str], added: int = ADDED) -> None:
         self._stop_words = frozenset(stopword_lists()["english"])
+        self._counts: Counter[str] = Counter()
+        self._beside: dict[str, Counter[str]] = defaultdict(Counter)
+        self._needs, self._added = 0, added
+        for text in texts:
+            words = [plain for word in text.split() if (plain := _plain(word))]
+            self._needs += 1
+            self._counts.update(words)
+            for one, other in permutations(dict.fromkeys(words), 2) if added else ():
+                if self._stop_words.isdisjoint((one, other)):
+                    self._beside[one][other] += 1
         self._by_rest: dict[str, list[str]] = defaultdict(list)
         for word in sorted(word for word, count in self._counts.items() if count > 1 and word.isalpha()):
             for rest in _rests(word):
@@ -66,6 +83,8 @@ class Edits:
                     edited = " ".join([*words[:place], *after, *words[place + count :]])
                     before = words[place : place + count]
                     found.setdefault(edited, Change(kind, *(" ".join(map(folded, part)) for part in (before, after))))
+        for word in self._companions(words):
+            found.setdefault(" ".join([*words, word]), Change("added a word", "", word))
         for same in ("", " ".join(words)):
             found.pop(same, None)
         return [(change, edited) for edited, change in found.items()]
@@ -90,6 +109,18 @@ class Edits:
             ("singular or plural", lambda words, place: self._known(1, _other_number(words[place]))),
             ("doubled a word", lambda words, place: [(1, [words[place]] * 2)]),
         )
+
+    def _companions(self, words: Sequence[str]) -> list[str]:
+        """Words that other needs have beside these, the closest first."""
+        own = dict.fromkeys(map(_plain, words))
+        closest: dict[str, float] = {}
+        for one in own:
+            for other, both in self._beside.get(one, {}).items():
+                if both > 1 and other not in own:  # one need alone is chance
+                    lift = math.log(both * self._needs / (self._counts[one] * self._counts[other]))
+                    closest[other] = max(closest.get(other, 0.0), both / (self._counts[one] + DOUBT) * lift)
+        found = [word for word in closest if closest[word] > 0]
+        return sorted(found, key=lambda word: (-closest[word], word))[: self._added]
 
     def _known(self, count: int, word: str) -> list[Replaced]:
         """A word in place of others, if a need has it: one that nobody writes only makes a search forget the others."""

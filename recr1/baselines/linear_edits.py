@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from recr1.baselines.access import Visible
-from recr1.baselines.best_edit import BLOCK, EditSearch
+from recr1.baselines.best_edit import BLOCK, TRIED, EditSearch
 from recr1.baselines.ceilings import RaisesMeasure, measure_values
 from recr1.baselines.edit_model import Attempt, attempts, learn
-from recr1.baselines.edits import Edits
+from recr1.baselines.edits import ADDED, Edits
 from recr1.env import Environment
 from retrievers.base import Floats
-from retrievers.options import PositiveFloat, PositiveInt, checked
+from retrievers.options import NonNegativeInt, PositiveFloat, PositiveInt, checked
 from rewards.base import Need, Qrels
 
 
@@ -30,6 +30,7 @@ class LinearEdits(RaisesMeasure):
         rounds: edits that are combined, at most.
         beam: queries from which each round after the first goes on.
         tried: queries tried for a need in each round, at most.
+        added: words of other needs among them, at most.
         needs: how many training needs it learns from, from the first on; null for all.
     """
 
@@ -43,17 +44,20 @@ class LinearEdits(RaisesMeasure):
         at_least: PositiveFloat = 0.03,
         rounds: PositiveInt = 2,
         beam: PositiveInt = 3,
-        tried: PositiveInt = 48,
+        tried: PositiveInt = TRIED,
+        added: NonNegativeInt = ADDED,
         needs: PositiveInt | None = None,
     ) -> None:
         super().__init__(measure)
-        self.at_least, self.rounds, self.beam, self.tried, self.needs = at_least, rounds, beam, tried, needs
+        self.at_least, self.rounds, self.beam, self.tried = at_least, rounds, beam, tried
+        self.added, self.needs = added, needs
 
     def prepare(self, env: Environment) -> None:
         """Search edits of training needs and learn what they gain; raises `UserError` for a measure deeper than k."""
         super().prepare(env)
         needs = list(env.task.needs("train"))
-        self._search = EditSearch(Edits(need.text for need in needs), self.rounds, self.beam, self.tried)
+        edits = Edits((need.text for need in needs), self.added)
+        self._search = EditSearch(edits, self.rounds, self.beam, self.tried)
         self._model = learn([one for tried in self._tried(needs[: self.needs]) for one in tried])
 
     def _tried(self, needs: Sequence[Need]) -> Iterator[list[Attempt]]:

@@ -58,7 +58,7 @@ class EditPairs:
     def pairs(self, env: Environment, *_: object) -> list[Pair]:
         """The pairs, in the order of the needs; raises `UserError` where the task's format cannot be taught."""
         write = writer_of(env.format)
-        edits = Edits(need.text for need in env.task.needs("train"))
+        edits = Edits((need.text for need in env.task.needs("train")), added=0)
         return [
             Pair(need, write(query), f"need '{need.id}'")
             for need in taught_needs(env, self.needs)

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from recr1.baselines.best_edit import Edited, EditSearch
+from recr1.baselines.best_edit import TRIED, Edited, EditSearch
 from recr1.baselines.edit_model import Attempt, EditModel, attempts, learn_without_each
-from recr1.baselines.edits import Edits
+from recr1.baselines.edits import ADDED, Edits
 from recr1.env import Environment, chat_with
 from recr1.errors import UserError
 from recr1.tasks.splits import unit_hash
@@ -30,10 +30,10 @@ PARTS = 3
 class SearchedPairs(MadePairs):
     """For each training need the edit of it that earns most by the rewards of the recipe.
 
-    A need of which no edit earns clearly more is taught as it is. Edits drop, double, join, split or respell words, see
-    `recr1.baselines.edits`: the starting policy need not be able to write them. They are searched before the first
-    step, and written to `pairs.jsonl` in the run folder. Queries that are longer than `policy.max_new_tokens` are left
-    out.
+    A need of which no edit earns clearly more is taught as it is. Edits drop, double, join, split, respell or add
+    words, see `recr1.baselines.edits`: the starting policy need not be able to write them. They are searched before the
+    first step, and written to `pairs.jsonl` in the run folder. Queries that are longer than `policy.max_new_tokens` are
+    left out.
 
     Args:
         at_least: how much more than its need an edit must earn: the weighted reward of the recipe. With
@@ -44,6 +44,7 @@ class SearchedPairs(MadePairs):
         rounds: edits that are combined, at most.
         beam: queries from which each round after the first goes on.
         tried: queries tried for a need in each round, at most.
+        added: words of other needs among them, at most.
         samples: completions of the starting policy that are tried for each need too, and edited further; 0 for none.
         choose: "earned" takes the edit that earned most for its need, which may be luck; "expected" takes the one that
             other training needs say will earn most, by a linear model of words (`recr1.baselines.edit_model`).
@@ -58,13 +59,14 @@ class SearchedPairs(MadePairs):
         unchanged: Share = 1.0,
         rounds: PositiveInt = 2,
         beam: PositiveInt = 3,
-        tried: PositiveInt = 48,
+        tried: PositiveInt = TRIED,
+        added: NonNegativeInt = ADDED,
         samples: NonNegativeInt = 0,
         choose: Literal["earned", "expected"] = "earned",
         needs: PositiveInt | None = None,
     ) -> None:
         self.at_least, self.keep, self.unchanged, self.samples, self.needs = at_least, keep, unchanged, samples, needs
-        self.rounds, self.beam, self.tried, self.choose = rounds, beam, tried, choose
+        self.rounds, self.beam, self.tried, self.added, self.choose = rounds, beam, tried, added, choose
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
@@ -76,7 +78,7 @@ class SearchedPairs(MadePairs):
     def _made(self, each: Pass, env: Environment, policy: Any, budget: FailureBudget) -> list[OfNeed]:
         if not env.rewards:
             raise UserError("trainer.pairs: 'searched' chooses by rewards, and the recipe has none: add `rewards`")
-        edits = Edits(need.text for need in env.task.needs("train"))
+        edits = Edits((need.text for need in env.task.needs("train")), self.added)
         search = EditSearch(edits, self.rounds, self.beam, self.tried)
         if self.choose == "earned":
             return each(lambda needs: self._earned(search, _Paid(needs, env, policy, budget)), "searching edits of")
@@ -147,7 +149,7 @@ class SearchedPairs(MadePairs):
         kinds = Counter(kind for line in taught for kind in line["edits"])
         return {
             "needs_without_a_reward": len(made) - len(judged),
-            "needs_with_a_better_edit": sum(of_need["better"] for of_need in judged),
+            "needs_with_an_edit": sum(of_need["better"] for of_need in judged),
             "taught_unchanged": sum(not line["edits"] for line in taught),
             "reward_of_needs": mean(of_need["raw"] for of_need in judged),
             "reward_of_taught_needs": mean(line["raw"] for line in taught),

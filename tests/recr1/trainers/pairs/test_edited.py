@@ -115,7 +115,7 @@ def test_the_edit_that_is_paid_most_is_taught_and_else_the_need(tmp_path, writer
         if not line["edits"]:
             assert line["completion"] == f"<query>{need.text}</query>"
     assert facts["needs"] == facts["kept"] == facts["needs_with_a_pair"] == len(lines)
-    assert facts["needs_with_a_better_edit"] == len(better) == len(lines) - facts["taught_unchanged"]
+    assert facts["needs_with_an_edit"] == len(better) == len(lines) - facts["taught_unchanged"]
     assert facts["reward_of_needs"] == facts["reward_of_taught_needs"] == pytest.approx(copies.mean())
     assert facts["reward_of_kept"] == pytest.approx(np.mean([line["reward"] for line in lines]))
     assert sum(facts["edits"].values()) == sum(len(line["edits"]) for line in lines)
@@ -132,7 +132,7 @@ def test_several_edits_are_kept_of_a_need_the_best_first(tmp_path, writer):
     by_need: dict[str, list] = {}
     for line in lines:
         by_need.setdefault(line["need"], []).append(line)
-    assert max(map(len, by_need.values())) == 3 and facts["needs_with_a_better_edit"] == len(by_need)
+    assert max(map(len, by_need.values())) == 3 and facts["needs_with_an_edit"] == len(by_need)
     for of_need in by_need.values():
         assert len({line["completion"] for line in of_need}) == len(of_need)
         assert [line["reward"] for line in of_need] == sorted((line["reward"] for line in of_need), reverse=True)
@@ -149,7 +149,7 @@ def test_expected_edits_are_chosen_by_what_other_needs_earn(tmp_path, writer):
     earned = search(tmp_path / "1", writer, env, at_least=0.001)
     _, lines, facts = search(tmp_path / "2", writer, env, at_least=0.001, choose="expected")
     assert [line["need"] for line in lines] == [line["need"] for line in earned[1]]  # each need is taught something
-    assert 0 < facts["needs_with_a_better_edit"] and facts["reward_of_kept"] <= earned[2]["reward_of_kept"]
+    assert 0 < facts["needs_with_an_edit"] and facts["reward_of_kept"] <= earned[2]["reward_of_kept"]
     for line in lines:
         asked = env.need(line["need"])
         (reward,) = env.step([asked], [chat_with(env.format.render(asked), line["completion"])]).rewards
