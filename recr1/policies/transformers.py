@@ -65,7 +65,7 @@ class Transformers:
         dtype: of the weights; "auto" is float32, because half precision loses small steps (on a GPU the trainer
             computes in bf16 anyway). Frozen weights below an adapter on a GPU keep the checkpoint's own dtype.
         compute: "bfloat16" computes in it on a CPU that multiplies it faster than float32 (AVX512-BF16, AMX), and in
-            float32 on other CPUs. Weights stay in `dtype`. On a GPU it is `trl.bf16` that says so.
+            float32 on other CPUs, with a warning. Weights stay in `dtype`. On a GPU it is `trl.bf16` that says so.
         trust_remote_code: run Python code that comes with the checkpoint.
         max_new_tokens: tokens per completion, in training and in evaluation.
         temperature: of samples in evaluation; training samples at the trainer's `trl.temperature`.
@@ -117,6 +117,9 @@ class Transformers:
         self.context = context_of(self.model.config, self.tokenizer)
         on_cpu = self.model.device.type == "cpu"
         self.in_bfloat16 = Copy(self.model) if compute == "bfloat16" and on_cpu and is_fast() else None
+        if compute == "bfloat16" and not self.in_bfloat16:
+            lacks = "this CPU has neither AVX512-BF16 nor AMX" if on_cpu else "it is for CPUs; see trainer.trl.bf16"
+            _log.warning("policy.compute: bfloat16 is not used: %s", lacks)
         if on_cpu:
             keep_freed_memory()
 

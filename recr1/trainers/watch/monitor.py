@@ -218,7 +218,8 @@ class Monitor:
         """Nothing can be sampled from weights that are not finite: that ends a run before it fails."""
         if self.validator.spec.alarm.action == "off":
             return
-        weights = self.trainer.accelerator.unwrap_model(self.trainer.model).parameters()
+        model = self.trainer.accelerator.unwrap_model(self.trainer.model)
+        weights = (part.to_local() if hasattr(part, "to_local") else part for part in model.parameters())  # its own
         # One nan or inf makes the sum nan or inf. To look at each weight takes a tenth of a real model's step on a CPU.
         if self._ranks.any(not all(math.isfinite(part.detach().float().sum()) for part in weights)):
             self._alert(step, self.progress.not_finite(step))

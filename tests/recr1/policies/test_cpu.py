@@ -50,13 +50,16 @@ def test_it_writes_what_the_model_in_bfloat16_writes_and_repeats_with_the_seed(f
     assert half.generate(CHATS, 0) == plain.generate(CHATS, 0)
 
 
-def test_on_a_cpu_that_does_not_multiply_bfloat16_there_is_no_copy(monkeypatch):
+def test_on_a_cpu_that_does_not_multiply_bfloat16_there_is_no_copy_and_a_warning(monkeypatch, caplog):
     monkeypatch.setattr(transformers, "is_fast", lambda: False)
     assert Transformers(model="tiny-shopper", compute="bfloat16").in_bfloat16 is None
+    (said,) = caplog.messages
+    assert said == "policy.compute: bfloat16 is not used: this CPU has neither AVX512-BF16 nor AMX"
 
 
-def test_there_is_none_where_it_is_not_asked_for(fast):
+def test_there_is_none_where_it_is_not_asked_for(fast, caplog):
     assert Transformers(model="tiny-shopper").in_bfloat16 is None
+    assert not caplog.messages
 
 
 def test_a_copy_of_a_model_in_training_has_its_mode():

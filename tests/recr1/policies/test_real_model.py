@@ -17,6 +17,7 @@ import yaml
 from recr1.cli import main as cli
 from recr1.config.build import Part
 from recr1.env import open_environment
+from recr1.policies import transformers
 from recr1.policies.prompts import prompt_ids
 from recr1.policies.transformers import Transformers
 from recr1.runs import Run
@@ -104,10 +105,17 @@ TRAINERS = {
 }
 
 
+@pytest.fixture
+def fast(monkeypatch):
+    """As on a CPU that multiplies bfloat16 itself; others take longer for the same."""
+    monkeypatch.setattr(transformers, "is_fast", lambda: True)
+
+
+@pytest.mark.parametrize("options", [{}, {"compute": "bfloat16"}, {"compute": "bfloat16", "lora_rank": 4}])
 @pytest.mark.parametrize("trainer", TRAINERS)
-def test_every_trainer_trains_it_and_leaves_a_plain_folder(trainer, tmp_path, capsys):
+def test_every_trainer_trains_it_and_leaves_a_plain_folder(trainer, options, tmp_path, fast):
     evaluate = {"split": "validation", "measures": ["nDCG@10"], "needs": 2, "every": 2, "keep": "last"}
-    policy = {"type": "transformers", "model": "smollm2", "max_new_tokens": 16 if trainer == "sft" else 4}
+    policy = {"type": "transformers", "model": "smollm2", "max_new_tokens": 16 if trainer == "sft" else 4, **options}
     part = {"type": trainer, "steps": 2, **TRAINERS[trainer]}
     (tmp_path / "recipe.yaml").write_text(
         yaml.safe_dump(
@@ -128,6 +136,21 @@ def test_every_trainer_trains_it_and_leaves_a_plain_folder(trainer, tmp_path, ca
         for now, before in zip(trained.model.parameters(), start.model.parameters(), strict=True)
     ]
     assert sum(moved) > len(moved) / 2
+
+
+def test_in_bfloat16_a_batch_computes_what_each_prompt_alone_gets_up_to_rounding(smollm2, fast):
+    env = open_environment(Part.from_dict(RECIPE["task"]), Part("bm25"), [(Part("format"), 1.0)], 10)
+    prompts = env.prompts(env.task.needs("train")[:8])
+    policy = Transformers(model=str(smollm2), max_new_tokens=1, compute="bfloat16")
+
+    def logps_of(*chats):
+        _, written = policy.continued(chats, 0, output_logits=True, return_dict_in_generate=True)
+        return written.logits[0].float().log_softmax(-1)
+
+    together, alone = logps_of(*prompts), torch.cat([logps_of(prompt) for prompt in prompts])
+    rounding = torch.gather(together - alone, 1, alone.topk(5).indices).abs()
+    others = torch.gather(together - alone.roll(1, 0), 1, alone.topk(5).indices).abs()
+    assert rounding.max() < 0.5 < others.max()
 
 
 def test_a_trainer_writes_in_batches_of_unequal_prompts_what_each_prompt_alone_gets(smollm2, tmp_path):
