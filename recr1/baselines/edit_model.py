@@ -25,8 +25,8 @@ SIZE = 1 << 20
 """Weights; features share them by their hash (Weinberger et al. 2009, arXiv 0902.2206)."""
 RIDGE = 30.0
 """Added to each feature's count: what is seen rarely is believed less."""
-STEPS = 50
-"""Of conjugate gradients (Hestenes and Stiefel 1952); a tenth of them come close."""
+STEPS = 20
+"""Of conjugate gradients (Hestenes and Stiefel 1952), each feature scaled by its count; half of them come close."""
 
 
 class EditModel:
@@ -72,18 +72,20 @@ def learn_without_each(
 def _solved(
     design: _Design, gains_Q: NDArray[np.floating], used_Q: NDArray[np.bool_], ridge: float
 ) -> NDArray[np.floating]:
-    """The weights of the ridge regression over the queries that are used, by conjugate gradients."""
-    residual = design.transposed(gains_Q * used_Q)
-    weights, direction, square = np.zeros(SIZE), residual.copy(), float(residual @ residual)
+    """The weights of the ridge regression over the queries that are used, by preconditioned conjugate gradients."""
+    weights, residual = np.zeros(SIZE), design.transposed(gains_Q * used_Q)
+    scale = design.transposed(used_Q) + ridge
+    direction, square = np.zeros(SIZE), 0.0
     for _ in range(STEPS):
+        scaled = residual / scale
+        before, square = square, float(residual @ scaled)
         if square < 1e-12:
             break
+        direction = scaled + (square / before if before else 0.0) * direction
         image = design.transposed((design @ direction) * used_Q) + ridge * direction
         size = square / float(direction @ image)
         weights += size * direction
         residual -= size * image
-        before, square = square, float(residual @ residual)
-        direction = residual + square / before * direction
     return weights
 
 

@@ -41,7 +41,7 @@ class LinearEdits(RaisesMeasure):
         self,
         *,
         measure: str = "nDCG@10",
-        at_least: PositiveFloat = 0.03,
+        at_least: PositiveFloat = 0.05,
         rounds: PositiveInt = 2,
         beam: PositiveInt = 3,
         tried: PositiveInt = TRIED,
