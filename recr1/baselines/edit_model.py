@@ -74,7 +74,7 @@ def _solved(
 ) -> NDArray[np.floating]:
     """The weights of the ridge regression over the queries that are used, by preconditioned conjugate gradients."""
     weights, residual = np.zeros(SIZE), design.transposed(gains_Q * used_Q)
-    scale = design.transposed(used_Q) + ridge
+    scale = design.transposed(used_Q.astype(float)) + ridge
     direction, square = np.zeros(SIZE), 0.0
     for _ in range(STEPS):
         scaled = residual / scale

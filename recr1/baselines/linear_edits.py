@@ -11,6 +11,7 @@ from recr1.baselines.ceilings import RaisesMeasure, measure_values
 from recr1.baselines.edit_model import Attempt, attempts, learn
 from recr1.baselines.edits import ADDED, Edits
 from recr1.env import Environment
+from recr1.terminal import note
 from retrievers.base import Floats
 from retrievers.options import NonNegativeInt, PositiveFloat, PositiveInt, checked
 from rewards.base import Need, Qrels
@@ -56,6 +57,7 @@ class LinearEdits(RaisesMeasure):
         """Search edits of training needs and learn what they gain; raises `UserError` for a measure deeper than k."""
         super().prepare(env)
         needs = list(env.task.needs("train"))
+        note(f"{self.name} learns from searches of {len(needs[: self.needs])} training needs; many take minutes")
         edits = Edits((need.text for need in needs), self.added)
         self._search = EditSearch(edits, self.rounds, self.beam, self.tried)
         self._model = learn([one for tried in self._tried(needs[: self.needs]) for one in tried])

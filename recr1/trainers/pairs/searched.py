@@ -15,6 +15,7 @@ from recr1.baselines.edits import ADDED, Edits
 from recr1.env import Environment, chat_with
 from recr1.errors import UserError
 from recr1.tasks.splits import unit_hash
+from recr1.terminal import say
 from recr1.trainers.launch import WINDOW, FailureBudget
 from recr1.trainers.pairs.made import MadePairs, OfNeed, Pass, mean
 from recr1.trainers.pairs.pairs import answer_ids, writer_of
@@ -84,6 +85,8 @@ class SearchedPairs(MadePairs):
             return each(lambda needs: self._earned(search, _Paid(needs, env, policy, budget)), "searching edits of")
         tried = each(lambda needs: _Paid(needs, env, policy, budget).attempts(search), "searching edits of")
         of_part = [(one, part_of(need)) for need, own in zip(each.needs, tried, strict=True) for one in own]
+        if each.run.writer:
+            say(f"learning what {len(of_part)} edits gain")
         models = learn_without_each([one for one, _ in of_part], [part for _, part in of_part], PARTS)
         return each(
             lambda needs: self._expected(models, search, _Paid(needs, env, policy, budget)), "choosing edits of"

@@ -78,6 +78,30 @@ def test_a_word_that_no_need_has_is_not_made(text, edited):
     assert edited in {query for _, query in Edits([*NEEDS, edited.split()[-1]]).of(text)}
 
 
+TOGETHER = ["the hulk avengers", "hulk avengers", "hulk avengers thor", "thor hulk", "ten a b", "mugs", "hulk marvel"]
+TOGETHER += ["mug"] * 9
+
+
+def added(text, count=8):
+    return [edited for change, edited in Edits(TOGETHER, count).of(text) if change.kind == "added a word"]
+
+
+def test_words_are_added_that_other_needs_have_beside_those_of_the_text_the_closest_first():
+    assert added("green hulk") == ["green hulk avengers", "green hulk thor"]
+    assert added("green hulk", 1) == ["green hulk avengers"]
+    assert added("avengers hulk") == ["avengers hulk thor"]
+    assert (Change("added a word", "", "thor"), "Hulk thor") in Edits(TOGETHER).of("Hulk")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("marvel", "one need has both"), ("the", "it is a stop word"), ("mug", "no need has two words with it"), ("", "")],
+)
+def test_no_word_is_added_where(text, why):
+    assert not added(text), why
+    assert not added("hulk", 0)
+
+
 def test_edits_have_one_order_and_no_text_twice_none_empty_or_the_same():
     text = " red  red mug "
     first, again = Edits(NEEDS).of(text), Edits(list(reversed(NEEDS))).of(text)
