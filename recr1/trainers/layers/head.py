@@ -7,7 +7,7 @@ of the pass. The numbers are the same up to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any
@@ -19,6 +19,13 @@ from recr1.policies.cpu import SCORED, is_large
 
 KNOWN = {"log_probs", "entropy", "is_top1"}
 """Outputs of TRL's head that are made here; for others its own function is called."""
+
+READ: Mapping[str, str] = {
+    "add_fused_lm_head": "what it puts on a model calls the other two as globals of its module, and takes no others",
+    "_ChunkedLogProbFunction": "while such a model is called, `Scores` stands in its place",
+    "_use_triton": "while such a model is called it says yes, and only places with a label are scored",
+}
+"""What is used or replaced of `trl.trainer.utils`, and why."""
 
 _THEIRS, _ON_TRITON = utils._ChunkedLogProbFunction, utils._use_triton
 

@@ -15,7 +15,9 @@ from tests.conftest import GOLDEN
 from tests.processes import ROOT
 
 trl = pytest.importorskip("trl", reason="pip install 'recr1[train]'")
+utils = pytest.importorskip("trl.trainer.utils")
 classes = pytest.importorskip("recr1.trainers.trl.classes")
+READ = pytest.importorskip("recr1.trainers.layers.head").READ
 
 OURS = [classes.GRPOTrainer, classes.RLOOTrainer, classes.PPOTrainer, classes.SFTTrainer]
 METHODS = GOLDEN / "trl_methods.json"
@@ -43,6 +45,7 @@ def installed():
     for cls in OURS:
         for name, base in overridden(cls).items():
             found[f"{base.__name__}.{name}"] = read(inspect.unwrap(vars(base)[name]))
+    found |= {f"utils.{name}": read(getattr(utils, name)) for name in READ}
     return dict(sorted(found.items()))
 
 
@@ -51,7 +54,7 @@ def moved(before, now):
     lines = [f"{name} is gone" for name in before.keys() - now.keys()]
     lines += [f"{name} is new" for name in now.keys() - before.keys()]
     for name in sorted(before.keys() & now.keys()):
-        why = OVERRIDDEN[name.partition(".")[2]]
+        why = (OVERRIDDEN | READ)[name.partition(".")[2]]
         if before[name]["signature"] != now[name]["signature"]:
             lines.append(f"{name}{now[name]['signature']} was {before[name]['signature']}; we override it: {why}")
         elif before[name] != now[name]:
