@@ -106,7 +106,7 @@ class Edits:
             ("number and unit", lambda words, place: _number_forms(folded(words[place]))),
             ("split a word", lambda words, place: self._split(_plain(words[place]))),
             ("joined two words", lambda words, place: self._known(2, "".join(words[place : place + 2]))),
-            ("singular or plural", lambda words, place: self._known(1, _other_number(words[place]))),
+            ("singular or plural", lambda words, place: self._other_number(words[place])),
             ("doubled a word", lambda words, place: [(1, [words[place]] * 2)]),
         )
 
@@ -125,6 +125,9 @@ class Edits:
     def _known(self, count: int, word: str) -> list[Replaced]:
         """A word in place of others, if a need has it: one that nobody writes only makes a search forget the others."""
         return [(count, [word])] if _plain(word) in self._counts else []
+
+    def _other_number(self, word: str) -> list[Replaced]:
+        return [] if _plain(word) in self._stop_words else self._known(1, _other_number(word))
 
     def _split(self, word: str) -> Iterator[Replaced]:
         if len(parts := [part for part in _BORDER.split(word) if part]) > 1:

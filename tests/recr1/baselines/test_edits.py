@@ -102,6 +102,10 @@ def test_no_word_is_added_where(text, why):
     assert not added("hulk", 0)
 
 
+def test_a_stop_word_has_no_plural():
+    assert "singular or plural" not in {change.kind for change, _ in Edits(["tos", "as"]).of("to a")}
+
+
 def test_edits_have_one_order_and_no_text_twice_none_empty_or_the_same():
     text = " red  red mug "
     first, again = Edits(NEEDS).of(text), Edits(list(reversed(NEEDS))).of(text)
