@@ -21,6 +21,7 @@ from recr1.policies import transformers
 from recr1.policies.prompts import prompt_ids
 from recr1.policies.transformers import Transformers
 from recr1.runs import Run
+from recr1.trainers import sft
 from recr1.trainers.launch import FailureBudget, Ranks
 from recr1.trainers.pairs.sampled import SampledPairs
 
@@ -136,6 +137,24 @@ def test_every_trainer_trains_it_and_leaves_a_plain_folder(trainer, options, tmp
         for now, before in zip(trained.model.parameters(), start.model.parameters(), strict=True)
     ]
     assert sum(moved) > len(moved) / 2
+
+
+def test_supervised_pairs_in_shared_rows_train_as_in_rows_of_their_own(tmp_path, monkeypatch):
+    part = {"type": "sft", "steps": 2, "pairs": {"type": "shopper", "count": 9}, "trl": BATCH}
+    policy = {"type": "transformers", "model": "smollm2", "max_new_tokens": 16}
+    evaluate = {"split": "validation", "measures": ["nDCG@10"], "needs": 2, "keep": "last"}
+    (tmp_path / "recipe.yaml").write_text(
+        yaml.safe_dump({"seed": 0, **RECIPE, "policy": policy, "trainer": part, "evaluate": evaluate})
+    )
+    found = []
+    for name in ("shared", "own"):
+        assert cli.run(["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / name)]) == 0
+        steps = [line for line in Run.open(tmp_path / name).read_metrics() if "train/loss" in line]
+        found.append([[step[f"train/{key}"] for key in ("loss", "entropy", "num_tokens")] for step in steps])
+        monkeypatch.setattr(sft, "pays", lambda model: False)
+    assert len(found[0]) == 2
+    assert [step[-1] for step in found[0]] == [step[-1] for step in found[1]]
+    assert torch.allclose(torch.tensor(found[0]), torch.tensor(found[1]), rtol=1e-4)
 
 
 def test_in_bfloat16_a_batch_computes_what_each_prompt_alone_gets_up_to_rounding(smollm2, fast):
