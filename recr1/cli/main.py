@@ -7,7 +7,7 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
@@ -105,8 +105,9 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
         from retrievers.options import did_you_mean
 
         parser.error(f"there is no command '{name}'{did_you_mean(name, COMMANDS)} (commands: {', '.join(COMMANDS)})")
-    # Overrides may be before and after an option.
-    return command_parser(name).parse_intermixed_args(argv[place + 1 :], args)
+    command = command_parser(name)
+    # Overrides may be before and after an option; argparse can do that for a command without commands of its own.
+    return (command.parse_args if inner_parsers(command) else command.parse_intermixed_args)(argv[place + 1 :], args)
 
 
 def command_parser(name: str) -> argparse.ArgumentParser:
@@ -114,9 +115,16 @@ def command_parser(name: str) -> argparse.ArgumentParser:
     command = import_module(f"recr1.cli.{name.replace('-', '_')}")
     parser = _Parser(prog=f"recr1 {name}", description=COMMANDS[name], allow_abbrev=False)
     command.add(parser)
-    parser.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    for one in (parser, *inner_parsers(parser).values()):
+        one.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.set_defaults(run=command.run)
     return parser
+
+
+def inner_parsers(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    """The parsers of a command's own commands by their names, such as `convert` of `recr1 judgements`."""
+    inner = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return next((action.choices for action in inner), {})
 
 
 def _message(error: UserError | OSError | ModuleNotFoundError) -> str | None:

@@ -42,7 +42,7 @@ def records(path: Path, what: str, encoding: str | None = None) -> Iterator[tupl
     elif ending == ".jsonl":
         rows = _jsonl(path, encoding)
     else:
-        rows = _table(path, ending, (_csv if ending == ".csv" else _tsv)(path, encoding))
+        rows = _table(path, ending, (csv_rows if ending == ".csv" else _tsv)(path, encoding))
     line = 0
     for line, record in rows:
         yield line, record
@@ -67,20 +67,31 @@ def _jsonl(path: Path, encoding: str | None) -> Iterator[tuple[int, Record]]:
     for line, text in lines(path, encoding):
         if text.isspace():
             continue
-        try:
-            record = _JSON.decode(text)
-            if _SURROGATE_ESCAPE.search(text):
-                json.dumps(record, ensure_ascii=False).encode()
-        except json.JSONDecodeError as error:
-            what = f"not JSON: {error.msg} at place {error.colno} (write one JSON object per line)"
-            raise DataError(path, line, what) from error
-        except UnicodeEncodeError as error:
-            raise DataError(path, line, "half of a surrogate pair (\\ud8..) is not a character: remove it") from error
-        except (ValueError, RecursionError) as error:
-            raise DataError(path, line, f"JSON that cannot be read: {error}") from error
+        record = _decoded(path, line, text, " (write one JSON object per line)")
         if not isinstance(record, dict):
             raise DataError(path, line, "not a JSON object (write one JSON object per line)")
         yield line, record
+
+
+def document(path: Path, encoding: str | None = None) -> Any:
+    """A file that is one JSON value; raises `DataError`, also for a key that appears twice in an object."""
+    return _decoded(path, None, "".join(text for _, text in lines(path, encoding)), " (is the file cut off?)")
+
+
+def _decoded(path: Path, line: int | None, text: str, remedy: str) -> Any:
+    """A JSON value; without a line, errors have that of the text."""
+    try:
+        value = _JSON.decode(text)
+        if _SURROGATE_ESCAPE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        what = f"not JSON: {error.msg} at place {error.colno}{remedy}"
+        raise DataError(path, line or error.lineno, what) from error
+    except UnicodeEncodeError as error:
+        raise DataError(path, line, "half of a surrogate pair (\\ud8..) is not a character: remove it") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(path, line, f"JSON that cannot be read: {error}") from error
+    return value
 
 
 def _tsv(path: Path, encoding: str | None) -> Iterator[tuple[int, list[str]]]:
@@ -95,7 +106,8 @@ def _tsv(path: Path, encoding: str | None) -> Iterator[tuple[int, list[str]]]:
             yield line, cells
 
 
-def _csv(path: Path, encoding: str | None) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(path: Path, encoding: str | None = None) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of each row of a CSV, its header first; raises `DataError`."""
     numbered = lines(path, encoding)
     first, header = next(((line, text) for line, text in numbered if text.strip()), (1, ""))
     plain = _QUOTED.sub("", header)

@@ -9,7 +9,7 @@ from pkgutil import resolve_name
 
 from recr1.baselines.without_model import Echo
 from recr1.cli import COMMANDS
-from recr1.cli.main import command_parser
+from recr1.cli.main import command_parser, inner_parsers
 from recr1.config.build import KINDS, EvaluationSpec, builtin
 from recr1.env import Environment, chat_with, metrics
 from recr1.evaluate import Evaluator
@@ -97,8 +97,12 @@ def test_the_usual_column_names_are_those_of_the_code():
 
 def test_every_option_of_every_command_stands_in_the_synopsis():
     synopsis = next(block.text for block in blocks("text") if "docs/cli.md" in block.name)
-    for line, name in zip(filter(None, synopsis.splitlines()), COMMANDS, strict=True):
-        options = {text for action in command_parser(name)._actions for text in action.option_strings}
+    parsers = {}
+    for name in COMMANDS:
+        parser = command_parser(name)
+        parsers |= {f"{name} {inner}": one for inner, one in inner_parsers(parser).items()} or {name: parser}
+    for line, (name, parser) in zip(filter(None, synopsis.splitlines()), parsers.items(), strict=True):
+        options = {text for action in parser._actions for text in action.option_strings if not action.required}
         assert line.startswith(f"recr1 {name} ")
         assert set(re.findall(r"\[(-+[\w-]+)", line)) == options - {"-h", "--help", "--traceback"}
 

@@ -286,8 +286,8 @@ def test_a_reader_that_closes_early_ends_the_command_quietly(shop):
         (["trian", "x"], "there is no command 'trian'; did you mean 'train'?"),
         (
             ["frobnicate"],
-            "there is no command 'frobnicate' (commands: ls, cp, check, doctor, headroom, search, store, train, eval, "
-            "compare, cross, report, rescore, serve-retriever)",
+            "there is no command 'frobnicate' (commands: ls, cp, check, doctor, headroom, search, judgements, store, "
+            "train, eval, compare, cross, report, rescore, serve-retriever)",
         ),
         (["check"], "the following arguments are required: RECIPE"),
         (["check", "x", "--dta"], "unrecognized arguments: --dta"),

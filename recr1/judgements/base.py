@@ -1,0 +1,131 @@
+"""Judgements of any origin: which item has which grade for which query, and what was left out of them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+from recr1.errors import DataError, UserError, shown
+from recr1.tasks.cells import MISSING, id_of, is_missing, text_of
+from recr1.tasks.tables import COLUMNS
+
+Roles: TypeAlias = Mapping[str, tuple[str, ...]]
+"""What a column holds -> its usual names."""
+_NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]+)?")
+
+
+class Judgement(NamedTuple):
+    """A grade of an item; without an item, a query that nobody judged; without a grade, a pair that nobody did."""
+
+    query_id: str | None
+    text: str | None
+    item: str | None
+    grade: float | None
+
+    @property
+    def query(self) -> str:
+        """The id, or for a query without one, its text."""
+        return self.query_id or self.text or ""
+
+
+@dataclass
+class Judgements:
+    """Rows in the order of their files; no pair of query and item twice once they are `merged`."""
+
+    rows: list[Judgement] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    """What was left out, merged or changed -> how many."""
+
+    def merged(self, texts: Mapping[str, str] | None = None) -> Judgements:
+        """Rows that all name queries alike, by id or all by text, each pair once, with its highest grade.
+
+        `texts` are the texts of query ids. Raises `UserError` for an id without a text there, for an id with two
+        texts, and if some rows have ids only and others have texts only.
+        """
+        rows = [row._replace(text=row.text or _text(row, texts)) if texts is not None else row for row in self.rows]
+        by_id, by_text = all(row.query_id for row in rows), all(row.text for row in rows)
+        if not (by_id or by_text):
+            raise UserError("some rows have query ids and others texts: give the texts of the ids with --queries FILE")
+        counts, known, best = self.counts.copy(), dict[str, str | None](), dict[tuple[str, str | None], Judgement]()
+        for row in rows if by_id else [row._replace(query_id=None) for row in rows]:
+            if known.setdefault(row.query, row.text) != row.text:
+                two = f"{shown(known[row.query])} and {shown(row.text)}"
+                raise UserError(f"query id {shown(row.query)} has two texts, {two}: correct one of them")
+            before = best.setdefault((row.query, row.item), row)
+            if before is not row:
+                kind = "same grade" if before.grade == row.grade else "other grade, highest kept"
+                counts[f"judgements of a pair that has one already, {kind}"] += 1
+                if before.grade is None or (row.grade is not None and row.grade > before.grade):
+                    best[row.query, row.item] = row
+        return Judgements(list(best.values()), counts)
+
+    def graded(self) -> list[Judgement]:
+        """The rows with a grade; the others are counted."""
+        kept = [row for row in self.rows if row.grade is not None]
+        with_item = sum(row.item is not None for row in self.rows)
+        self.counts["pairs without a grade, left out"] += with_item - len(kept)
+        self.counts["queries without a judgement, left out"] += len(self.rows) - with_item
+        return kept
+
+
+def _text(row: Judgement, texts: Mapping[str, str]) -> str:
+    if row.query_id is None or row.query_id not in texts:
+        raise UserError(f"query id {shown(row.query_id)} is not in the file of --queries: add it, or remove its rows")
+    return texts[row.query_id]
+
+
+def grade_of(path: Path, line: int | None, value: Any, where: str = "") -> float | None:
+    """A number, also as text; None for an empty value. Raises `DataError` for anything else."""
+    if value is None or (isinstance(value, str) and is_missing(value)):
+        return None
+    plain = str(value).strip()
+    if isinstance(value, bool) or not _NUMBER.fullmatch(plain) or not math.isfinite(float(plain)):
+        raise DataError(path, line, f"{where}grade {shown(value)} is not a number: write it as 0, 1, 2 or 1.5")
+    return float(plain)
+
+
+def item_of(path: Path, line: int | None, value: Any, name: str = "item") -> str:
+    """A required id, as `task: files` takes it; raises `DataError`."""
+    return id_of(path, line or 0, {name: value}, name, MISSING)
+
+
+def query_of(path: Path, line: int | None, value: Any, name: str = "query") -> str:
+    """A required text of one line; raises `DataError`."""
+    text = text_of(path, line or 0, {name: value}, name, ())
+    if "\n" in text or "\r" in text or "\t" in text:
+        raise DataError(path, line, f"query {shown(text)} has a tab or a line break: write it in one line")
+    return text
+
+
+def columns_of(path: Path, record: Sequence[str], roles: Roles, named: Mapping[str, str]) -> dict[str, str]:
+    """Role -> the column of a file that has it, of each role that one has; raises `DataError` for two."""
+    if unknown := next((role for role in named if role not in roles), None):
+        raise UserError(f"--columns: no role {unknown!r} here (roles: {', '.join(roles)})")
+    found = {}
+    for role, usual in roles.items():
+        fitting = [name for name in ([named[role]] if role in named else usual) if name in record]
+        if role in named and not fitting:
+            what = f"no column {named[role]!r}; the columns are: {', '.join(record)}"
+            raise DataError(path, None, f"{what} (correct --columns {role}=...)")
+        if len(fitting) > 1:
+            both = " and ".join(map(repr, fitting))
+            raise DataError(
+                path, None, f"{both} could both be the {role}: say which with --columns {role}={fitting[0]}"
+            )
+        if fitting:
+            found[role] = fitting[0]
+    return found
+
+
+JUDGEMENT_ROLES: Roles = {
+    "query_id": COLUMNS["qrels_need"],
+    "query": ("query", "query_text"),
+    "item": (*COLUMNS["qrels_item"], "docid", "item", "product_id"),
+    "grade": (*COLUMNS["grade"], "rating"),
+}
+"""The columns of a table of judgements; `query` is a text."""

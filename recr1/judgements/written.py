@@ -1,0 +1,168 @@
+"""Judgements as other tools read them: TREC, the folder of `task: files`, Quepid, RRE, OpenSearch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from recr1.errors import UserError, shown
+from recr1.judgements.base import Judgement, Judgements
+from recr1.judgements.formats import QUEPID_HEADER
+
+Rounding: TypeAlias = Literal["nearest", "down", "up"]
+_ROUND: Mapping[str, Callable[[float], int]] = {
+    "nearest": lambda grade: math.floor(grade + 0.5),
+    "down": math.floor,
+    "up": math.ceil,
+}
+_BY_ENDING = {".trec": "trec", ".qrels": "trec", ".qrel": "trec", ".txt": "trec", ".csv": "quepid"}
+
+
+def writer_of(out: str) -> str:
+    """The format that the name of an output says; raises `UserError` if it says none, or could be two."""
+    if out.endswith("/") or Path(out).is_dir():
+        return "beir"
+    ending = Path(out).suffix.lower()
+    if ending == ".json":
+        raise UserError(f"--out {out}: rre and workbench are both .json: say which with --to rre or --to workbench")
+    if ending not in _BY_ENDING:
+        raise UserError(f"--out {out}: its ending says no format: say it with --to ({', '.join(WRITERS)})")
+    return _BY_ENDING[ending]
+
+
+def write_judgements(
+    judgements: Judgements, out: Path, kind: str, rounding: Rounding | None = None
+) -> tuple[list[Path], Counter[str]]:
+    """Write judgements, and say which files were written and what was left out or changed for this format.
+
+    Raises `UserError` for a file that exists, and for what the format cannot hold: fractions where grades are integers
+    (unless `rounding`), ids with blanks in TREC, queries without a text.
+    """
+    found = Judgements(judgements.rows, judgements.counts.copy())
+    if kind in ("quepid", "rre", "workbench"):
+        found = _by_text(found)
+    files = {
+        out / name if name and kind == "beir" else Path(f"{out}{name}"): text
+        for name, text in WRITERS[kind](found, out.stem, rounding).items()
+    }
+    if existing := next((path for path in files if path.exists()), None):
+        raise UserError(f"{existing} exists already and is not overwritten: choose another name")
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8", newline="") as file:
+            file.write(text)
+    return list(files), +found.counts
+
+
+def _by_text(judgements: Judgements) -> Judgements:
+    """Queries by their text, of which several ids may have the same one."""
+    _refuse_without_text(judgements.rows)
+    return Judgements([row._replace(query_id=None) for row in judgements.rows], judgements.counts).merged()
+
+
+def _refuse_without_text(rows: Sequence[Judgement]) -> None:
+    if lacking := next((row for row in rows if not row.text), None):
+        raise UserError(f"query {shown(lacking.query_id)} has an id and no text: give the texts with --queries FILE")
+
+
+def _with_ids(rows: Sequence[Judgement]) -> tuple[list[Judgement], bool]:
+    """Rows with a query id each, and whether the ids are new: 1, 2, ... in the order of the rows."""
+    if all(row.query_id for row in rows):
+        return list(rows), False
+    ids = {text: str(place) for place, text in enumerate(dict.fromkeys(row.text for row in rows), 1)}
+    return [row._replace(query_id=ids[row.text]) for row in rows], True
+
+
+def _integer(row: Judgement, rounding: Rounding | None, counts: Counter[str]) -> int:
+    assert row.grade is not None
+    if not row.grade.is_integer():
+        if rounding is None:
+            pair = f"{shown(row.item)} for {shown(row.text or row.query)}"
+            what = f"the grade of {pair} is {row.grade:g}, and grades here are integers"
+            raise UserError(f"{what}: round with --round nearest (halves up), down or up")
+        counts[f"grades rounded ({rounding})"] += 1
+        return _ROUND[rounding](row.grade)
+    return int(row.grade)
+
+
+def _plain(grade: float) -> str:
+    return str(int(grade)) if grade.is_integer() else repr(grade)
+
+
+def _trec(judgements: Judgements, _: str, rounding: Rounding | None) -> dict[str, str]:
+    rows, new = _with_ids(judgements.graded())
+    for name in [name for row in rows for name in (row.query_id, row.item) if name and len(name.split()) > 1]:
+        raise UserError(
+            f"id {shown(name)} has a blank, which separates the columns of TREC: rename it, or choose --to beir"
+        )
+    body = "".join(f"{row.query_id} 0 {row.item} {_integer(row, rounding, judgements.counts)}\n" for row in rows)
+    texts = {row.query_id: row.text for row in rows}
+    table = "".join(f"{name}\t{text}\n" for name, text in texts.items())
+    return {"": body} | ({".queries.tsv": f"query-id\ttext\n{table}"} if new else {})
+
+
+def _beir(judgements: Judgements, _: str, rounding: Rounding | None) -> dict[str, str]:
+    rows, _new = _with_ids(judgements.graded())
+    _refuse_without_text(rows)
+    texts = {row.query_id: row.text for row in rows}
+    needs = (json.dumps({"_id": name, "text": text}, ensure_ascii=False) + "\n" for name, text in texts.items())
+    cells = (f"{row.query_id}\t{row.item}\t{_integer(row, rounding, judgements.counts)}\n" for row in rows)
+    return {"queries.jsonl": "".join(needs), "qrels.tsv": "query-id\tcorpus-id\tscore\n" + "".join(cells)}
+
+
+def _quepid(judgements: Judgements, _: str, __: Rounding | None) -> dict[str, str]:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(QUEPID_HEADER)
+    for row in judgements.rows:
+        cells = (row.text or "", row.item or "", "" if row.grade is None else _plain(row.grade))
+        table.writerow([f" {cell}" if cell[:1] in ("-", "=", "+", "@") else cell for cell in cells])
+    return {"": text.getvalue()}
+
+
+def _rre(judgements: Judgements, name: str, _: Rounding | None) -> dict[str, str]:
+    queries: dict[str, dict[float, list[str]]] = {row.text or "": {} for row in judgements.rows}
+    for row in judgements.graded():
+        assert row.grade is not None
+        assert row.item is not None
+        queries[row.text or ""].setdefault(row.grade, []).append(row.item)
+    listed = [
+        {
+            "placeholders": {"$query": text},
+            "relevant_documents": {_plain(grade): grades[grade] for grade in sorted(grades)},
+        }
+        for text, grades in queries.items()
+    ]
+    return {"": _json({"id_field": "id", "index": name, "template": "template.json", "queries": listed})}
+
+
+def _workbench(judgements: Judgements, name: str, _: Rounding | None) -> dict[str, str]:
+    queries: dict[str, list[dict[str, str]]] = {}
+    for row in judgements.graded():
+        assert row.grade is not None
+        assert row.item is not None
+        rating = f"{row.grade:.3f}" if round(row.grade, 3) == row.grade else repr(row.grade)
+        queries.setdefault(row.text or "", []).append({"docId": row.item, "rating": rating})
+    rated = [{"query": text, "ratings": ratings} for text, ratings in queries.items()]
+    about = {"name": name, "description": "Imported judgements", "type": "IMPORT_JUDGMENT"}
+    return {"": _json({**about, "judgmentRatings": rated})}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"
+
+
+WRITERS: Mapping[str, Callable[[Judgements, str, Rounding | None], dict[str, str]]] = {
+    "trec": _trec,
+    "beir": _beir,
+    "quepid": _quepid,
+    "rre": _rre,
+    "workbench": _workbench,
+}
+"""What is written, by the name that --to takes: judgements, the name of the output and rounding -> file -> text."""
