@@ -3,6 +3,7 @@
 from recr1.tasks.base import SPLITS, Task
 
 BUILTIN = {
+    "esci": "recr1.tasks.published.esci:EsciTask",
     "files": "recr1.tasks.files:FilesTask",
     "shop": "recr1.tasks.shop.task:ShopTask",
     "toy": "recr1.tasks.toy:ToyTask",

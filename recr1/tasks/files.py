@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 from annotated_types import MinLen
 
 from recr1.config.build import build
 from recr1.errors import DataError, UserError, shown
-from recr1.formats import Format
 from recr1.tasks.base import SPLITS
 from recr1.tasks.cells import MISSING
 from recr1.tasks.disk import ENDINGS, encoding_problem, ending_of, find, is_file, kind_of, split_files
-from recr1.tasks.splits import DEFAULT_SHARES, hash_split, sample, share_problem, without_leaks
+from recr1.tasks.judged import ALL, JudgedTask, Judgements
+from recr1.tasks.splits import share_problem
 from recr1.tasks.tables import (
     COLUMNS,
     TEXT_FIELDS,
@@ -28,7 +28,6 @@ from recr1.tasks.tables import (
 )
 from retrievers.options import NonNegativeFloat, PositiveInt, checked, did_you_mean
 from retrievers.store import expanded
-from rewards.base import Need, Qrels
 
 SPLIT_FILES: Mapping[str, tuple[str, ...]] = {
     "train": ("train",),
@@ -37,15 +36,9 @@ SPLIT_FILES: Mapping[str, tuple[str, ...]] = {
 }
 """The names of split files, without endings."""
 
-ALL = "all"
-"""The key of needs from a single qrels file, before they are split."""
-
-Judgements: TypeAlias = Mapping[str, Mapping[str, Mapping[int, int]]]
-"""Split, or `ALL` -> need id -> catalog row -> grade."""
-
 
 @checked
-class FilesTask:
+class FilesTask(JudgedTask):
     """Needs, catalog and answer key from files.
 
     The folder holds a catalog, needs, and judgements in one file or in one file per split. Each file may be `.jsonl`,
@@ -81,10 +74,6 @@ class FilesTask:
         max_needs: keep at most this many needs of each split, chosen by hash; None for all.
         format: prompt and parser, `{type: plain}` by default.
 
-    Attributes:
-        counts: what was left out, merged, moved or missing -> how many; nothing that did not occur.
-        text_fields: the fields that together are an item's text.
-
     Raises:
         DataError: for anything wrong in a file, with its line and what to do.
         UserError: for options that contradict each other.
@@ -111,7 +100,7 @@ class FilesTask:
         max_needs: PositiveInt | None = None,
         format: dict[str, Any] | None = None,
     ) -> None:
-        self.format: Format = build("format", format or {"type": "plain"}, path="task.format")
+        self.format = build("format", format or {"type": "plain"}, path="task.format")
         folder = expanded(path)
         if kind_of(folder) != "folder":
             what = "a file, not a folder" if kind_of(folder) else f"no such folder (relative to {Path.cwd()})"
@@ -133,28 +122,17 @@ class FilesTask:
         judged = {split: reader.read(file) for split, file in qrels_paths.items()}
         _refuse_overlap(judged, qrels_paths)
 
-        grades = {need: key for answers in judged.values() for need, key in answers.items()}
-        positive = {
-            split: [need for need in needs.values() if max(answers.get(need.id, {}).values(), default=0) > 0]
-            for split, answers in judged.items()
-        }
-        if without_positive == "refuse":
-            _refuse_without_positive(judged, positive, needs, qrels_paths)
-        by_split = _assign(positive, splits or DEFAULT_SHARES, split_seed)
-        _refuse_empty(by_split, qrels_paths)
-        kept = by_split
-        if max_needs is not None:
-            kept = {split: sample(members, max_needs, split_seed) for split, members in by_split.items()}
-        counts["needs left out, no positive grade"] = len(grades) - _count(positive)
-        counts["needs left out, not judged"] = len(needs) - len(grades)
-        counts["needs left out, same text as a need of a later split"] = _count(positive) - _count(by_split)
-        counts["needs left out, beyond max_needs"] = _count(by_split) - _count(kept)
-        if ALL not in qrels_paths and "validation" not in qrels_paths:
-            counts["needs moved from train to validation"] = len(by_split.get("validation", ()))
-        self.counts: Mapping[str, int] = {what: count for what, count in counts.items() if count}
-        self._needs = {split: tuple(members) for split, members in kept.items()}
-        chosen = [need.id for members in kept.values() for need in members]
-        self.qrels: Mapping[str, Qrels] = {need: Qrels(grades[need], worth) for need in chosen}
+        self.settle(
+            judged,
+            needs,
+            qrels_paths,
+            counts,
+            worth=worth,
+            shares=splits,
+            seed=split_seed,
+            max_needs=max_needs,
+            refuse_without_positive=without_positive == "refuse",
+        )
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
@@ -171,13 +149,6 @@ class FilesTask:
             if options.get(name) is not None and (problem := check(options[name])):
                 problems.append(f"{name}: {problem}")
         return problems
-
-    def needs(self, split: str) -> Sequence[Need]:
-        """The needs of a split, in the order of their file; raises `UserError` for a split that does not exist."""
-        if split not in self._needs:
-            known = ", ".join(self._needs)
-            raise UserError(f"no split {split!r} in this data{did_you_mean(split, self._needs)}; it has: {known}")
-        return self._needs[split]
 
 
 def _unknown_keys(option: str, kind: str, given: Mapping[str, str] | None, known: Collection[str]) -> list[str]:
@@ -212,46 +183,3 @@ def _refuse_overlap(judged: Judgements, paths: Mapping[str, Path]) -> None:
             what = f"{len(shared):,} needs are also in {other}, the first is {shown(shared[0])}"
             raise DataError(paths[split], None, f"{what}: a need belongs to one split")
         seen.update(dict.fromkeys(answers, split))
-
-
-def _refuse_without_positive(
-    judged: Judgements, positive: Mapping[str, Sequence[Need]], needs: Mapping[str, Need], paths: Mapping[str, Path]
-) -> None:
-    for split, answers in judged.items():
-        good = {need.id for need in positive[split]}
-        # A need in none of several split files is in no split on purpose; one missing from the only file is an error.
-        asked = list(needs if split == ALL else answers)
-        lacking = [need for need in asked if need not in good]
-        if lacking:
-            first = ", ".join(map(shown, lacking[:3])) + (", ..." if len(lacking) > 3 else "")
-            what = f"{len(lacking):,} of {len(asked):,} needs have no positive grade ({first})"
-            raise DataError(paths[split], None, f"{what}: judge them, or leave them out with without_positive: exclude")
-
-
-def _assign(
-    positive: Mapping[str, Sequence[Need]], shares: Mapping[str, float], seed: int
-) -> Mapping[str, Sequence[Need]]:
-    """The needs by split: by hash from one file, or by several files, then validation from train if it has no file."""
-    if ALL in positive:
-        return hash_split(positive[ALL], shares, seed)
-    splits = without_leaks(positive)
-    cut = {split: shares[split] for split in ("train", "validation") if split in shares}
-    if len(cut) == 2 and "validation" not in splits and "train" in splits:
-        cut = {split: share / sum(cut.values()) for split, share in cut.items()}
-        splits |= hash_split(splits["train"], cut, seed)
-    return {split: splits[split] for split in SPLITS if split in splits}
-
-
-def _refuse_empty(by_split: Mapping[str, Sequence[Need]], paths: Mapping[str, Path]) -> None:
-    empty = next((split for split, members in by_split.items() if not members), None)
-    if empty and empty in paths:
-        what = f"the split {empty!r} is empty: no need has a positive grade and a text that no later split has"
-        raise DataError(paths[empty], None, f"{what} (judge more needs, or remove the file)")
-    if empty:
-        what = f"the split {empty!r} is empty: none of {_count(by_split):,} needs fell into its share"
-        remedy = "give it a larger share in splits, or leave it out"
-        raise DataError(paths.get(ALL) or paths["train"], None, f"{what} ({remedy})")
-
-
-def _count(splits: Mapping[str, Sequence[Need]]) -> int:
-    return sum(len(members) for members in splits.values())

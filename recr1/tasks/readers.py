@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -23,17 +23,20 @@ _CSV_CELL = re.compile('"(?:[^"]*"")*[^"]*"')
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def records(path: Path, what: str, encoding: str | None = None) -> Iterator[tuple[int, Record]]:
+def records(
+    path: Path, what: str, encoding: str | None = None, wanted: Collection[str] | None = None
+) -> Iterator[tuple[int, Record]]:
     """(line, record) of each row; for Parquet, the row's number, from 1.
 
     Tables need a header. TSV has no quotes (as in BEIR). CSV has double quotes, and its columns are separated by the
-    first of comma, semicolon, tab and bar that the header has. Empty lines are skipped. Parquet is read under any name.
+    first of comma, semicolon, tab and bar that the header has. Empty lines are skipped. Parquet is read under any name,
+    of its columns only those that are `wanted`.
     Raises `DataError` for what cannot be read, and for a file without rows; `what` is their name in messages.
     """
     ending = ending_of(path.name).removesuffix(".gz")
     head = head_of(path)
     if head.startswith(PARQUET):
-        rows = _parquet(path)
+        rows = _parquet(path, wanted)
     elif not ending:
         raise DataError(path, None, f"unknown kind of file: the name must end in {', '.join(ENDINGS)}")
     elif ending == ".parquet" and head:
@@ -160,7 +163,7 @@ def _refuse_twice(path: Path, line: int | None, names: Sequence[str]) -> None:
         raise DataError(path, line, f"two columns have {what}")
 
 
-def _parquet(path: Path) -> Iterator[tuple[int, Record]]:
+def _parquet(path: Path, wanted: Collection[str] | None) -> Iterator[tuple[int, Record]]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -170,17 +173,18 @@ def _parquet(path: Path) -> Iterator[tuple[int, Record]]:
     try:
         with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
             _refuse_twice(path, None, file.schema_arrow.names)
-            for batch in file.iter_batches():
+            columns = [name for name in file.schema_arrow.names if wanted is None or name in wanted]
+            binary = any("binary" in str(field.type) for field in file.schema_arrow)
+            for batch in file.iter_batches(columns=columns or None):  # all, for messages, where none is there
                 for values in _rows(batch):
-                    record = {name: _without_bytes(value) for name, value in values.items()}
                     row += 1
-                    yield row, record
+                    yield row, {name: _without_bytes(value) for name, value in values.items()} if binary else values
     except DataError:
         raise
     except UnicodeDecodeError as error:
         raise DataError(path, row + 1, f"a text that is not UTF-8: {error}") from error
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise DataError(path, row + 1, f"cannot be read as Parquet: {error}") from error
+        raise DataError(path, row + 1, f"cannot be read as Parquet: {error} (copy or download it again)") from error
 
 
 def _rows(batch: Any) -> Iterable[Record]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,6 +20,9 @@ from rewards.base import Need
 
 Names: TypeAlias = Mapping[str, tuple[str, ...]]
 """Role -> its possible column names; a file has one of them."""
+
+Rows: TypeAlias = Iterator[tuple[int, Record, list[str]]]
+"""(line, record, columns of the roles) of each row."""
 
 COLUMNS: Names = {
     "item_id": ("_id", "id", "item_id", "doc_id"),
@@ -45,35 +48,46 @@ class Reading:
     encoding: str | None
     missing: Collection[str]
     counts: Counter[str]
+    prepare: Callable[[Path, int, Record], Record | None] | None = None
+    """What a row says in the columns that are looked for; None to leave the row out."""
+    wanted: Collection[str] | None = None
+    """The columns of Parquet that are read, None for all."""
 
 
-def read_catalog(path: Path, how: Reading, text_fields: Sequence[str] | None, *, keep_first: bool = False) -> Catalog:
-    """The catalog of a file. Every flat column but the id is a field, None where an item lacks it.
+def read_catalog(
+    first: Path, how: Reading, text_fields: Sequence[str] | None, *, keep_first: bool = False, more: Sequence[Path] = ()
+) -> Catalog:
+    """The catalog of a file, and of `more` files that continue it.
 
-    A list of plain values is joined with commas; a nested value is left out. An item's text is its text fields, joined
-    with blanks. Of rows with the same id, the first is kept if `keep_first`. Raises `DataError`, also for an item
-    without any of the text fields (an empty one is not an error: no text search finds that item), and for a nested one.
+    Every flat column but the id is a field, None where an item lacks it. A list of plain values is joined with commas;
+    a nested value is left out. An item's text is its text fields, joined with blanks. Of rows with the same id, the
+    first is kept if `keep_first`. Raises `DataError`, also for an item without any of the text fields (an empty one is
+    not an error: no text search finds that item), and for a nested one.
     """
-    counts, cells = how.counts, Fields(path, how.missing, text_fields or TEXT_FIELDS)
+    counts, cells = how.counts, Fields(first, how.missing, text_fields or TEXT_FIELDS)
     lines: dict[str, int] = {}
     rows: dict[str, Record] = {}
-    for line, record, (id_column,) in _records(path, "catalog items", how, "item_id"):
-        item = id_of(path, line, record, id_column, how.missing)
-        flat = {name: cells.value(line, name, value) for name, value in record.items() if name != id_column}
-        if keep_first and item in rows:
-            counts[f"items left out, id repeated with {'the same' if flat == rows[item] else 'another'} row"] += 1
-            continue
-        _refuse_known(path, line, item, lines, "item", ", or keep the first with repeated_items: first")
-        if text_fields is None:
-            _refuse_other_case(path, line, record)
-        if not any(name in record for name in text_fields or TEXT_FIELDS):
-            raise _missing(path, line, text_fields or TEXT_FIELDS, record, "text_fields")
-        lines[item], rows[item] = line, flat
+    for path in (first, *more):
+        cells.path = path
+        for line, record, (id_column,) in _records(path, "catalog items", how, "item_id"):
+            item = id_of(path, line, record, id_column, how.missing)
+            flat = {name: cells.value(line, name, value) for name, value in record.items() if name != id_column}
+            if keep_first and item in rows:
+                counts[f"items left out, id repeated with {'the same' if flat == rows[item] else 'another'} row"] += 1
+                continue
+            _refuse_known(path, line, item, lines, "item", ", or keep the first with repeated_items: first")
+            if text_fields is None:
+                _refuse_other_case(path, line, record)
+            if not any(name in record for name in text_fields or TEXT_FIELDS):
+                raise _missing(path, line, text_fields or TEXT_FIELDS, record, "text_fields")
+            lines[item], rows[item] = line, flat
+    if not rows:
+        raise DataError(first, None, "no catalog items: the task left out every row")
     nested = cells.left_out()
     found = dict.fromkeys(name for row in rows.values() for name in row if name not in nested)
     fields = {name: [row.get(name) for row in rows.values()] for name in found}
     used = text_fields or [name for name in TEXT_FIELDS if name in fields]
-    texts = _texts(path, fields, len(rows), used)
+    texts = _texts(first, fields, len(rows), used)
     counts.update({f"items without {name!r}": sum(map(is_missing, fields[name])) for name in used})
     counts["items without a word in their text"] = sum(not has_word(text) for text in texts)
     counts.update(cells.counts())
@@ -113,9 +127,14 @@ def read_needs(path: Path, how: Reading) -> dict[str, Need]:
         need = id_of(path, line, record, id_column, how.missing)
         _refuse_known(path, line, need, lines, "need")
         needs[need], lines[need] = Need(need, text_of(path, line, record, text_column, how.missing)), line
-    how.counts["needs with the text of an earlier need"] = len(needs) - len({need.text for need in needs.values()})
-    how.counts["needs without a word"] = sum(not has_word(need.text) for need in needs.values())
+    count_texts(needs, how.counts)
     return needs
+
+
+def count_texts(needs: Mapping[str, Need], counts: Counter[str]) -> None:
+    """Counts the needs that say the same, and those that find nothing as they are."""
+    counts["needs with the text of an earlier need"] = len(needs) - len({need.text for need in needs.values()})
+    counts["needs without a word"] = sum(not has_word(need.text) for need in needs.values())
 
 
 @dataclass
@@ -134,12 +153,18 @@ class QrelsReader:
     refuse_unknown_items: bool
     grade_of: Mapping[str, int] | None
 
-    def read(self, path: Path) -> dict[str, dict[int, int]]:
-        """Need id -> catalog row -> grade. Raises `DataError`, also for needs and items that do not exist."""
-        answers: dict[str, dict[int, int]] = {}
+    def read(
+        self, path: Path, rows: Rows | None = None, answers: dict[str, dict[int, int]] | None = None
+    ) -> dict[str, dict[int, int]]:
+        """Need id -> catalog row -> grade, added to `answers`; `rows` are those of the file where a task has read them.
+
+        Raises `DataError`, also for needs and items that do not exist.
+        """
+        answers = {} if answers is None else answers
         unknown_needs: list[tuple[int, str]] = []
         unknown_items: list[tuple[int, str]] = []
-        for line, record, columns in _records(path, "judgements", self.how, "qrels_need", "qrels_item", "grade"):
+        rows = rows or _records(path, "judgements", self.how, "qrels_need", "qrels_item", "grade")
+        for line, record, columns in rows:
             need, item = (text_of(path, line, record, column, self.how.missing) for column in columns[:2])
             grade = self._grade(path, line, record, columns[2])
             if need not in self.needs:
@@ -202,11 +227,14 @@ def _refuse_alike(path: Path, what: str, unknown: Sequence[tuple[int, str]], kno
             raise DataError(path, line, f"{found}: write it the same way in all files")
 
 
-def _records(path: Path, what: str, how: Reading, *roles: str) -> Iterator[tuple[int, Record, list[str]]]:
+def _records(path: Path, what: str, how: Reading, *roles: str) -> Rows:
     """(line, record, columns) of each row; the columns of the roles are those of the first row."""
     columns: list[str] = []
     layout: tuple[str, ...] = ()
-    for line, record in records(path, what, how.encoding):
+    for line, read in records(path, what, how.encoding, how.wanted):
+        record = how.prepare(path, line, read) if how.prepare else read
+        if record is None:
+            continue
         if layout != tuple(record):
             layout = tuple(record)
             for role in roles:

@@ -6,6 +6,7 @@ import json
 import logging
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -24,10 +25,12 @@ from recr1.loggers.trackio import TrackioLogger
 from recr1.loggers.wandb import WandbLogger
 from recr1.policies.transformers import Transformers
 from recr1.tasks.files import FilesTask
+from recr1.tasks.published.esci import EsciTask
 from recr1.tasks.shop.task import ShopTask
 from recr1.tasks.toy import TOY_DATA, ToyTask
 from recr1.testing import FormatContract, LoggerContract, PolicyContract, TaskContract
 from tests.recr1.loggers.test_loggers import accumulated, closed, histories
+from tests.recr1.tasks.published import esci_data
 
 TINY = {"type": "transformers", "model": "tiny-shopper", "max_new_tokens": 6}
 
@@ -60,6 +63,19 @@ class TestShop(TaskContract):
 class TestShopWithACanary(TaskContract):
     def build(self):
         return ShopTask(items=300, train=40, validation=20, test=20, dialect="b", canary="sku 7f3a")
+
+
+@cache
+def published():
+    """A folder for files of published sets, removed with the process."""
+    return TemporaryDirectory()
+
+
+class TestEsci(TaskContract):
+    def build(self):
+        pytest.importorskip("pyarrow", reason="pip install 'recr1[parquet]'")
+        folder = Path(published().name, "esci")
+        return EsciTask(path=str(folder if folder.exists() else esci_data.write(folder, esci_data.tables())))
 
 
 # Formats
