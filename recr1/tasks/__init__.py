@@ -7,6 +7,7 @@ BUILTIN = {
     "files": "recr1.tasks.files:FilesTask",
     "shop": "recr1.tasks.shop.task:ShopTask",
     "toy": "recr1.tasks.toy:ToyTask",
+    "wands": "recr1.tasks.published.wands:WandsTask",
 }
 """Tasks by the name that a recipe uses; the classes are imported when they are asked for."""
 

@@ -16,9 +16,9 @@ from recr1.errors import DataError, shown
 from recr1.tasks.cells import id_of, text_of
 from recr1.tasks.disk import kind_of
 from recr1.tasks.judged import JudgedTask
-from recr1.tasks.published.source import Source, one_of, require, without_html
+from recr1.tasks.published.source import Source, describe, one_of, option_problems, require
 from recr1.tasks.readers import Record, records
-from recr1.tasks.tables import QrelsReader, Reading, count_texts, gains_problem, grade_scale, read_catalog
+from recr1.tasks.tables import QrelsReader, Reading, count_texts, grade_scale, read_catalog
 from retrievers.base import Catalog
 from retrievers.options import NonNegativeFloat, PositiveInt, ShareBelowOne, checked
 from retrievers.store import expanded
@@ -65,7 +65,7 @@ class EsciTask(JudgedTask):
     in which each row has its product. Products and judgements are joined by locale and id.
 
     Training and test are as the files say, and validation is a share of train by hash. A query id in both splits stays
-    in test alone. Needs without an item of a gain above 0 are left out.
+    in test alone. Needs without an item of a gain above 0 are left out. Of products with the same id the first is kept.
 
     An item's fields are title, description (without HTML), bullet_point, brand and color.
 
@@ -123,8 +123,9 @@ class EsciTask(JudgedTask):
         count_texts(rows.needs, counts)
 
         how = Reading({"item_id": ("product_id",)}, None, (), counts, rows.product, _PRODUCT)
-        self.catalog = read_catalog(items[0], how, self.text_fields, keep_first=bool(shards), more=items[1:])
-        counts.pop("items left out, id repeated with the same row", None)  # on the hub, each judgement has its product
+        self.catalog = read_catalog(items[0], how, self.text_fields, keep_first=True, more=items[1:])
+        if shards:  # each judgement has its product
+            counts.pop("items left out, id repeated with the same row", None)
         refuse = unknown_items == "refuse"
         if refuse:
             rows.refuse_other_locales(self.catalog)
@@ -140,22 +141,7 @@ class EsciTask(JudgedTask):
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """What is wrong with options of the right types, found without opening a file."""
-        fields, gains = options.get("text_fields") or (), options.get("gains")
-        known = ", ".join(FIELDS.values())
-        problems = [
-            f"text_fields: no field {name!r} (fields: {known})" for name in fields if name not in FIELDS.values()
-        ]
-        problems += [
-            f"text_fields: {name!r} is listed twice" for name in dict.fromkeys(fields) if fields.count(name) > 1
-        ]
-        if isinstance(gains, Mapping):
-            if set(gains) != set("ESCI"):
-                problems.append(
-                    f"gains: must have the letters E, S, C and I, got {', '.join(map(str, gains)) or 'none'}"
-                )
-            elif problem := gains_problem(gains):
-                problems.append(f"gains: {problem}")
-        return problems
+        return option_problems(options, [*FIELDS.values()], "ESCI")
 
 
 @dataclass
@@ -216,10 +202,7 @@ class _Rows:
             if judged:
                 self.elsewhere[record["product_id"]] = locale
             return None
-        item = {name: record[column] for column, name in FIELDS.items()}
-        if isinstance(description := item["description"], str):
-            item["description"] = without_html(description)
-            self.counts["descriptions with HTML removed"] += item["description"] != description
+        item = describe({name: record[column] for column, name in FIELDS.items()}, self.counts)
         return {"product_id": record["product_id"], **item}
 
     def refuse_other_locales(self, catalog: Catalog) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from recr1.errors import DataError, shown
 from recr1.tasks.cells import listed
 from recr1.tasks.disk import is_file, kind_of
 from recr1.tasks.readers import Record
+from recr1.tasks.tables import gains_problem
 from retrievers.store import expanded
 
 _TAG = re.compile(r"<(script|style)\b[^>]*>.*?</\1\s*>|<!--.*?-->|</?[a-z][^<>]*>", re.IGNORECASE | re.DOTALL)
@@ -39,12 +42,13 @@ class Source:
         return [folder / name for name in self.files]
 
 
-def require(path: Path, line: int, record: Record, columns: Sequence[str]) -> None:
-    """Raises `DataError` for a row that lacks a column of the set."""
+def require(path: Path, line: int, record: Record, columns: Sequence[str]) -> Record:
+    """The row; raises `DataError` for one that lacks a column of the set."""
     for name in columns:
         if name not in record:
             what = f"no field {name!r}; the fields are: {listed(record)}"
             raise DataError(path, line, f"{what} (take the file as it is published, or read it with the task files)")
+    return record
 
 
 def one_of(path: Path, line: int, record: Record, column: str, allowed: Mapping[str, str]) -> str:
@@ -54,6 +58,30 @@ def one_of(path: Path, line: int, record: Record, column: str, allowed: Mapping[
         what = f"{column} {shown(value)} is not one of {', '.join(allowed)}"
         raise DataError(path, line, f"{what}: correct this row, or get the file again")
     return allowed[str(value)]
+
+
+def option_problems(options: Mapping[str, Any], fields: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """What is wrong with the options `text_fields` and `gains` of a set with these fields and labels."""
+    chosen, gains = options.get("text_fields") or [], options.get("gains")
+    problems = [
+        f"text_fields: no field {name!r} (fields: {', '.join(fields)})" for name in chosen if name not in fields
+    ]
+    problems += [f"text_fields: {name!r} is listed twice" for name in dict.fromkeys(chosen) if chosen.count(name) > 1]
+    if isinstance(gains, Mapping):
+        if set(gains) != set(labels):
+            given = ", ".join(map(str, gains)) or "none"
+            problems.append(f"gains: must have exactly {', '.join(labels)}, got {given}")
+        elif problem := gains_problem(gains):
+            problems.append(f"gains: {problem}")
+    return problems
+
+
+def describe(item: Record, counts: Counter[str]) -> Record:
+    """An item without HTML in its description; counts those that had some."""
+    if isinstance(description := item["description"], str):
+        item["description"] = without_html(description)
+        counts["descriptions with HTML removed"] += item["description"] != description
+    return item
 
 
 def without_html(text: str) -> str:

@@ -26,11 +26,12 @@ from recr1.loggers.wandb import WandbLogger
 from recr1.policies.transformers import Transformers
 from recr1.tasks.files import FilesTask
 from recr1.tasks.published.esci import EsciTask
+from recr1.tasks.published.wands import WandsTask
 from recr1.tasks.shop.task import ShopTask
 from recr1.tasks.toy import TOY_DATA, ToyTask
 from recr1.testing import FormatContract, LoggerContract, PolicyContract, TaskContract
 from tests.recr1.loggers.test_loggers import accumulated, closed, histories
-from tests.recr1.tasks.published import esci_data
+from tests.recr1.tasks.published import esci_data, wands_data
 
 TINY = {"type": "transformers", "model": "tiny-shopper", "max_new_tokens": 6}
 
@@ -76,6 +77,12 @@ class TestEsci(TaskContract):
         pytest.importorskip("pyarrow", reason="pip install 'recr1[parquet]'")
         folder = Path(published().name, "esci")
         return EsciTask(path=str(folder if folder.exists() else esci_data.write(folder, esci_data.tables())))
+
+
+class TestWands(TaskContract):
+    def build(self):
+        folder = Path(published().name, "wands")
+        return WandsTask(path=str(folder if folder.exists() else wands_data.write(folder, wands_data.tables())))
 
 
 # Formats

@@ -183,7 +183,7 @@ def test_the_official_ndcg_in_both_orders_of_gains_equals_one_by_hand(tmp_path, 
 def test_gains_of_ones_own(folder):
     task = EsciTask(path=str(folder), gains={"E": 1, "S": 0, "C": 0, "I": 0})
     assert {grade for key in task.qrels.values() for grade in key.values()} == {0, 1}
-    with pytest.raises(UserError, match="gains: must have the letters E, S, C and I, got E"):
+    with pytest.raises(UserError, match="gains: must have exactly E, S, C, I, got E"):
         EsciTask(path="nowhere", gains={"E": 1})
     with pytest.raises(UserError, match="gains: all gains are 0"):
         EsciTask(path="nowhere", gains=dict.fromkeys("ESCI", 0))
@@ -230,11 +230,14 @@ def test_a_missing_column_is_refused(tmp_path, name, column):
         EsciTask(path=str(write(tmp_path, rows)))
 
 
-def test_a_product_twice_is_refused(tmp_path):
+def test_of_a_product_twice_the_first_is_kept_and_counted(tmp_path):
     rows = tables()
-    rows[PRODUCTS].append(next(row for row in rows[PRODUCTS] if row["product_locale"] == "us"))
-    with pytest.raises(DataError, match=rf"{PRODUCTS}:41: item id 'B.*' is on line \d+ already"):
-        EsciTask(path=str(write(tmp_path, rows)))
+    twice = next(row for row in rows[PRODUCTS] if row["product_locale"] == "us")
+    rows[PRODUCTS] += [twice, {**twice, "product_title": "x"}]
+    task = EsciTask(path=str(write(tmp_path, rows)))
+    assert task.counts["items left out, id repeated with the same row"] == 1
+    assert task.counts["items left out, id repeated with another row"] == 1
+    assert "x" not in task.catalog.fields["title"]
 
 
 def test_judgements_of_products_that_are_not_there_can_be_left_out_and_are_counted(tmp_path):
