@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recr1.cli.arguments import above_zero, at_least
 from recr1.terminal import say
 
 if TYPE_CHECKING:
     from recr1.judgements import Judgements
 
 IN, OUT = ("trec", "csv", "quepid", "book", "rre", "ltr", "workbench"), ("trec", "beir", "quepid", "rre", "workbench")
+MODELS = ("coec", "pbm", "sdbn")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +28,37 @@ def add(parser: argparse.ArgumentParser) -> None:
     text = "grades that are no integers, for trec and beir: nearest (halves up), down or up"
     one.add_argument("--round", choices=("nearest", "down", "up"), help=text)
     one.set_defaults(action=_convert)
+    _add_clicks(commands.add_parser("clicks", help="grades from a log of clicks", allow_abbrev=False))
+
+
+def _add_clicks(parser: argparse.ArgumentParser) -> None:
+    text = "a row for each impression: query, item, position, clicked; with --ubi-queries the events of UBI"
+    parser.add_argument("log", metavar="LOG", type=Path, help=text)
+    text = "coec: clicks over expected clicks; pbm: position-based; sdbn: simplified DBN"
+    parser.add_argument("--model", choices=MODELS, required=True, help=text)
+    parser.add_argument("--out", metavar="FILE", required=True, type=Path, help="a new CSV; facts go into FILE.json")
+    parser.add_argument("--columns", metavar="R=C,...", help="columns with other names, such as item=sku,clicked=hit")
+    parser.add_argument("--first-position", metavar="N", type=at_least(0), default=1, help="0 or 1 (default: 1)")
+    parser.add_argument("--ubi-queries", metavar="FILE", type=Path, help="the queries of UBI; LOG has its events")
+    parser.add_argument(
+        "--click", metavar="NAME", default="click", help="the action of a click in UBI (default: click)"
+    )
+    text = "leave out pairs with fewer impressions (default: 10)"
+    parser.add_argument("--minimum", metavar="N", type=at_least(1), default=10, help=text)
+    text = "more impressions of the mean click rate for each pair (default: 10)"
+    parser.add_argument("--smoothing", metavar="N", type=at_least(0), default=10, help=text)
+    text = "as many grades, each for the same share of pairs (default: 4)"
+    parser.add_argument("--quantiles", metavar="N", type=at_least(2), default=4, help=text)
+    text = "instead, values from which on the grade is 1, 2 and so on, such as 0.5,1,2"
+    parser.add_argument("--thresholds", metavar="X,Y", type=_rising, help=text)
+    parser.set_defaults(action=_clicks)
+
+
+def _rising(text: str) -> list[float]:
+    values = [above_zero(part) for part in text.split(",")]
+    if values != sorted(set(values)):
+        raise argparse.ArgumentTypeError(f"must be rising numbers, such as 0.5,1,2, got {text!r}")
+    return values
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +85,35 @@ def _convert(args: argparse.Namespace) -> int:
     queries = len({row.query for row in graded})
     say(f"wrote {', '.join(map(str, files))} ({kind}): {len(graded):,} judgements of {queries:,} queries")
     _say_counts(counts)
+    return 0
+
+
+def _clicks(args: argparse.Namespace) -> int:
+    from recr1.errors import UserError
+    from recr1.judge.table import print_tables
+    from recr1.judgements.clicks import read_log
+    from recr1.judgements.formats import named_columns
+    from recr1.judgements.grades import graded, write_grades
+    from recr1.judgements.ubi import ITEM, read_ubi
+
+    named = named_columns(args.columns) if args.columns else {}
+    if args.ubi_queries is None:
+        log = read_log(args.log, named, sessions=args.model == "sdbn", first=args.first_position)
+    elif set(named) - {"item"}:
+        raise UserError("--columns: a UBI log has its own names; only item=... can be set, the field of the item's id")
+    else:
+        item, first = named.get("item", ITEM), args.first_position
+        log = read_ubi(args.log, args.ubi_queries, click=args.click, item=item, first=first)
+    options = {"smoothing": args.smoothing, "minimum": args.minimum, "quantiles": args.quantiles}
+    result = graded(log, args.model, **options, thresholds=args.thresholds)
+    beside, facts = write_grades(result, args.out), result.facts
+    print_tables([result.curve])
+    shares = ", ".join(f"{grade}: {count:,}" for grade, count in facts["grades"].items())
+    say(f"wrote {args.out} and {beside}: {facts['pairs']:,} pairs by {args.model}, grades {shares}")
+    say(f"pairs shown at several positions: {facts['pairs_at_several_positions']:,} of {facts['pairs']:,}")
+    _say_counts(facts["counts"])
+    for warning in facts["warnings"]:
+        say(warning)
     return 0
 
 

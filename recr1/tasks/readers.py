@@ -109,12 +109,17 @@ def _tsv(path: Path, encoding: str | None) -> Iterator[tuple[int, list[str]]]:
             yield line, cells
 
 
+def separator_of(header: str) -> str:
+    """The first of comma, semicolon, tab and bar that the header of a CSV has outside of quotes; else a comma."""
+    plain = _QUOTED.sub("", header)
+    return next((sign for sign in ",;\t|" if sign in plain), ",")
+
+
 def csv_rows(path: Path, encoding: str | None = None) -> Iterator[tuple[int, list[str]]]:
     """(line, cells) of each row of a CSV, its header first; raises `DataError`."""
     numbered = lines(path, encoding)
     first, header = next(((line, text) for line, text in numbered if text.strip()), (1, ""))
-    plain = _QUOTED.sub("", header)
-    separator = next((sign for sign in ",;\t|" if sign in plain), ",")
+    separator = separator_of(header)
     if named := re.fullmatch(r"sep=(.)\s*", header):  # what Excel writes above the header
         separator = named[1]
         first, header = next(numbered, (first, ""))

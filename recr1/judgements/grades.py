@@ -1,0 +1,121 @@
+"""From the values of pairs to grades, with what must be known to trust them: support, intervals, the positions."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from recr1.errors import UserError
+from recr1.judge.table import Table
+from recr1.judgements.clicks import Impressions
+from recr1.judgements.models import Values, values_of
+
+HEADER = ("query", "item", "grade", "value", "low", "high", "impressions", "clicks", "support")
+NEVER_MOVED = (
+    "warning: each pair was shown at one position only. Positions were never randomised, so these grades cannot tell a "
+    "good item from a good position: they repeat the old ranking. Show some results in random order, and grade those."
+)
+
+
+class Graded(NamedTuple):
+    """Rows of `HEADER`, best values of a query first, and the facts about them."""
+
+    rows: Sequence[Sequence[Any]]
+    facts: dict[str, Any]
+
+    @property
+    def curve(self) -> Table:
+        """How much each position is examined, for a terminal."""
+        cells = [[str(cell if cell is not None else "-") for cell in row.values()] for row in self.facts["positions"]]
+        return Table("Examination", list(self.facts["positions"][0]), cells)
+
+
+def graded(
+    log: Impressions,
+    model: str,
+    *,
+    smoothing: float = 10.0,
+    minimum: int = 10,
+    quantiles: int = 4,
+    thresholds: Sequence[float] | None = None,
+) -> Graded:
+    """Grades of the pairs of a log.
+
+    Args:
+        log: the impressions.
+        model: a key of `MODELS`.
+        smoothing: impressions of the mean click rate that each pair gets in addition.
+        minimum: pairs with fewer impressions that count are left out.
+        quantiles: the number of grades, 0 for the lowest share of the values, and so on; equal values are equal grades.
+        thresholds: instead, rising values from which on the grade is 1, 2 and so on.
+
+    Raises:
+        UserError: If no pair has that many impressions.
+    """
+    found = values_of(log, model, smoothing)
+    kept = np.flatnonzero(found.support_P >= minimum)
+    if not len(kept):
+        most = f"the most that a pair has is {int(found.support_P.max()):,}"
+        raise UserError(f"no pair has {minimum:,} impressions, {most}: lower --minimum, or take a longer log")
+    kept = kept[np.lexsort((-found.value_P[kept], found.query_P[kept]))]
+    value_P = found.value_P[kept]
+    edges = np.quantile(value_P, np.arange(1, quantiles) / quantiles) if thresholds is None else np.array(thresholds)
+    grade_P = np.searchsorted(edges, value_P, side="left" if thresholds is None else "right")
+    numbers = (grade_P, *(column[kept].round(6) for column in (found.value_P, found.low_P, found.high_P)))
+    counts = (column[kept] for column in (found.shown_P, found.clicks_P, found.support_P))
+    names = ([log.queries[row] for row in found.query_P[kept]], [log.items[row] for row in found.item_P[kept]])
+    rows = list(zip(*names, *(column.tolist() for column in (*numbers, *counts)), strict=True))
+    log.counts[f"pairs with fewer than {minimum:,} impressions that count, left out"] = len(found.support_P) - len(kept)
+    several = int((found.positions_P[kept] > 1).sum())
+    facts = {
+        "model": model,
+        "interval": "Wilson, 95%",
+        "smoothing": smoothing,
+        "minimum": minimum,
+        "edges": edges.tolist(),
+        "impressions": len(log.clicked_N),
+        "clicks": int(found.clicks_R.sum()),
+        "pairs": len(kept),
+        "pairs_at_several_positions": several,
+        "warnings": [NEVER_MOVED] if several == 0 else [],
+        "grades": {
+            str(grade): int(count) for grade, count in enumerate(np.bincount(grade_P, minlength=len(edges) + 1))
+        },
+        "counts": dict(+log.counts),
+        "positions": _positions(found, log.first),
+    }
+    return Graded(rows, facts)
+
+
+def _positions(found: Values, first: int) -> list[dict[str, Any]]:
+    columns = (found.shown_R.tolist(), found.clicks_R.tolist(), found.examined_R.tolist())
+    return [
+        {
+            "position": place + first,
+            "impressions": shown,
+            "clicks": clicks,
+            "click rate": round(clicks / shown, 4),
+            "examined": round(examined, 4),
+        }
+        for place, (shown, clicks, examined) in enumerate(zip(*columns, strict=True))
+        if shown
+    ]
+
+
+def write_grades(result: Graded, out: Path) -> Path:
+    """Write the rows as CSV and the facts as JSON beside it; returns the JSON. Raises `UserError` for what exists."""
+    beside = out.with_name(f"{out.name}.json")
+    if existing := next((path for path in (out, beside) if path.exists()), None):
+        raise UserError(f"{existing} exists already and is not overwritten: choose another name")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("x", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(HEADER)
+        table.writerows(result.rows)
+    beside.write_text(json.dumps(result.facts, indent=2) + "\n", encoding="utf-8")
+    return beside

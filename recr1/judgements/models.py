@@ -1,0 +1,189 @@
+"""From clicks to the value of each pair of query and item: COEC, a position-based model, a simplified DBN."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from recr1.errors import UserError
+from recr1.judge.stats import Doubles
+from recr1.judgements.clicks import Impressions, Ints
+
+STEPS, CLOSE = 500, 1e-5
+"""Steps of EM at most; it ends when no probability of examination moves by more than CLOSE."""
+Z = 1.959963984540054
+"""The interval has a level of 0.95."""
+
+
+class Values(NamedTuple):
+    """What a model says of P pairs and R positions."""
+
+    query_P: Ints
+    item_P: Ints
+    value_P: Doubles
+    low_P: Doubles
+    high_P: Doubles
+    support_P: Ints
+    """Impressions that count: all of a pair, for sdbn those that were examined; 0 where nothing can be said."""
+    shown_P: Ints
+    clicks_P: Ints
+    positions_P: Ints
+    """At how many positions the pair was shown."""
+    shown_R: Ints
+    clicks_R: Ints
+    examined_R: Doubles
+    """How much a position is examined: for coec its click rate over the highest one; NaN where nothing was shown."""
+
+
+class _Cells(NamedTuple):
+    """Impressions summed over pair and position, C of them; and over pairs, and over positions."""
+
+    pair_N: Ints
+    pair_C: Ints
+    position_C: Ints
+    shown_C: Doubles
+    clicks_C: Doubles
+    pairs: int
+    depth: int
+
+    def by_pair(self, weights_C: Doubles) -> Doubles:
+        return np.bincount(self.pair_C, weights_C, self.pairs).astype(np.float64, copy=False)
+
+    def by_position(self, weights_C: Doubles) -> Doubles:
+        return np.bincount(self.position_C, weights_C, self.depth).astype(np.float64, copy=False)
+
+
+class _Estimate(NamedTuple):
+    """`clicks` of `support` impressions a pair, smoothed, and what they mean: value = clicks / trials."""
+
+    clicks_P: Doubles
+    support_P: Doubles
+    trials_P: Doubles
+    examined_R: Doubles
+
+
+def values_of(log: Impressions, model: str, smoothing: float) -> Values:
+    """The value of each pair, with its interval of level 0.95.
+
+    Each pair gets `smoothing` more impressions with the mean click rate, so that a pair with few impressions is near
+    the mean. The interval is Wilson's (1927) for the click rate of these impressions, times what the model makes of a
+    click rate. Raises `UserError` for sdbn without sessions.
+    """
+    key_N = log.query_N.astype(np.int64) * len(log.items) + log.item_N
+    keys_P, pair_N = np.unique(key_N, return_inverse=True)
+    depth = int(log.position_N.max()) + 1
+    cells_C, cell_N = np.unique(pair_N * depth + log.position_N, return_inverse=True)
+    shown_C = np.bincount(cell_N).astype(np.float64)
+    clicks_C = np.bincount(cell_N, log.clicked_N).astype(np.float64, copy=False)
+    cells = _Cells(pair_N, cells_C // depth, cells_C % depth, shown_C, clicks_C, len(keys_P), depth)
+    support_P, estimate = MODELS[model](log, cells, smoothing)
+    support_P = np.where(estimate.trials_P > 0, support_P, 0)
+    trials_P, counted_P = np.maximum(estimate.trials_P, 1e-9), np.maximum(estimate.support_P, 1e-9)
+    low_P, high_P = wilson(estimate.clicks_P / counted_P, counted_P)
+    scale_P = counted_P / trials_P
+    return Values(
+        keys_P // len(log.items),
+        keys_P % len(log.items),
+        estimate.clicks_P / trials_P,
+        low_P * scale_P,
+        high_P * scale_P,
+        support_P.astype(np.int64),
+        cells.by_pair(shown_C).astype(np.int64),
+        cells.by_pair(clicks_C).astype(np.int64),
+        np.bincount(cells.pair_C, minlength=cells.pairs),
+        cells.by_position(shown_C).astype(np.int64),
+        cells.by_position(clicks_C).astype(np.int64),
+        estimate.examined_R,
+    )
+
+
+def wilson(rate_P: Doubles, trials_P: Doubles) -> tuple[Doubles, Doubles]:
+    """The bounds of Wilson's interval for rates of that many trials."""
+    centre_P = (rate_P + Z**2 / (2 * trials_P)) / (1 + Z**2 / trials_P)
+    half_P = Z * np.sqrt(rate_P * (1 - rate_P) / trials_P + (Z / (2 * trials_P)) ** 2) / (1 + Z**2 / trials_P)
+    return np.clip(centre_P - half_P, 0.0, rate_P), np.clip(centre_P + half_P, rate_P, 1.0)
+
+
+def _smoothed(
+    clicks_P: Doubles, support_P: Doubles, trials_P: Doubles, smoothing: float, examined_R: Doubles
+) -> _Estimate:
+    """An estimate with `smoothing` more impressions a pair, of the mean click rate and the mean trials."""
+    clicks, trials = (smoothing * counts_P.sum() / support_P.sum() for counts_P in (clicks_P, trials_P))
+    return _Estimate(clicks_P + clicks, support_P + smoothing, trials_P + trials, examined_R)
+
+
+def _coec(log: Impressions, cells: _Cells, smoothing: float) -> tuple[Doubles, _Estimate]:
+    """Clicks over expected clicks: those that the mean click rate of its positions would give a pair.
+
+    Zhang and Jones, "Comparing click logs and editorial labels for training query rewriting", 2007. Each impression
+    counts at its own position.
+    """
+    shown_R, clicks_R = cells.by_position(cells.shown_C), cells.by_position(cells.clicks_C)
+    with np.errstate(invalid="ignore"):
+        rate_R = clicks_R / shown_R
+    support_P = cells.by_pair(cells.shown_C)
+    expected_P = cells.by_pair(cells.shown_C * rate_R[cells.position_C])
+    clicks_P, most = cells.by_pair(cells.clicks_C), np.nanmax(rate_R)
+    return support_P, _smoothed(clicks_P, support_P, expected_P, smoothing, rate_R / most)
+
+
+def _pbm(log: Impressions, cells: _Cells, smoothing: float) -> tuple[Doubles, _Estimate]:
+    """The position-based model by EM: a click is an examined position (R) times an attractive item (P).
+
+    Richardson, Dominowska and Ragno, WWW 2007; EM as in Chuklin, Markov and de Rijke, "Click Models for Web Search",
+    2015, chapter 4. The scale is free: the position that is examined most is examined always.
+    """
+    shown_R, shown_P = cells.by_position(cells.shown_C), cells.by_pair(cells.shown_C)
+    unclicked_C = cells.shown_C - cells.clicks_C
+    examined_R = np.where(shown_R > 0, 0.5, np.nan)
+    attractive_P = np.full(cells.pairs, 0.5)
+    for _ in range(STEPS):
+        examined_C, attractive_C = examined_R[cells.position_C], attractive_P[cells.pair_C]
+        rest_C = unclicked_C / np.maximum(1 - examined_C * attractive_C, 1e-12)
+        attracted_P = cells.by_pair(cells.clicks_C + rest_C * attractive_C * (1 - examined_C))
+        seen_R = cells.by_position(cells.clicks_C + rest_C * examined_C * (1 - attractive_C))
+        mean = attracted_P.sum() / shown_P.sum()
+        attractive_P = (attracted_P + smoothing * mean) / (shown_P + smoothing)
+        with np.errstate(invalid="ignore"):
+            before_R, examined_R = examined_R, seen_R / shown_R
+        if np.nanmax(np.abs(examined_R - before_R)) < CLOSE:
+            break
+    most = float(np.nanmax(examined_R))
+    value_P = np.minimum(attractive_P * most, 1.0)
+    examined_R = examined_R / most
+    looked_P = cells.by_pair(cells.shown_C * examined_R[cells.position_C])
+    estimate = _smoothed(cells.by_pair(cells.clicks_C), shown_P, looked_P, smoothing, examined_R)
+    trials_P = np.where(value_P > 0, estimate.clicks_P / np.maximum(value_P, 1e-300), estimate.trials_P)
+    return shown_P, estimate._replace(trials_P=trials_P)
+
+
+def _sdbn(log: Impressions, cells: _Cells, smoothing: float) -> tuple[Doubles, _Estimate]:
+    """The simplified DBN: a user reads down to the last click, or to the end of a page without clicks.
+
+    Chapelle and Zhang, "A dynamic Bayesian network click model for web search ranking", WWW 2009, section 5: the value
+    is attractiveness times satisfaction, (clicks / examined) * (last clicks / clicks) = last clicks / examined.
+    """
+    if log.session_N is None:
+        raise UserError("sdbn needs sessions: which rows were on one page of results")
+    _, page_N = np.unique(log.session_N * len(log.queries) + log.query_N, return_inverse=True)
+    clicked_N = log.clicked_N > 0
+    last_S = np.full(int(page_N.max()) + 1, -1)
+    np.maximum.at(last_S, page_N[clicked_N], log.position_N[clicked_N])
+    last_N = last_S[page_N]
+    examined_N = (log.position_N <= last_N) | (last_N < 0)
+    final_N = clicked_N & (log.position_N == last_N)
+    examined_P = np.bincount(cells.pair_N[examined_N], minlength=cells.pairs).astype(np.float64)
+    final_P = np.bincount(cells.pair_N[final_N], minlength=cells.pairs).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        share_R = np.bincount(log.position_N[examined_N], minlength=cells.depth) / cells.by_position(cells.shown_C)
+    return examined_P, _smoothed(final_P, examined_P, examined_P, smoothing, share_R)
+
+
+MODELS: Mapping[str, Callable[[Impressions, _Cells, float], tuple[Doubles, _Estimate]]] = {
+    "coec": _coec,
+    "pbm": _pbm,
+    "sdbn": _sdbn,
+}
+"""The models by the names that --model takes."""
