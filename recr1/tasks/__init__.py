@@ -3,6 +3,7 @@
 from recr1.tasks.base import SPLITS, Task
 
 BUILTIN = {
+    "amazon_c4": "recr1.tasks.published.amazon_c4:AmazonC4Task",
     "esci": "recr1.tasks.published.esci:EsciTask",
     "files": "recr1.tasks.files:FilesTask",
     "shop": "recr1.tasks.shop.task:ShopTask",

@@ -25,13 +25,14 @@ from recr1.loggers.trackio import TrackioLogger
 from recr1.loggers.wandb import WandbLogger
 from recr1.policies.transformers import Transformers
 from recr1.tasks.files import FilesTask
+from recr1.tasks.published.amazon_c4 import AmazonC4Task
 from recr1.tasks.published.esci import EsciTask
 from recr1.tasks.published.wands import WandsTask
 from recr1.tasks.shop.task import ShopTask
 from recr1.tasks.toy import TOY_DATA, ToyTask
 from recr1.testing import FormatContract, LoggerContract, PolicyContract, TaskContract
 from tests.recr1.loggers.test_loggers import accumulated, closed, histories
-from tests.recr1.tasks.published import esci_data, wands_data
+from tests.recr1.tasks.published import c4_data, esci_data, wands_data
 
 TINY = {"type": "transformers", "model": "tiny-shopper", "max_new_tokens": 6}
 
@@ -83,6 +84,12 @@ class TestWands(TaskContract):
     def build(self):
         folder = Path(published().name, "wands")
         return WandsTask(path=str(folder if folder.exists() else wands_data.write(folder, wands_data.tables())))
+
+
+class TestAmazonC4(TaskContract):
+    def build(self):
+        folder = Path(published().name, "amazon_c4")
+        return AmazonC4Task(path=str(folder if folder.exists() else c4_data.write(folder, c4_data.tables())))
 
 
 # Formats
