@@ -13,7 +13,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "doctor": "Find faults in data, retriever, rewards and policy.",
         "headroom": "Sample the untrained policy, and say what training can gain.",
         "search": "Search the catalog of a recipe with its retriever.",
-        "judgements": "Convert files of judgements; make grades of clicks.",
+        "judgements": "Convert judgements, grade clicks, compare two judges.",
         "store": "List the indexes and embeddings on disk, and remove old ones.",
     },
     "train": {"train": "Train a policy from a recipe, or resume a run."},

@@ -29,6 +29,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     one.add_argument("--round", choices=("nearest", "down", "up"), help=text)
     one.set_defaults(action=_convert)
     _add_clicks(commands.add_parser("clicks", help="grades from a log of clicks", allow_abbrev=False))
+    one = commands.add_parser("agree", help="how far two judges agree", allow_abbrev=False)
+    one.add_argument("human", metavar="HUMAN", type=Path, help="a file of judgements")
+    one.add_argument("judge", metavar="JUDGE", type=Path, help="another one of the same queries")
+    _add_reading(one)
+    one.set_defaults(action=_agree)
 
 
 def _add_clicks(parser: argparse.ArgumentParser) -> None:
@@ -114,6 +119,28 @@ def _clicks(args: argparse.Namespace) -> int:
     _say_counts(facts["counts"])
     for warning in facts["warnings"]:
         say(warning)
+    return 0
+
+
+def _agree(args: argparse.Namespace) -> int:
+    from recr1.judge.table import print_tables
+    from recr1.judgements.agreement import agreement
+
+    human, judge = (_read(args, [path]) for path in (args.human, args.judge))
+    found = agreement(human, judge)
+    print_tables([found.table])
+    kappa = found.kappa
+    said = (
+        "undefined, all grades are one" if kappa is None else f"{kappa.mean:.3f} ({kappa.low:.3f} to {kappa.high:.3f})"
+    )
+    say(f"weighted kappa (quadratic, 95% interval over queries): {said}")
+    if found.queries < 20:
+        say("with fewer than 20 queries the interval is rough")
+    say(f"pairs in both: {found.pairs:,} of {found.queries:,} queries, the same grade: {found.equal:.1%}")
+    say(f"mean grade of JUDGE less that of HUMAN: {found.shift:+.3f}")
+    say(f"pairs in one alone: HUMAN {found.first_alone:,}, JUDGE {found.second_alone:,}")
+    for name, one in (("HUMAN", human), ("JUDGE", judge)):
+        _say_counts({f"{name}: {what}": count for what, count in one.counts.items()})
     return 0
 
 
