@@ -37,8 +37,8 @@ class Source:
         missing = [f"{name} ({size})" for name, size in self.files.items() if not is_file(folder / name)]
         if missing:
             where = "" if kind_of(folder) else f": there is no such folder (relative to {Path.cwd()})"
-            what = f"no {' and no '.join(missing)}{where}. It is published at {self.page}; get it with: {self.command}"
-            raise DataError(path, None, what)
+            what = f"no {' and no '.join(missing)}{where}"
+            raise DataError(path, None, f"{what}. The set is published at {self.page}; get it with: {self.command}")
         return [folder / name for name in self.files]
 
 

@@ -11,6 +11,10 @@ CATEGORIES = ("Games", "Baby", "Office", "Sports", "Pet")
 SECRET = "XYZZY the cat loved it"
 
 
+def words(rng):
+    return " ".join("".join(rng.choices("aeioulnrst", k=5)) for _ in range(4))
+
+
 def tables(seed=0):
     """The rows of both files, by name: 40 products, five of them with the text of another, and 60 long needs."""
     rng = random.Random(seed)
@@ -25,7 +29,7 @@ def tables(seed=0):
     needs = [
         {
             "qid": n,
-            "query": f'I need something, number {n}, that is "sturdy"\nand fits my {CATEGORIES[n % 5].lower()} corner.',
+            "query": f'I need something "{words(rng)}"\nfor {words(rng)} {n} in my {CATEGORIES[n % 5].lower()} corner.',
             "item_id": items[5 * rng.randrange(8) + n % 5]["item_id"],
             "user_id": f"U{n}",
             "ori_rating": rng.choice([4.0, 5.0]),

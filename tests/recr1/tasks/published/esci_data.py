@@ -79,7 +79,7 @@ def write(folder, rows):
     import pyarrow
     import pyarrow.parquet
 
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, table in rows.items():
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table), folder / name)
     return folder

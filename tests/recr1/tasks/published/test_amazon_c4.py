@@ -112,7 +112,7 @@ def test_a_file_that_is_missing_empty_or_cut_off_is_refused(tmp_path, name):
         AmazonC4Task(path=str(tmp_path))
     path.unlink()
     with pytest.raises(
-        DataError, match=rf"no {name} \([\d.]+ MB\). It is published at .*McAuley-Lab/Amazon-C4; get it"
+        DataError, match=rf"no {name} \([\d.]+ MB\). The set is published at .*McAuley-Lab/Amazon-C4; get it"
     ):
         AmazonC4Task(path=str(tmp_path))
 

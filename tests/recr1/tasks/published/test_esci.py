@@ -265,7 +265,9 @@ def test_a_file_that_is_cut_off_empty_or_another_is_refused(tmp_path, name):
 
 def test_missing_files_are_named_with_size_owner_and_command(tmp_path):
     write(tmp_path / "half", {EXAMPLES: tables()[EXAMPLES]})
-    message = rf"half: no {PRODUCTS} \(1.1 GB\). It is published at https://github.com/amazon-science/esci-data; get it"
+    message = (
+        rf"half: no {PRODUCTS} \(1.1 GB\). The set is published at https://github.com/amazon-science/esci-data; get it"
+    )
     with pytest.raises(DataError, match=message + " with: git clone .* git -C esci-data lfs pull"):
         EsciTask(path=str(tmp_path / "half"))
     with pytest.raises(DataError, match=rf"no {EXAMPLES} \(51 MB\) and no {PRODUCTS} .*: there is no such folder"):

@@ -124,5 +124,7 @@ def test_a_file_that_is_missing_empty_or_cut_off_is_refused(tmp_path, name):
     with pytest.raises(DataError, match=f"{name}: no .*: the file has no rows"):
         WandsTask(path=str(tmp_path))
     path.unlink()
-    with pytest.raises(DataError, match=rf"no {name} \([\d,]+ \w+\). It is published at .*wayfair/WANDS; get it with"):
+    with pytest.raises(
+        DataError, match=rf"no {name} \([\d,]+ \w+\). The set is published at .*wayfair/WANDS; get it with"
+    ):
         WandsTask(path=str(tmp_path))

@@ -42,7 +42,7 @@ def tables(seed=0):
 
 def write(folder, rows):
     """Each table separated by tabs, with the quotes of CSV where a cell needs them."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, found in rows.items():
         with (folder / name).open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(found[0]), delimiter="\t", lineterminator="\n")
