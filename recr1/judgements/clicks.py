@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import zlib
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +18,7 @@ from numpy.typing import NDArray
 from recr1.errors import DataError, shown
 from recr1.judgements.base import Roles, columns_of, item_of, query_of
 from recr1.tasks.cells import whole_number
-from recr1.tasks.disk import PARQUET, ending_of, head_of, lines
+from recr1.tasks.disk import GZIP, PARQUET, ending_of, head_of, lines
 from recr1.tasks.readers import records, separator_of
 
 CLICK_ROLES: Roles = {
@@ -169,7 +172,7 @@ def _blocks(path: Path, names: Sequence[str]) -> Iterator[tuple[None, Sequence[V
             if any(column.null_count for column in encoded):
                 raise _UnsureError
             yield None, [(one.dictionary.to_pylist(), one.indices.to_numpy(zero_copy_only=False)) for one in encoded]
-    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+    except (pyarrow.ArrowException, OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
         raise _UnsureError from error
 
 
@@ -194,11 +197,27 @@ def _batches(path: Path, names: Sequence[str], pyarrow: Any) -> Iterator[Any]:
 
 
 def _read_alike(path: Path, separator: str, *, quotes: bool) -> bool:
-    """Whether pyarrow reads a table as `records` does: it takes text after a closing quote without a word."""
-    quoted = [text for _, text in lines(path) if '"' in text]
-    if not quotes or not quoted:
-        return not quoted
+    """Whether pyarrow reads a table as `records` does.
+
+    It ends lines at any carriage return, keeps a byte order mark inside of the file, and takes text after a closing
+    quote without a word.
+    """
+    with gzip.open(path) if head_of(path).startswith(GZIP) else path.open("rb") as file:
+        file.read(len(BOM_UTF8) * head_of(path).startswith(BOM_UTF8))
+        for block in iter(lambda: file.read(_BLOCK) + file.readline(), b""):
+            if b"\0" in block or BOM_UTF8 in block or block.count(b"\r") != block.count(b"\r\n"):
+                return False
+            if b'"' in block and not (quotes and _well_quoted(block, separator)):
+                return False
+    return True
+
+
+def _well_quoted(block: bytes, separator: str) -> bool:
+    """Whether each row with quotes is on one line, with cells that are quoted as a whole."""
     try:
-        return all(len(list(csv.reader([text], delimiter=separator, strict=True))) == 1 for text in quoted)
+        for line in block.splitlines():
+            if b'"' in line:
+                list(csv.reader([line.decode()], delimiter=separator, strict=True))
     except csv.Error:
         return False
+    return True

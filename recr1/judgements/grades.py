@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,7 +58,7 @@ def graded(
     Raises:
         UserError: If no pair has that many impressions.
     """
-    found = values_of(log, model, smoothing)
+    found = values_of(log, model, smoothing, minimum)
     kept = np.flatnonzero(found.support_P >= minimum)
     if not len(kept):
         most = f"the most that a pair has is {int(found.support_P.max()):,}"
@@ -100,7 +101,7 @@ def _positions(found: Values, first: int) -> list[dict[str, Any]]:
             "impressions": shown,
             "clicks": clicks,
             "click rate": round(clicks / shown, 4),
-            "examined": round(examined, 4),
+            "examined": None if math.isnan(examined) else round(examined, 4),
         }
         for place, (shown, clicks, examined) in enumerate(zip(*columns, strict=True))
         if shown

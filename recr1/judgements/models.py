@@ -47,6 +47,7 @@ class _Cells(NamedTuple):
     clicks_C: Doubles
     pairs: int
     depth: int
+    minimum: int
 
     def by_pair(self, weights_C: Doubles) -> Doubles:
         return np.bincount(self.pair_C, weights_C, self.pairs).astype(np.float64, copy=False)
@@ -64,12 +65,13 @@ class _Estimate(NamedTuple):
     examined_R: Doubles
 
 
-def values_of(log: Impressions, model: str, smoothing: float) -> Values:
+def values_of(log: Impressions, model: str, smoothing: float, minimum: int = 1) -> Values:
     """The value of each pair, with its interval of level 0.95.
 
     Each pair gets `smoothing` more impressions with the mean click rate, so that a pair with few impressions is near
     the mean. The interval is Wilson's (1927) for the click rate of these impressions, times what the model makes of a
-    click rate. Raises `UserError` for sdbn without sessions.
+    click rate. Pairs with fewer impressions than `minimum` do not count for the examination of pbm. Raises `UserError`
+    for sdbn without sessions.
     """
     key_N = log.query_N.astype(np.int64) * len(log.items) + log.item_N
     keys_P, pair_N = np.unique(key_N, return_inverse=True)
@@ -77,7 +79,7 @@ def values_of(log: Impressions, model: str, smoothing: float) -> Values:
     cells_C, cell_N = np.unique(pair_N * depth + log.position_N, return_inverse=True)
     shown_C = np.bincount(cell_N).astype(np.float64)
     clicks_C = np.bincount(cell_N, log.clicked_N).astype(np.float64, copy=False)
-    cells = _Cells(pair_N, cells_C // depth, cells_C % depth, shown_C, clicks_C, len(keys_P), depth)
+    cells = _Cells(pair_N, cells_C // depth, cells_C % depth, shown_C, clicks_C, len(keys_P), depth, minimum)
     support_P, estimate = MODELS[model](log, cells, smoothing)
     support_P = np.where(estimate.trials_P > 0, support_P, 0)
     trials_P, counted_P = np.maximum(estimate.trials_P, 1e-9), np.maximum(estimate.support_P, 1e-9)
@@ -130,33 +132,37 @@ def _coec(log: Impressions, cells: _Cells, smoothing: float) -> tuple[Doubles, _
 
 
 def _pbm(log: Impressions, cells: _Cells, smoothing: float) -> tuple[Doubles, _Estimate]:
-    """The position-based model by EM: a click is an examined position (R) times an attractive item (P).
+    """The position-based model: a click is an examined position (R) times an attractive item (P).
 
     Richardson, Dominowska and Ragno, WWW 2007; EM as in Chuklin, Markov and de Rijke, "Click Models for Web Search",
-    2015, chapter 4. The scale is free: the position that is examined most is examined always.
+    2015, chapter 4. EM finds the examination, from pairs with enough impressions: each pair has an attractiveness of
+    its own that fits its few clicks, and many of these would flatten the curve. The value of every pair then is its
+    clicks over the impressions that were examined. The scale is free: the position examined most is examined always.
     """
-    shown_R, shown_P = cells.by_position(cells.shown_C), cells.by_pair(cells.shown_C)
-    unclicked_C = cells.shown_C - cells.clicks_C
-    examined_R = np.where(shown_R > 0, 0.5, np.nan)
+    shown_P, clicks_P = cells.by_pair(cells.shown_C), cells.by_pair(cells.clicks_C)
+    enough_P = shown_P >= min(cells.minimum, shown_P.max())
+    rows_C = enough_P[cells.pair_C]
+    some = cells._replace(**{name: getattr(cells, name)[rows_C] for name in cells._fields if name.endswith("_C")})
+    shown_R, unclicked_C = some.by_position(some.shown_C), some.shown_C - some.clicks_C
+    with np.errstate(invalid="ignore"):
+        examined_R = some.by_position(some.clicks_C) / shown_R
+    # EM never lowers a probability of 1, which settles the scale; from 0.5 it would not reach 1 in any number of steps.
+    examined_R = examined_R / max(np.nanmax(examined_R), 1e-12)
     attractive_P = np.full(cells.pairs, 0.5)
     for _ in range(STEPS):
-        examined_C, attractive_C = examined_R[cells.position_C], attractive_P[cells.pair_C]
+        examined_C, attractive_C = examined_R[some.position_C], attractive_P[some.pair_C]
         rest_C = unclicked_C / np.maximum(1 - examined_C * attractive_C, 1e-12)
-        attracted_P = cells.by_pair(cells.clicks_C + rest_C * attractive_C * (1 - examined_C))
-        seen_R = cells.by_position(cells.clicks_C + rest_C * examined_C * (1 - attractive_C))
-        mean = attracted_P.sum() / shown_P.sum()
-        attractive_P = (attracted_P + smoothing * mean) / (shown_P + smoothing)
+        attracted_P = some.by_pair(some.clicks_C + rest_C * attractive_C * (1 - examined_C))
+        attractive_P = attracted_P / np.maximum(shown_P, 1)
+        before_R = examined_R
         with np.errstate(invalid="ignore"):
-            before_R, examined_R = examined_R, seen_R / shown_R
+            examined_R = some.by_position(some.clicks_C + rest_C * examined_C * (1 - attractive_C)) / shown_R
         if np.nanmax(np.abs(examined_R - before_R)) < CLOSE:
             break
-    most = float(np.nanmax(examined_R))
-    value_P = np.minimum(attractive_P * most, 1.0)
-    examined_R = examined_R / most
-    looked_P = cells.by_pair(cells.shown_C * examined_R[cells.position_C])
-    estimate = _smoothed(cells.by_pair(cells.clicks_C), shown_P, looked_P, smoothing, examined_R)
-    trials_P = np.where(value_P > 0, estimate.clicks_P / np.maximum(value_P, 1e-300), estimate.trials_P)
-    return shown_P, estimate._replace(trials_P=trials_P)
+    examined_R = examined_R / max(np.nanmax(examined_R), 1e-12)
+    examined_P = cells.by_pair(cells.shown_C * np.nan_to_num(examined_R)[cells.position_C])
+    estimate = _smoothed(clicks_P, shown_P, examined_P, smoothing, examined_R)
+    return shown_P, estimate._replace(trials_P=np.maximum(estimate.trials_P, estimate.clicks_P))
 
 
 def _sdbn(log: Impressions, cells: _Cells, smoothing: float) -> tuple[Doubles, _Estimate]:

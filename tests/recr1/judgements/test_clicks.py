@@ -11,7 +11,7 @@ import pytest
 from recr1.cli.main import run
 from recr1.errors import UserError
 from recr1.judgements import read_judgements
-from recr1.judgements.clicks import Impressions, read_log
+from recr1.judgements.clicks import Impressions, _rows, read_log, read_rows
 from recr1.judgements.grades import NEVER_MOVED, graded
 from recr1.judgements.models import MODELS, values_of, wilson
 from recr1.judgements.ubi import read_ubi
@@ -86,7 +86,19 @@ def test_coec_equals_the_values_by_hand(tmp_path):
 def test_pbm_finds_the_examination_that_made_the_log():
     log, _ = simulated(0, "pbm", sessions=20000)
     found = values_of(log, "pbm", smoothing=0.0)
-    assert found.examined_R == pytest.approx(1 / np.arange(1, 9), abs=0.05)
+    assert found.examined_R == pytest.approx(1 / np.arange(1, 9), abs=0.02)
+
+
+def test_rare_pairs_do_not_flatten_the_examination_of_pbm():
+    rng = np.random.default_rng(0)
+    item = np.concatenate([rng.integers(0, 100, 20_000), rng.integers(100, 10_000, 20_000)])
+    position = rng.integers(0, 4, len(item))
+    clicked = rng.random(len(item)) < 0.4 / (1 + position)
+    log = Impressions(["q"], [f"i{n}" for n in range(10_000)], item * 0, item, position, clicked.astype(int), None)
+    assert values_of(log, "pbm", 10.0, minimum=20).examined_R == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4], abs=0.05)
+    assert values_of(log, "pbm", 10.0, minimum=1).examined_R[1] > 0.55
+    facts = graded(log, "pbm", minimum=100).facts
+    assert json.loads(json.dumps(facts, allow_nan=False))["positions"][0]["examined"] == 1
 
 
 def test_sdbn_counts_last_clicks_of_what_was_read(tmp_path):
@@ -147,6 +159,25 @@ def test_quotes_and_line_breaks_in_queries_are_read(tmp_path):
     )
     assert (log.queries, log.items) == (['warm, dry "tent"', "tent"], ["a", "b,1"])
     assert (log.position_N.tolist(), log.clicked_N.tolist()) == ([0, 1], [1, 0])
+
+
+def outcome(read, *args, **options):
+    try:
+        log = read(*args, **options)
+    except UserError as error:
+        return str(error)
+    return log.queries, log.items, log.position_N.tolist(), log.clicked_N.tolist()
+
+
+@pytest.mark.parametrize("sign", ["\ufeff", "\r", '"', '"a"', "\x0b", "\u2028"])
+def test_blocks_are_read_as_rows_are(sign, tmp_path):
+    """What another reader takes for a line end, a quote or nothing."""
+    columns = {role: role for role in HEADER.strip().split(",")}
+    for place in range(len(HEADER), len(HEADER) + 15):
+        path = tmp_path / "log.csv"
+        path.write_text(BY_HAND[:place] + sign + BY_HAND[place:], newline="")
+        rows = _rows(path, list(columns))
+        assert outcome(read_log, path, {}, sessions=True) == outcome(read_rows, path, columns, rows, 1)
 
 
 NAMED = {"query": "q", "clicked": "hit"}
