@@ -29,6 +29,8 @@ _WHOLE = re.compile(r"([+-]?[0-9]{1,9})(\.0*)?")
 def is_missing(value: Any, words: Collection[str] = ()) -> bool:
     """Whether a value is missing: null, blank, NaN or infinite, or exactly one of the words."""
     if isinstance(value, str):
+        if not words and value[:1].isalnum():  # most values, quickly
+            return False
         plain = value.strip()
         return plain in words or (not plain[:1].isalnum() and is_blank(plain))
     return value is None or (isinstance(value, float) and not math.isfinite(value))

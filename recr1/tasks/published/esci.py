@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -158,6 +159,8 @@ class _Rows:
     """Split -> file -> its judgements."""
     items: set[str] = field(default_factory=set)
     """Ids of the judged products."""
+    seen: set[str] = field(default_factory=set)
+    """Ids of the products so far, each of which is counted once."""
     elsewhere: dict[str, str] = field(default_factory=dict)
     """Id of a judged product -> another locale that has it."""
 
@@ -197,13 +200,15 @@ class _Rows:
         """A row of a product as an item with the names of its fields, None for one that is not in the catalog."""
         require(path, line, record, _PRODUCT)
         locale = one_of(path, line, record, "product_locale", _LOCALES)
-        judged = record["product_id"] in self.items
+        product = id_of(path, line, record, "product_id", ())
+        judged = product in self.items
         if locale != self.locale or (self.only_judged and not judged):
             if judged:
-                self.elsewhere[record["product_id"]] = locale
+                self.elsewhere[product] = locale
             return None
-        item = describe({name: record[column] for column, name in FIELDS.items()}, self.counts)
-        return {"product_id": record["product_id"], **item}
+        counts = Counter[str]() if product in self.seen else self.counts
+        self.seen.add(product)
+        return {"product_id": product, **describe({name: record[column] for column, name in FIELDS.items()}, counts)}
 
     def refuse_other_locales(self, catalog: Catalog) -> None:
         """Raises `DataError` for a judged product that exists for another locale alone."""
@@ -225,7 +230,10 @@ def _shards(path: str) -> dict[Path, str]:
     """The files of the hub in a folder or its `data` -> their split; none if there are none, `DataError` for some."""
     folder = expanded(path)
     inner = folder / "data" if kind_of(folder) == "folder" and kind_of(folder / "data") == "folder" else folder
-    names = sorted(file.name for file in inner.iterdir()) if kind_of(inner) == "folder" else []
+    try:
+        names = sorted(os.listdir(inner)) if kind_of(inner) == "folder" else []
+    except OSError as error:
+        raise DataError(inner, None, f"cannot be read: {error.strerror or error}") from error
     parts = {name: match for name in names if (match := _SHARD.fullmatch(name))}
     if not parts:
         return {}

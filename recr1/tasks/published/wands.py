@@ -93,7 +93,7 @@ class WandsTask(JudgedTask):
         counts = Counter[str]()
 
         def item(file: Path, line: int, record: Record) -> Record:
-            if "category_hierarchy" in record:
+            if "category hierarchy" not in record and "category_hierarchy" in record:
                 record["category hierarchy"] = record.pop("category_hierarchy")
             require(file, line, record, ("product_id", *FIELDS))
             named = {name: record[column] for column, name in FIELDS.items()}
