@@ -125,11 +125,13 @@ def test_the_seed_decides_what_is_sampled(tmp_path, random_model):
 def test_the_seed_decides_what_is_dropped_and_nothing_else_does(tmp_path, random_model):
     """Greedy completions of needs in order: without dropout there is nothing left for a seed to decide."""
     firm = [online(tmp_path / f"firm-{seed}", random_model, seed)[1] for seed in (1, 2)]
-    assert np.array_equal(*firm)
+    assert np.allclose(
+        *firm, rtol=0, atol=1e-7
+    )  # TRL shuffles a batch by the seed: on some CPUs its sums round otherwise
     dropping = with_dropout(random_model, tmp_path / "model", 0.5)
     one, again, other = (online(tmp_path / f"dropping-{place}", dropping, seed) for place, seed in enumerate((1, 1, 2)))
     assert one[0] == again[0] and np.array_equal(one[1], again[1])
-    assert not np.array_equal(one[1], firm[0])  # it is on
+    assert not np.allclose(one[1], firm[0], rtol=0, atol=1e-6)  # it is on
     assert not np.array_equal(one[1], other[1])
 
 
