@@ -21,9 +21,9 @@ KNOWN = {"log_probs", "entropy", "is_top1"}
 """Outputs of TRL's head that are made here; for others its own function is called."""
 
 READ: Mapping[str, str] = {
-    "add_fused_lm_head": "what it puts on a model calls the other two as globals of its module, and takes no others",
-    "_ChunkedLogProbFunction": "while such a model is called, `Scores` stands in its place",
-    "_use_triton": "while such a model is called it says yes, and only places with a label are scored",
+    "add_fused_lm_head": "what it puts on a model calls the other two by name, and takes no others",
+    "_ChunkedLogProbFunction": "`Scores` is used instead of it while such a model runs",
+    "_use_triton": "it says yes while such a model runs, so that only places with a label are scored",
 }
 """What is used or replaced of `trl.trainer.utils`, and why."""
 

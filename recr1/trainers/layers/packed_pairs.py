@@ -56,7 +56,7 @@ def packed(pairs: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
     ids = [pair["input_ids"] for pair in pairs]
     taught = [next(place for place, label in enumerate(pair["labels"]) if label != IGNORED) for pair in pairs]
     alike = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*ids, strict=False))
-    begin = [tokens[0] for tokens in alike][: min(taught) - 1]  # a rest begins with a token that is not taught
+    begin = [tokens[0] for tokens in alike][: max(min(taught) - 1, 0)]  # no rest begins with an answer
     rests = [own[len(begin) :] for own in ids]
     rows: list[list[int]] = []
     room = 0
@@ -80,6 +80,7 @@ def packed(pairs: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
             found["input_ids"][row, place] = torch.tensor(rests[number])
             found["position_ids"][row, place] = torch.arange(len(begin), len(ids[number]))
             found["labels"][row, place] = torch.tensor(pairs[number]["labels"][len(begin) :])
+            found["labels"][row, start] = IGNORED  # nothing of its pair is before it, as in a row of its own
             branch[row, place] = number
             start = place.stop
     return {**found, "attention_mask": sees(branch), "tokens": torch.tensor(sum(map(len, ids)))}

@@ -43,6 +43,7 @@ def taught(model, batch):
         ([(3, 2), (3, 4)], 3),  # the same prompt
         ([(5, 2), (6, 3)], 0),
         ([(1, 2), (6, 3)], 1),  # a prompt of one token
+        ([(0, 3), (4, 2), (0, 5)], 0),  # no prompt
         ([(50, 9)] * 5 + [(ROW + 9, 3), (20, 4)], 11),  # more than a row holds
     ],
 )
