@@ -16,6 +16,7 @@ BUILTIN = {
     "phrases": "rewards.guards.words:PhrasesReward",
     "drift": "rewards.guards.drift:DriftReward",
     "operators": "rewards.guards.form:OperatorsReward",
+    "rec_r1": "rewards.measures.reward:RecR1Reward",
     "log_rank": "rewards.shaping:LogRankReward",
     "rank_tiers": "rewards.shaping:RankTiersReward",
     "annealed": "rewards.measures.reward:AnnealedReward",

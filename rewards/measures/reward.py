@@ -1,4 +1,4 @@
-"""Rewards made of one measure: itself, its gain over the raw need, a falling cutoff, and the shuffled control."""
+"""Rewards made of one measure: itself, its gain over the raw need, Rec-R1's, a falling cutoff, and the control."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from retrievers.base import Catalog, Floats
 from retrievers.options import PositiveInt, checked
-from rewards.base import Batch, Qrels
+from rewards.base import Batch, Invalid, Qrels
 from rewards.measures import measure_option
 
 
@@ -60,6 +60,34 @@ class GainReward(MeasureReward):
         raw_B = self._measure(batch.raw_hits.rows_QK, batch.qrels, batch.catalog)
         gains_B: Floats = self._measure.of(batch.graded) - raw_B
         return gains_B
+
+
+class RecR1Reward(MeasureReward):
+    """The reward of Rec-R1 (arXiv:2503.24289), to reproduce it: -2, 0, or 0.1 more than the measure.
+
+    -2 for an answer that is not in the format; 0 for one that finds nothing relevant, or whose query is empty, too
+    long, given twice or not text (`FOUND_NOTHING`); else 0.1 + the measure. In the paper the format is `json_answer`,
+    the measure is nDCG@1000 in training and nDCG@100 in evaluation, and only exact matches count (`task.gains: {E: 1,
+    S: 0, C: 0, I: 0}`). A product that is listed twice there counts twice in the best ranking, which it does not here.
+    To re-rank, the measure is nDCG@16 of 16 candidates, and the answer must have each of them once. The name is
+    "rec_r1(nDCG@100)".
+
+    Args:
+        measure: Its name, such as nDCG@100. Raises `ValueError` for an unknown one, with the nearest right name.
+    """
+
+    label = "rec_r1({})"
+
+    def __call__(self, batch: Batch) -> Floats:
+        """(B,); raises `ValueError` where the hits are not as deep as the cutoff, or a field is missing."""
+        earned_B = self._measure.of(batch.graded)
+        actions = [rollout.action for rollout in batch.rollouts]
+        broken_B = [isinstance(action, Invalid) and action.reason not in FOUND_NOTHING for action in actions]
+        return np.where(broken_B, -2.0, earned_B + np.float32(0.1) * (earned_B > 0)).astype(np.float32)
+
+
+FOUND_NOTHING = frozenset(["empty query", "query too long", "query is not text", "more than one key 'query'"])
+"""Reasons of formats whose answer Rec-R1 reads, and pays as a search without a relevant item."""
 
 
 @checked

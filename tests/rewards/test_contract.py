@@ -13,7 +13,7 @@ from rewards.guards.catalog import CopiedReward, UnmatchedReward
 from rewards.guards.drift import DriftReward
 from rewards.guards.form import FormatReward, GroupLengthReward, LengthReward, OperatorsReward
 from rewards.guards.words import PhrasesReward, RepetitionReward
-from rewards.measures.reward import AnnealedReward, GainReward, MeasureReward, ShuffledReward
+from rewards.measures.reward import AnnealedReward, GainReward, MeasureReward, RecR1Reward, ShuffledReward
 from rewards.shaping import AcrossReward, LogRankReward, RankTiersReward
 from rewards.testing import Cases, RewardContract, batch_of
 
@@ -53,6 +53,16 @@ class TestGainReward(RewardContract):
     def known(self) -> Cases:
         raw = [[9, 2, 5]] * 3  # one of two in the first two places
         return [(batch_of(["a", "b", None], RANKED, WANTED, raw), [0.0, 0.5, -0.5])]
+
+
+class TestRecR1Reward(RewardContract):
+    def build(self) -> Reward:
+        return RecR1Reward(measure="nDCG@3")
+
+    def known(self) -> Cases:
+        ranked = [*RANKED, [7, 8, 9]]
+        paid = [(1 + 3 / 2) / IDEAL + 0.1, 1.1, -2.0, 0.0]
+        return [(batch_of(["a", "b", None, "c"], ranked, WANTED + WANTED[:1]), paid)]
 
 
 class TestFormatReward(RewardContract):

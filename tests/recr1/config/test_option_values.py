@@ -67,6 +67,7 @@ NEEDED = {
     "cross_encoder": {"model": "some/model"},
     "measure": {"measure": "nDCG@10"},
     "gain": {"measure": "nDCG@10"},
+    "rec_r1": {"measure": "nDCG@10"},
     "shuffled": {"measure": "nDCG@10"},
     "annealed": {"measure": "nDCG@10"},
     "phrases": {"phrases": ["in stock"]},
@@ -136,6 +137,7 @@ BAD = {
     "reward": {
         "measure": NO_MEASURE,
         "gain": NO_MEASURE,
+        "rec_r1": NO_MEASURE,
         "shuffled": NO_MEASURE,
         "annealed": {**NO_MEASURE, "start": [10, 0, -1], "steps": [0, -1]},
         "format": {"valid": [NAN, INFINITE], "invalid": [NAN, -INFINITE, 1.5]},

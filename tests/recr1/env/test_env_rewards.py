@@ -7,7 +7,10 @@ import pytest
 
 from recr1.env import Environment, chat_with, metrics
 from recr1.errors import UserError
-from recr1.formats import Plain, Tag
+from recr1.formats import REASONS, Plain, Tag
+from recr1.tasks.toy import ToyTask
+from retrievers.bm25.bm25 import BM25
+from rewards.measures.reward import FOUND_NOTHING, RecR1Reward
 from tests.recr1.baselines.world import Better, Lossy, Overlap, World
 from tests.recr1.env.test_env import make, run
 
@@ -32,6 +35,25 @@ def test_signs_of_hacking_are_nought_without_a_query(world):
     assert [logged[f"query/{name}"] for name in ("repeated_pairs", "from_need", "operators", "known", "copied")] == [
         0
     ] * 5
+
+
+def test_rec_r1_pays_what_the_paper_pays_for_its_answers():
+    answers = {
+        '<think>pool</think><answer>{"query": "waterproof speaker"}</answer>': 0.1 + 1.0,
+        '<think>pool</think><answer>{"query": "zzz"}</answer>': 0.0,
+        '<think>pool</think><answer>{"query": ""}</answer>': 0.0,
+        '<think>pool</think><answer>{"query": 7}</answer>': 0.0,
+        '<think>pool</think><answer>{"text": "speaker"}</answer>': -2.0,
+        '<think>pool</think><answer>speaker</answer>': -2.0,
+        '<answer>{"query": "waterproof speaker"}</answer>': -2.0,
+        '<think>pool</think><answer>{"query": "a"}</answer><answer>{"query": "waterproof speaker"}</answer>': -2.0,
+    }  # fmt: skip
+    task = ToyTask(format={"type": "json_answer"})
+    env = Environment(task, BM25(task.catalog), [(RecR1Reward(measure="Success@10"), 1.0)], k=10)
+    need = env.need("n17")  # music at the pool
+    step = env.step([need] * len(answers), [chat_with(env.format.render(need), text) for text in answers])
+    assert step.rewards.tolist() == pytest.approx([*answers.values()])
+    assert FOUND_NOTHING < REASONS  # what formats say
 
 
 class Farther:
