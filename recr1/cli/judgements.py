@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recr1.cli.arguments import above_zero, at_least
+from recr1.cli.arguments import above_zero, at_least, parts
 from recr1.terminal import say
 
 if TYPE_CHECKING:
@@ -25,13 +25,16 @@ def add(parser: argparse.ArgumentParser) -> None:
     one.add_argument("--out", metavar="OUT", required=True, help=text)
     _add_reading(one)
     one.add_argument("--to", choices=OUT, help="the format of the output")
-    text = "grades that are no integers, for trec and beir: nearest (halves up), down or up"
+    text = "round grades that are no integers, which trec and beir need: nearest (halves up), down or up"
     one.add_argument("--round", choices=("nearest", "down", "up"), help=text)
     one.set_defaults(action=_convert)
     _add_clicks(commands.add_parser("clicks", help="grades from a log of clicks", allow_abbrev=False))
-    one = commands.add_parser("agree", help="how far two judges agree", allow_abbrev=False)
-    one.add_argument("human", metavar="HUMAN", type=Path, help="a file of judgements")
-    one.add_argument("judge", metavar="JUDGE", type=Path, help="another one of the same queries")
+    one = commands.add_parser("agree", help="how far judges agree with people", allow_abbrev=False)
+    one.add_argument("human_file", metavar="HUMAN", type=Path, help="a file of judgements")
+    text = "another one of the same queries (default: HUMAN, with the judges other than --human)"
+    one.add_argument("judge_file", metavar="JUDGE", nargs="?", type=Path, help=text)
+    text = "the judge in HUMAN, where its column source has several; of A,B the mean"
+    one.add_argument("--human", metavar="NAME", type=parts, default=[], help=text)
     _add_reading(one)
     one.set_defaults(action=_agree)
 
@@ -72,6 +75,8 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     text = "columns of a table with other names than usual, such as item=sku,grade=stars"
     parser.add_argument("--columns", metavar="R=C,...", help=text)
     parser.add_argument("--queries", metavar="FILE", type=Path, help="a table of query ids and their texts")
+    text = "the judge to take, where the column source or a book has several; convert takes the mean of A,B"
+    parser.add_argument("--source", metavar="NAME", type=parts, default=[], help=text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -84,7 +89,7 @@ def _convert(args: argparse.Namespace) -> int:
     from recr1.judgements.written import writer_of
 
     kind = args.to or writer_of(args.out)
-    found = _read(args, args.files)
+    found = _read(args, args.files).merged(args.source)
     files, counts = write_judgements(found, Path(args.out), kind, args.round)
     graded = [row for row in found.rows if row.grade is not None]
     queries = len({row.query for row in graded})
@@ -123,32 +128,37 @@ def _clicks(args: argparse.Namespace) -> int:
 
 
 def _agree(args: argparse.Namespace) -> int:
+    from recr1.errors import UserError
+    from recr1.judge.difference import listed
     from recr1.judge.table import print_tables
-    from recr1.judgements.agreement import agreement
+    from recr1.judgements.agreement import agreement, side_by_side
 
-    human, judge = (_read(args, [path]) for path in (args.human, args.judge))
-    found = agreement(human, judge)
-    print_tables([found.table])
-    kappa = found.kappa
-    said = (
-        "undefined, all grades are one" if kappa is None else f"{kappa.mean:.3f} ({kappa.low:.3f} to {kappa.high:.3f})"
-    )
-    say(f"weighted kappa (quadratic, 95% interval over queries): {said}")
-    if found.queries < 20:
-        say("with fewer than 20 queries the interval is rough")
-    say(f"pairs in both: {found.pairs:,} of {found.queries:,} queries, the same grade: {found.equal:.1%}")
-    say(f"mean grade of JUDGE less that of HUMAN: {found.shift:+.3f}")
-    say(f"pairs in one alone: HUMAN {found.first_alone:,}, JUDGE {found.second_alone:,}")
-    for name, one in (("HUMAN", human), ("JUDGE", judge)):
-        _say_counts({f"{name}: {what}": count for what, count in one.counts.items()})
+    if not (args.judge_file or args.human):
+        what = "name a second file, or with --human NAME the judge in HUMAN with whom the others are compared"
+        raise UserError(f"JUDGE: missing: {what}")
+    humans = _read(args, [args.human_file])
+    judges = _read(args, [args.judge_file]) if args.judge_file else humans
+    mean = judges.averaged and args.judge_file
+    names = args.source or ([] if mean else [name for name in judges.sources if name not in args.human])
+    if not (names or args.judge_file):
+        raise UserError(f"JUDGE: missing: {args.human_file} has no judge but {listed(args.human)}")
+    human, every = humans.merged(args.human, "--human"), {name: judges.merged([name]) for name in names}
+    every = every or {"JUDGE": judges.merged()}
+    found = {name: agreement(human, judge) for name, judge in every.items()}
+    several = len(found) > 1
+    print_tables([side_by_side(found)] if several else [one.table for one in found.values()])
+    graded = f"HUMAN: {len(human.graded()):,} pairs with a grade, of which the judges share those of the column pairs"
+    for line in [graded] if several else next(iter(found.values())).lines():
+        say(line)
+    for name, one in {"HUMAN": human, **every}.items():
+        _say_counts({f"{name}: {what}": count for what, count in one.counts.items() if "other judges" not in what})
     return 0
 
 
 def _read(args: argparse.Namespace, paths: list[Path]) -> Judgements:
-    from recr1.judgements import read_judgements
-    from recr1.judgements.formats import named_columns
+    from recr1.judgements.formats import named_columns, read_all
 
-    return read_judgements(paths, args.kind, named_columns(args.columns) if args.columns else None, args.queries)
+    return read_all(paths, args.kind, named_columns(args.columns) if args.columns else None, args.queries)
 
 
 def _say_counts(counts: Mapping[str, int]) -> None:

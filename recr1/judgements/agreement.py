@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from recr1.errors import UserError
-from recr1.judge.stats import RESAMPLES, Doubles, Interval
+from recr1.judge.difference import bounds_text, mean_cell
+from recr1.judge.stats import LEVEL, RESAMPLES, Doubles, Interval
 from recr1.judge.table import Table
 from recr1.judgements.base import Judgements
 
 _Pair: TypeAlias = tuple[str, str | None]
 WIDEST = 12
 """Different grades that a table still shows."""
+FEWEST = 10
+"""Short and long queries that are needed to say whether a judge likes long ones."""
+
+
+class Liking(NamedTuple):
+    """What a judge adds to the grades of another for long queries beyond what it adds for short ones."""
+
+    words: int
+    """The most words of a short query, the median."""
+    short: float
+    long: float
+    """Mean grade of the second judge less that of the first, mean over queries."""
+    apart: Interval
+    """Long less short."""
+
+    @property
+    def clear(self) -> bool:
+        """Whether chance alone does not explain it."""
+        return self.apart.low > 0 or self.apart.high < 0
 
 
 class Agreement(NamedTuple):
@@ -32,6 +52,8 @@ class Agreement(NamedTuple):
     first_alone: int
     second_alone: int
     grades: Counter[tuple[float, float]]
+    liking: Liking | None
+    """Whether the second judge likes long queries; None without texts, and where all queries are about as long."""
 
     @property
     def table(self) -> Table:
@@ -41,6 +63,43 @@ class Agreement(NamedTuple):
             return Table("Grades: too many for a table", ["different grades"], [[str(len(names))]])
         rows = [[f"{one:g}", *(f"{self.grades[one, other]:,}" for other in names)] for one in names]
         return Table("Grades of HUMAN (rows) against JUDGE (columns)", ["grade", *(f"{one:g}" for one in names)], rows)
+
+    def lines(self) -> Iterator[str]:
+        """What there is to say of one judge."""
+        kappa, long = self.kappa, self.liking
+        said = (
+            f"{kappa.mean:.3f} ({bounds_text(kappa.low, kappa.high, '.3f')})"
+            if kappa
+            else "undefined, all grades are one"
+        )
+        yield f"weighted kappa (quadratic, {LEVEL:.0%} interval over queries): {said}"
+        if self.queries < 20:
+            yield "with fewer than 20 queries the interval is rough"
+        yield f"pairs in both: {self.pairs:,} of {self.queries:,} queries, the same grade: {self.equal:.1%}"
+        yield f"mean grade of JUDGE less that of HUMAN: {self.shift:+.3f}"
+        if long:
+            apart = f"{long.apart.mean:+.3f} ({LEVEL:.0%} interval {bounds_text(long.apart.low, long.apart.high)})"
+            lengths = f"queries of up to {long.words} words: {long.short:+.3f}, longer ones: {long.long:+.3f}"
+            yield f"the same, {lengths}, apart {apart}"
+            if long.clear:
+                way = "higher" if long.apart.mean > 0 else "lower"
+                yield f"warning: JUDGE grades long queries {way} than HUMAN does: do not train on its grades"
+        yield f"pairs in one alone: HUMAN {self.first_alone:,}, JUDGE {self.second_alone:,}"
+
+
+def side_by_side(judges: Mapping[str, Agreement]) -> Table:
+    """Several judges, a row each."""
+    rows = []
+    for name, one in judges.items():
+        long = mean_cell(one.liking.apart._asdict(), spec="+.3f") if one.liking else "-"
+        kappa = mean_cell(one.kappa._asdict()) if one.kappa else "-"
+        rows.append([name, kappa, f"{one.pairs:,}", f"{one.queries:,}", f"{one.equal:.1%}", f"{one.shift:+.3f}", long])
+    note = (
+        f"kappa: weighted (quadratic), with {LEVEL:.0%} intervals over queries. equal: share of pairs with the same "
+        "grade. shift: mean grade less that of HUMAN. long: shift of the queries with more words than the median, less "
+        "that of the others; away from 0, the judge likes or dislikes long ones. The grades of one: --source NAME."
+    )
+    return Table("Agreement with HUMAN", ["judge", "kappa", "pairs", "queries", "equal", "shift", "long"], rows, [note])
 
 
 def agreement(first: Judgements, second: Judgements, *, seed: int = 0) -> Agreement:
@@ -60,6 +119,7 @@ def agreement(first: Judgements, second: Judgements, *, seed: int = 0) -> Agreem
     grades_N = np.array([(ours[pair], theirs[pair]) for pair in both])
     places = {query: place for place, query in enumerate(dict.fromkeys(query for query, _ in both))}
     query_N = np.array([places[query] for query, _ in both])
+    texts = {row.query: row.text for judge in (second, first) for row in judge.rows if row.text}
     x_N, y_N = grades_N.T
     columns = (np.ones_like(x_N), x_N, y_N, x_N**2, y_N**2, (x_N - y_N) ** 2)
     sums_Q = np.stack([np.bincount(query_N, column) for column in columns], axis=1)
@@ -79,7 +139,23 @@ def agreement(first: Judgements, second: Judgements, *, seed: int = 0) -> Agreem
         len(ours) - len(both),
         len(theirs) - len(both),
         Counter((ours[pair], theirs[pair]) for pair in both),
+        _liking([texts.get(query) for query in places], (sums_Q[:, 2] - sums_Q[:, 1]) / sums_Q[:, 0], seed),
     )
+
+
+def _liking(texts_Q: Sequence[str | None], shifts_Q: Doubles, seed: int) -> Liking | None:
+    if not all(texts_Q):
+        return None
+    words_Q = np.array([len((text or "").split()) for text in texts_Q])
+    words = int(np.median(words_Q))
+    short_Q, long_Q = shifts_Q[words_Q <= words], shifts_Q[words_Q > words]
+    if min(len(short_Q), len(long_Q)) < FEWEST:
+        return None
+    rng = np.random.default_rng(seed)
+    drawn = [rng.choice(part, (RESAMPLES, len(part))).mean(axis=1) for part in (short_Q, long_Q)]
+    low, high = np.quantile(drawn[1] - drawn[0], [0.025, 0.975]).tolist()
+    short, long = float(short_Q.mean()), float(long_Q.mean())
+    return Liking(words, short, long, Interval(long - short, low, high))
 
 
 def _grades(judgements: Judgements) -> Mapping[_Pair, float]:

@@ -26,6 +26,8 @@ class Judgement(NamedTuple):
     text: str | None
     item: str | None
     grade: float | None
+    source: str | None = None
+    """The judge who gave the grade, where a file says so."""
 
     @property
     def query(self) -> str:
@@ -40,43 +42,65 @@ class Judgements:
     rows: list[Judgement] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     """What was left out, merged or changed -> how many."""
+    averaged: bool = False
+    """Whether several judges mean their mean unless some are chosen, as in a book of Quepid."""
 
-    def merged(self, texts: Mapping[str, str] | None = None) -> Judgements:
-        """Rows that all name queries alike, by id or all by text, each pair once, with its highest grade.
+    @property
+    def sources(self) -> list[str]:
+        """The judges that the rows name, in their order."""
+        return list(dict.fromkeys(row.source for row in self.rows if row.source is not None))
 
-        `texts` are the texts of query ids. Raises `UserError` for an id without a text there, for an id with two
-        texts, and if some rows have ids only and others have texts only.
+    def merged(self, sources: Sequence[str] = (), option: str = "--source") -> Judgements:
+        """Rows that all name queries alike, by id or all by text, and each pair once.
+
+        A pair has the mean of its judges, who are those of `sources` if some are given, and of one judge the highest
+        grade. `option` chooses the judges, for messages. Raises `UserError` for a judge that no row names and for
+        several of which none is chosen, for a query id with two texts, and if some rows have ids only and others have
+        texts only.
         """
-        rows = [row._replace(text=row.text or _text(row, texts)) if texts is not None else row for row in self.rows]
+        rows = self._of(sources, option)
         by_id, by_text = all(row.query_id for row in rows), all(row.text for row in rows)
         if not (by_id or by_text):
             raise UserError("some rows have query ids and others texts: give the texts of the ids with --queries FILE")
-        counts, known, best = self.counts.copy(), dict[str, str | None](), dict[tuple[str, str | None], Judgement]()
+        counts, known = self.counts.copy(), dict[str, str | None]()
+        counts["judgements of other judges, left out"] += len(self.rows) - len(rows)
+        pairs = dict[tuple[str, str | None], dict[str | None, Judgement]]()
         for row in rows if by_id else [row._replace(query_id=None) for row in rows]:
             if known.setdefault(row.query, row.text) != row.text:
                 two = f"{shown(known[row.query])} and {shown(row.text)}"
                 raise UserError(f"query id {shown(row.query)} has two texts, {two}: correct one of them")
-            before = best.setdefault((row.query, row.item), row)
+            judges = pairs.setdefault((row.query, row.item), {})
+            before = judges.setdefault(row.source, row)
             if before is not row:
                 kind = "same grade" if before.grade == row.grade else "other grade, highest kept"
                 counts[f"judgements of a pair that has one already, {kind}"] += 1
                 if before.grade is None or (row.grade is not None and row.grade > before.grade):
-                    best[row.query, row.item] = row
-        return Judgements(list(best.values()), counts)
+                    judges[row.source] = row
+        merged = []
+        for judges in pairs.values():
+            grades = [row.grade for row in judges.values() if row.grade is not None]
+            counts["pairs of several judges, mean taken"] += len(grades) > 1
+            counts["pairs whose judges differ"] += len(set(grades)) > 1
+            mean = sum(grades) / len(grades) if grades else None
+            merged.append(next(iter(judges.values()))._replace(grade=mean, source=None))
+        return Judgements(merged, counts)
+
+    def _of(self, sources: Sequence[str], option: str) -> list[Judgement]:
+        named = ", ".join(self.sources) or "none"
+        if unknown := next((name for name in sources if name not in self.sources), None):
+            raise UserError(f"{option}: no judge {shown(unknown)} here; the judges are: {named}")
+        if len(self.sources) > 1 and not (sources or self.averaged):
+            remedy = f"{option} {self.sources[0]}, or several with commas for their mean"
+            raise UserError(f"{len(self.sources)} judges graded these pairs ({named}): choose one with {remedy}")
+        return [row for row in self.rows if not sources or row.source is None or row.source in sources]
 
     def graded(self) -> list[Judgement]:
         """The rows with a grade; the others are counted."""
         kept = [row for row in self.rows if row.grade is not None]
         with_item = sum(row.item is not None for row in self.rows)
-        self.counts["pairs without a grade, left out"] += with_item - len(kept)
-        self.counts["queries without a judgement, left out"] += len(self.rows) - with_item
+        self.counts["pairs without a grade, left out"] = with_item - len(kept)
+        self.counts["queries without a judgement, left out"] = len(self.rows) - with_item
         return kept
-
-
-def _text(row: Judgement, texts: Mapping[str, str]) -> str:
-    if row.query_id is None or row.query_id not in texts:
-        raise UserError(f"query id {shown(row.query_id)} is not in the file of --queries: add it, or remove its rows")
-    return texts[row.query_id]
 
 
 def grade_of(path: Path, line: int | None, value: Any, where: str = "") -> float | None:
@@ -127,5 +151,6 @@ JUDGEMENT_ROLES: Roles = {
     "query": ("query", "query_text"),
     "item": (*COLUMNS["qrels_item"], "docid", "item", "product_id"),
     "grade": (*COLUMNS["grade"], "rating"),
+    "source": ("source", "judge"),
 }
-"""The columns of a table of judgements; `query` is a text."""
+"""The columns of a table of judgements; `query` is a text, `source` is the judge."""

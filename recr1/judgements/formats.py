@@ -23,9 +23,20 @@ _Named: TypeAlias = Mapping[str, str]
 
 
 def read_judgements(
+    paths: Sequence[Path],
+    kind: str | None = None,
+    columns: _Named | None = None,
+    queries: Path | None = None,
+    sources: Sequence[str] = (),
+) -> Judgements:
+    """The judgements of files, each pair once, and what was left out or merged: `read_all`, then `merged`."""
+    return read_all(paths, kind, columns, queries).merged(sources)
+
+
+def read_all(
     paths: Sequence[Path], kind: str | None = None, columns: _Named | None = None, queries: Path | None = None
 ) -> Judgements:
-    """The judgements of files, each pair once with its highest grade, and what was left out or merged.
+    """The rows of files with those of every judge, as they are.
 
     Args:
         paths: the files, in any of `FORMATS`.
@@ -35,20 +46,24 @@ def read_judgements(
 
     Raises:
         DataError: For anything wrong in a file, and for one that fits no format, or two.
-        UserError: For rows that do not go together.
+        UserError: For a query id without a text in `queries`.
     """
-    found = Judgements()
+    found, kinds = Judgements(), set[str]()
     for path in paths:
         name = kind or _format_of(path, columns or {})
+        kinds.add(name)
         before = len(found.rows)
         found.rows += FORMATS[name](path, columns or {}, found.counts)
         if len(found.rows) == before:
             raise DataError(path, None, f"no judgements: the file has no rows that could be read as {name}")
-    texts = None
+    found.averaged = kinds == {"book"}
     if queries:
         needs = read_needs(queries, Reading(COLUMNS, None, (), Counter()))
-        texts = {need.id: need.text for need in needs.values()}
-    return found.merged(texts)
+        lacking = next((row.query_id for row in found.rows if not row.text and row.query_id not in needs), None)
+        if lacking is not None:
+            raise UserError(f"query id {shown(lacking)} is not in {queries}: add it, or remove its rows")
+        found.rows = [row if row.text else row._replace(text=needs[row.query_id or ""].text) for row in found.rows]
+    return found
 
 
 def _format_of(path: Path, named: _Named) -> str:
@@ -146,23 +161,23 @@ def _csv(path: Path, named: _Named, _: Counter[str]) -> _Rows:
         ids = item_of(path, line, record[found["query_id"]], found["query_id"]) if "query_id" in found else None
         text = query_of(path, line, record[found["query"]], found["query"]) if "query" in found else None
         item = item_of(path, line, record[found["item"]], found["item"])
-        yield Judgement(ids, text, item, grade_of(path, line, record[found["grade"]]))
+        source = item_of(path, line, record[found["source"]], found["source"]) if "source" in found else None
+        yield Judgement(ids, text, item, grade_of(path, line, record[found["grade"]]), source)
 
 
 def _book(path: Path, _: _Named, counts: Counter[str]) -> _Rows:
     for where, pair in _members(path, "", document(path), "query_doc_pairs"):
         query = query_of(path, None, pair.get("query_text"), f"{where}query_text")
-        grades = []
-        for place, one in _members(path, where, pair, "judgements"):
-            grade = grade_of(path, None, one.get("rating"), place)
-            counts["judgements marked unrateable, left out"] += one.get("unrateable") is True
-            empty = grade is None and one.get("unrateable") is not True
-            counts["judgements without a rating, left out"] += empty
-            grades += [grade] if grade is not None and one.get("unrateable") is not True else []
-        counts["pairs of several judges, mean taken"] += len(grades) > 1
-        counts["pairs whose judges differ"] += len(set(grades)) > 1
-        mean = sum(grades) / len(grades) if grades else None
-        yield Judgement(None, query, item_of(path, None, pair.get("doc_id"), f"{where}doc_id"), mean)
+        item = item_of(path, None, pair.get("doc_id"), f"{where}doc_id")
+        judges = list(_members(path, where, pair, "judgements"))
+        for number, (place, one) in enumerate(judges, 1):
+            grade, unrateable = grade_of(path, None, one.get("rating"), place), one.get("unrateable") is True
+            counts["judgements marked unrateable, left out"] += unrateable
+            counts["judgements without a rating, left out"] += grade is None and not unrateable
+            judge = str(one.get("user_email") or f"judge {number}")
+            yield Judgement(None, query, item, None if unrateable else grade, judge)
+        if not judges:
+            yield Judgement(None, query, item, None)
 
 
 def _rre(path: Path, _: _Named, counts: Counter[str]) -> _Rows:

@@ -45,11 +45,15 @@ def write_judgements(
     (unless `rounding`), ids with blanks in TREC, queries without a text.
     """
     found = Judgements(judgements.rows, judgements.counts.copy())
+    if rounding:
+        found.rows = [_rounded(row, rounding) for row in found.rows]
+        changed = sum(row != before for row, before in zip(found.rows, judgements.rows, strict=True))
+        found.counts[f"grades rounded ({rounding})"] += changed
     if kind in ("quepid", "rre", "workbench"):
         found = _by_text(found)
     files = {
         out / name if name and kind == "beir" else Path(f"{out}{name}"): text
-        for name, text in WRITERS[kind](found, out.stem, rounding).items()
+        for name, text in WRITERS[kind](found, out.stem).items()
     }
     if existing := next((path for path in files if path.exists()), None):
         raise UserError(f"{existing} exists already and is not overwritten: choose another name")
@@ -79,15 +83,16 @@ def _with_ids(rows: Sequence[Judgement]) -> tuple[list[Judgement], bool]:
     return [row._replace(query_id=ids[row.text]) for row in rows], True
 
 
-def _integer(row: Judgement, rounding: Rounding | None, counts: Counter[str]) -> int:
+def _rounded(row: Judgement, rounding: Rounding) -> Judgement:
+    return row if row.grade is None else row._replace(grade=float(_ROUND[rounding](row.grade)))
+
+
+def _integer(row: Judgement) -> int:
     assert row.grade is not None
     if not row.grade.is_integer():
-        if rounding is None:
-            pair = f"{shown(row.item)} for {shown(row.text or row.query)}"
-            what = f"the grade of {pair} is {row.grade:g}, and grades here are integers"
-            raise UserError(f"{what}: round with --round nearest (halves up), down or up")
-        counts[f"grades rounded ({rounding})"] += 1
-        return _ROUND[rounding](row.grade)
+        pair = f"{shown(row.item)} for {shown(row.text or row.query)}"
+        what = f"the grade of {pair} is {row.grade:g}, and grades here are integers"
+        raise UserError(f"{what}: round with --round nearest (halves up), down or up")
     return int(row.grade)
 
 
@@ -95,28 +100,28 @@ def _plain(grade: float) -> str:
     return str(int(grade)) if grade.is_integer() else repr(grade)
 
 
-def _trec(judgements: Judgements, _: str, rounding: Rounding | None) -> dict[str, str]:
+def _trec(judgements: Judgements, _: str) -> dict[str, str]:
     rows, new = _with_ids(judgements.graded())
     for name in [name for row in rows for name in (row.query_id, row.item) if name and len(name.split()) > 1]:
         raise UserError(
             f"id {shown(name)} has a blank, which separates the columns of TREC: rename it, or choose --to beir"
         )
-    body = "".join(f"{row.query_id} 0 {row.item} {_integer(row, rounding, judgements.counts)}\n" for row in rows)
+    body = "".join(f"{row.query_id} 0 {row.item} {_integer(row)}\n" for row in rows)
     texts = {row.query_id: row.text for row in rows}
     table = "".join(f"{name}\t{text}\n" for name, text in texts.items())
     return {"": body} | ({".queries.tsv": f"query-id\ttext\n{table}"} if new else {})
 
 
-def _beir(judgements: Judgements, _: str, rounding: Rounding | None) -> dict[str, str]:
+def _beir(judgements: Judgements, _: str) -> dict[str, str]:
     rows, _new = _with_ids(judgements.graded())
     _refuse_without_text(rows)
     texts = {row.query_id: row.text for row in rows}
     needs = (json.dumps({"_id": name, "text": text}, ensure_ascii=False) + "\n" for name, text in texts.items())
-    cells = (f"{row.query_id}\t{row.item}\t{_integer(row, rounding, judgements.counts)}\n" for row in rows)
+    cells = (f"{row.query_id}\t{row.item}\t{_integer(row)}\n" for row in rows)
     return {"queries.jsonl": "".join(needs), "qrels.tsv": "query-id\tcorpus-id\tscore\n" + "".join(cells)}
 
 
-def _quepid(judgements: Judgements, _: str, __: Rounding | None) -> dict[str, str]:
+def _quepid(judgements: Judgements, _: str) -> dict[str, str]:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(QUEPID_HEADER)
@@ -126,7 +131,7 @@ def _quepid(judgements: Judgements, _: str, __: Rounding | None) -> dict[str, st
     return {"": text.getvalue()}
 
 
-def _rre(judgements: Judgements, name: str, _: Rounding | None) -> dict[str, str]:
+def _rre(judgements: Judgements, name: str) -> dict[str, str]:
     queries: dict[str, dict[float, list[str]]] = {row.text or "": {} for row in judgements.rows}
     for row in judgements.graded():
         assert row.grade is not None
@@ -142,7 +147,7 @@ def _rre(judgements: Judgements, name: str, _: Rounding | None) -> dict[str, str
     return {"": _json({"id_field": "id", "index": name, "template": "template.json", "queries": listed})}
 
 
-def _workbench(judgements: Judgements, name: str, _: Rounding | None) -> dict[str, str]:
+def _workbench(judgements: Judgements, name: str) -> dict[str, str]:
     queries: dict[str, list[dict[str, str]]] = {}
     for row in judgements.graded():
         assert row.grade is not None
@@ -158,11 +163,11 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2) + "\n"
 
 
-WRITERS: Mapping[str, Callable[[Judgements, str, Rounding | None], dict[str, str]]] = {
+WRITERS: Mapping[str, Callable[[Judgements, str], dict[str, str]]] = {
     "trec": _trec,
     "beir": _beir,
     "quepid": _quepid,
     "rre": _rre,
     "workbench": _workbench,
 }
-"""What is written, by the name that --to takes: judgements, the name of the output and rounding -> file -> text."""
+"""What is written, by the name that --to takes: judgements and the name of the output -> file -> text."""

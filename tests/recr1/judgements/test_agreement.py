@@ -79,3 +79,83 @@ def test_the_command_prints_kappa_table_and_counts(tmp_path, monkeypatch, capsys
     ]
     assert run(["judgements", "agree", "a.trec", "none.csv"]) == 2
     assert "none.csv: no such file" in capsys.readouterr().err
+
+
+JUDGES = """query,item,grade,source
+tent,a,3,people
+tent,b,0,people
+lamp,a,1,people
+tent,a,3,kind
+tent,b,1,kind
+lamp,a,2,kind
+tent,a,3,copy
+tent,b,0,copy
+lamp,a,1,copy
+"""
+
+
+def test_each_judge_of_one_file_is_compared_with_the_one_that_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "j.csv").write_text(JUDGES)
+    assert run(["judgements", "agree", "j.csv", "--human", "people"]) == 0
+    rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines()[3:] if line[:1].strip()}
+    # of 3, 0, 1 and 3, 1, 2: the mean square apart is 2/3; the means are 4/3 and 2, the variances 14/9 and 2/3
+    assert rows["kind"] == ["kind", f"{1 - (2 / 3) / (14 / 9 + 2 / 3 + 4 / 9):.3f}", "3", "2", "33.3%", "+0.667", "-"]
+    assert rows["copy"][1:] == ["1.000", "3", "2", "100.0%", "+0.000", "-"]
+    assert run(["judgements", "agree", "j.csv", "--human", "people", "--source", "kind"]) == 0
+    assert "mean grade of JUDGE less that of HUMAN: +0.667" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("agree j.csv", "JUDGE: missing: name a second file, or with --human NAME the judge in HUMAN"),
+        ("agree j.csv j.csv", "3 judges graded these pairs (people, kind, copy): choose one with --human people"),
+        ("agree j.csv --human me", "--human: no judge 'me' here; the judges are: people, kind, copy"),
+        ("agree j.csv --human people,kind,copy", "JUDGE: missing: j.csv has no judge but people, kind and copy"),
+        ("convert j.csv --out o.csv", "3 judges graded these pairs (people, kind, copy): choose one with --source"),
+        ("convert j.csv --out o.csv --source Kind", "--source: no judge 'Kind' here"),
+    ],
+)
+def test_which_of_several_judges_counts_is_never_guessed(options, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "j.csv").write_text(JUDGES)
+    assert run(["judgements", *options.split()]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "o.csv").exists()
+
+
+def graded_by(seed, likes):
+    """Grades of people, and of a judge who grades as they do, and by `likes` more for every word above four."""
+    rng = np.random.default_rng(seed)
+    people, judge = Judgements(), Judgements()
+    for query in range(120):
+        text = " ".join([f"q{query}", *["word"] * rng.integers(1, 8)])
+        for item in range(5):
+            grade = int(rng.integers(0, 4))
+            people.rows.append(Judgement(None, text, f"i{item}", float(grade)))
+            more = round(likes * max(len(text.split()) - 4, 0)) + int(rng.integers(-1, 2))
+            judge.rows.append(Judgement(None, text, f"i{item}", float(np.clip(grade + more, 0, 3))))
+    return people, judge
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_judge_who_likes_long_queries_is_found_out_and_a_fair_one_is_not(seed):
+    planted = agreement(*graded_by(seed, 0.5))
+    assert planted.liking.apart.mean > 0.4 and planted.liking.clear
+    assert any("warning: JUDGE grades long queries higher than HUMAN does" in line for line in planted.lines())
+    assert planted.kappa.low > 0.5  # which kappa alone does not show
+    fair = agreement(*graded_by(seed, 0))
+    assert abs(fair.liking.apart.mean) < 0.15
+    assert sum("warning" in line for line in fair.lines()) == 0
+
+
+def test_long_queries_are_not_judged_without_texts_or_with_few_of_them():
+    people, judge = graded_by(0, 0.5)
+    few = [
+        Judgements([row for row in one.rows if row.query in {r.query for r in people.rows[:50]}])
+        for one in (people, judge)
+    ]
+    assert agreement(*few).liking is None
+    ids = [Judgements([Judgement(row.text, None, *row[2:4]) for row in one.rows]) for one in (people, judge)]
+    assert agreement(*ids).liking is None
