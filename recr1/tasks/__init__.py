@@ -6,8 +6,10 @@ BUILTIN = {
     "amazon_c4": "recr1.tasks.published.amazon_c4:AmazonC4Task",
     "esci": "recr1.tasks.published.esci:EsciTask",
     "files": "recr1.tasks.files:FilesTask",
+    "hnm": "recr1.tasks.published.hnm:HnmTask",
     "shop": "recr1.tasks.shop.task:ShopTask",
     "toy": "recr1.tasks.toy:ToyTask",
+    "trec_products": "recr1.tasks.published.trec_products:TrecProductsTask",
     "wands": "recr1.tasks.published.wands:WandsTask",
 }
 """Tasks by the name that a recipe uses; the classes are imported when they are asked for."""

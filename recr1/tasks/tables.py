@@ -52,6 +52,8 @@ class Reading:
     """What a row says in the columns that are looked for; None to leave the row out."""
     wanted: Collection[str] | None = None
     """The columns of Parquet that are read, None for all."""
+    read: Callable[[Path, str, str | None, Collection[str] | None], Iterator[tuple[int, Record]]] = records
+    """What reads the rows of a file, where they are not those of a table."""
 
 
 def read_catalog(
@@ -231,7 +233,7 @@ def _records(path: Path, what: str, how: Reading, *roles: str) -> Rows:
     """(line, record, columns) of each row; the columns of the roles are those of the first row."""
     columns: list[str] = []
     layout: tuple[str, ...] = ()
-    for line, read in records(path, what, how.encoding, how.wanted):
+    for line, read in how.read(path, what, how.encoding, how.wanted):
         record = how.prepare(path, line, read) if how.prepare else read
         if record is None:
             continue

@@ -1,21 +1,30 @@
-"""Where a published data set comes from, its files on disk, and what is alike in the rows of such sets."""
+"""Where a published set comes from, and what its tasks share: options, files on disk, and what is alike in rows."""
 
 from __future__ import annotations
 
 import html
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
+from annotated_types import MinLen
+
+from recr1.config.build import build
 from recr1.errors import DataError, shown
 from recr1.tasks.cells import listed
-from recr1.tasks.disk import is_file, kind_of
+from recr1.tasks.disk import is_file, kind_of, lines
+from recr1.tasks.judged import JudgedTask
 from recr1.tasks.readers import Record
-from recr1.tasks.tables import gains_problem
+from recr1.tasks.splits import share_problem
+from recr1.tasks.tables import Names, QrelsReader, Reading, gains_problem, grade_scale, read_catalog
+from retrievers.base import Catalog
+from retrievers.options import PositiveInt
 from retrievers.store import expanded
+from rewards.base import Need
 
 _TAG = re.compile(r"<(script|style)\b[^>]*>.*?</\1\s*>|<!--.*?-->|</?[a-z][^<>]*>", re.IGNORECASE | re.DOTALL)
 """A tag begins with a letter right after its bracket: "size < 5" has none."""
@@ -30,16 +39,118 @@ class Source:
     command: str
 
     def find(self, path: str) -> list[Path]:
-        """The files in a folder; raises one `DataError` for all that are missing."""
+        """The files in a folder, each packed with gzip or not; raises one `DataError` for all that are missing."""
         folder = expanded(path)
         if kind_of(folder) == "file":
             raise DataError(path, None, f"a file, not a folder: set the task's path to the folder of {self.page}")
-        missing = [f"{name} ({size})" for name, size in self.files.items() if not is_file(folder / name)]
+        found, missing = [], []
+        for name, size in self.files.items():
+            other = name.removesuffix(".gz") if name.endswith(".gz") else f"{name}.gz"
+            there = next((folder / one for one in (name, other) if is_file(folder / one)), None)
+            found += [there] if there else []
+            missing += [] if there else [f"{name} ({size})"]
         if missing:
             where = "" if kind_of(folder) else f": there is no such folder (relative to {Path.cwd()})"
             what = f"no {' and no '.join(missing)}{where}"
             raise DataError(path, None, f"{what}. The set is published at {self.page}; get it with: {self.command}")
-        return [folder / name for name in self.files]
+        return found
+
+
+def roles(item: str | tuple[str, ...], need: str, text: str, grade: str = "grade") -> Names:
+    """The columns of a set by role, where ids have the same names in all files."""
+    items = (item,) if isinstance(item, str) else item
+    both = {"need_id": (need,), "need_text": (text,), "qrels_need": (need,), "grade": (grade,)}
+    return {**both, "item_id": items, "qrels_item": items}
+
+
+@dataclass(kw_only=True, eq=False)
+class SetTask(JudgedTask, ABC):
+    """A task of a set that has its own format; a subclass reads it."""
+
+    labels: ClassVar[Sequence[str]] = ()
+    """What `gains` must have a number for."""
+    columns: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Field of the catalog -> its column, of several names the first that a file has."""
+
+    unknown_items: Literal["refuse", "exclude"] = "refuse"
+    """If a judged item does not exist, refuse the data, or exclude the judgement."""
+    splits: dict[str, float] | None = None
+    """Shares of the needs by split, where the files have no splits; null for 0.8, 0.1 and 0.1. Validation is taken from
+    the training needs of files that have none."""
+    split_seed: int = 0
+    """Another seed gives another split by hash."""
+    max_needs: PositiveInt | None = None
+    """Keep at most this many needs of each split, chosen by hash; null for all."""
+    format: dict[str, Any] | None = None  # type: ignore[assignment]
+    """Prompt and parser; null for `{type: plain}`."""
+
+    def __post_init__(self) -> None:
+        self.format = build("format", self.format or {"type": "plain"}, path="task.format")
+        self.read(Counter())
+
+    @abstractmethod
+    def read(self, counts: Counter[str]) -> None:
+        """Read the files, and set everything that a task has."""
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> list[str]:
+        """What is wrong with options of the right types, found without opening a file."""
+        problem = share_problem(options["splits"]) if options.get("splits") is not None else None
+        found = option_problems(options, [*cls.columns], cls.labels)
+        return [*found, f"splits: {problem}"] if problem else found
+
+    def judge(
+        self,
+        files: Mapping[str, Path],
+        needs: Mapping[str, Need],
+        how: Reading,
+        gains: Mapping[str, float] | None = None,
+    ) -> None:
+        """Read the judgements of each split, in the order of `SPLITS`, or of `ALL`, and settle who needs what."""
+        grade_of, worth = grade_scale(gains) if gains else (None, None)
+        reader = QrelsReader(self.catalog, needs, how, 1, self.unknown_items == "refuse", grade_of)
+        judged = {split: reader.read(path) for split, path in files.items()}
+        later = set[str]()
+        for answers in reversed(judged.values()):  # what is learned in training must not be tested
+            how.counts["needs in two splits, kept in the later one"] += len(later & answers.keys())
+            for need in later & answers.keys():
+                del answers[need]
+            later |= answers.keys()
+        seed, most = self.split_seed, self.max_needs
+        self.settle(judged, needs, files, how.counts, worth=worth, shares=self.splits, seed=seed, max_needs=most)
+
+
+@dataclass(kw_only=True, eq=False)
+class PublishedTask(SetTask):
+    """A task of files as they are published.
+
+    Raises `DataError` for a missing file, with how to get it, and for anything wrong in a file, with its line.
+    """
+
+    text: ClassVar[Sequence[str]]
+    """The fields of an item's text, unless `text_fields` has others."""
+
+    path: str
+    """The folder."""
+    text_fields: Annotated[list[str], MinLen(1)] | None = None  # type: ignore[assignment]
+    """The fields that together are an item's text; null for the usual ones of the set."""
+
+    def __post_init__(self) -> None:
+        self.text_fields = self.text_fields or list(self.text)
+        super().__post_init__()
+
+    def items(self, path: Path, how: Reading) -> Catalog:
+        """The catalog of a file: its columns under the names of fields, descriptions without HTML."""
+        ids = how.names["item_id"]
+
+        def item(file: Path, line: int, record: Record) -> Record:
+            found = [next((one for one in names if one in record), names[0]) for names in self.columns.values()]
+            require(file, line, record, found if set(ids) & set(record) else ids[:1])
+            named = {field: record[column] for field, column in zip(self.columns, found, strict=True)}
+            return {**{name: record[name] for name in ids if name in record}, **describe(named, how.counts)}
+
+        wanted = {*ids, *(name for names in self.columns.values() for name in names)}
+        return read_catalog(path, replace(how, prepare=item, wanted=wanted), self.text_fields, keep_first=True)
 
 
 def require(path: Path, line: int, record: Record, columns: Sequence[str]) -> Record:
@@ -49,6 +160,24 @@ def require(path: Path, line: int, record: Record, columns: Sequence[str]) -> Re
             what = f"no field {name!r}; the fields are: {listed(record)}"
             raise DataError(path, line, f"{what} (take the file as it is published, or read it with the task files)")
     return record
+
+
+def headerless(*names: str, separator: str | None = None) -> Callable[..., Iterator[tuple[int, Record]]]:
+    """What reads the rows of a text file without a header, whose cells are these."""
+
+    def read(path: Path, what: str, encoding: str | None, _: object) -> Iterator[tuple[int, Record]]:
+        line = 0
+        for line, text in lines(path, encoding):
+            cells = text.rstrip("\r\n").split(separator)
+            if len(cells) == len(names):
+                yield line, dict(zip(names, cells, strict=True))
+            elif text.strip():
+                remedy = "correct this line, or get the file again"
+                raise DataError(path, line, f"{len(cells)} columns, not {len(names)} ({', '.join(names)}): {remedy}")
+        if not line:
+            raise DataError(path, None, f"no {what}: the file has no rows")
+
+    return read
 
 
 def one_of(path: Path, line: int, record: Record, column: str, allowed: Mapping[str, str]) -> str:
@@ -77,8 +206,10 @@ def option_problems(options: Mapping[str, Any], fields: Sequence[str], labels: S
 
 
 def describe(item: Record, counts: Counter[str]) -> Record:
-    """An item without HTML in its description; counts those that had some."""
-    if isinstance(description := item["description"], str):
+    """An item without HTML in its description, lists as one text; counts those that had some."""
+    if isinstance(description := item.get("description"), list) and all(isinstance(one, str) for one in description):
+        description = " ".join(description)
+    if isinstance(description, str):
         item["description"] = without_html(description)
         counts["descriptions with HTML removed"] += item["description"] != description
     return item

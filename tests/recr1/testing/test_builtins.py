@@ -7,6 +7,7 @@ import logging
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 
 import pytest
 
@@ -27,12 +28,14 @@ from recr1.policies.transformers import Transformers
 from recr1.tasks.files import FilesTask
 from recr1.tasks.published.amazon_c4 import AmazonC4Task
 from recr1.tasks.published.esci import EsciTask
+from recr1.tasks.published.hnm import HnmTask
+from recr1.tasks.published.trec_products import TrecProductsTask
 from recr1.tasks.published.wands import WandsTask
 from recr1.tasks.shop.task import ShopTask
 from recr1.tasks.toy import TOY_DATA, ToyTask
 from recr1.testing import FormatContract, LoggerContract, PolicyContract, TaskContract
 from tests.recr1.loggers.test_loggers import accumulated, closed, histories
-from tests.recr1.tasks.published import c4_data, esci_data, wands_data
+from tests.recr1.tasks.published import c4_data, esci_data, hnm_data, trec_data, wands_data
 
 TINY = {"type": "transformers", "model": "tiny-shopper", "max_new_tokens": 6}
 
@@ -73,23 +76,36 @@ def published():
     return TemporaryDirectory()
 
 
-class TestEsci(TaskContract):
+class PublishedContract(TaskContract):
+    task: type
+    data: ModuleType
+    """What generates the files of the set."""
+
     def build(self):
-        pytest.importorskip("pyarrow", reason="pip install 'recr1[parquet]'")
-        folder = Path(published().name, "esci")
-        return EsciTask(path=str(folder if folder.exists() else esci_data.write(folder, esci_data.tables())))
+        if self.data is esci_data:
+            pytest.importorskip("pyarrow", reason="pip install 'recr1[parquet]'")
+        folder = Path(published().name, self.data.__name__)
+        return self.task(path=str(folder if folder.exists() else self.data.write(folder, self.data.tables())))
 
 
-class TestWands(TaskContract):
-    def build(self):
-        folder = Path(published().name, "wands")
-        return WandsTask(path=str(folder if folder.exists() else wands_data.write(folder, wands_data.tables())))
+class TestEsci(PublishedContract):
+    task, data = EsciTask, esci_data
 
 
-class TestAmazonC4(TaskContract):
-    def build(self):
-        folder = Path(published().name, "amazon_c4")
-        return AmazonC4Task(path=str(folder if folder.exists() else c4_data.write(folder, c4_data.tables())))
+class TestWands(PublishedContract):
+    task, data = WandsTask, wands_data
+
+
+class TestAmazonC4(PublishedContract):
+    task, data = AmazonC4Task, c4_data
+
+
+class TestHnm(PublishedContract):
+    task, data = HnmTask, hnm_data
+
+
+class TestTrecProducts(PublishedContract):
+    task, data = TrecProductsTask, trec_data
 
 
 # Formats
