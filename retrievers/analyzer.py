@@ -26,7 +26,7 @@ K1: TypeAlias = Annotated[NonNegativeFloat, "0.9 to 1.5 is usual"]  # the option
 FieldWeights: TypeAlias = Annotated[dict[str, PositiveFloat], MinLen(1)]
 """The option `fields`: fields of the catalog, and what each counts."""
 
-VERSION = 2
+VERSION = 3
 """Raised with every change of the terms of any text: part of fingerprints and of the keys of stored indexes."""
 
 _ASCII_WORDS = re.compile(r"[a-zA-Z0-9_]+")
@@ -124,8 +124,13 @@ def folded(text: str, *, lowercase: bool = True) -> str:
 def _composed(text: str) -> str:
     if unicodedata.is_normalized("NFC", text):
         return text
-    # Composing takes quadratic time in a run of marks; 30 are the most that Unicode's stream-safe format allows.
-    return unicodedata.normalize("NFC", _unicode_patterns()[1].sub(r"\1", text))
+    # Composing takes quadratic time in a run of marks; 30 are the most that Unicode's stream-safe format allows. A run
+    # that needs none stays, as in a text that needs none: a word must not depend on the words around it.
+    return unicodedata.normalize("NFC", _unicode_patterns()[1].sub(_cut_short, text))
+
+
+def _cut_short(run: re.Match[str]) -> str:
+    return run[0] if unicodedata.is_normalized("NFC", run[0]) else run[1]
 
 
 def has_word(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -83,15 +84,14 @@ class BM25:
         self._analyzer = Analyzer(lowercase=lowercase, stopwords=stopwords, stemmer=stemmer)
         self.normal_query = self._analyzer.normal_query
         searched = searched_fields(catalog, fields)
+        index = partial(index_fields, self._analyzer, searched, k1, b, compiled=self._compiled)
         self._entry: Entry | None = None
         if store is None:
-            self._columns_by_field, self._postings = index_fields(self._analyzer, searched, k1, b)
+            self._columns_by_field, self._postings = index()
             self._bounds = bounds_of(self._postings, self._items)
             return
         key = {"catalog": catalog.fingerprint, "fields": fields, "k1": k1, "b": b, **_identity(self._analyzer)}
-        self._entry = Store(store).open(
-            "bm25", key, lambda folder: _save(folder, self._items, *index_fields(self._analyzer, searched, k1, b))
-        )
+        self._entry = Store(store).open("bm25", key, lambda folder: _save(folder, self._items, *index()))
         self._columns_by_field, self._postings, self._bounds = _opened(self._entry)
 
     check_options = staticmethod(Analyzer.check_options)

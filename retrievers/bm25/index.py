@@ -6,8 +6,9 @@ Texts are read one by one and counted in chunks, so that building a large index 
 from __future__ import annotations
 
 import math
-from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -19,6 +20,8 @@ from retrievers.progress import tracked
 
 CHUNK_ITEMS = 2**16
 """Items that are counted together, at most: their numbers within the chunk take two bytes."""
+BLOCK_LETTERS = 2**20
+"""Characters of texts that are cut together, at least."""
 CHUNK_TOKENS = 2**21
 """Words after which a chunk ends: counting takes some 50 bytes for each."""
 WORD = 64
@@ -40,15 +43,21 @@ class Postings(NamedTuple):
     ends: NDArray[np.int64]
 
 
+Cut: TypeAlias = Callable[[Sequence[str]], tuple[NDArray[np.int32], NDArray[np.int32]]]
+"""From texts to the columns of their terms, one text after the other, and the number of terms of each text."""
+Count: TypeAlias = Callable[[NDArray[np.int32], NDArray[np.int32], int], tuple[Integers, NDArray[np.uint16], Integers]]
+"""How many items have each column; the items of one column after the other, and how often they have it."""
 Index: TypeAlias = tuple[list[dict[str, int]], Postings]
 """The column of each term, by field, and the postings of all columns."""
 
 
-def index_fields(analyzer: Analyzer, searched: Sequence[tuple[Sequence[str], float]], k1: float, b: float) -> Index:
-    """The index of all fields, each with its weight."""
+def index_fields(
+    analyzer: Analyzer, searched: Sequence[tuple[Sequence[str], float]], k1: float, b: float, *, compiled: bool = False
+) -> Index:
+    """The index of all fields, each with its weight; the same with compiled code, sooner."""
     columns_by_field, parts = [], []
     for texts, weight in searched:
-        columns, postings = _index(analyzer, texts, k1, b)
+        columns, postings = _index(analyzer, texts, k1, b, compiled=compiled)
         postings.weights[:] *= np.float32(weight)
         columns_by_field.append(columns)
         parts.append(postings)
@@ -83,47 +92,71 @@ class _ColumnNumbers(dict[str, int]):
         return column
 
 
-def _index(analyzer: Analyzer, texts: Sequence[str], k1: float, b: float) -> tuple[dict[str, int], Postings]:
+def _index(
+    analyzer: Analyzer, texts: Sequence[str], k1: float, b: float, *, compiled: bool
+) -> tuple[dict[str, int], Postings]:
     """The column of each term, in the order in which they first occur, and the postings of one field."""
     columns = _ColumnNumbers(analyzer)
-    lengths = array("i")
-    chunks = list(_chunks(analyzer, texts, columns, lengths))
-    lengths_N = np.frombuffer(lengths, np.int32)
+
+    def columns_of(text: str) -> list[int]:
+        return [columns[word] for word in analyzer.words(text)]
+
+    cut: Cut = partial(_cut_each, columns_of)
+    count: Count = _counted
+    if compiled:
+        from retrievers.bm25.words import Pieces, counted
+
+        cut, count = Pieces(columns_of, cut).columns, counted
+    lengths: list[NDArray[np.int32]] = []
+    chunks = []
+    for first, columns_T, lengths_I in _parts(cut, texts):
+        lengths.append(lengths_I)
+        counts_C, rows_E, times_E = count(columns_T, lengths_I, len(columns.by_term))
+        held = np.flatnonzero(counts_C).astype(np.int32)
+        times_E = times_E.astype(np.min_scalar_type(times_E.max(initial=0)))
+        chunks.append(_Chunk(first, held, counts_C[held].astype(np.int32), rows_E, times_E))
+    del cut  # frees the words
+    lengths_N = np.concatenate(lengths)
     # Of an index without a word, the mean length is 0, and no norm is ever read.
     norms_N = k1 * ((1 - b) + b * lengths_N / max(lengths_N.sum() / len(lengths_N), np.finfo(np.float64).tiny))
     return columns.by_term, _weighed(chunks, len(columns.by_term), norms_N)
 
 
-def _chunks(analyzer: Analyzer, texts: Sequence[str], columns: _ColumnNumbers, lengths: array[int]) -> Iterator[_Chunk]:
-    """Counts the texts chunk by chunk; the number of words of each is appended to `lengths`."""
-    tokens = array("i")
-    first = 0
-    for words in map(analyzer.words, tracked(texts, "indexing items")):
-        tokens.extend(map(columns.__getitem__, words))
-        lengths.append(len(words))
-        if len(lengths) - first == CHUNK_ITEMS or len(tokens) >= CHUNK_TOKENS:
-            yield _counted(first, tokens, lengths[first:])
-            tokens, first = array("i"), len(lengths)
-    yield _counted(first, tokens, lengths[first:])
+def _cut_each(
+    columns_of: Callable[[str], list[int]], texts: Sequence[str]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    by_text = list(map(columns_of, texts))
+    return np.array(list(chain(*by_text)), np.int32), np.array(list(map(len, by_text)), np.int32)
 
 
-def _counted(first: int, tokens: array[int], lengths: array[int]) -> _Chunk:
+def _parts(cut: Cut, texts: Sequence[str]) -> Iterator[tuple[int, NDArray[np.int32], NDArray[np.int32]]]:
+    """For each chunk its first row, the columns of its terms, and how many terms each text has."""
+    first, parts, tokens, block, letters = 0, [], 0, [], 0
+    for end, text in enumerate(tracked(texts, "indexing items"), 1):
+        block.append(text)
+        letters += len(text)
+        full = end - first == CHUNK_ITEMS or end == len(texts)
+        if full or letters >= BLOCK_LETTERS:
+            parts.append(cut(block))
+            tokens += len(parts[-1][0])
+            block, letters = [], 0
+        if parts and (full or tokens >= CHUNK_TOKENS):
+            columns_T, lengths_I = (np.concatenate(each) for each in zip(*parts, strict=True))
+            yield first, columns_T, lengths_I
+            first, parts, tokens = end, [], 0
+
+
+def _counted(
+    columns_T: NDArray[np.int32], lengths: NDArray[np.int32], columns: int
+) -> tuple[Integers, NDArray[np.uint16], Integers]:
     # A token is its column in the upper bits and its row in the lower 16: sorted, equal ones are neighbours.
-    keys = np.frombuffer(tokens, np.int32).astype(np.int64) << 16
-    keys |= np.repeat(np.arange(len(lengths)), np.frombuffer(lengths, np.int32))
+    keys = columns_T.astype(np.int64) << 16
+    keys |= np.repeat(np.arange(len(lengths)), lengths)
     keys.sort()
     begins = np.flatnonzero(np.diff(keys, prepend=-1))
     times_E = np.diff(begins, append=len(keys))
     keys = keys[begins]
-    columns_E = keys >> 16
-    begins = np.flatnonzero(np.diff(columns_E, prepend=-1))
-    return _Chunk(
-        first,
-        columns_E[begins].astype(np.int32),
-        np.diff(begins, append=len(keys)).astype(np.int32),
-        (keys & 0xFFFF).astype(np.uint16),
-        times_E.astype(np.min_scalar_type(times_E.max(initial=0))),
-    )
+    return np.bincount(keys >> 16, minlength=columns), (keys & 0xFFFF).astype(np.uint16), times_E
 
 
 def _weighed(chunks: list[_Chunk], columns: int, norms_N: NDArray[np.float64]) -> Postings:
