@@ -84,6 +84,7 @@ def _described(recipe: Recipe, *, trust: bool) -> str:
     from recr1.env.checks import check_fit
     from recr1.errors import UserError
     from recr1.evaluate.report import shortened
+    from recr1.evaluate.second import described
     from recr1.tasks.base import SPLITS, HasTextFields, needs_of
     from recr1.tasks.cells import is_missing
     from recr1.tasks.splits import find_overlaps, refuse_leaks
@@ -116,6 +117,7 @@ def _described(recipe: Recipe, *, trust: bool) -> str:
             shared = f"{overlap.shared_targets} of {overlap.targets} targets of {overlap.other}"
             remarks.append(f"{shared} are targets of {overlap.one}")
         lines += [f"{overlap.pair}: {remark}" for remark in remarks]
+    lines += described(recipe.evaluate.second_opinion, task)
     if prompts := _prompts(recipe, task, trust=trust):
         lines.append(f"prompts     {prompts}")
     return "\n".join(lines)

@@ -42,7 +42,15 @@ def run(args: argparse.Namespace) -> int:
     with ProgressBar(quiet=args.json) as bar, model_cache() as cache:
         with bar.replaced_by("reading the catalog and building the index"):
             env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
-        evaluator = Evaluator(env, args.split, measures, limit=args.needs, seed=recipe.seed, progress=bar.advance)
+        evaluator = Evaluator(
+            env,
+            args.split,
+            measures,
+            limit=args.needs,
+            seed=recipe.seed,
+            progress=bar.advance,
+            second_opinion=recipe.evaluate.second_opinion,
+        )
         bar.begin("floor and ceiling", len(evaluator.needs))
         evaluator.prepare(bar.advance)
         load = PolicyLoader([part for one in listed for part in one.parts], cache)

@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
             limit=recipe.evaluate.needs,
             seed=recipe.seed,
             progress=bar.advance,
+            second_opinion=recipe.evaluate.second_opinion,
         )
         for name, part in policies.items():
             bar.begin(name, len(evaluator.needs))
@@ -92,7 +93,7 @@ def _write(
     remarks: Sequence[str],
 ) -> None:
     """The files of an evaluation; of several, each in its own folder, and one common table."""
-    from recr1.evaluate.report import examples, table, verdict, write
+    from recr1.evaluate.report import examples, tables, verdict, write
     from recr1.judge.table import page
     from recr1.runs import write_text, writing
     from recr1.swap import write_swap
@@ -106,16 +107,16 @@ def _write(
         write(evaluation, home / evaluation.name, origin=origin)
     shown = f"## Before and after\n\n```text\n{examples(done[0], done[-1])}\n```\n"
     with writing(home):
-        write_text(home / "eval.md", f"{page([table(done)], [*verdict(done), *remarks])}\n{shown}")
+        write_text(home / "eval.md", f"{page(tables(done), [*verdict(done), *remarks])}\n{shown}")
 
 
 def _show(done: Sequence[Evaluation], swapped: Swap | None, home: Path | None) -> None:
-    from recr1.evaluate.report import examples, table, verdict
+    from recr1.evaluate.report import examples, tables, verdict
     from recr1.judge.table import print_tables
     from recr1.swap import swap_tables
 
     shown = [examples(done[0], done[-1]), ""] if len(done) > 1 else []
-    print_tables([table(done)], [*shown, *verdict(done)])
+    print_tables(tables(done), [*shown, *verdict(done)])
     if swapped:
         say()
         print_tables(swap_tables(swapped.summary), swapped.verdict())

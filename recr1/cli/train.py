@@ -157,6 +157,7 @@ def _has_run(folder: Path, recipe: Recipe) -> bool:
 def _open_run(recipe: Recipe, env: Environment, out: Path, splits: Mapping[str, Any], *, resumes: bool) -> Run:
     """The run folder, claimed by the first process; the others do not write. First, prompts must fit the model."""
     from recr1.config.build import build
+    from recr1.evaluate.second import described
     from recr1.policies.context import prompts_fit
     from recr1.runs import Run
     from recr1.runs.provenance import fingerprints
@@ -166,6 +167,7 @@ def _open_run(recipe: Recipe, env: Environment, out: Path, splits: Mapping[str, 
         return Run(out, writer=False)
     if not resumes:
         prompts_fit(recipe.policy, splits_of(env.task), env.prompts, local=False)
+        described(recipe.evaluate.second_opinion, env.task)  # a mistake in it shows now, not after training
     facts = {
         "seed": recipe.seed,
         **fingerprints(env, recipe.retriever.to_dict()),

@@ -12,6 +12,7 @@ import numpy as np
 
 from recr1.compare.policies import ComparedPolicy
 from recr1.evaluate.report import check_same_needs
+from recr1.evaluate.second import SecondOpinion, opinion
 from recr1.evaluate.slices import Slice, slices_of
 from recr1.judge import stats
 from recr1.judge.difference import ALPHA, Difference, paired_test, tally
@@ -162,9 +163,15 @@ class Comparison:
             "policies": {policy.label: policy.as_mapping(self.seed) for policy in self.policies},
             "comparisons": [asdict(one) for one in self.pairs],
             "slices": [self._slice(part) for part in slices_of(first.env.task, first.needs, self._category)],
+            **({"second_opinion": self._opinions(first.second)} if first.second else {}),
             "settings": first.settings | {"alpha": ALPHA, "permutations": self.permutations, "tests": len(self.pairs)},
             "versions": surroundings()["versions"],
         }
+
+    def _opinions(self, second: SecondOpinion) -> dict[str, Any]:
+        """What each policy gains over the raw need on labels that never paid; an upper bound reads those that did."""
+        rivals = [policy for policy in self.policies if not (policy.bound or policy.spec == "raw")]
+        return {policy.label: opinion(policy.evaluations, second) for policy in rivals}
 
     def _slice(self, part: Slice) -> dict[str, Any]:
         """Each policy's mean on a slice and its difference to the first, each with an interval."""

@@ -108,6 +108,9 @@ class EvaluationSpec:
     accept_leaks: bool = False
     """Train although needs of validation or test are in training too; the run and its reports say so."""
 
+    second_opinion: str | None = None
+    """A file of judgements that no reward sees, such as those of people: the gain is measured on them too."""
+
     def training_problem(self) -> str | None:
         """What is wrong with training by this section: the test split must not choose a policy or stop a run."""
         remedies = {

@@ -15,6 +15,7 @@ from recr1.baselines.access import prepare
 from recr1.env import ContractError, Environment, Step, chat_with, copies_share, known_share, words
 from recr1.errors import UserError
 from recr1.evaluate.references import AGAIN, CHUNK, Progress, References, find_references
+from recr1.evaluate.second import SecondOpinion, opinion, read_second
 from recr1.judge.difference import against_floor
 from recr1.judge.stats import LEVEL, PERMUTATIONS, RESAMPLES, Doubles, standard_error
 from recr1.policies.base import Policy, format_of
@@ -44,6 +45,8 @@ class Evaluation:
     """Reward name -> (N, S), before its weight."""
     greedy: bool
     seed: int
+    second: SecondOpinion | None = None
+    """Labels that never paid."""
 
     @property
     def needs(self) -> Sequence[Need]:
@@ -140,6 +143,7 @@ class Evaluation:
             "samples": 0 if self.greedy else self.samples,
             "k": self.env.k,
             "measures": {name: against_floor(self.systems(name), seed=self.seed) for name in self.values},
+            **({"second_opinion": opinion([self], self.second)} if self.second else {}),
             "exposure": self.exposure,
             "reward": float(self.rewards.mean()) if self.env.rewards else None,
             **self.behaviour(),
@@ -161,6 +165,7 @@ class Evaluator:
         limit: int | None = None,
         seed: int = 0,
         progress: Progress | None = None,
+        second_opinion: str | None = None,
     ) -> None:
         """Check everything that can be checked before a policy writes.
 
@@ -171,9 +176,11 @@ class Evaluator:
             limit: Only the first needs, this many.
             seed: Of intervals and tests. It does not seed the policy.
             progress: Called with the needs done and the number of needs, for each policy.
+            second_opinion: A file of judgements that no reward has seen.
 
         Raises:
-            UserError: For a split without needs, or a measure that is unknown, deeper than k or without its data.
+            UserError: For a split without needs, a measure that is unknown, deeper than k or without its data, and
+                what `read_second` refuses.
         """
         self.env, self.split, self.seed, self._progress = env, split, seed, progress
         self.measures = read_measures(measures, env.k)
@@ -185,6 +192,7 @@ class Evaluator:
         self.needs = env.task.needs(split)[:limit]
         if not self.needs:
             raise UserError(f"split '{split}' (limit {limit}) has no needs to evaluate on")
+        self.second = read_second(second_opinion, env.task, self.needs) if second_opinion else None
 
     @cached_property
     def references(self) -> References:
@@ -246,6 +254,7 @@ class Evaluator:
             parts={part: joined(step.parts[part] for step in steps) for part in steps[0].parts},
             greedy=samples == 0,
             seed=self.seed,
+            second=self.second,
         )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recr1.evaluate.evaluation import Evaluation
+from recr1.evaluate.second import second_table, sentence, values_of
 from recr1.evaluate.slices import kept_of
 from recr1.judge.difference import RAW_NEED, Difference, mean_cell, paired_tests, statement
 from recr1.judge.table import Table
@@ -55,14 +56,24 @@ def table(evaluations: Sequence[Evaluation]) -> Table:
     return Table(f"{first.split}: {len(first.needs)} needs", header, [floor, *rows, ceiling], [note])
 
 
+def tables(evaluations: Sequence[Evaluation]) -> list[Table]:
+    """The table, and where there is a second opinion, what is gained on it."""
+    opinions = {one.name: one.summary["second_opinion"] for one in evaluations if one.second}
+    return [table(evaluations), *([second_table(evaluations[0].split, opinions)] if opinions else [])]
+
+
 def verdict(evaluations: Sequence[Evaluation]) -> list[str]:
-    """The last policy against the raw need and against each other policy, in the first measure; a sentence each."""
+    """The last policy against the raw need and against each other policy, in the first measure; a sentence each.
+
+    With a second opinion, its gain on that is one more.
+    """
     *others, last = evaluations
     measure = next(iter(last.values))
     rivals: dict[str, NDArray[np.floating]] = {RAW_NEED: last.references.floor[measure]}
     rivals |= {other.name: other.per_need(measure) for other in others}
     tests = paired_tests(last.per_need(measure), rivals, seed=last.seed)
-    return [f"{statement(last.name, name, measure, test)}." for name, test in tests.items()]
+    said = [f"{statement(last.name, name, measure, test)}." for name, test in tests.items()]
+    return [*said, *([sentence(last.name, last.summary["second_opinion"])] if last.second else [])]
 
 
 def check_same_needs(evaluations: Sequence[Evaluation]) -> None:
@@ -138,7 +149,7 @@ def write(evaluation: Evaluation, folder: str | Path, *, origin: Mapping[str, An
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "eval.json", json.dumps(summary, indent=2) + "\n")
-        write_text(out / "eval.md", table([evaluation]).markdown())
+        write_text(out / "eval.md", "\n".join(one.markdown() for one in tables([evaluation])))
         write_lines(out / "per_need.jsonl", per_need(evaluation))
         write_text(out / "qrels.trec", "".join(qrels_lines(evaluation.needs, evaluation.qrels, catalog)))
         for sample in range(evaluation.samples):
@@ -154,6 +165,14 @@ def per_need(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
     measured = {measure: evaluation.systems(measure) for measure in evaluation.values}
     floor = Graded.join(references.floor_rows_NK, evaluation.qrels).grades_BK
     slices = kept_of(evaluation.env.task, evaluation.needs)
+    second = dict[int, dict[str, Any]]()
+    if evaluation.second:
+        values, _ = values_of(evaluation, evaluation.second)
+        for place, own in enumerate(evaluation.second.places(evaluation.needs)):
+            second[own] = {
+                measure: {"policy": float(policy[place]), "floor": float(low[place])}
+                for measure, (policy, low) in values.items()
+            }
     for row, need in enumerate(evaluation.needs):
         own = row * evaluation.samples
         line = {
@@ -171,6 +190,7 @@ def per_need(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
                 measure: {name: float(values[row]) for name, values in systems.items()}
                 for measure, systems in measured.items()
             },
+            **({"second": second[row]} if row in second else {}),
         }
         if evaluation.samples > 1:
             line["samples"] = [

@@ -53,6 +53,27 @@ def mean_interval(values_SN: NDArray[np.floating], *, seed: int) -> Interval:
     return Interval(*pooled(values_SN)[:3])
 
 
+def ratio_interval(
+    first_N: NDArray[np.floating], second_N: NDArray[np.floating], *, seed: int, level: float = LEVEL
+) -> Interval | None:
+    """The mean of N values divided by that of N others of the same needs, with its percentile bootstrap interval.
+
+    Needs are drawn with both of their values. None unless the interval of the second mean is above 0: a ratio to what
+    may be 0 says nothing.
+    """
+    pairs_N2 = np.stack([_checked(first_N), _checked(second_N)], axis=1)
+    rng, tail = np.random.default_rng(seed), (1 - level) / 2
+    drawn = (rng.integers(0, len(pairs_N2), (rows, len(pairs_N2))) for rows in _blocks(RESAMPLES, pairs_N2))
+    means_R2 = np.concatenate([pairs_N2[rows_RN].mean(axis=1) for rows_RN in drawn])
+    if np.quantile(means_R2[:, 1], tail) <= 0:
+        return None
+    first, second = pairs_N2.mean(axis=0).tolist()
+    # The few resamples at or below 0, which are in the tail, stand for a ratio without a bound.
+    ratios_R = np.where(means_R2[:, 1] > 0, means_R2[:, 0] / np.maximum(means_R2[:, 1], 1e-300), np.inf)
+    low, high = np.quantile(ratios_R, [tail, 1 - tail], method="nearest").tolist()
+    return Interval(first / second, low, high) if np.isfinite(high) else None
+
+
 def standard_error(values_N: NDArray[np.floating]) -> float:
     """Standard error of the mean of N values, from their standard deviation over N - 1; NaN for a single value."""
     values = _checked(values_N)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from recr1.evaluate.second import gains, sentence
 from recr1.judge.difference import RAW_NEED, Difference, Tone, against_floor, paired_tests, statement
 from recr1.judge.stats import Doubles
 from recr1.report.run_data import SPLITS, EvaluatedPolicy, RunData, first_rank
@@ -60,6 +61,28 @@ class PooledPolicy:
             systems = {system: self.by_run(measure, system) for system in ("floor", "policy", "ceiling")}
             pooled[measure] = against_floor(systems, seed=self.seed)
         return pooled
+
+    @cached_property
+    def second(self) -> dict[str, Any] | None:
+        """The second opinion, as `eval.json` has it; None unless all runs have that of one file on the same needs."""
+        held = [run.summary.get("second_opinion") for run in self.runs]
+        first: dict[str, Any] | None = held[0]
+        if len(held) == 1 or first is None:
+            return first
+        alike = {
+            (of and of["file"], *(line["need"] for line in run.second)) for of, run in zip(held, self.runs, strict=True)
+        }
+        if len(alike) > 1:
+            return None
+
+        def values(labels: str, measure: str, system: str) -> Doubles:
+            return np.array([[line[labels][measure][system] for line in run.second] for run in self.runs], np.float64)
+
+        paid, second = (
+            {name: (values(labels, name, "policy"), values(labels, name, "floor")[:1]) for name in first["measures"]}
+            for labels in ("measures", "second")
+        )
+        return first | {"measures": gains(paid, second, seed=self.seed)}
 
     def gains(self, measure: str) -> list[float]:
         """The mean gain over the floor in each run."""
@@ -150,6 +173,10 @@ def _remarks(group: Group, last: PooledPolicy, measure: str, split: str) -> Iter
         yield f"{chose}For held-out needs: recr1 eval {group.runs[0].path} --split test"
     if len(group.splits[split]) > 1:
         yield "p values are corrected for the number of tests (Holm)."
+    if last.second:
+        yield sentence(last.policy, last.second)
+    elif any("second_opinion" in run.summary for run in last.runs):
+        yield "The runs have no second opinion in common: evaluate all with the same file."
 
 
 def _unevaluated(group: Group) -> Verdict:

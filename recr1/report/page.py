@@ -109,7 +109,7 @@ def _part(group: Group, name: str, category: str | None) -> GroupReport:
         part,
         standing=figures.standing(policies, measure, name),
         moved=figures.moved(last, name),
-        results=[tables.results(group, split) for split in group.splits],
+        results=[table for split in group.splits for table in tables.results(group, split)],
         rivals=tables.rivals(policies, measure),
         slices=tables.slices(last, measure, category),
         guards=tables.guards(policies),

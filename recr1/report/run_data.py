@@ -56,6 +56,11 @@ class EvaluatedPolicy:
         """(N,) a measure of the policy, of the "floor" or of the "ceiling"."""
         return np.array([line["measures"][measure][system] for line in self.lines], np.float64)
 
+    @property
+    def second(self) -> list[Mapping[str, Any]]:
+        """The lines of the needs that the second opinion judges."""
+        return [line for line in self.lines if "second" in line]
+
 
 class SavedResult(NamedTuple):
     """A file that another command wrote into the run folder."""

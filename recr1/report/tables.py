@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from recr1.env import copies, repeated, words
+from recr1.evaluate.second import second_table
 from recr1.evaluate.slices import SMALLEST, by_length, by_relevant, category_field, largest, parted
 from recr1.judge.difference import difference_cell, mean_cell
 from recr1.judge.stats import LEVEL, bootstrap_interval
@@ -23,8 +24,8 @@ RANKS = ("first place", "second place or lower", "nothing relevant")
 SAMPLED_STEPS = 6  # steps of which a completion is shown
 
 
-def results(group: Group, split: str) -> Table:
-    """Floor, policies and ceiling by measures, with intervals."""
+def results(group: Group, split: str) -> Iterator[Table]:
+    """Floor, policies and ceiling by measures, with intervals; and the gains on the second opinion, if there is one."""
     policies = group.splits[split]
     last = policies[-1]
     systems = [(RAW, last, "floor"), *((one.policy, one, "policy") for one in policies), ("ceiling", last, "ceiling")]
@@ -37,7 +38,9 @@ def results(group: Group, split: str) -> Table:
         f"Means over {len(last.first.needs)} needs{runs}, with {LEVEL:.0%} intervals. Ceiling: the best query made of "
         "words of the best items."
     )
-    return Table(f"Results on {split}", ["", *last.first.measures], rows, [note])
+    yield Table(f"Results on {split}", ["", *last.first.measures], rows, [note])
+    if opinions := {one.policy: one.second for one in policies if one.second}:
+        yield second_table(split, opinions)
 
 
 def rivals(policies: Sequence[PooledPolicy], measure: str) -> Table:

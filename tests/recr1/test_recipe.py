@@ -210,7 +210,7 @@ def test_a_mapping_where_a_list_belongs_is_refused(problems):
 
 def test_a_text_where_the_evaluate_section_belongs_is_refused(problems):
     (found,) = problems(re.sub("(?m)^evaluate:.*", "evaluate: test", GOOD))
-    expected = "split, measures, every, needs, keep, patience, min_gain, alarm, accept_leaks"
+    expected = "split, measures, every, needs, keep, patience, min_gain, alarm, accept_leaks, second_opinion"
     assert found == f"mine.yaml:13: evaluate: must be a mapping with the keys {expected}, got 'test'"
 
 

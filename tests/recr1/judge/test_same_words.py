@@ -94,7 +94,7 @@ def said(judged):
         "eval": (eval_verdict(done), [table(done)]),
         "compare": (verdicts(compared).values(), compare_tables(compared.summary)),
         "rescore": (sentences(rescored), rescore_tables(rescored)),
-        "report": ([report_verdict(group).sentence], [results(group, "test"), rivals(pooled, "nDCG@10")]),
+        "report": ([report_verdict(group).sentence], [*results(group, "test"), rivals(pooled, "nDCG@10")]),
         "swap": (swapped.verdict(), swap_tables(swapped.summary)),
         "swap of one": (alone.verdict(), swap_tables(alone.summary)),
         "cross": ([line.replace("start", "untrained") for line in crossed.verdict()], cross_tables(crossed)),

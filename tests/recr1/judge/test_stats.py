@@ -14,6 +14,7 @@ from recr1.judge.stats import (
     holm,
     randomisation_test,
     randomisation_tests,
+    ratio_interval,
     standard_error,
 )
 
@@ -159,3 +160,24 @@ def test_the_bootstrap_test_holds_its_level_and_finds_an_effect():
     assert bootstrap_test(np.random.default_rng(0).normal(0.05, 0.2, 500), seed=0) < 0.001
     assert bootstrap_test(np.zeros(5), seed=0) == 1.0
     assert bootstrap_test(np.full(9, 0.5), seed=0, resamples=99) <= 0.05
+
+
+def test_a_ratio_is_that_of_the_means_and_its_interval_covers_the_true_one():
+    rng, inside = np.random.default_rng(0), 0
+    for seed in range(100):
+        second = rng.normal(0.2, 0.3, 150)
+        first = 2 * second + rng.normal(0.1, 0.2, 150)  # means 0.5 and 0.2
+        found = ratio_interval(first, second, seed=seed)
+        assert found.mean == pytest.approx(first.mean() / second.mean())
+        inside += found.low <= 2.5 <= found.high
+    assert 0.90 <= inside / 100 <= 0.99
+    assert ratio_interval(first, first / 2, seed=0) == pytest.approx((2, 2, 2))
+
+
+def test_there_is_no_ratio_to_what_may_be_zero_or_is_below():
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 1, 100)
+    near = values - values.mean() + 0.1  # a mean of one standard error
+    assert ratio_interval(np.ones(100), near, seed=0) is None
+    assert ratio_interval(np.ones(100), near - 5, seed=0) is None
+    assert ratio_interval(np.ones(100), near + 0.2, seed=0).mean == pytest.approx(1 / 0.3)

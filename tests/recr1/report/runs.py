@@ -45,7 +45,9 @@ class Answers:
         return [[answer] * max(n, 1) for answer in self.answers[: len(chats)]]
 
 
-def make_run(folder: Path, *, seed: int = 0, steps: int = 12, skill: float = 1.0, judged: bool = True) -> Run:
+def make_run(
+    folder: Path, *, seed: int = 0, steps: int = 12, skill: float = 1.0, judged: bool = True, second: str | None = None
+) -> Run:
     """A finished run of `steps` logged steps, with rollouts of every fourth."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.parent / f"{folder.name}.yaml"
@@ -78,6 +80,6 @@ def make_run(folder: Path, *, seed: int = 0, steps: int = 12, skill: float = 1.0
     run.finish("finished")
     if judged:
         for name, policy in (("untrained", Echo()), ("trained", Answers(env, "test", skill))):
-            found = Evaluator(env, "test", ["nDCG@10", "Success@1"])(policy, name=name)
+            found = Evaluator(env, "test", ["nDCG@10", "Success@1"], second_opinion=second)(policy, name=name)
             write(found, run.path / "eval" / "test" / name)
     return run
