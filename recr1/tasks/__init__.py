@@ -4,6 +4,7 @@ from recr1.tasks.base import SPLITS, Task
 
 BUILTIN = {
     "amazon_c4": "recr1.tasks.published.amazon_c4:AmazonC4Task",
+    "amazon_reviews": "recr1.tasks.published.amazon_reviews:AmazonReviewsTask",
     "esci": "recr1.tasks.published.esci:EsciTask",
     "files": "recr1.tasks.files:FilesTask",
     "hnm": "recr1.tasks.published.hnm:HnmTask",

@@ -172,9 +172,11 @@ def _overlap(task: Task, one: str, needs: Sequence[Need], other: str, others: Se
 def near_equal(needs: Sequence[Need], others: Sequence[Need], least: float = NEAR) -> Iterator[Need]:
     """The `others` whose set of words has a Jaccard similarity of at least `least` with that of some need; exact.
 
+    Needs with a history are left out: a history that grew by an item is another need.
     Two such sets share one of the rarest words of each, so only these are looked up (prefix filtering:
     Chaudhuri, Ganti, Kaushik, "A Primitive Operator for Similarity Joins in Data Cleaning", ICDE 2006).
     """
+    others = [need for need in others if not need.history]
     sets, probes = ([frozenset(re.findall(r"\w+", folded(n.text))) for n in split] for split in (needs, others))
     frequency = Counter(token for tokens in (*sets, *probes) for token in tokens)
 

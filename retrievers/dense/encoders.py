@@ -10,7 +10,7 @@ import re
 import threading
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from annotated_types import Ge, MultipleOf
@@ -141,6 +141,8 @@ class SentenceTransformers:
         revision: A branch, tag or commit on the hub.
         query_prefix: Put before each query ("query: " for E5); None as the model says.
         document_prefix: Put before each item; None as the model says.
+        pooling: Whether a text is its first token ("cls") or the mean of all. None as the model says; a model that was
+            not made for this library says nothing, and gets the mean. BLaIR and SimCSE need "cls".
         batch_size: Texts per forward pass.
         device: "cpu", "cuda:1" ...; None takes an accelerator where there is one.
         trust_remote_code: Whether code that comes with the model may run.
@@ -155,6 +157,7 @@ class SentenceTransformers:
         revision: str | None = None,
         query_prefix: str | None = None,
         document_prefix: str | None = None,
+        pooling: Literal["cls", "mean"] | None = None,
         batch_size: PositiveInt = 64,
         device: str | None = None,
         trust_remote_code: bool = False,
@@ -163,6 +166,7 @@ class SentenceTransformers:
         self._load_options: dict[str, Any] = {"model_name_or_path": name, "revision": revision, "device": device}
         self._load_options["trust_remote_code"] = trust_remote_code
         self._query_prefix, self._document_prefix, self._batch_size = query_prefix, document_prefix, batch_size
+        self._pooling = pooling
         self._load()
 
     @staticmethod
@@ -177,6 +181,11 @@ class SentenceTransformers:
             what = "encoder sentence_transformers needs the library of that name"
             raise ValueError(f"{what} ({error}); install it with: pip install 'recr1[dense]'") from error
         self._model: Any = SentenceTransformer(**self._load_options)
+        if self._pooling:
+            layers = [layer for layer in self._model if isinstance(getattr(layer, "pooling_mode", None), str)]
+            if len(layers) != 1:
+                raise ValueError(f"pooling: this model has {len(layers)} layers that pool one way; leave pooling out")
+            layers[0].pooling_mode = self._pooling
         similarity = self._model.similarity_fn_name
         if similarity not in ("cosine", "dot"):
             name = self._load_options["model_name_or_path"]

@@ -27,7 +27,7 @@ from retrievers.secrets import VARIABLE
 from rewards.base import Search
 from tests.docs.pages import PAGES, ROOT, blocks, name_of, prose, read
 from tests.recr1.tasks.folders import CORPUS, QRELS, jsonl, tsv, write_split_folder, write_start
-from tests.recr1.tasks.published import c4_data, esci_data, hnm_data, trec_data, wands_data
+from tests.recr1.tasks.published import c4_data, esci_data, hnm_data, reviews_data, trec_data, wands_data
 
 EXTEND = ROOT / "docs" / "extend"
 MODULES = [file.stem for file in sorted(EXTEND.glob("*.py"))]
@@ -131,6 +131,7 @@ RUN_HERE = ("check", "cp", "doctor", "eval", "ls", "search", "store")
 SLOW = {
     "recipes/esci.yaml",
     "recipes/amazon_c4.yaml",
+    "recipes/amazon_reviews.yaml",
     "quickstart",
     "your_data",
     "recipes/your_data.yaml",
@@ -154,6 +155,7 @@ def test_commands_without_a_run_or_a_model_succeed(words, tmp_path, monkeypatch)
         esci_data.write(tmp_path / "esci-data/shopping_queries_dataset", esci_data.tables())
         wands_data.write(tmp_path / "WANDS/dataset", wands_data.tables())
         c4_data.write(tmp_path / "amazon_c4", c4_data.tables())
+        reviews_data.write(tmp_path / "amazon_reviews", reviews_data.tables())
         hnm_data.write(tmp_path / "hnm", hnm_data.tables())
         trec_data.write(tmp_path / "trec_products", trec_data.tables())
     monkeypatch.chdir(tmp_path)

@@ -27,6 +27,7 @@ from recr1.loggers.wandb import WandbLogger
 from recr1.policies.transformers import Transformers
 from recr1.tasks.files import FilesTask
 from recr1.tasks.published.amazon_c4 import AmazonC4Task
+from recr1.tasks.published.amazon_reviews import AmazonReviewsTask
 from recr1.tasks.published.esci import EsciTask
 from recr1.tasks.published.hnm import HnmTask
 from recr1.tasks.published.trec_products import TrecProductsTask
@@ -35,7 +36,7 @@ from recr1.tasks.shop.task import ShopTask
 from recr1.tasks.toy import TOY_DATA, ToyTask
 from recr1.testing import FormatContract, LoggerContract, PolicyContract, TaskContract
 from tests.recr1.loggers.test_loggers import accumulated, closed, histories
-from tests.recr1.tasks.published import c4_data, esci_data, hnm_data, trec_data, wands_data
+from tests.recr1.tasks.published import c4_data, esci_data, hnm_data, reviews_data, trec_data, wands_data
 
 TINY = {"type": "transformers", "model": "tiny-shopper", "max_new_tokens": 6}
 
@@ -98,6 +99,10 @@ class TestWands(PublishedContract):
 
 class TestAmazonC4(PublishedContract):
     task, data = AmazonC4Task, c4_data
+
+
+class TestAmazonReviews(PublishedContract):
+    task, data = AmazonReviewsTask, reviews_data
 
 
 class TestHnm(PublishedContract):

@@ -72,6 +72,19 @@ def test_prefixes_stand_before_the_texts():
     assert prefixed.identity != loaded().identity
 
 
+def test_pooling_takes_the_first_token_of_a_model_that_was_not_made_for_the_library():
+    from transformers import AutoModel, AutoTokenizer
+
+    model, tokenizer = AutoModel.from_pretrained(minilm()), AutoTokenizer.from_pretrained(minilm())
+    hidden = model(**tokenizer("a red tent", return_tensors="pt")).last_hidden_state.detach().numpy()
+    first = SentenceTransformers(model=minilm(), device="cpu", pooling="cls")
+    [vector] = first.encode_queries(["a red tent"])
+    assert vector == pytest.approx(hidden[0, 0] / np.linalg.norm(hidden[0, 0]), abs=1e-5)
+    [mean] = SentenceTransformers(model=minilm(), device="cpu", pooling="mean").encode_queries(["a red tent"])
+    assert mean == pytest.approx(loaded().encode_queries(["a red tent"])[0], abs=1e-6)
+    assert first.identity != loaded().identity
+
+
 @pytest.mark.parametrize("text", ["", " \n\t", "\x00", "\ud800"])
 def test_a_text_with_nothing_to_read_has_the_vector_zero(text):
     assert not loaded().encode_queries([text]).any()
