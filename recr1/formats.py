@@ -1,8 +1,8 @@
 """Formats: how a need becomes a prompt, and what a completion means. Both change together, so they are one object.
 
 A format cannot see the catalog: `render` gets a `Need`, which holds nothing that the policy may not see, and `parse`
-gets only the completion. Model output is data: `parse` returns a `Search`, or an `Invalid` with one of `REASONS`, in
-time linear in the length, and never raises.
+gets only the completion (`ReadsNeed`: and the need). Model output is data: `parse` returns a `Search`, or an `Invalid`
+with one of `REASONS`, in time linear in the length, and never raises.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ BUILTIN = {
     "plain": "recr1.formats:Plain",
     "tag": "recr1.formats:Tag",
     "json_answer": "recr1.formats:JsonAnswer",
+    "ranking": "recr1.ranking:Ranking",
 }
 """Formats by the name that a recipe uses."""
 
@@ -72,6 +73,22 @@ class Format(Protocol):
 
 
 @runtime_checkable
+class ReadsNeed(Protocol):
+    """A format whose completions mean something for one need alone, such as numbers of its candidates."""
+
+    def parse_for(self, need: Need, completion: str) -> Action:
+        """What a completion means for a need: `Recommend`, `Search` or `Invalid`. Never raises."""
+        ...
+
+
+def parsed(answer_format: Format, need: Need, completion: str) -> Action:
+    """What a completion for a need means."""
+    if isinstance(answer_format, ReadsNeed):
+        return answer_format.parse_for(need, completion)
+    return answer_format.parse(completion)
+
+
+@runtime_checkable
 class FitsEngine(Protocol):
     """A format whose prompt depends on what the engine understands."""
 
@@ -90,16 +107,16 @@ class WritesQueries(Protocol):
 
 
 @checked
-class _Templated:
+class Templated:
     """A format whose prompt is a template; a subclass says what to answer and reads the answer."""
 
     instruction = ""
     """How to answer: the last part of the default prompt."""
 
-    def __init__(self, *, prompt: str | None = None, system: str | None = None, max_chars: PositiveInt = 1000) -> None:
+    def __init__(self, *, prompt: str | None = None, system: str | None = None) -> None:
         if prompt is not None and SLOT not in prompt:
             raise UserError(f"prompt: must contain {SLOT}, where the text of the need goes, got {shown(prompt)}")
-        self._own_prompt, self.system, self.max_chars = prompt, system, max_chars
+        self._own_prompt, self.system = prompt, system
         self.prompt = self._default_prompt({}) if prompt is None else prompt
 
     def _default_prompt(self, syntax: Mapping[str, str]) -> str:
@@ -119,6 +136,15 @@ class _Templated:
         # Replaced, not formatted: braces in a shopper's words or in a JSON example are ordinary characters.
         user = Message(role="user", content=self.prompt.replace(SLOT, need.text))
         return [user] if self.system is None else [Message(role="system", content=self.system), user]
+
+
+@checked
+class _Query(Templated):
+    """A format whose answer is a query."""
+
+    def __init__(self, *, prompt: str | None = None, system: str | None = None, max_chars: PositiveInt = 1000) -> None:
+        super().__init__(prompt=prompt, system=system)
+        self.max_chars = max_chars
 
     def parse(self, completion: str) -> Action:
         """The `Search` that the completion asks for, or `Invalid`."""
@@ -146,7 +172,7 @@ class _Templated:
         return Search(query) if len(query) <= self.max_chars else Invalid("query too long")
 
 
-class Plain(_Templated):
+class Plain(_Query):
     """The whole completion is the query.
 
     White space is collapsed and nothing else is changed: quotation marks stay (a retriever may have phrases), and a
@@ -167,7 +193,7 @@ class Plain(_Templated):
         return query
 
 
-class Tag(_Templated):
+class Tag(_Query):
     """The query is in `<query>...</query>`, exactly once; any text is allowed before and after, for reasoning.
 
     Args:
@@ -179,7 +205,7 @@ class Tag(_Templated):
     instruction = "Write the query between <query> and </query>."
 
     def _read(self, completion: str) -> Action:
-        inside = _between(completion, QUERY_TAGS)
+        inside = between(completion, QUERY_TAGS)
         return inside if isinstance(inside, Invalid) else self._search(inside)
 
     def _written(self, query: str) -> str:
@@ -187,7 +213,7 @@ class Tag(_Templated):
 
 
 @checked
-class JsonAnswer(_Templated):
+class JsonAnswer(_Query):
     """Reasoning in `<think>`, then `<answer>{"query": "..."}</answer>`: the answer format of Rec-R1 (arXiv:2503.24289).
 
     Each of the four tags must appear once, in order. The answer is strict JSON: one object with one key `query` and
@@ -217,7 +243,7 @@ class JsonAnswer(_Templated):
         self.think_opened = think_opened
 
     def _read(self, completion: str) -> Action:
-        answer = _between("<think>" + completion if self.think_opened else completion, ANSWER_TAGS)
+        answer = between("<think>" + completion if self.think_opened else completion, ANSWER_TAGS)
         query = answer if isinstance(answer, Invalid) else _query_of(answer)
         return query if isinstance(query, Invalid) else self._search(query)
 
@@ -232,7 +258,7 @@ def _normalized(query: str) -> str:
     return " ".join(_STRAY.sub(" ", query).split())
 
 
-def _between(text: str, tags: Sequence[str]) -> str | Invalid:
+def between(text: str, tags: Sequence[str]) -> str | Invalid:
     """The text between the last two tags, if each tag appears exactly once and in this order."""
     for tag in tags:
         count = text.count(tag)

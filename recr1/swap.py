@@ -133,6 +133,8 @@ def swap(done: Sequence[Evaluation], retrievers: Mapping[str, Retriever], own: s
 
 def open_retrievers(parts: Mapping[str, Part], env: Environment) -> dict[str, Retriever]:
     """The retrievers by name, each over the task's catalog; raises `UserError` for one that cannot search k items."""
+    if parts:
+        env.refuse_candidates("--retrievers")
     built = {name: build("retriever", part, env.task.catalog, path=name) for name, part in parts.items()}
     for retriever in built.values():
         env.with_retriever(retriever)

@@ -2,7 +2,7 @@
 
 import retrievers
 from retrievers.parts import Kind, Parts
-from rewards.base import Batch, Invalid, Need, Qrels, Reward, Rollout, Search
+from rewards.base import Batch, Invalid, Need, Qrels, Recommend, Reward, Rollout, Search
 
 BUILTIN = {
     "measure": "rewards.measures.reward:MeasureReward",
@@ -30,4 +30,4 @@ BUILTIN = {
 PARTS = Parts({**retrievers.PARTS.kinds, "reward": Kind("rewards", ("__call__",), light=True)})
 """What a reward may be made of; `PARTS.build("reward", {"type": "format"})` builds one."""
 
-__all__ = ["BUILTIN", "PARTS", "Batch", "Invalid", "Need", "Qrels", "Reward", "Rollout", "Search"]
+__all__ = ["BUILTIN", "PARTS", "Batch", "Invalid", "Need", "Qrels", "Recommend", "Reward", "Rollout", "Search"]

@@ -127,14 +127,23 @@ class Graded(NamedTuple):
         return self._replace(grades_BK=grades_BK, rows_BK=rows_BK)
 
 
+class Candidate(NamedTuple):
+    """An item that the policy is shown to choose from: its catalog row, and the text that the policy reads."""
+
+    row: int
+    text: str
+
+
 @dataclass(frozen=True)
 class Need:
-    """What a shopper wants. It holds nothing that the policy may not see: no qrels, no catalog text."""
+    """What a shopper wants. It holds nothing that the policy may not see: no qrels, and no item but the candidates."""
 
     id: str
     text: str
     history: tuple[int, ...] = ()
     """Catalog rows of this user's past interactions, oldest first; empty for plain search."""
+    candidates: tuple[Candidate, ...] = ()
+    """The items to choose from, in the order in which they are shown; empty where the policy sees none."""
 
 
 class Search(NamedTuple):
@@ -143,13 +152,21 @@ class Search(NamedTuple):
     query: Query
 
 
+class Recommend(NamedTuple):
+    """The completion names items itself: catalog rows, best first, each once. Nothing is searched."""
+
+    rows: tuple[int, ...]
+    mended: tuple[str, ...] = ()
+    """What was wrong with the answer, where the format mends it: short, countable phrases."""
+
+
 class Invalid(NamedTuple):
     """The completion is not an answer; `reason` is a short, countable phrase ("empty query")."""
 
     reason: str
 
 
-Action: TypeAlias = Search | Invalid
+Action: TypeAlias = Search | Recommend | Invalid
 
 
 @dataclass(frozen=True)

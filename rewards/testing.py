@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 
 from retrievers.base import Catalog, Hits, Query, Rows
 from rewards.abilities import cutoff_of, needs_raw_hits, retrievers_of
-from rewards.base import Batch, Found, Invalid, Message, Need, Qrels, Reward, Rollout, Search
+from rewards.base import Batch, Found, Invalid, Message, Need, Qrels, Recommend, Reward, Rollout, Search
 
 Cases: TypeAlias = Sequence[tuple[Batch, Sequence[float]]]
 """Batches, each with its true rewards."""
@@ -107,6 +107,18 @@ class RewardContract:
             f"{more_B.sum()} of {len(batch)} rollouts are paid more when they are Invalid, and "
             f"invalid_is_worst = {self.invalid_is_worst}"
         )
+
+    def test_a_list_of_items_is_paid_like_hits(self) -> None:
+        """A completion may name items itself: then there is no query, and its hits are its list."""
+        batch = self._batch(seed=13, size=80)
+        lists = [
+            replace(rollout, action=Recommend(tuple(rows_K[rows_K >= 0].tolist())))
+            for rollout, rows_K in zip(batch.rollouts, batch.hits.rows_QK, strict=True)
+        ]
+        paid_B = self.build()(replace(batch, rollouts=lists))
+        assert np.isfinite(paid_B).all(), f"rewards must be finite: {paid_B}"
+        if self.invalid_is_worst:
+            assert (self.build()(invalidated(batch)) <= paid_B).all(), "a list is paid less than an Invalid rollout"
 
     def test_raw_hits_are_read_only_where_declared(self) -> None:
         """The environment searches the raw needs only for rewards with `needs_raw_hits = True`."""

@@ -13,10 +13,11 @@ from recr1.baselines.access import RETRIES, ByNeed, Visible, prepare
 from recr1.config.build import build
 from recr1.env import Environment, chat_with
 from recr1.errors import UserError
+from recr1.formats import parsed
 from recr1.policies.base import Policy, Spent, format_of, spent_by
 from retrievers.base import Rows
 from retrievers.options import checked
-from rewards.base import Action, Chat, Search
+from rewards.base import Action, Chat, Need, Search
 
 
 @checked
@@ -59,12 +60,18 @@ class BestOf(ByNeed):
         """Keep what it searches and is rewarded by."""
         if self.choose == "reward" and not env.rewards:
             raise UserError("policy 'best_of' chooses by rewards, and there are none here: use choose: agreement")
+        if self.choose == "agreement":
+            env.refuse_candidates("the policy 'best_of' with choose: agreement", "use choose: reward")
         self._env = env
         prepare(self._policy, env)
 
     def parse(self, completion: str) -> Action:
         """As the task's format reads it."""
         return self._env.format.parse(completion)
+
+    def parse_for(self, need: Need, completion: str) -> Action:
+        """As the task's format reads it."""
+        return parsed(self._env.format, need, completion)
 
     def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
         """`max(n, 1)` chosen completions a chat, each the best of samples of its own."""

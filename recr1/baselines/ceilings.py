@@ -68,6 +68,7 @@ class RaisesMeasure(OneQuery):
             self.measure.check_depth(env.k)
         except ValueError as error:
             raise UserError(f"policy '{self.name}': measure: {error}") from error
+        env.refuse_candidates(f"the policy '{self.name}'")
         self._env = env
 
 

@@ -16,9 +16,10 @@ from annotated_types import Ge
 from recr1.baselines.access import RETRIES, Visible, prepare
 from recr1.config.build import build
 from recr1.env import Environment, chat_with
+from recr1.formats import parsed
 from recr1.policies.base import HasContext, Policy, Spent, spent_by
 from retrievers.options import PositiveInt, checked
-from rewards.base import Chat, Message, Need, Search
+from rewards.base import Chat, Invalid, Message, Need
 
 INSTRUCTIONS = (
     "Use the words that a shop would print on the product, not the shopper's.",
@@ -75,8 +76,9 @@ def best_shots(env: Environment, policy: Policy, *, needs: int, samples: int, se
     rewards_NS = np.nan_to_num(step.rewards, nan=-np.inf).reshape(len(drawn), samples)
     shots = [
         Shot(prompt, texts[best], float(rewards_S[best]))
-        for prompt, texts, rewards_S in zip(prompts, written, rewards_NS, strict=True)
-        if rewards_S[best := int(rewards_S.argmax())] > 0 and isinstance(env.format.parse(texts[best]), Search)
+        for need, prompt, texts, rewards_S in zip(drawn, prompts, written, rewards_NS, strict=True)
+        if rewards_S[best := int(rewards_S.argmax())] > 0
+        and not isinstance(parsed(env.format, need, texts[best]), Invalid)
     ]
     return sorted(shots, key=lambda shot: -shot.reward)
 

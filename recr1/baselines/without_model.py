@@ -11,7 +11,7 @@ from typing import Any
 
 from recr1.errors import MissingLibrary, UserError, shown
 from retrievers.options import PositiveInt, checked
-from rewards.base import Action, Chat, Invalid, Need, Search
+from rewards.base import Action, Chat, Invalid, Need, Recommend, Search
 
 
 class Verbatim:
@@ -45,6 +45,34 @@ class Echo(OneQuery):
 
     def _queries(self, prompts: Sequence[str]) -> list[str]:
         return list(prompts)
+
+
+class AsShown:
+    """The candidates of a need in the order in which they are shown, which the task `reranking` draws at random.
+
+    Where needs have no candidates, every answer is invalid.
+    """
+
+    @property
+    def format(self) -> AsShown:
+        """Itself: it reads no answer."""
+        return self
+
+    def render(self, need: Need) -> Chat:
+        """A single user message with the need's text, unchanged."""
+        return Verbatim().render(need)
+
+    def parse(self, completion: str) -> Action:
+        """`Invalid`: without a need there are no candidates."""
+        return Invalid("no candidates")
+
+    def parse_for(self, need: Need, completion: str) -> Action:
+        """All candidates, whatever the completion."""
+        return Recommend(tuple(one.row for one in need.candidates)) if need.candidates else self.parse(completion)
+
+    def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
+        """Nothing to read: `max(n, 1)` times the same."""
+        return [["as shown"] * max(n, 1) for _ in chats]
 
 
 class Scripted(OneQuery):

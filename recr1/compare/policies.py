@@ -16,7 +16,7 @@ import numpy as np
 from recr1.baselines.access import NeedsAccess, Visible, prepare
 from recr1.config.build import Part, build, check_part, find_class, options_of_part
 from recr1.config.spelling import read_part, spell_part
-from recr1.env import Environment
+from recr1.env import Environment, written
 from recr1.errors import RecipeError, UserError
 from recr1.evaluate import Evaluation, Evaluator
 from recr1.formats import Format
@@ -30,7 +30,7 @@ from recr1.runs.files import runs_here
 from recr1.runs.targets import trained_part
 from retrievers.progress import ProgressBar
 from retrievers.store import expanded
-from rewards.base import Chat, Search
+from rewards.base import Chat
 
 USUAL = ("raw", "keywords", "prf", "untrained", "few_shot", "prompt_search", "best_of_8", "best_item")
 """What is compared by default; a run that is the target comes last."""
@@ -166,7 +166,7 @@ class ComparedPolicy(ListedPolicy):
 
     def as_mapping(self, seed: int) -> dict[str, Any]:
         """Its part of `compare.json`; cost and behaviour are means over the seeds, queries are of the first seed."""
-        actions = [of_need[0] for of_need in self.first.actions]
+        firsts = [(a, c) for (a, *_), (c, *_) in zip(self.first.actions, self.first.completions, strict=True)]
         costs = dict(zip(Cost._fields, np.mean(self.costs, axis=0).tolist(), strict=True))
         behaviours, names = [evaluation.behaviour() for evaluation in self.evaluations], list(self.first.values)
         return {
@@ -186,8 +186,8 @@ class ComparedPolicy(ListedPolicy):
             },
             "per_seed": {name: self.by_seed(name).mean(axis=1).tolist() for name in names},
             "per_need": {name: self.per_need(name).tolist() for name in names},
-            "queries": [str(action.query) if isinstance(action, Search) else None for action in actions],
-            "first_relevant": [next(iter(self.first.relevant_ranks(need)), None) for need in range(len(actions))],
+            "queries": [written(action, completion) for action, completion in firsts],
+            "first_relevant": [next(iter(self.first.relevant_ranks(need)), None) for need in range(len(firsts))],
         }
 
 

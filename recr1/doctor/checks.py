@@ -64,6 +64,7 @@ def open_setup(
     ]
     with catching("joining task, retriever and rewards"):
         env = Environment(task, retriever, weighted, recipe.k)
+    env.refuse_candidates("recr1 doctor", "check the task inside of it, with task={type: ...}")
     trl = (recipe.trainer.options.get("trl") or {}) if recipe.trainer else {}
     setup = Setup(
         env=env,

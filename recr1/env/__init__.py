@@ -2,7 +2,18 @@
 
 from recr1.env.checks import ContractError
 from recr1.env.environment import Environment, chat_with, open_environment
-from recr1.env.step import Step, copies, copies_share, known_share, metrics, repeated, unjudged_metrics, words
+from recr1.env.step import (
+    Step,
+    copies,
+    copies_share,
+    known_share,
+    metrics,
+    recorded,
+    repeated,
+    unjudged_metrics,
+    words,
+    written,
+)
 
 __all__ = [
     "ContractError",
@@ -14,7 +25,9 @@ __all__ = [
     "known_share",
     "metrics",
     "open_environment",
+    "recorded",
     "repeated",
     "unjudged_metrics",
     "words",
+    "written",
 ]

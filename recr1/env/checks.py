@@ -8,7 +8,7 @@ import numpy as np
 
 from recr1.errors import LeakError, UserError, shown
 from recr1.tasks.base import HasCanary, Task
-from retrievers.base import Floats, Hits, Retriever
+from retrievers.base import Floats, Hits
 from rewards.abilities import check_data
 from rewards.base import Batch, Chat, Need, Reward
 
@@ -17,9 +17,9 @@ class ContractError(RuntimeError):
     """A retriever or a reward returned something that its interface forbids: the run stops."""
 
 
-def checked_hits(hits: Hits, retriever: Retriever, queries: int, k: int, items: int) -> Hits:
+def checked_hits(hits: Hits, retriever: object, queries: int, k: int, items: int, kind: str = "retriever") -> Hits:
     """The hits of this many queries; raises `ContractError` unless a measure can be computed from them."""
-    who = f"retriever {type(retriever).__name__}"
+    who = f"{kind} {type(retriever).__name__}"
     expected = ((queries, k), np.int32), ((queries, k), np.float32)
     for name, array, (shape, dtype) in zip(Hits._fields, hits, expected, strict=True):
         if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:

@@ -14,17 +14,18 @@ from time import perf_counter
 import numpy as np
 
 from recr1.config.build import Part, build
-from recr1.env.checks import Canary, check_fit, checked_reward
-from recr1.env.search import Faults, ask
+from recr1.env.checks import Canary, check_fit, checked_hits, checked_reward
+from recr1.env.search import DEPTH, Faults, among, ask, listed
 from recr1.env.step import Step
 from recr1.errors import UserError
-from recr1.formats import FitsEngine, Format
+from recr1.formats import FitsEngine, Format, parsed
+from recr1.ranking import Ranking
 from recr1.tasks.base import Task, splits_of
 from retrievers.abilities import max_k_of, shared_syntax, stats_of
 from retrievers.base import Floats, Hits, Query, Retriever
 from retrievers.errors import MissingAnswers
 from rewards.abilities import cutoff_of, cutoff_problem, needs_raw_hits, retrievers_of
-from rewards.base import Batch, Chat, Found, Message, Need, Reward, Rollout, Search
+from rewards.base import Batch, Chat, Found, Message, Need, Recommend, Reward, Rollout, Search
 
 
 def chat_with(prompt: Chat, completion: str) -> list[Message]:
@@ -39,6 +40,9 @@ class Environment:
     one more of each other retriever that some reward declares in `elsewhere`. What the retriever and the rewards return
     is checked: `ContractError` names the one that broke its interface. An error that they raise passes through, except
     `MissingAnswers`, which leaves some rollouts without a reward. None of these ever becomes a number.
+
+    A completion that names items itself is not searched: its hits are its list. Where needs have candidates, a query
+    ranks these alone, and those that it does not find follow in the order shown.
 
     The format is given what the retriever understands, so that no prompt offers what the engine ignores. If a task
     declares a `canary`, a text of every item, no prompt may hold it.
@@ -85,6 +89,13 @@ class Environment:
         self.format: Format = form.with_syntax(shared_syntax(everyone)) if isinstance(form, FitsEngine) else form
         self._needs_raw_hits = any(needs_raw_hits(reward) for reward, _ in self.rewards)
         self._check_rewards()
+        if isinstance(self.format, Ranking) and not self.reranks:
+            raise UserError(
+                "task.format: ranking: the needs of this task have no candidates; give them some with task: "
+                "{type: reranking, task: {type: ...}}, or choose another format"
+            )
+        if self.elsewhere:
+            self.refuse_candidates("a reward on other retrievers")
 
     def _open(self, reward: Reward, built: Mapping[str, Retriever]) -> None:
         path = f"retrievers of reward '{reward.name}'"
@@ -104,6 +115,16 @@ class Environment:
             if problem := cutoff_problem(reward.name, cutoff_of(reward), self.k):
                 raise UserError(f"reward {problem}")
             check_fit(reward, self.task)
+
+    @cached_property
+    def reranks(self) -> bool:
+        """Whether needs have candidates, so that these are put in order and the catalog is not searched."""
+        return any(need.candidates for needs in splits_of(self.task).values() for need in needs[:1])
+
+    def refuse_candidates(self, what: str, remedy: str = "leave it out") -> None:
+        """Raises `UserError` where needs have candidates, for what only means something for searches of a catalog."""
+        if self.reranks:
+            raise UserError(f"{what} searches the whole catalog, and this task puts candidates in order: {remedy}")
 
     def with_format(self, answer_format: Format) -> Environment:
         """The same task, retriever, rewards and k behind another prompt and parser."""
@@ -177,7 +198,7 @@ class Environment:
         if not chat or chat[-1]["role"] != "assistant":
             raise ValueError(f"the chat of need '{need.id}' does not end with the assistant's completion")
         self._canary.check(need, chat[:-1])
-        return Rollout(need, chat, self.format.parse(chat[-1]["content"]))
+        return Rollout(need, chat, parsed(self.format, need, chat[-1]["content"]))
 
     def _search_rollouts(self, rollouts: Sequence[Rollout], again: int) -> tuple[Found, dict[str, Found], Faults]:
         """What the retriever found, what each other one found, and the rollouts for which one of them has no answer."""
@@ -190,10 +211,16 @@ class Environment:
 
     def _search_with(self, retriever: Retriever, rollouts: Sequence[Rollout], again: int) -> tuple[Found, Faults]:
         queries = [r.action.query if isinstance(r.action, Search) else None for r in rollouts]
-        size = len(queries)
+        size, needs = len(queries), [rollout.need for rollout in rollouts]
         if self._needs_raw_hits:
-            queries += [rollout.need.text for rollout in rollouts]
-        hits, faults = self._ask(retriever, queries, again)
+            queries += [need.text for need in needs]
+            needs += needs
+        hits, faults = self._ask(retriever, queries, again, needs)
+        for row, rollout in enumerate(rollouts):
+            if isinstance(rollout.action, Recommend):
+                own = listed([rollout.action.rows], self.k)
+                checked_hits(own, self.format, 1, self.k, len(self.task.catalog), "format")
+                hits.rows_QK[row], hits.scores_QK[row] = own.rows_QK[0], own.scores_QK[0]
         raw = hits.of(slice(size, None)) if self._needs_raw_hits else None
         # Of a rollout whose two searches both failed, the error of the raw need is kept.
         return Found(hits.of(slice(size)), raw), {row % size: faults[row] for row in sorted(faults)}
@@ -209,19 +236,28 @@ class Environment:
                 parts[reward.name][answered] = checked_reward(reward, seen)
         return parts
 
-    def search(self, queries: Sequence[Query | None], *, again: int = 0) -> Hits:
+    def search(self, queries: Sequence[Query | None], *, again: int = 0, needs: Sequence[Need] = ()) -> Hits:
         """Hits of shape (len(queries), k) from one search over the unique queries, in the order first seen.
 
         None means "no query" and finds nothing; if there is no query at all, the retriever is not called. Queries
-        without an answer are retried `again` times; raises `MissingAnswers` if some still have none.
+        without an answer are retried `again` times; raises `MissingAnswers` if some still have none. With `needs`, one
+        for each query, only the candidates of a need that has some are ranked.
         """
-        hits, faults = self._ask(self.retriever, queries, again)
+        hits, faults = self._ask(self.retriever, queries, again, needs)
         if faults:
             raise MissingAnswers(hits, faults)
         return hits
 
-    def _ask(self, retriever: Retriever, queries: Sequence[Query | None], again: int) -> tuple[Hits, Faults]:
-        return ask(retriever, queries, k=self.k, items=len(self.task.catalog), again=again)
+    def _ask(
+        self, retriever: Retriever, queries: Sequence[Query | None], again: int, needs: Sequence[Need]
+    ) -> tuple[Hits, Faults]:
+        items = len(self.task.catalog)
+        if not any(need.candidates for need in needs):
+            return ask(retriever, queries, k=self.k, items=items, again=again)
+        depth = max(self.k, min(DEPTH, items, max_k_of(retriever) or DEPTH))
+        hits, faults = ask(retriever, queries, k=depth, items=items, again=again)
+        answered = [None if row in faults else query for row, query in enumerate(queries)]
+        return among(hits, answered, needs, self.k), faults
 
 
 def open_environment(task: Part, retriever: Part, rewards: Sequence[tuple[Part, float]], k: int) -> Environment:

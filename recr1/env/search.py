@@ -1,4 +1,4 @@
-"""One search over the unique queries of a batch, checked, and spread back to its rows."""
+"""One search over the unique queries of a batch, checked, and spread back to its rows; candidates and lists."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import numpy as np
 from recr1.env.checks import checked_hits
 from retrievers.base import Hits, Query, Retriever
 from retrievers.errors import EngineError, MissingAnswers
+from rewards.base import Need
+
+DEPTH = 1000
+"""Items that a search returns where candidates are ranked, or as many as the retriever finds at most."""
 
 Faults: TypeAlias = Mapping[int, EngineError]
 """Places of queries, or rows of rollouts, without an answer, and why."""
@@ -53,3 +57,26 @@ def _ask_each(retriever: Retriever, queries: Sequence[Query], k: int, items: int
     for part, other in zip(whole, late, strict=True):
         part[list(lost)] = other
     return whole, {place: still[order] for order, place in enumerate(lost) if order in still}
+
+
+def listed(orders: Sequence[Sequence[int]], k: int) -> Hits:
+    """(B, k) the hits of lists of rows, best first: the first k of each, with scores from 0 down."""
+    rows_BK = np.full((len(orders), k), -1, np.int32)
+    for rows_K, order in zip(rows_BK, orders, strict=True):
+        rows_K[: len(order)] = order[:k]
+    return Hits(rows_BK, np.where(rows_BK < 0, -np.inf, -np.arange(k)).astype(np.float32))
+
+
+def among(hits: Hits, queries: Sequence[Query | None], needs: Sequence[Need], k: int) -> Hits:
+    """(B, k) the candidates of each need as a search ranks them; those that it did not find follow as they are shown.
+
+    A need without candidates keeps its hits, and a query that is None finds nothing.
+    """
+    cut = Hits(hits.rows_QK[:, :k].copy(), hits.scores_QK[:, :k].copy())
+    for row, (query, need) in enumerate(zip(queries, needs, strict=True)):
+        if query is not None and need.candidates:
+            shown = [one.row for one in need.candidates]
+            own = hits.rows_QK[row][np.isin(hits.rows_QK[row], shown)].tolist()
+            one = listed([list(dict.fromkeys([*own, *shown]))], k)
+            cut.rows_QK[row], cut.scores_QK[row] = one.rows_QK[0], one.scores_QK[0]
+    return cut

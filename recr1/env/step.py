@@ -11,10 +11,11 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from recr1.ranking import FAULTS
 from recr1.tasks.splits import group_key
 from retrievers.base import Catalog, Floats, Query
 from retrievers.errors import EngineError
-from rewards.base import EMPTY, UNJUDGED, Action, Batch, Invalid, Need, Search
+from rewards.base import EMPTY, UNJUDGED, Action, Batch, Invalid, Need, Recommend, Search
 from rewards.guards.catalog import CopiedReward, unknown_words
 from rewards.guards.words import operators_in, repeated_runs, text_of, words_of
 
@@ -65,6 +66,8 @@ def metrics(step: Step) -> dict[str, float]:
       something, matched nothing, were not a query, and have no reward because the retriever gave no answer; they add
       up to 1. `invalid/<reason>`: share of each reason that occurred.
     - `hits/...`: see `unjudged_metrics`.
+    - `list/partial`, `list/repeated`, `list/invented`: shares of completions whose list lacks a candidate, has one
+      twice, or has a number of none, mended or not. Missing where needs have no candidates.
     - `retriever/<name>`: the retriever's own numbers, such as the `hit_rate` of `cached`.
     - `time/search`, `time/rewards`: seconds of wall time; `time/environment`: of the whole step, with parsing;
       `time/query`: seconds of the search per different query, 0 without any.
@@ -86,12 +89,39 @@ def metrics(step: Step) -> dict[str, float]:
         **shares,
         **{f"invalid/{reason}": count / size for reason, count in sorted(reasons.items())},
         **unjudged_metrics(step.batch),
+        **_list_faults(step.batch),
         **{f"retriever/{name}": float(value) for name, value in step.retriever.items()},
         "time/search": step.seconds["search"],
         "time/rewards": step.seconds["rewards"],
         "time/environment": step.seconds["total"],
         "time/query": step.seconds["search"] / len(set(queries)) if queries else 0.0,
     }
+
+
+def _list_faults(batch: Batch) -> dict[str, float]:
+    if not any(rollout.need.candidates for rollout in batch.rollouts):
+        return {}
+    faults: Counter[str] = Counter()
+    for rollout in batch.rollouts:
+        if isinstance(rollout.action, Recommend):
+            faults.update(rollout.action.mended)
+        elif isinstance(rollout.action, Invalid):
+            faults[rollout.action.reason] += 1
+    return {f"list/{name}": faults[what] / len(batch) for name, what in FAULTS.items()}
+
+
+def recorded(action: Action) -> dict[str, object]:
+    """An action for a file: `query`, `rows` with what was `mended` in them, or `invalid` with the reason."""
+    if isinstance(action, Recommend):
+        return {"rows": list(action.rows), **({"mended": list(action.mended)} if action.mended else {})}
+    return {"query": action.query} if isinstance(action, Search) else {"invalid": action.reason}
+
+
+def written(action: Action, completion: str) -> str | None:
+    """What a policy wrote, for a reader: the query, or the whole completion with a list; None if it is invalid."""
+    if isinstance(action, Invalid):
+        return None
+    return str(action.query) if isinstance(action, Search) else completion
 
 
 def words(query: Query) -> int:

@@ -64,9 +64,9 @@ class Evaluation:
         return means
 
     def systems(self, measure: str) -> dict[str, NDArray[np.floating]]:
-        """(N,) the values of the policy, the floor and the ceiling on each need."""
-        floor, ceiling = self.references.floor[measure], self.references.ceiling[measure]
-        return {"policy": self.per_need(measure), "floor": floor, "ceiling": ceiling}
+        """(N,) the values of the policy, the floor and the ceiling on each need, and of the order shown if any."""
+        bounds = {name: getattr(self.references, name) for name in ("floor", "shown", "ceiling")}
+        return {"policy": self.per_need(measure), **{name: of[measure] for name, of in bounds.items() if of}}
 
     @property
     def qrels(self) -> list[Qrels]:
@@ -99,6 +99,7 @@ class Evaluation:
         actions = [action for of_need in self.actions for action in of_need]
         queries = [action.query for action in actions if isinstance(action, Search)]
         reasons = Counter(action.reason for action in actions if isinstance(action, Invalid))
+        valid = len(actions) - reasons.total()
         found = int((self.hits.rows_QK[:, 0] >= 0).sum())
         return {
             "query_words": sum(map(words, queries)) / len(queries) if queries else 0.0,
@@ -107,7 +108,7 @@ class Evaluation:
             ),
             "query_known": known_share(queries, self.env.task.catalog),
             "invalid": reasons.total() / len(actions),
-            "no_hits": (len(queries) - found) / len(actions),
+            "no_hits": (valid - found) / len(actions),
             "invalid_reasons": {reason: count / len(actions) for reason, count in sorted(reasons.items())},
         }
 

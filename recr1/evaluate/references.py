@@ -10,20 +10,24 @@ queries, which are made from the answer key:
 - the raw need, so that a ceiling is never below its floor.
 
 It is the value of a good query, not an upper limit: a policy can be above it.
+
+Where needs have candidates, the floor is how a search for the raw need orders them, and the ceiling is their best
+order: by grade, unjudged ones last. The order in which they are shown, which is random, is measured too.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from recr1.env import Environment
+from recr1.env.search import listed
 from retrievers.analyzer import folded
 from retrievers.base import Catalog, Floats, Rows
-from rewards.base import Graded, Need, Qrels
+from rewards.base import UNJUDGED, Graded, Need, Qrels
 from rewards.measures import Measure, deepest
 
 BEST_ITEMS, TEXT_WORDS = 5, 64
@@ -46,6 +50,8 @@ class References:
     best_queries: Sequence[str]
     """(N,) the query that reached the ceiling of the first measure."""
     floor_rows_NK: Rows  # (N, k) what the raw need finds
+    shown: Mapping[str, Floats] = field(default_factory=dict)
+    """Measure name -> (N,) the candidates as they are shown; empty where there are none."""
 
 
 def find_references(
@@ -54,30 +60,50 @@ def find_references(
     """Search the queries of floor and ceiling for every need; one search for each chunk of needs."""
     floor: dict[str, list[Floats]] = {measure.name: [] for measure in measures}
     ceiling: dict[str, list[Floats]] = {measure.name: [] for measure in measures}
+    shown: dict[str, list[Floats]] = {measure.name: [] for measure in measures if env.reranks}
     best_queries: list[str] = []
     floor_rows: list[Rows] = []
     for start in range(0, len(needs), CHUNK):
         chunk = needs[start : start + CHUNK]
         keys = [env.task.qrels[need.id] for need in chunk]
-        # The raw need is the first query of each need.
-        queries = [[n.text, *answer_queries(key, env.task.catalog)] for n, key in zip(chunk, keys, strict=True)]
+        queries, rows_QK = _rankings(env, chunk, keys)
         starts = np.cumsum([0, *map(len, queries[:-1])])
         qrels = [key for key, of_need in zip(keys, queries, strict=True) for _ in of_need]
-        rows_QK = env.search([query for of_need in queries for query in of_need], again=AGAIN).rows_QK
         floor_rows.append(rows_QK[starts])
         graded = Graded.join(rows_QK[:, : deepest(measures)], qrels, env.task.catalog)
         for place, measure in enumerate(measures):
             values = measure.of(graded)
             floor[measure.name].append(values[starts])
             ceiling[measure.name].append(np.maximum.reduceat(values, starts))
+            if env.reranks:
+                shown[measure.name].append(values[starts + 1])
             if place == 0:
                 # argmax takes the first of equals.
                 winners = [int(np.argmax(of_need)) for of_need in np.split(values, starts[1:])]
                 best_queries += [of_need[winner] for of_need, winner in zip(queries, winners, strict=True)]
         if progress:
             progress(min(start + CHUNK, len(needs)), len(needs))
-    floors, ceilings = ({name: np.concatenate(parts) for name, parts in one.items()} for one in (floor, ceiling))
-    return References(needs, floors, ceilings, best_queries, np.concatenate(floor_rows))
+    floors, ceilings, orders = (
+        {name: np.concatenate(parts) for name, parts in one.items()} for one in (floor, ceiling, shown)
+    )
+    return References(needs, floors, ceilings, best_queries, np.concatenate(floor_rows), orders)
+
+
+def _rankings(env: Environment, needs: Sequence[Need], keys: Sequence[Qrels]) -> tuple[list[list[str]], Rows]:
+    """What is tried for each need, the raw need first, and (Q, k) what each of these finds, need after need."""
+    if env.reranks:
+        raw_NK = env.search([need.text for need in needs], again=AGAIN, needs=needs).rows_QK
+        shown_NK = listed([[one.row for one in need.candidates] for need in needs], env.k).rows_QK
+        best_NK = listed([best_order(*one) for one in zip(needs, keys, strict=True)], env.k).rows_QK
+        orders = np.stack([raw_NK, shown_NK, best_NK], 1).reshape(-1, env.k)
+        return [[need.text, "(as they are shown)", "(by grade)"] for need in needs], orders
+    queries = [[n.text, *answer_queries(key, env.task.catalog)] for n, key in zip(needs, keys, strict=True)]
+    return queries, env.search([query for of_need in queries for query in of_need], again=AGAIN).rows_QK
+
+
+def best_order(need: Need, qrels: Qrels) -> list[int]:
+    """The candidates of a need by grade, equal ones as they are shown, unjudged ones last."""
+    return sorted((one.row for one in need.candidates), key=lambda row: -qrels.get(row, UNJUDGED))
 
 
 def answer_queries(qrels: Qrels, catalog: Catalog) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recr1.env import recorded, written
 from recr1.evaluate.evaluation import Evaluation
 from recr1.evaluate.second import second_table, sentence, values_of
 from recr1.evaluate.slices import kept_of
@@ -24,8 +25,13 @@ from recr1.judge.table import Table
 from recr1.runs import write_text, writing
 from recr1.runs.files import write_lines
 from retrievers.base import Catalog, Floats, Hits, Rows
-from rewards.base import Graded, Need, Qrels, Search
+from rewards.base import Graded, Need, Qrels
 
+BOUNDS_NOTE = "floor: the raw need as the query. ceiling: the best of several queries written with the answer key."
+CANDIDATES_NOTE = (
+    "floor: the candidates as a search for the raw need orders them. order shown: as the policy reads them, which is "
+    "random. ceiling: by grade."
+)
 SHOWN, WIDTH = 3, 120
 """How many of the first items are shown, and the characters of a title."""
 
@@ -38,7 +44,10 @@ def table(evaluations: Sequence[Evaluation]) -> Table:
     check_same_needs(evaluations)
     first = evaluations[0]
     main, measured = next(iter(first.values)), first.summary["measures"].values()
-    floor, ceiling = ([name, *(mean_cell(one[name]) for one in measured), "", "", ""] for name in ("floor", "ceiling"))
+    bounds = {"floor": "floor", **({"shown": "order shown"} if first.references.shown else {}), "ceiling": "ceiling"}
+    *floors, ceiling = (
+        [label, *(mean_cell(one[name]) for one in measured), "", "", ""] for name, label in bounds.items()
+    )
     rows = []
     for evaluation in evaluations:
         summary = evaluation.summary
@@ -47,13 +56,13 @@ def table(evaluations: Sequence[Evaluation]) -> Table:
         rows.append([evaluation.name, *cells, outcome, f"{summary['query_words']:.1f}", f"{summary['invalid']:.1%}"])
     settings = first.settings
     note = (
-        "floor: the raw need as the query. ceiling: the best of several queries written with the answer key. "
+        f"{CANDIDATES_NOTE if first.references.shown else BOUNDS_NOTE} "
         f"Means over needs with {settings['level']:.0%} bootstrap intervals ({settings['resamples']} resamples). "
         f"p: two-sided paired randomisation test against the floor ({settings['permutations']} permutations). "
         f"won/tied/lost: needs above, at and below the floor in {main}. words: per valid query."
     )
     header = ["", *first.values, "won/tied/lost", "words", "invalid"]
-    return Table(f"{first.split}: {len(first.needs)} needs", header, [floor, *rows, ceiling], [note])
+    return Table(f"{first.split}: {len(first.needs)} needs", header, [*floors, *rows, ceiling], [note])
 
 
 def tables(evaluations: Sequence[Evaluation]) -> list[Table]:
@@ -102,7 +111,7 @@ def examples(before: Evaluation, after: Evaluation, n: int = 5, width: int = 100
         lines = [f"{'need':<{margin}}{after.needs[need].text}"]
         for one in (before, after):
             action, ranks = one.actions[need][0], one.relevant_ranks(need)
-            query = str(action.query) if isinstance(action, Search) else f"(invalid: {action.reason})"
+            query = written(action, one.completions[need][0]) or f"(invalid: {getattr(action, 'reason', '')})"
             at = f"first relevant at {ranks[0]}" if ranks else "nothing relevant"
             lines.append(f"{one.name:<{margin}}{query}")
             lines.append(f"{'':<{margin}}{measure} {one.values[measure][need, 0]:.2f}, {at}")
@@ -205,7 +214,7 @@ def _sample(evaluation: Evaluation, need: int, place: int) -> dict[str, Any]:
     action = evaluation.actions[need][place]
     return {
         "completion": evaluation.completions[need][place],
-        **({"query": action.query} if isinstance(action, Search) else {"invalid": action.reason}),
+        **recorded(action),
         "relevant_ranks": evaluation.relevant_ranks(need, place),
     }
 

@@ -203,12 +203,15 @@ def find_headroom(
     actions = [action for of_need in evaluation.actions for action in of_need]
     queries = [action.query if isinstance(action, Search) else None for action in actions]
     qrels = [key for key in evaluation.qrels for _ in range(evaluation.samples)]
+    needs = [need for need in evaluation.needs for _ in range(evaluation.samples)]
     ranks: list[int] = []
     for start in range(0, len(queries), _QUERIES):
         part = slice(start, start + _QUERIES)
-        found = Graded.join(deep.search(queries[part], again=AGAIN).rows_QK, qrels[part])
+        found = Graded.join(deep.search(queries[part], again=AGAIN, needs=needs[part]).rows_QK, qrels[part])
         ranks += found.first_relevant.tolist()
-    return Headroom(evaluation, np.array(ranks).reshape(-1, evaluation.samples), depth, options)
+    # Nothing is searched where a completion is a list.
+    ranks_B = np.where([query is None for query in queries], evaluation.graded.first_relevant, ranks)
+    return Headroom(evaluation, ranks_B.reshape(-1, evaluation.samples), depth, options)
 
 
 def flat_shares(rewards_NS: NDArray[np.floating], group: int, tolerance: float) -> Doubles:

@@ -4,6 +4,7 @@ from recr1.policies.base import Policy
 
 BUILTIN = {
     "echo": "recr1.baselines.without_model:Echo",
+    "as_shown": "recr1.baselines.without_model:AsShown",
     "scripted": "recr1.baselines.without_model:Scripted",
     "transformers": "recr1.policies.transformers:Transformers",
     "keywords": "recr1.baselines.without_model:Keywords",

@@ -78,7 +78,9 @@ def _fingerprint(needs: Sequence[Need], qrels: Mapping[str, Qrels]) -> str:
     digest = hashlib.sha256()
     for need in needs:
         digest.update(
-            repr((need.id, need.text, need.history, sorted(qrels[need.id].items()))).encode("utf-8", "backslashreplace")
+            repr((need.id, need.text, need.history, *need.candidates, sorted(qrels[need.id].items()))).encode(
+                "utf-8", "backslashreplace"
+            )
         )
     return digest.hexdigest()[:16]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from recr1.env.step import recorded
 from recr1.loggers import Logger, LogTable, SupportsAlert, SupportsShow
 from recr1.runs.files import append_lines, read_lines, writing
-from rewards.base import Search
 
 if TYPE_CHECKING:
     from recr1.env import Step
@@ -135,7 +135,7 @@ def _rollout_record(step: int, result: Step, row: int) -> dict[str, Any]:
         "step": step,
         "need": rollout.need.id,
         "completion": rollout.completion,
-        **({"query": action.query} if isinstance(action, Search) else {"invalid": action.reason}),
+        **recorded(action),
         "outcome": result.outcomes[row],
         "parts": {name: _number_or_none(values[row]) for name, values in result.parts.items()},
         "reward": _number_or_none(result.rewards[row]),

@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 
 from recr1.env import Environment
 from recr1.errors import UserError
-from recr1.formats import Format, WritesQueries
+from recr1.formats import Format, WritesQueries, parsed
 from recr1.tasks import SPLITS, Task
 from recr1.tasks.splits import group_key
 from retrievers.base import Catalog
 from retrievers.bm25.bm25 import BM25
-from rewards.base import Chat, Invalid, Need, Qrels, Search
+from rewards.base import Chat, Invalid, Need, Qrels, Recommend, Search
 
 TAGS = ("<query>", "</query>", "<think>", "</think>", "<answer>", "</answer>")
 PIECES = (
@@ -105,19 +105,28 @@ class FormatContract:
         """The format, with the same options each time."""
         raise NotImplementedError(f"{type(self).__name__}.build must return the format")
 
-    def answers(self) -> Mapping[str, str]:
-        """Right completions, and the query that each asks for; at least one."""
+    def answers(self) -> Mapping[str, str | tuple[int, ...]]:
+        """Right completions, and the query that each asks for, or the rows that it names; at least one."""
         raise NotImplementedError(f"{type(self).__name__}.answers must return a completion with its query")
 
-    def test_right_answers_are_read(self) -> None:
-        """As the queries that `answers` gives."""
-        assert self.answers(), "answers() is empty: a format without one right answer is not tested"
-        for completion, query in self.answers().items():
-            found = self.build().parse(completion)
-            assert found == Search(query), f"{completion!r} was read as {found}"
+    def need(self) -> Need:
+        """The need that is answered. Override it to give it candidates."""
+        return Need("id-7f3a", "a lamp")
 
-    def test_every_completion_is_a_search_or_invalid(self) -> None:
-        """Damaged answers, noise, a megabyte, what is not text: no error, no empty query, few different reasons."""
+    def test_right_answers_are_read(self) -> None:
+        """As the queries or rows that `answers` gives."""
+        assert self.answers(), "answers() is empty: a format without one right answer is not tested"
+        for completion, meant in self.answers().items():
+            found = parsed(self.build(), self.need(), completion)
+            assert meant in (getattr(found, "query", None), getattr(found, "rows", None)), (
+                f"{completion!r} was read as {found}"
+            )
+
+    def test_every_completion_is_an_answer_or_invalid(self) -> None:
+        """Damaged answers, noise, a megabyte, what is not text: no error, no empty query, few different reasons.
+
+        A list names candidates of the need, each once.
+        """
         form, rng, answers = self.build(), random.Random(0), list(self.answers())
         damaged = [hostile(rng, lambda rng: rng.choice(answers)) for _ in range(3000)]
         long = [piece * (1_000_000 // len(piece)) for piece in (*PIECES[:12], *answers)]
@@ -125,12 +134,16 @@ class FormatContract:
         completions: list[Any] = [*damaged, *long, "", None, b"red", ["red"]]
         for completion in completions:
             try:
-                action = form.parse(completion)
+                action = parsed(form, self.need(), completion)
                 str(getattr(action, "query", "")).encode()  # raises for half of a surrogate pair, which no engine takes
             except Exception as error:
                 raise AssertionError(f"{_short(completion)} raises {error!r}") from error
             if isinstance(action, Invalid):
                 reasons.add(action.reason)
+            elif isinstance(action, Recommend):
+                rows, shown = action.rows, {one.row for one in self.need().candidates}
+                assert 0 < len(set(rows)) == len(rows), f"{_short(completion)} was read as the rows {rows}"
+                assert not shown or set(rows) <= shown, f"{_short(completion)} names items that are no candidates"
             else:
                 assert isinstance(action, Search), f"{_short(completion)} was read as {_short(action)}"
                 assert str(action.query).strip(), f"{_short(completion)} was read as an empty query"
@@ -138,7 +151,8 @@ class FormatContract:
 
     def test_what_it_writes_it_reads_back(self) -> None:
         """If it is `WritesQueries`: `write` returns the completion that asks for a query, or raises `ValueError`."""
-        form, rng, known = self.build(), random.Random(1), list(self.answers().values())
+        form, rng = self.build(), random.Random(1)
+        known = [query for query in self.answers().values() if isinstance(query, str)]
         if not isinstance(form, WritesQueries):
             return
         for query in [*known, *(hostile(rng, lambda rng: rng.choice(known)) for _ in range(500))]:
@@ -163,6 +177,8 @@ class FormatContract:
             before, first = copy.deepcopy(chat), chat[0]
             first["content"] = ""
             assert form.render(Need("id-7f3a", text)) == before, "a change of one prompt shows in the next"
+        prompt = str(form.render(self.need()))
+        assert all(one.text in prompt for one in self.need().candidates), f"the prompt lacks a candidate: {prompt}"
 
 
 def check_chat(chat: Chat) -> None:

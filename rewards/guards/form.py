@@ -44,7 +44,7 @@ class BudgetReward(ABC):
     """0 up to `budget` of something that a subclass counts, then `slope` less for each further one, at least -`cap`.
 
     An Invalid rollout earns -`cap`, the least that any query can: if it earned 0, a policy with a query over the budget
-    would gain by writing nonsense.
+    would gain by writing nonsense. A list of items has no query, and earns 0.
     """
 
     symbol: ClassVar[str]
@@ -59,8 +59,10 @@ class BudgetReward(ABC):
         return np.fromiter((self._pay(rollout.action) for rollout in batch.rollouts), np.float32, len(batch))
 
     def _pay(self, action: Action) -> float:
-        if not isinstance(action, Search):
+        if isinstance(action, Invalid):
             return -self.cap
+        if not isinstance(action, Search):
+            return 0.0
         return -min(self.cap, self.slope * max(0, self._count(action.query) - self.budget))
 
     @abstractmethod
@@ -150,7 +152,9 @@ class GroupLengthReward:
         return np.array(pays, np.float32)
 
     def _length(self, rollout: Rollout) -> int | None:
-        return max(self.free, query_length(rollout.action.query)) if isinstance(rollout.action, Search) else None
+        if isinstance(rollout.action, Invalid):
+            return None
+        return max(self.free, query_length(rollout.action.query) if isinstance(rollout.action, Search) else 0)
 
 
 def _relative(length: int, group: list[int]) -> float:

@@ -114,6 +114,12 @@ class GuessesACatalog(Wrong):
         return super().__call__(batch) + np.float32(len(batch.catalog or ()))
 
 
+class ReadsTheQuery(Wrong):
+    def __call__(self, batch):
+        lengths = [len(getattr(r.action, "query", "")) or np.nan for r in batch.rollouts]
+        return np.where([isinstance(r.action, Invalid) for r in batch.rollouts], 0, lengths).astype(np.float32)
+
+
 class CutoffInVain(Wrong):
     cutoff = 5
 
@@ -140,6 +146,7 @@ class CutoffOfNothing(Wrong):
         (ReadsRawHitsUndeclared, "raw_hits_are_read_only_where_declared"),
         (DeclaresRawHitsInVain, "raw_hits_are_read_only_where_declared"),
         (GuessesACatalog, "a_missing_catalog_changes_no_number"),
+        (ReadsTheQuery, "a_list_of_items_is_paid_like_hits"),
         (CutoffInVain, "hits_too_shallow_for_the_cutoff_are_refused"),
         (CutoffOfNothing, "hits_too_shallow_for_the_cutoff_are_refused"),
     ],

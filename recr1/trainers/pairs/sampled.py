@@ -16,16 +16,16 @@ from recr1.trainers.launch import FailureBudget
 from recr1.trainers.pairs.made import MadePairs, OfNeed, Pass, mean
 from recr1.trainers.pairs.pairs import answer_ids
 from retrievers.options import PositiveInt, checked
-from rewards.base import Need, Search
+from rewards.base import Invalid, Need
 
 
 @checked
 class SampledPairs(MadePairs):
     """The best of several completions of each training need, by the rewards of the recipe.
 
-    Only completions that are a query, end within `policy.max_new_tokens`, and earn the bound or more are kept; of equal
-    ones the first. They are sampled by the starting policy at `policy.temperature`, before the first step, and written
-    to `pairs.jsonl` in the run folder.
+    Only completions that are a query or a list, end within `policy.max_new_tokens`, and earn the bound or more are
+    kept; of equal ones the first. They are sampled by the starting policy at `policy.temperature`, before the first
+    step, and written to `pairs.jsonl` in the run folder.
 
     Args:
         per_need: completions sampled for each need.
@@ -78,7 +78,7 @@ class SampledPairs(MadePairs):
             best: dict[str, float] = {}
             for row in sorted(rewards, key=lambda row: -rewards[row]):
                 action, text = step.batch.rollouts[row].action, step.batch.rollouts[row].completion
-                taught = rewards[row] >= self.at_least and isinstance(action, Search)
+                taught = rewards[row] >= self.at_least and not isinstance(action, Invalid)
                 if taught and len(answer_ids(policy.tokenizer, text)) <= policy.max_new_tokens:
                     best.setdefault(text, rewards[row])
             kept = [{"need": need.id, "completion": text, "reward": best[text]} for text in list(best)[: self.keep]]

@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recr1.config.build import EvaluationSpec
-from recr1.env import Environment
+from recr1.env import Environment, written
 from recr1.errors import UserError
 from recr1.evaluate import Evaluation, Evaluator
 from recr1.evaluate.report import titles_of
 from recr1.evaluate.slices import by_length, by_relevant
 from recr1.policies import Policy
 from recr1.trainers.trl.reward import histograms
-from rewards.base import Search
 
 FOLLOWED = 16
 """Needs whose queries are shown after each validation, at even distances in the split: always the same ones."""
@@ -80,7 +79,7 @@ def _query(evaluation: Evaluation, place: int) -> dict[str, Any]:
     """What was written for a need, with the rank of the first relevant item by the raw need and by the query."""
     need, action = evaluation.needs[place], evaluation.actions[place][0]
     qrels, raw_K = evaluation.env.task.qrels[need.id], evaluation.references.floor_rows_NK[place].tolist()
-    query = str(action.query) if isinstance(action, Search) else None
+    query = written(action, evaluation.completions[place][0])
     found = "ok" if evaluation.hits.rows_QK[place, 0] >= 0 else "no_hits"
     return {
         "need": need.id,

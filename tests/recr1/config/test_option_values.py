@@ -74,6 +74,7 @@ NEEDED = {
     "rank_tiers": {"places": [1, 10], "pays": [1.0, 0.5]},
     "across": {"reward": NDCG, "retrievers": [{"type": "rank_bm25"}]},
     "worth": {"fields": {"margin": 0.5}},
+    "reranking": {"task": {"type": "toy"}},
     "scripted": {"answers": {"mug": "red mug"}},
     "transformers": {"model": "tiny-shopper"},
     "few_shot": {"policy": SPEAKER},
@@ -172,6 +173,7 @@ BAD = {
     },
     "policy": {
         "echo": {},
+        "as_shown": {},
         "scripted": {},
         "transformers": {
             "model": ["./no/such/folder"],
@@ -244,6 +246,12 @@ BAD = {
             "text_fields": [["text"]],
             "splits": [{"train": 1.5}],
             "max_needs": [0, -1],
+        },
+        "reranking": {
+            "task": [{"type": "toyy"}],
+            "candidates": ["judge", {"type": "bm52"}, {"type": "bm25", "k1": -1}],
+            "count": [1, 41],
+            "words": [0],
         },
         "shop": {
             "items": [99, -1],

@@ -17,7 +17,7 @@ from recr1.baselines.ceilings import BestItem, TermOracle
 from recr1.baselines.feedback import RM3
 from recr1.baselines.linear_edits import LinearEdits
 from recr1.baselines.prompting import FewShot, PromptSearch
-from recr1.baselines.without_model import Echo, Keywords, Scripted
+from recr1.baselines.without_model import AsShown, Echo, Keywords, Scripted
 from recr1.config.build import builtin, find_class
 from recr1.formats import JsonAnswer, Plain, Tag
 from recr1.loggers.jsonl import JsonlLogger
@@ -25,6 +25,7 @@ from recr1.loggers.tensorboard import TensorBoardLogger
 from recr1.loggers.trackio import TrackioLogger
 from recr1.loggers.wandb import WandbLogger
 from recr1.policies.transformers import Transformers
+from recr1.ranking import Ranking
 from recr1.tasks.files import FilesTask
 from recr1.tasks.published.amazon_c4 import AmazonC4Task
 from recr1.tasks.published.amazon_reviews import AmazonReviewsTask
@@ -32,9 +33,11 @@ from recr1.tasks.published.esci import EsciTask
 from recr1.tasks.published.hnm import HnmTask
 from recr1.tasks.published.trec_products import TrecProductsTask
 from recr1.tasks.published.wands import WandsTask
+from recr1.tasks.reranking import RerankingTask
 from recr1.tasks.shop.task import ShopTask
 from recr1.tasks.toy import TOY_DATA, ToyTask
 from recr1.testing import FormatContract, LoggerContract, PolicyContract, TaskContract
+from rewards.base import Candidate, Need
 from tests.recr1.loggers.test_loggers import accumulated, closed, histories
 from tests.recr1.tasks.published import c4_data, esci_data, hnm_data, reviews_data, trec_data, wands_data
 
@@ -113,6 +116,16 @@ class TestTrecProducts(PublishedContract):
     task, data = TrecProductsTask, trec_data
 
 
+class TestRerankOfJudgedItems(TaskContract):
+    def build(self):
+        return RerankingTask(task={"type": "toy"})
+
+
+class TestRerankOfASearch(TaskContract):
+    def build(self):
+        return RerankingTask(task={"type": "toy"}, candidates={"type": "bm25"}, count=5)
+
+
 # Formats
 
 
@@ -130,6 +143,25 @@ class TestTag(FormatContract):
 
     def answers(self):
         return {"They hike. <query>red  tent</query> Good luck!": "red tent", "<query><b>red</query>": "<b>red"}
+
+
+class TestRanking(FormatContract):
+    def build(self):
+        return Ranking()
+
+    def need(self):
+        return Need("n", "tea", (), (Candidate(7, "red mug"), Candidate(3, "tea {need}"), Candidate(5, "{candidates}")))
+
+    def answers(self):
+        return {"2 > 3 > 1": (3, 5, 7), "[1], [2]\n(3)": (7, 3, 5), " 03;1;2 ": (5, 7, 3)}
+
+
+class TestRankingMended(TestRanking):
+    def build(self):
+        return Ranking(mend=True, tagged=True)
+
+    def answers(self):
+        return {"They drink. <answer>2 > 9 > 2</answer>": (3, 7, 5), "<answer>3</answer> 1": (5, 7, 3)}
 
 
 class TestJsonAnswer(FormatContract):
@@ -163,6 +195,11 @@ class TestTransformersWithAnAdapter(PolicyContract):
 
 class Fixed(PolicyContract):
     samples_differ = False
+
+
+class TestAsShown(Fixed):
+    def build(self):
+        return AsShown()
 
 
 class TestEcho(Fixed):

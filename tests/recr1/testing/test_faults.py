@@ -19,7 +19,7 @@ from recr1.policies.base import Spent
 from recr1.tasks import SPLITS
 from recr1.tasks.toy import ToyTask
 from recr1.testing import FormatContract, LoggerContract, PolicyContract, TaskContract
-from rewards.base import Invalid, Need, Qrels, Search
+from rewards.base import Invalid, Need, Qrels, Recommend, Search
 
 
 def contract(kind, cls, **methods):
@@ -195,6 +195,11 @@ class QuotesTheCompletion(Plain):
         return Invalid(f"no query in {completion!r}") if len(str(completion)) > 20 else action
 
 
+class ListsTwice(Plain):
+    def parse(self, completion):
+        return Recommend((3, 3)) if completion == "" else super().parse(completion)
+
+
 class LosesCase(Plain):
     def parse(self, completion):
         return super().parse(completion.lower() if isinstance(completion, str) else completion)
@@ -241,11 +246,12 @@ class AddsAKey(Plain):
     ("wrong", "test", "message"),
     [
         (LosesCase, "right_answers_are_read", "'Red tent' was read as Search"),
-        (RaisesOnBrackets, "every_completion_is_a_search_or_invalid", "raises JSONDecodeError"),
-        (ReturnsText, "every_completion_is_a_search_or_invalid", "'' was read as ''"),
-        (SearchesNothing, "every_completion_is_a_search_or_invalid", "'' was read as an empty query"),
-        (KeepsSurrogates, "every_completion_is_a_search_or_invalid", "raises UnicodeEncodeError"),
-        (QuotesTheCompletion, "every_completion_is_a_search_or_invalid", "reasons, such as .*: a log counts each"),
+        (RaisesOnBrackets, "every_completion_is_an_answer_or_invalid", "raises JSONDecodeError"),
+        (ReturnsText, "every_completion_is_an_answer_or_invalid", "'' was read as ''"),
+        (SearchesNothing, "every_completion_is_an_answer_or_invalid", "'' was read as an empty query"),
+        (ListsTwice, "every_completion_is_an_answer_or_invalid", r"'' was read as the rows \(3, 3\)"),
+        (KeepsSurrogates, "every_completion_is_an_answer_or_invalid", "raises UnicodeEncodeError"),
+        (QuotesTheCompletion, "every_completion_is_an_answer_or_invalid", "reasons, such as .*: a log counts each"),
         (WritesTwoWays, "what_it_writes_it_reads_back", "is written in more than one way"),
         (WritesWhatItCannotRead, "what_it_writes_it_reads_back", "is written"),
         (RefusesToWrite, "what_it_writes_it_reads_back", "write refuses 'Red tent', though a completion asks for it"),
