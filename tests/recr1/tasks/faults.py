@@ -56,7 +56,9 @@ def _again(rng: random.Random, content: bytearray) -> None:
 
 
 PACKED = tuple(ending for ending in FORMATS if ending not in TEXT_FORMATS)
-for _change in (_flip, _cut, _drop, _insert, _blank, _again):
+IN_BYTES = (_flip, _cut, _drop, _insert, _blank, _again)
+"""Each changes the bytes of a file at a random place."""
+for _change in IN_BYTES:
     FAULTS += [_of_bytes(_change, *TEXT_FORMATS), _of_bytes(_change, *PACKED, may=())]
 FAULTS += [_of_bytes(_flip, ending) for ending in TEXT_FORMATS] * 2
 FAULTS += [_of_bytes(_cut, ending) for ending in TEXT_FORMATS]

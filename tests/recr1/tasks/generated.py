@@ -7,7 +7,9 @@ import gzip
 import io
 import json
 import random
+import signal
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +19,20 @@ TEXT_FORMATS = (".csv", ".tsv", ".jsonl")
 FORMATS = (*TEXT_FORMATS, *(f"{ending}.gz" for ending in TEXT_FORMATS), ".parquet")
 WORDS = "müsli – bowl grün red 5” oak tea, café lamp desk 12 cm; naïve pan «soft» rug blue | tent iron".split(" ")
 QRELS = ("query-id", "corpus-id", "score")
+
+
+@contextmanager
+def at_most(seconds):
+    def stop(*_):
+        raise TimeoutError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def checked_id(kind: str, number: int) -> str:

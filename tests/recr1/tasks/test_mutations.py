@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import random
 import re
-import signal
 from collections import Counter
-from contextlib import contextmanager
 
 import pytest
 
 from recr1.errors import UserError
 from recr1.tasks.files import FilesTask
 from tests.recr1.tasks.file_faults import FAULTS
-from tests.recr1.tasks.generated import REFUSED, REPORTED, SAME, VALUE, Case
+from tests.recr1.tasks.generated import REFUSED, REPORTED, SAME, VALUE, Case, at_most
 
 pytest.importorskip("pyarrow", reason="pip install 'recr1[parquet]'")
 CASES = 300
@@ -30,20 +28,6 @@ def opened(case, folder):
     case.write(folder)
     with at_most(seconds=20):
         return FilesTask(path=str(folder), **case.options)
-
-
-@contextmanager
-def at_most(seconds):
-    def stop(*_):
-        raise TimeoutError("it hangs")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def meaning(task):
