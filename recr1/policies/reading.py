@@ -1,14 +1,22 @@
-"""Prompts are read once: each different one for all of its completions, and what all begin with for all of them."""
+"""Prompts are read once: each different one for all of its completions, and what all begin with for all of them.
+
+Completions of a large vocabulary leave the batch soon after they ended.
+"""
 
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from recr1.policies.cpu import is_large
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+PIECE = 4
+"""Tokens that are generated before the completions that have ended leave the batch."""
 
 
 def can_share(model: Any) -> bool:
@@ -33,12 +41,12 @@ def generate_from_shared(
     from transformers import DynamicCache
 
     read = input_ids.shape[1] - 1  # the last token is read by `generate`, which wants one to begin with
-    cache = None
+    cache, large = None, is_large(model)
     if read:
         both, rows = torch.unique(torch.cat([input_ids, attention_mask], 1), dim=0, return_inverse=True)
         ids, mask = both.chunk(2, dim=1)
         cache, start = DynamicCache(config=model.config), 0
-        if is_large(model):
+        if large:
             ids, mask, start = _prefix_first(ids, mask)
             input_ids, attention_mask = ids[rows], mask[rows]
         read_by = _trunk(model)
@@ -50,7 +58,38 @@ def generate_from_shared(
             rest = {"input_ids": ids[:, start:read], "position_ids": positions[:, start:]}
             read_by(**rest, attention_mask=mask[:, :read], past_key_values=cache, use_cache=True)
         cache.batch_select_indices(rows)
-    return generate(input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, **options)
+    in_pieces = large and not options.get("return_dict_in_generate")
+    generated = partial(_generate_in_pieces, generate) if in_pieces else generate
+    return generated(input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, **options)
+
+
+def _generate_in_pieces(
+    generate: Any, *, input_ids: Tensor, attention_mask: Tensor, past_key_values: Any, **options: Any
+) -> Tensor:
+    """The same, some tokens at a time; what has ended is not read to the end of the longest."""
+    import torch
+
+    config = options.get("generation_config")
+    limit, ends, pad = (
+        options[name] if name in options else getattr(config, name)
+        for name in ("max_new_tokens", "eos_token_id", "pad_token_id")
+    )
+    ends = torch.as_tensor(ends, device=input_ids.device).reshape(-1)
+    read = place = input_ids.shape[1]
+    whole = torch.cat([input_ids, input_ids.new_full((len(input_ids), limit), pad)], 1)
+    rows = torch.arange(len(input_ids), device=input_ids.device)
+    while len(rows) and place < read + limit:
+        piece = {**options, "max_new_tokens": min(PIECE, read + limit - place), "return_dict_in_generate": True}
+        found = generate(input_ids=input_ids, attention_mask=attention_mask, past_key_values=past_key_values, **piece)
+        new = found.sequences[:, place:]
+        whole[rows, place : place + new.shape[1]] = new
+        place += new.shape[1]
+        goes_on = (~torch.isin(new, ends).any(1)).nonzero()[:, 0]
+        rows, input_ids = rows[goes_on], found.sequences[goes_on]
+        attention_mask = torch.cat([attention_mask[goes_on], attention_mask.new_ones(len(rows), new.shape[1])], 1)
+        past_key_values = found.past_key_values
+        past_key_values.batch_select_indices(goes_on)
+    return whole[:, :place]
 
 
 def _trunk(model: Any) -> Any:

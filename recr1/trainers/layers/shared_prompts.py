@@ -15,31 +15,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import compress
+from typing import TYPE_CHECKING, Any
 
+from recr1.policies.cpu import is_large
 from recr1.policies.reading import can_share, generate_from_shared
+from recr1.trainers.layers.rows import EMPTY, SHARED, Packed, Prompted, arranged, common, sees
+from recr1.trainers.pairs.pairs import IGNORED
 from recr1.trainers.trl.additions import Addition
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Packed(NamedTuple):
-    """B completions in R rows of L tokens, for a model; the labels (R, L) are the completions, and -100 elsewhere."""
-
-    input_ids: Tensor
-    position_ids: Tensor
-    attention_mask: Tensor
-    """(R, 1, L, L): which token sees which."""
-    labels: Tensor
-    rows: Tensor
-    """(B,): the row of each completion."""
-    starts: Tensor
-    """(B,): the place of its first token."""
-
-
 class SharedPrompts(Addition):
     """Reads each prompt once for the completions of its group, in generation and in log-probabilities."""
+
+    def __init__(self, model: Any) -> None:
+        self._pack = pack_tightly if is_large(model) else pack
 
     def token_generator(self, model: Any, generate: Callable[..., Any]) -> Callable[..., Any]:
         """The same, from prompts that were read once."""
@@ -69,7 +62,7 @@ class SharedPrompts(Addition):
         logps, entropies = [], []
         for start in range(0, len(input_ids), size):
             part = slice(start, start + size)
-            packed = pack(input_ids[part], attention_mask[part], logits_to_keep)
+            packed = self._pack(input_ids[part], attention_mask[part], logits_to_keep)
             with self.trainer.accelerator.autocast(), attention():
                 outputs = model(
                     input_ids=packed.input_ids,
@@ -79,11 +72,11 @@ class SharedPrompts(Addition):
                     fused_lm_head=True,
                 )
             # The log-probability of a token is in the place before it.
-            columns = packed.starts[:, None] - 1 + torch.arange(logits_to_keep, device=input_ids.device)
-            places = self.trainer.places = packed.rows[:, None], columns
-            logps.append(outputs.log_probs[places])
+            places = self.trainer.places = packed.places(logits_to_keep)
+            there = attention_mask[part, -logits_to_keep:].bool()
+            logps.append(outputs.log_probs[places].where(there, 0.0))
             if compute_entropy:
-                entropies.append(outputs.entropy[places])
+                entropies.append(outputs.entropy[places].where(there, 0.0))
         return torch.cat(logps), torch.cat(entropies) if compute_entropy else None, None
 
 
@@ -135,14 +128,32 @@ def pack(input_ids: Tensor, attention_mask: Tensor, completion: int) -> Packed:
     held = there.new_zeros(packed.shape)
     held[:, :shared] = prompts[:, :shared] >= 0
     held[where] = there[:, shared:]
-    labels = torch.full_like(packed, -100)
-    labels[rows[:, None], columns[:, 1:]] = ids[:, shared + 1 :].masked_fill(~there[:, shared + 1 :], -100)
+    labels = torch.full_like(packed, IGNORED)
+    labels[rows[:, None], columns[:, 1:]] = ids[:, shared + 1 :].masked_fill(~there[:, shared + 1 :], IGNORED)
 
     place = torch.arange(total, device=ids.device)
     position = torch.where(place < shared, place, shared + (place - shared) % width)  # as in a row of its own
     positions = position.expand(len(prompts), total)
-    branch = torch.where(place < shared, -1, (place - shared) // width).masked_fill(~held, -2)
+    branch = torch.where(place < shared, SHARED, (place - shared) // width).masked_fill(~held, EMPTY)
     return Packed(packed, positions, sees(branch), labels, rows, columns[:, 1])
+
+
+def pack_tightly(input_ids: Tensor, attention_mask: Tensor, completion: int) -> Packed:
+    """The same without padding, what all prompts begin with once in each row; the rows differ up to rounding."""
+    import torch
+
+    whole = input_ids.masked_fill(attention_mask == 0, -1)[:, :-completion]
+    prompts, numbers = torch.unique(whole, dim=0, return_inverse=True)
+    read = [[token for token in prompt if token >= 0] for prompt in prompts.tolist()]
+    begin = min(common(read), min(map(len, read)) - 1)
+    groups = [Prompted(prompt[begin:-1], []) for prompt in read]
+    written = zip(input_ids[:, -completion:].tolist(), attention_mask[:, -completion:].tolist(), strict=True)
+    for number, (ids, there) in zip(numbers.tolist(), written, strict=True):
+        answer = [read[number][-1], *compress(ids, there)]
+        groups[number].answers.append((answer, answer))
+    packed = arranged(read[0][:begin], groups)
+    given = torch.argsort(torch.argsort(numbers, stable=True))  # from the order of groups to that of the batch
+    return packed._replace(rows=packed.rows[given], starts=packed.starts[given])
 
 
 def _order_within(rows: Tensor) -> Tensor:
@@ -155,16 +166,3 @@ def _order_within(rows: Tensor) -> Tensor:
     place = torch.empty_like(rows)
     place[order] = torch.arange(len(rows), device=rows.device) - first[rows[order]]
     return place
-
-
-def sees(branch: Tensor) -> Tensor:
-    """(R, 1, L, L): each token of branches (R, L) sees, up to itself, its own branch and the prompt, which is -1.
-
-    A place without a token is -2. It sees itself: a softmax over nothing is not a number.
-    """
-    import torch
-
-    here, there = branch[:, :, None], branch[:, None, :]
-    seen = ((there == -1) & (here > -2) | (there == here)) & (there > -2)
-    itself = torch.eye(branch.shape[1], dtype=torch.bool, device=branch.device)
-    return (seen.tril() | itself)[:, None]

@@ -61,7 +61,7 @@ class OnlineTrainer(TRLTrainer):
         return [
             *self._algorithm(learner, drawn),
             *([FromCopy(learner.in_bfloat16)] if getattr(learner, "in_bfloat16", None) else []),
-            *([SharedPrompts()] if pays(learner.model) else []),
+            *([SharedPrompts(learner.model)] if pays(learner.model) else []),
             *([drawn] if drawn else []),
             FiniteCheck(),
             monitor.clock,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recr1.policies import cpu
-from recr1.policies.reading import _prefix_first, generate_from_shared
+from recr1.policies.reading import PIECE, _prefix_first, generate_from_shared
 from recr1.policies.transformers import Transformers
 
 torch = pytest.importorskip("torch", reason="pip install 'recr1[train]'")
@@ -41,7 +41,7 @@ def test_completions_are_those_of_generate(monkeypatch, name, large, sampled):
         for weight in model.parameters():
             weight.mul_(5)  # so that what was read matters
     ids, mask = padded(PROMPTS[name])
-    options = {"max_new_tokens": 6, "do_sample": sampled, "pad_token_id": 0, "eos_token_id": 49}
+    options = {"max_new_tokens": 6, "do_sample": sampled, "pad_token_id": 0, "eos_token_id": 50}  # none ends
     read = []
     hook = model.model.register_forward_pre_hook(
         lambda _, __, given: read.append(given["input_ids"].numel()), with_kwargs=True
@@ -79,3 +79,33 @@ def test_a_policy_with_a_large_vocabulary_writes_the_same_in_the_same_order(monk
         found.append((policy.generate(chats, n), policy.spent))
     assert found[0] == found[1]
     assert len({texts[0] for texts in found[0][0]}) > 2
+
+
+@pytest.mark.parametrize("limit", [1, 4, 11])
+@pytest.mark.parametrize("ends", [range(30, 50), range(1, 49), [0]])
+def test_completions_that_ended_are_not_read_any_more(monkeypatch, limit, ends):
+    monkeypatch.setattr(cpu, "LARGE", 1)
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(vocab_size=50, num_key_value_heads=1, **SIZES)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(30)
+    prompts = [[one, *PROMPTS["alike at first"][0]] for one in range(1, 40)]
+    ids, mask = padded([*prompts, *PROMPTS["alike at first"]])
+    settings = transformers.GenerationConfig(max_new_tokens=limit, pad_token_id=0, eos_token_id=list(ends))
+    read = []
+    hook = model.model.register_forward_pre_hook(
+        lambda _, __, given: read.append(given["input_ids"].shape[0]), with_kwargs=True
+    )
+    found = []
+    for generate in (model.generate, lambda **given: generate_from_shared(model, model.generate, **given)):
+        read.clear()
+        with torch.no_grad():
+            found.append(generate(input_ids=ids, attention_mask=mask, generation_config=settings))
+    hook.remove()
+    width = ids.shape[1]
+    assert found[0][:, width:].tolist() == found[1][:, width:].tolist()
+    before = (found[0].shape[1] - width - 1) // PIECE * PIECE
+    ended = torch.isin(found[0][:, width : width + before], torch.tensor(list(ends))).any(1)
+    assert read[-1] == (~ended).sum()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from recr1.trainers.layers.packed_pairs import ROW, packed
+from recr1.trainers.layers.packed_pairs import packed
+from recr1.trainers.layers.rows import ROW
 from tests.recr1.trainers.layers.test_shared_prompts import CONFIGS, model_of
 
 torch = pytest.importorskip("torch", reason="pip install 'recr1[train]'")
@@ -60,5 +61,5 @@ def test_numbers_and_gradients_are_those_of_a_padded_row_for_each(name, lengths,
 
 def test_what_all_begin_with_stands_once_in_a_row_and_nothing_is_padded_between_pairs():
     batch = packed(pairs_of((5, 2), (9, 4), (4, 7)))
-    assert batch["input_ids"].shape == (1, 3 + (4 + 10 + 8))
-    assert batch["position_ids"].tolist() == [[*range(7), *range(3, 13), *range(3, 11)]]
+    assert batch["input_ids"].shape == (1, 3 + (3 + 9 + 7) + 1)  # nothing is predicted from the last token of a pair
+    assert batch["position_ids"].tolist() == [[*range(6), *range(3, 12), *range(3, 10), 0]]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 
 from recr1.policies.reading import can_share, generate_from_shared
-from recr1.trainers.layers.shared_prompts import attention, pack
+from recr1.trainers.layers.shared_prompts import attention, pack, pack_tightly
 
 torch = pytest.importorskip("torch", reason="pip install 'recr1[train]'")
 transformers = pytest.importorskip("transformers", reason="pip install 'recr1[train]'")
@@ -53,15 +54,15 @@ def batch(prompts, before, completion, seed=0):
     return torch.stack(ids)[order], torch.stack(masks)[order].long()
 
 
-def alone(model, ids, mask, completion):
+def alone(model, ids, mask, completion, **more):
     labels = ids.masked_fill(mask == 0, -100)
     labels[:, :-completion] = -100
-    out = model(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=True)
+    out = model(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=True, **more)
     return out.log_probs[:, -completion:], out.entropy[:, -completion:]
 
 
-def together(model, ids, mask, completion):
-    rows = pack(ids, mask, completion)
+def together(model, ids, mask, completion, packing=pack):
+    rows = packing(ids, mask, completion)
     out = model(
         input_ids=rows.input_ids,
         attention_mask=rows.attention_mask,
@@ -69,20 +70,25 @@ def together(model, ids, mask, completion):
         labels=rows.labels,
         fused_lm_head=True,
     )
-    places = rows.starts[:, None] - 1 + torch.arange(completion)
-    return out.log_probs[rows.rows[:, None], places], out.entropy[rows.rows[:, None], places]
+    places = rows.places(completion)
+    return out.log_probs[places], out.entropy[places]
 
 
+@pytest.mark.parametrize("packing", [pack, pack_tightly])
 @pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize(("prompts", "before"), [([4, 4], 5), ([3, 1, 5], 4), ([1], 1), ([2, 2], 1)])
-def test_numbers_and_gradients_are_those_of_a_row_for_each(name, prompts, before):
+@pytest.mark.parametrize(
+    ("prompts", "before"), [([4, 4], 5), ([3, 1, 5], 4), ([1], 1), ([2, 2], 1), ([40, 3, 20], 9), ([2] * 20, 70)]
+)
+def test_numbers_and_gradients_are_those_of_a_row_for_each(name, prompts, before, packing):
     model, completion = model_of(CONFIGS[name]()), 6
     trl.add_fused_lm_head(model, outputs=("log_probs", "entropy"))
     assert can_share(model)
     ids, mask = batch(prompts, before, completion)
     there = mask[:, -completion:].bool()
     found = []
-    for way in (alone, together):
+    # TRL counts padding in the positions, and so does `pack`; generation does not.
+    positions = (mask.cumsum(1) - 1).clamp(min=0) if packing is pack_tightly else None
+    for way in (partial(alone, position_ids=positions), partial(together, packing=packing)):
         model.zero_grad()
         logps, entropies = way(model, ids, mask, completion)
         (logps[there].sum() + 0.1 * entropies[there].sum()).backward()
@@ -97,6 +103,17 @@ def test_a_prompt_stands_in_one_row_however_many_completions_it_has():
     rows = pack(ids, mask, 3)
     assert rows.input_ids.shape == (3, 4 + 4 * (1 + 3))
     assert torch.bincount(rows.rows).sort().values.tolist() == [2, 4, 4]
+
+
+def test_without_padding_what_prompts_begin_with_stands_once_and_nothing_that_predicts_nothing():
+    ids = torch.tensor([[7, 8, 1, 2, 3, 4], [0, 7, 8, 5, 6, 0], [7, 8, 1, 9, 0, 0], [7, 8, 1, 0, 0, 0]])
+    mask = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 1, 1, 1, 1, 0], [1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 0]])
+    rows = pack_tightly(ids, mask, 3)
+    # 7 is of all. Behind 7, 8 come 5, 6; behind 7, 8, 1 come 2, 3, 4, or 9, or nothing, which takes no place.
+    assert rows.input_ids.tolist() == [[7, 8, 5, 8, 1, 2, 3, 1, 0]]
+    assert rows.position_ids[0, :-1].tolist() == [0, 1, 2, 1, 2, 3, 4, 2]
+    assert rows.labels.tolist() == [[-100, -100, 5, 6, -100, 2, 3, 4, 9]]
+    assert rows.starts.tolist() == [5, 2, 8, 9]
 
 
 @pytest.mark.parametrize("family", ["Mistral", "Gemma2", "Gemma3Text"])
