@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 from recr1.errors import UserError, shown
-from recr1.formats import SLOT, Templated, between
+from recr1.formats import SLOT, ReadsNeed, Templated, between
 from retrievers.options import checked
 from rewards.base import Action, Invalid, Message, Need, Recommend
 
@@ -27,6 +27,24 @@ NO_LIST = "no list of numbers"
 _BETWEEN = str.maketrans(dict.fromkeys(">,;[]()", " "))
 _NUMBER = re.compile("[0-9]+")
 _DIGITS = 9
+
+
+@runtime_checkable
+class WritesLists(Protocol):
+    """A format in which a policy can be shown how to answer with a list."""
+
+    def write_for(self, need: Need, rows: Sequence[int]) -> str:
+        """The completion that names candidates of the need in the order of these rows."""
+        ...
+
+
+@runtime_checkable
+class MarksPlaces(ReadsNeed, Protocol):
+    """A format of lists that says which part of a completion is which place of the list."""
+
+    def ends(self, need: Need, completion: str) -> list[int]:
+        """Where in the completion each item that got a place ends, in the order of the places; none where invalid."""
+        ...
 
 
 class _Listed(NamedTuple):

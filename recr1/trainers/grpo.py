@@ -11,7 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from recr1.env import Environment
+from recr1.errors import UserError
+from recr1.ranking import MarksPlaces
+from recr1.runs import Run
+from recr1.trainers.launch import Ranks
 from recr1.trainers.layers.curriculum import DrawnNeeds
+from recr1.trainers.layers.list_credit import Credit, ListCredit
 from recr1.trainers.trl.additions import Addition
 from recr1.trainers.trl.online import GroupTrainer
 from retrievers.options import checked
@@ -77,6 +83,10 @@ class GRPO(GroupTrainer):
     config: ClassVar[str] = "GRPOConfig"
     trainer: ClassVar[str] = "GRPOTrainer"
 
+    list_credit: Credit = "whole"
+    """What a token of a list of candidates is paid for: the whole list; its place and all later ones (to_go); or its
+    place alone (own). See `recr1.trainers.layers.list_credit`."""
+
     @classmethod
     def check_options(cls, options: Mapping[str, Any]) -> list[str]:
         """Problems that show before anything is loaded, and keys of TRL that mean something else than they seem to."""
@@ -85,9 +95,19 @@ class GRPO(GroupTrainer):
         if keys.get("loss_type") == "cispo" and keys.get("epsilon_high") is None:
             # TRL falls back on epsilon, and 0.2 is a bound of the ratio itself here: every weight would be 0.2.
             problems.append("trl.epsilon_high: the loss cispo needs it, as the bound of a token's weight; try 5.0")
+        if options.get("list_credit", "whole") != "whole" and keys.get("multi_objective_aggregation"):
+            problems.append("trl.multi_objective_aggregation: not with list_credit, which makes its own advantages")
         if keys.get("loss_type") == "luspo" and keys.get("importance_sampling_level") != "sequence":
             problems.append("trl.importance_sampling_level: the loss luspo is one of whole completions; use sequence")
         return problems
 
+    def _material(self, learner: Any, env: Environment, run: Run, ranks: Ranks) -> dict[str, Any]:
+        if self.list_credit != "whole" and not isinstance(env.format, MarksPlaces):
+            who = type(env.format).__name__
+            raise UserError(f"trainer.list_credit: is for lists, as of the format ranking, and the format is {who}")
+        return super()._material(learner, env, run, ranks)
+
     def _algorithm(self, learner: Any, curriculum: DrawnNeeds | None) -> list[Addition]:
-        return [*super()._algorithm(learner, curriculum), GroupAdvantages()]
+        whole = self.list_credit == "whole"
+        advantages = GroupAdvantages() if whole else ListCredit(self.list_credit, group_advantages)
+        return [*super()._algorithm(learner, curriculum), advantages]

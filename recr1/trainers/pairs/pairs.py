@@ -28,6 +28,7 @@ BUILTIN = {
     "copy": "recr1.trainers.pairs.edited:CopyPairs",
     "edits": "recr1.trainers.pairs.edited:EditPairs",
     "file": "recr1.trainers.pairs.pairs:FilePairs",
+    "listed": "recr1.trainers.pairs.listed:ListedPairs",
     "sampled": "recr1.trainers.pairs.sampled:SampledPairs",
     "searched": "recr1.trainers.pairs.searched:SearchedPairs",
     "shopper": "recr1.trainers.pairs.pairs:ShopperPairs",

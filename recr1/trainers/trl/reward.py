@@ -21,7 +21,7 @@ class RewardFunction:
     """
 
     def __init__(self, env: Environment, run: Run, ranks: Ranks, budget: FailureBudget, *, rollouts_every: int) -> None:
-        self._env, self._run, self._ranks = env, run, ranks
+        self.env, self._run, self._ranks = env, run, ranks
         self._budget, self._rollouts_every = budget, rollouts_every
         self.__name__ = "recr1"  # TRL calls its metrics after it
 
@@ -39,8 +39,8 @@ class RewardFunction:
         with self._ranks.together():
             texts = [completion[0]["content"] for completion in completions]
             chats = [chat_with(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
-            needs = [self._env.need(name) for name in need_id]
-            step = self._env.step(needs, chats, training_step=int(trainer_state.global_step))
+            needs = [self.env.need(name) for name in need_id]
+            step = self.env.step(needs, chats, training_step=int(trainer_state.global_step))
             self._budget.spend(step, alone=not replacement[0])
         for name, value in metrics(step).items():
             if name != "reward" and math.isfinite(value):  # TRL logs the total under this name itself

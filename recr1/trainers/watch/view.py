@@ -249,6 +249,6 @@ def _numbers(numbers: Mapping[str, float]) -> str:
     parts = [f"reward {numbers['train/reward']:.3f}"] if "train/reward" in numbers else []
     measures = [name for name in numbers if name.startswith("train/reward/") and "@" in name]
     parts += [f"{name.removeprefix('train/reward/')} {numbers[name]:.3f}" for name in measures[:1]]
-    if "train/query/words" in numbers:
+    if numbers.get("train/query/words"):  # 0 where no completion is a query
         parts.append(f"{numbers['train/query/words']:.1f} words")
     return "  ".join(parts)

@@ -287,6 +287,7 @@ BAD = {
         "copy": {"needs": [0, -1]},
         "edits": {"edits": [0, -1], "changed": [-0.1, 1.1, NAN], "per_need": [0, -1], "needs": [0, -1]},
         "file": {},
+        "listed": {"order": ["worst"], "per_need": [0], "needs": [0]},
         "sampled": {"per_need": [0, -1], "keep": [0, 9], "at_least": [NAN, INFINITE], "needs": [0, -1]},
         "searched": {
             "at_least": [0, -0.1, NAN],
