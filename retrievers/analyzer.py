@@ -102,7 +102,7 @@ class Analyzer:
         return tuple(sorted(self.query_terms(query).items()))
 
 
-def searched_fields(catalog: Catalog, fields: dict[str, float] | None) -> list[tuple[tuple[str, ...], float]]:
+def searched_fields(catalog: Catalog, fields: dict[str, float] | None) -> list[tuple[Sequence[str], float]]:
     """The searched columns of the catalog with their weights; None is its `texts`. `ValueError` for a missing field."""
     searched = {"texts": 1.0} if fields is None else fields
     return [(catalog.column(name), float(weight)) for name, weight in searched.items()]

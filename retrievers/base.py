@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrievers.columns import Column
 from retrievers.errors import shown
 
 Rows: TypeAlias = NDArray[np.int32]
@@ -60,8 +63,8 @@ class Catalog:
         interactions: Any | None = None,
     ) -> None:
         self.ids = tuple(ids)
-        self.texts = tuple(texts)
-        self.fields: Mapping[str, tuple[Any, ...]] = MappingProxyType({n: tuple(c) for n, c in (fields or {}).items()})
+        self.texts: Sequence[str] = _kept(texts)
+        self.fields: Mapping[str, Sequence[Any]] = MappingProxyType({n: _kept(c) for n, c in (fields or {}).items()})
         self.interactions = interactions
         if not self.ids:
             raise ValueError("the catalog is empty: it needs at least one item")
@@ -91,7 +94,7 @@ class Catalog:
     def __contains__(self, item: object) -> bool:
         return item in self._row_of
 
-    def column(self, name: str) -> tuple[str, ...]:
+    def column(self, name: str) -> Sequence[str]:
         """A field as text ("" for None and NaN), or "texts"; `ValueError` if there is no such field."""
         if name == "texts":
             return self.texts
@@ -115,11 +118,16 @@ class Catalog:
 
         for name, column in [("ids", self.ids), ("texts", self.texts), *sorted(self.fields.items())]:
             add(name.encode("utf-8", "surrogatepass"))
-            for first in range(0, len(column), BLOCK):
-                add(_bytes_of_values(column[first : first + BLOCK]))
+            values = iter(column)
+            while block := tuple(islice(values, BLOCK)):
+                add(_bytes_of_values(block))
         if self.interactions is not None:
             add(_bytes_of_interactions(self.interactions))
         return digest.hexdigest()[:16]
+
+
+def _kept(column: Sequence[Any]) -> Sequence[Any]:
+    return column if isinstance(column, Column) else tuple(column)
 
 
 def text_of(query: Query, who: str) -> str:
@@ -131,12 +139,15 @@ def text_of(query: Query, who: str) -> str:
 
 def _bytes_of_values(values: Sequence[Any]) -> bytes:
     """Bytes that no other values have. Joining strings is several times faster than looking at each of them."""
-    try:
+    kind, text = b"T", None
+    with suppress(TypeError):  # not all of them are strings
         text = "\0".join(values)
-    except TypeError:  # not all of them are strings
-        text = None
+    if text is None:
+        kind = b"N" + np.packbits([value is None for value in values]).tobytes()
+        with suppress(TypeError):
+            text = "\0".join(["" if value is None else value for value in values])
     if text is not None and text.count("\0") == len(values) - 1:
-        return b"T" + text.encode("utf-8", "surrogatepass")
+        return kind + text.encode("utf-8", "surrogatepass")
     shown = [repr(value) for value in values]
     lengths = np.array([len(shown), *map(len, shown)], "<i8").tobytes()
     return b"R" + lengths + "".join(shown).encode("utf-8", "surrogatepass")

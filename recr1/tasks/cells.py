@@ -86,9 +86,19 @@ class Fields:
     first_missing: str = ""
     first_nested: dict[str, int] = field(default_factory=dict)
     """Field -> the first line with a nested value."""
+    longest: int = 0
+    """The length of the longest of the words."""
+
+    def __post_init__(self) -> None:
+        self.longest = max(map(len, self.words), default=0)
 
     def value(self, line: int, name: str, cell: Any) -> Any:
         """A plain value, plain values joined with commas, or None for a missing or a nested one; `DataError`."""
+        if cell is None:
+            return None
+        if type(cell) is str and len(cell) > self.longest and cell[0].isalnum() and not cell[-1].isspace():
+            self.plain.add(name)  # most cells, quickly
+            return cell
         if not isinstance(cell, _NESTED) and not (isinstance(cell, bool) and name in self.in_texts):
             if is_missing(cell, self.words):
                 self._add_missing(line, name, (cell,))

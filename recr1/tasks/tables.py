@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from recr1.errors import DataError, shown
 from recr1.tasks.cells import Fields, id_of, is_missing, listed, text_of, whole_number
@@ -15,6 +16,7 @@ from recr1.tasks.disk import ending_of
 from recr1.tasks.readers import Record, records
 from retrievers.analyzer import folded, has_word
 from retrievers.base import Catalog
+from retrievers.columns import Growing, Joined
 from retrievers.options import did_you_mean
 from rewards.base import Need
 
@@ -36,6 +38,9 @@ COLUMNS: Names = {
 
 TEXT_FIELDS = ("title", "text")
 """The fields of an item's text, unless a task's `text_fields` has others."""
+
+PACKED = 2**14
+"""Items whose texts are packed together; a smaller catalog has plain strings, which are a little faster."""
 
 _GRADE, _LONG = re.compile(r"[+-]?[0-9]{1,9}"), re.compile(r"[+-]?[0-9]{10,}")
 
@@ -67,55 +72,110 @@ def read_catalog(
     not an error: no text search finds that item), and for a nested one.
     """
     counts, cells = how.counts, Fields(first, how.missing, text_fields or TEXT_FIELDS)
-    lines: dict[str, int] = {}
-    rows: dict[str, Record] = {}
+    known = _Items()
     for path in (first, *more):
         cells.path = path
         for line, record, (id_column,) in _records(path, "catalog items", how, "item_id"):
             item = id_of(path, line, record, id_column, how.missing)
             flat = {name: cells.value(line, name, value) for name, value in record.items() if name != id_column}
-            if keep_first and item in rows:
-                counts[f"items left out, id repeated with {'the same' if flat == rows[item] else 'another'} row"] += 1
-                continue
-            _refuse_known(path, line, item, lines, "item", ", or keep the first with repeated_items: first")
-            if text_fields is None:
-                _refuse_other_case(path, line, record)
-            if not any(name in record for name in text_fields or TEXT_FIELDS):
-                raise _missing(path, line, text_fields or TEXT_FIELDS, record, "text_fields")
-            lines[item], rows[item] = line, flat
-    if not rows:
+            if item not in known.rows:
+                _refuse_without_text(path, line, record, text_fields)
+                known.add(line, item, flat)
+            elif keep_first:
+                same = "the same" if known.is_same(item, flat) else "another"
+                counts[f"items left out, id repeated with {same} row"] += 1
+            else:
+                _refuse_known(
+                    path, line, item, known.line(item), "item", ", or keep the first with repeated_items: first"
+                )
+    if not known.rows:
         raise DataError(first, None, "no catalog items: the task left out every row")
-    nested = cells.left_out()
-    found = dict.fromkeys(name for row in rows.values() for name in row if name not in nested)
-    fields = {name: [row.get(name) for row in rows.values()] for name in found}
+    fields = known.columns()
+    for name in cells.left_out():
+        fields.pop(name, None)
     used = text_fields or [name for name in TEXT_FIELDS if name in fields]
-    texts = _texts(first, fields, len(rows), used)
+    texts = _texts(first, fields, used)
     counts.update({f"items without {name!r}": sum(map(is_missing, fields[name])) for name in used})
-    counts["items without a word in their text"] = sum(not has_word(text) for text in texts)
+    _count_items(texts, counts)
     counts.update(cells.counts())
-    counts["items with the text of an earlier item"] = sum(map(bool, texts)) - len({*texts} - {""})
-    return Catalog(list(rows), texts, fields)
+    return Catalog(list(known.rows), texts, fields)
 
 
-def _refuse_other_case(path: Path, line: int, record: Record) -> None:
-    """A column `Title` beside a text field `title` is meant, and would be left out of every text without a word."""
-    for name in record:
+def _count_items(texts: Sequence[str], counts: Counter[str]) -> None:
+    rows: dict[int, int] = {}  # of hashes: a set of all texts would take as much memory as the catalog
+    for row, text in enumerate(texts):
+        counts["items without a word in their text"] += not has_word(text)
+        known = rows.setdefault(hash(text), row)
+        counts["items with the text of an earlier item"] += known < row and bool(text) and texts[known] == text
+
+
+class _Items:
+    """The items of a catalog while it is read; those of a large one are packed, `PACKED` at a time."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, int] = {}
+        self._lines = array("q")
+        self._columns: dict[str, Growing] = {}
+        self._packed = 0
+        self._recent: list[Record] = []
+
+    def add(self, line: int, item: str, flat: Record) -> None:
+        self.rows[item] = len(self._lines)
+        self._lines.append(line)
+        self._recent.append(flat)
+        if len(self._recent) == PACKED:
+            self._pack()
+
+    def line(self, item: str) -> int:
+        """The line on which an item is."""
+        return self._lines[self.rows[item]]
+
+    def is_same(self, item: str, flat: Record) -> bool:
+        """Whether a row says the same as that of an item; a field without a value is as one that is not there."""
+        row = self.rows[item] - self._packed
+        said = {name: column.values()[row] for name, column in self._columns.items()} if row < 0 else self._recent[row]
+        return all(said.get(name) == flat.get(name) for name in {**said, **flat})
+
+    def columns(self) -> dict[str, Sequence[Any]]:
+        """The values of all items by field, None where an item has none."""
+        if not self._packed:
+            names = dict.fromkeys(name for flat in self._recent for name in flat)
+            return {name: [flat.get(name) for flat in self._recent] for name in names}
+        self._pack()
+        return {name: column.values() for name, column in self._columns.items()}
+
+    def _pack(self) -> None:
+        for name in dict.fromkeys(name for flat in self._recent for name in flat):
+            if name not in self._columns:
+                self._columns[name] = Growing()
+                self._columns[name].extend([None] * self._packed)
+        for name, column in self._columns.items():
+            column.extend([flat.get(name) for flat in self._recent])
+        self._packed += len(self._recent)
+        self._recent.clear()
+
+
+def _refuse_without_text(path: Path, line: int, record: Record, text_fields: Sequence[str] | None) -> None:
+    """A row needs one of the text fields. A column `Title` beside `title` is meant, and would be left out of texts."""
+    for name in record if text_fields is None else ():
         meant = name.strip().lower()
         if meant in TEXT_FIELDS and meant != name:
             what = f"a field {shown(name)}, {'and' if meant in record else 'but no'} field {meant!r}"
             remedy = f"rename it, or name the fields of an item's text with text_fields: [{name}, ...]"
             raise DataError(path, line, f"{what}: {remedy}")
+    if not any(name in record for name in text_fields or TEXT_FIELDS):
+        raise _missing(path, line, text_fields or TEXT_FIELDS, record, "text_fields")
 
 
-def _texts(path: Path, fields: Mapping[str, list[Any]], count: int, used: Sequence[str]) -> list[str]:
+def _texts(path: Path, fields: Mapping[str, Sequence[Any]], used: Sequence[str]) -> Sequence[str]:
     for name in used:
         if name not in fields:
             remedy = f"{did_you_mean(name, fields)} (fields: {', '.join(fields)})"
             raise DataError(path, None, f"text_fields: no item has a flat field {name!r}{remedy}")
-    texts = [" ".join(str(fields[n][row]) for n in used if not is_missing(fields[n][row])) for row in range(count)]
+    texts = Joined([fields[name] for name in used], is_missing)
     if not any(map(has_word, texts)):
         raise DataError(path, None, f"no item's text ({' + '.join(used)}) has a word: name other text_fields")
-    return texts
+    return texts if len(texts) > PACKED else list(texts)
 
 
 def read_needs(path: Path, how: Reading) -> dict[str, Need]:
@@ -127,7 +187,8 @@ def read_needs(path: Path, how: Reading) -> dict[str, Need]:
     lines: dict[str, int] = {}
     for line, record, (id_column, text_column) in _records(path, "needs", how, "need_id", "need_text"):
         need = id_of(path, line, record, id_column, how.missing)
-        _refuse_known(path, line, need, lines, "need")
+        if need in lines:
+            _refuse_known(path, line, need, lines[need], "need")
         needs[need], lines[need] = Need(need, text_of(path, line, record, text_column, how.missing)), line
     count_texts(needs, how.counts)
     return needs
@@ -266,10 +327,9 @@ def _missing(path: Path, line: int, names: Sequence[str], record: Record, option
     return DataError(path, line, f"{what} (name it with {option}{header})")
 
 
-def _refuse_known(path: Path, line: int, name: str, lines: Mapping[str, int], what: str, remedy: str = "") -> None:
-    if name in lines:
-        known = f"{what} id {shown(name)} is on line {lines[name]} already"
-        raise DataError(path, line, f"{known} (an id names one {what}{remedy})")
+def _refuse_known(path: Path, line: int, name: str, known: int, what: str, remedy: str = "") -> NoReturn:
+    text = f"{what} id {shown(name)} is on line {known} already"
+    raise DataError(path, line, f"{text} (an id names one {what}{remedy})")
 
 
 def grade_scale(gains: Mapping[str, float]) -> tuple[dict[str, int], dict[int, float]]:

@@ -102,7 +102,7 @@ def _add_items(writer: Any, catalog: Catalog, fields: Sequence[str], kind: Any) 
     no_bytes = java("org.apache.lucene.util.BytesRef")()
     sortable = java("org.apache.lucene.document.BinaryDocValuesField")(ID_FIELD, no_bytes)
     document.add(sortable)
-    slots = [(stored, catalog.ids)]
+    slots: list[tuple[Any, Sequence[str]]] = [(stored, catalog.ids)]
     signature = "(Ljava/lang/String;Ljava/lang/CharSequence;Lorg/apache/lucene/index/IndexableFieldType;)V"
     for name in fields:
         slot = java("org.apache.lucene.document.Field")(lucene_name(name), "", kind, signature=signature)

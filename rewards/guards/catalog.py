@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -95,7 +95,7 @@ class CopiedReward:
             copied_B[row] = copied or isinstance(rollout.action, Invalid)
         return copied_B
 
-    def _titles(self, catalog: Catalog) -> tuple[object, ...]:
+    def _titles(self, catalog: Catalog) -> Sequence[object]:
         field = self.field or ("title" if "title" in catalog.fields else "texts")
         return catalog.fields[field] if field in catalog.fields else catalog.column(field)
 
@@ -103,7 +103,7 @@ class CopiedReward:
         tokens = (token.strip(".,;:!?\"'()[]") for token in text.split())
         return any(len(token) >= self.id_characters and token in catalog for token in tokens)
 
-    def _has_title(self, text: str, rows_K: Rows, titles: tuple[object, ...]) -> bool:
+    def _has_title(self, text: str, rows_K: Rows, titles: Sequence[object]) -> bool:
         words = words_of(text)
         if len(words) < self.title_words:
             return False
