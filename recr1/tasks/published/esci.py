@@ -17,6 +17,7 @@ from recr1.errors import DataError, shown
 from recr1.tasks.cells import id_of, text_of
 from recr1.tasks.disk import kind_of
 from recr1.tasks.judged import JudgedTask
+from recr1.tasks.kept import ReadData, kept
 from recr1.tasks.published.source import Source, describe, one_of, option_problems, require
 from recr1.tasks.readers import Record, records
 from recr1.tasks.tables import QrelsReader, Reading, count_texts, grade_scale, read_catalog
@@ -82,6 +83,8 @@ class EsciTask(JudgedTask):
         validation: the share of the training needs that validation gets.
         split_seed: another seed gives another validation split.
         max_needs: keep at most this many needs of each split, chosen by hash; None for all.
+        store: a folder that keeps what was read: files that do not change are read once, and all processes of a machine
+            share it; "auto" is the folder of RECR1_CACHE, or ~/.cache/recr1. None reads the files each time.
         format: prompt and parser, `{type: plain}` by default.
 
     Raises:
@@ -101,6 +104,7 @@ class EsciTask(JudgedTask):
         validation: ShareBelowOne = 0.1,
         split_seed: int = 0,
         max_needs: PositiveInt | None = None,
+        store: str | None = None,
         format: dict[str, Any] | None = None,
     ) -> None:
         self.format = build("format", format or {"type": "plain"}, path="task.format")
@@ -113,30 +117,43 @@ class EsciTask(JudgedTask):
             judged_path, *items = SOURCE.find(path)
             examples = {judged_path: None}
 
-        counts = Counter[str]()
-        rows = _Rows(locale, f"{version}_version", products == "judged", counts)
-        for file, split in examples.items():
-            rows.read_judgements(file, split)
-        if not rows.needs:
-            what = f"no judgement of the locale {locale} is in the {version} version"
-            raise DataError(next(iter(examples)), None, f"{what}: choose another locale or version")
-        rows.keep_splits_apart()
-        count_texts(rows.needs, counts)
-
-        how = Reading({"item_id": ("product_id",)}, None, (), counts, rows.product, _PRODUCT)
-        self.catalog = read_catalog(items[0], how, self.text_fields, keep_first=True, more=items[1:])
-        if shards:  # each judgement has its product
-            counts.pop("items left out, id repeated with the same row", None)
-        refuse = unknown_items == "refuse"
-        if refuse:
-            rows.refuse_other_locales(self.catalog)
         grade_of, worth = grade_scale(GAINS[gains] if isinstance(gains, str) else gains)
-        reader = QrelsReader(self.catalog, rows.needs, how, 1, refuse, grade_of)
-        answers = {split: rows.answers(split, reader) for split in sorted(rows.judged, reverse=True)}
-        paths = {split: next(iter(rows.judged[split])) for split in answers}
+        refuse = unknown_items == "refuse"
+
+        def read() -> ReadData:
+            counts = Counter[str]()
+            rows = _Rows(locale, f"{version}_version", products == "judged", counts)
+            for file, split in examples.items():
+                rows.read_judgements(file, split)
+            if not rows.needs:
+                what = f"no judgement of the locale {locale} is in the {version} version"
+                raise DataError(next(iter(examples)), None, f"{what}: choose another locale or version")
+            rows.keep_splits_apart()
+            count_texts(rows.needs, counts)
+            how = Reading({"item_id": ("product_id",)}, None, (), counts, rows.product, _PRODUCT)
+            catalog = read_catalog(items[0], how, self.text_fields, keep_first=True, more=items[1:])
+            if shards:  # each judgement has its product
+                counts.pop("items left out, id repeated with the same row", None)
+            if refuse:
+                rows.refuse_other_locales(catalog)
+            reader = QrelsReader(catalog, rows.needs, how, 1, refuse, grade_of)
+            answers = {split: rows.answers(split, reader) for split in sorted(rows.judged, reverse=True)}
+            return ReadData(catalog, self.text_fields, rows.needs, answers, counts)
+
+        options = [locale, version, products, gains, self.text_fields, unknown_items]
+        data = kept(store, "esci", list({*examples, *items}), options, read)
+        self.catalog = data.catalog
+        paths = {split: next(file for file in examples if shards.get(file, split) == split) for split in data.answers}
         shares = {"train": 1 - validation, "validation": validation} if validation else {"train": 1.0}
         self.settle(
-            answers, rows.needs, paths, counts, worth=worth, shares=shares, seed=split_seed, max_needs=max_needs
+            data.answers,
+            data.needs,
+            paths,
+            data.counts,
+            worth=worth,
+            shares=shares,
+            seed=split_seed,
+            max_needs=max_needs,
         )
 
     @staticmethod
