@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
@@ -41,7 +42,12 @@ class Texts(Column):
         return len(self.ends) - 1
 
     def __iter__(self) -> Iterator[str | None]:
+        mapped: Any = self.letters
+        while isinstance(mapped, np.ndarray):
+            mapped = mapped.base
         for first in range(0, len(self), BLOCK):
+            if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED)  # gives memory back: the file has what was read
             ends = self.ends[first : first + BLOCK + 1]
             letters = self.letters[ends[0] : ends[-1]].tobytes()
             places = (ends - ends[0]).tolist()
@@ -53,7 +59,12 @@ class Texts(Column):
 
 
 def _decoded(value: bytes) -> str | None:
-    return None if value == _NONE else value.decode("utf-8", "surrogatepass")
+    if value == _NONE:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("utf-8", "surrogatepass")
 
 
 class Joined(Column):
@@ -89,7 +100,10 @@ class Growing:
         if self._values is not None:
             self._values.extend(values)
             return
-        encoded = [_NONE if value is None else value.encode("utf-8", "surrogatepass") for value in values]
+        try:
+            encoded = [_NONE if value is None else value.encode() for value in values]
+        except UnicodeEncodeError:
+            encoded = [_NONE if value is None else value.encode("utf-8", "surrogatepass") for value in values]
         _, *ends = accumulate(map(len, encoded), initial=self._ends[-1])
         self._letters += b"".join(encoded)
         self._ends.extend(ends)

@@ -63,7 +63,7 @@ def _once(pairs: list[tuple[str, Any]]) -> Record:
     return record
 
 
-_JSON = json.JSONDecoder(object_pairs_hook=_once)
+_JSON: Any = json.JSONDecoder(object_pairs_hook=_once)
 
 
 def _jsonl(path: Path, encoding: str | None) -> Iterator[tuple[int, Record]]:
@@ -84,7 +84,12 @@ def document(path: Path, encoding: str | None = None) -> Any:
 def _decoded(path: Path, line: int | None, text: str, remedy: str) -> Any:
     """A JSON value; without a line, errors have that of the text."""
     try:
-        value = _JSON.decode(text)
+        try:
+            value, end = _JSON.scan_once(text, 0)
+        except StopIteration:
+            value, end = None, 0
+        if not end or text[end:].strip(" \t\r\n"):
+            value = _JSON.decode(text)  # with blanks before it, or not JSON
         if _SURROGATE_ESCAPE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:

@@ -103,10 +103,14 @@ def read_catalog(
 
 def _count_items(texts: Sequence[str], counts: Counter[str]) -> None:
     rows: dict[int, int] = {}  # of hashes: a set of all texts would take as much memory as the catalog
+    wordless = repeated = 0
     for row, text in enumerate(texts):
-        counts["items without a word in their text"] += not has_word(text)
+        wordless += not has_word(text)
         known = rows.setdefault(hash(text), row)
-        counts["items with the text of an earlier item"] += known < row and bool(text) and texts[known] == text
+        if known < row and text and texts[known] == text:
+            repeated += 1
+    counts["items without a word in their text"] = wordless
+    counts["items with the text of an earlier item"] = repeated
 
 
 class _Items:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 
 from retrievers.base import Catalog
-from retrievers.columns import Growing, Joined
+from retrievers.columns import Growing, Joined, Texts
+from retrievers.store import Entry, save_array
 
 VALUES = ["red", None, "", "\u00e9t\u00e9 \U0001f31f", "a\0b", "\ud800", "\u00ff", None, "x" * 5000, "last"]
 
@@ -40,6 +43,17 @@ def test_a_packed_column_takes_a_byte_a_letter_and_eight_a_value():
 def test_columns_are_decoded_block_by_block():
     values = [f"item {row}" if row % 7 else None for row in range(10_000)]
     assert list(grown(values, 999)) == values
+
+
+def test_reading_a_mapped_column_keeps_none_of_its_pages(tmp_path):
+    if not Path("/proc/self/smaps").exists():
+        pytest.skip("Linux says which pages are held")
+    column = grown(["x" * 1000] * 40_000, 999)
+    save_array(tmp_path, "letters", column.letters)
+    mapped = Texts(Entry(tmp_path).array("letters"), column.ends)
+    assert list(mapped) == list(column)
+    (held,) = re.findall(r"letters\.npy\n.*?\nRss: +(\d+) kB", Path("/proc/self/smaps").read_text(), re.DOTALL)
+    assert int(held) < 10_000  # of 40 MB
 
 
 def test_joined_texts_leave_out_what_is_missing():
