@@ -8,6 +8,7 @@ BUILTIN = {
     "esci": "recr1.tasks.published.esci:EsciTask",
     "files": "recr1.tasks.files:FilesTask",
     "hnm": "recr1.tasks.published.hnm:HnmTask",
+    "ir": "recr1.tasks.published.ir:IrTask",
     "reranking": "recr1.tasks.reranking:RerankingTask",
     "shop": "recr1.tasks.shop.task:ShopTask",
     "toy": "recr1.tasks.toy:ToyTask",

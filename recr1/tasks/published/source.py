@@ -6,7 +6,7 @@ import html
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -20,7 +20,16 @@ from recr1.tasks.disk import is_file, kind_of, lines
 from recr1.tasks.judged import JudgedTask
 from recr1.tasks.readers import Record
 from recr1.tasks.splits import share_problem
-from recr1.tasks.tables import Names, QrelsReader, Reading, gains_problem, grade_scale, read_catalog
+from recr1.tasks.tables import (
+    Names,
+    QrelsReader,
+    Reading,
+    count_texts,
+    gains_problem,
+    grade_scale,
+    read_catalog,
+    read_needs,
+)
 from retrievers.base import Catalog
 from retrievers.options import PositiveInt
 from retrievers.store import expanded
@@ -98,6 +107,24 @@ class SetTask(JudgedTask, ABC):
         problem = share_problem(options["splits"]) if options.get("splits") is not None else None
         found = option_problems(options, [*cls.columns], cls.labels)
         return [*found, f"splits: {problem}"] if problem else found
+
+    def asked(self, paths: Iterable[Path], how: Reading) -> dict[str, Need]:
+        """The needs of several files; a query in two of them is the same in both, or refused."""
+        needs: dict[str, Need] = {}
+        [need_id], [need_text] = how.names["need_id"], how.names["need_text"]
+
+        def once(path: Path, line: int, record: Record) -> Record | None:
+            known = needs.get(str(record[need_id]))
+            if known and known.text != record[need_text]:
+                what = f"query {known.id} is {shown(record[need_text])} here and {shown(known.text)} before"
+                raise DataError(path, line, f"{what}: an id names one query; take files that belong together")
+            how.counts["queries left out, in an earlier file too"] += bool(known)
+            return None if known else record
+
+        for path in paths:
+            needs |= read_needs(path, replace(how, prepare=once))
+        count_texts(needs, how.counts)
+        return needs
 
     def judge(
         self,

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from annotated_types import MinLen
 
-from recr1.errors import DataError, shown
 from recr1.tasks.base import SPLITS
 from recr1.tasks.published.source import PublishedTask, Source, headerless, roles
-from recr1.tasks.readers import Record
-from recr1.tasks.tables import Reading, count_texts, read_needs
+from recr1.tasks.tables import Reading
 from retrievers.options import checked, did_you_mean
-from rewards.base import Need
 
 SIZES = {
     "data/jsonl/corpus.jsonl.gz": "1,118,658 products",
@@ -72,19 +68,7 @@ class TrecProductsTask(PublishedTask):
         queries, qrels = found[: len(self.queries)], found[len(self.queries) :]
         how = Reading(_NAMES, None, (), counts)
         self.catalog = self.items(products, how)
-        needs: dict[str, Need] = {}
-
-        def once(path: Path, line: int, record: Record) -> Record | None:
-            known = needs.get(record["qid"])
-            if known and known.text != record["query"]:
-                what = f"query {record['qid']} is {shown(record['query'])} here and {shown(known.text)} before"
-                raise DataError(path, line, f"{what}: an id names one query; take the queries of one year")
-            counts["queries left out, in an earlier file too"] += bool(known)
-            return None if known else record
-
-        for path in queries:
-            needs |= read_needs(path, replace(how, read=headerless("qid", "query", separator="\t"), prepare=once))
-        count_texts(needs, counts)
+        needs = self.asked(queries, replace(how, read=headerless("qid", "query", separator="\t")))
         judgements = replace(how, read=headerless("qid", "iteration", "docid", "grade"))
         self.judge(dict(zip(by_split, qrels, strict=True)), needs, judgements)
 

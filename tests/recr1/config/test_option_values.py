@@ -86,6 +86,7 @@ NEEDED = {
     "amazon_c4": {"path": "data"},
     "amazon_reviews": {"path": "data"},
     "hnm": {"path": "data"},
+    "ir": {"name": "vaswani"},
     "trec_products": {"path": "data"},
     "grpo": {"steps": 1},
     "ppo": {"steps": 1},
@@ -240,6 +241,7 @@ BAD = {
             "max_needs": [0, -1],
         },
         "hnm": {"text_fields": [["prod_name"]], "splits": [{"train": 1.5}], "max_needs": [0, -1]},
+        "ir": {"name": [{}, {"trian": "vaswani"}], "splits": [{"train": 1.5}], "max_needs": [0, -1]},
         "trec_products": {
             "qrels": [{}, {"trian": "a.qrels"}],
             "queries": [[]],

@@ -31,6 +31,7 @@ from recr1.tasks.published.amazon_c4 import AmazonC4Task
 from recr1.tasks.published.amazon_reviews import AmazonReviewsTask
 from recr1.tasks.published.esci import EsciTask
 from recr1.tasks.published.hnm import HnmTask
+from recr1.tasks.published.ir import IrTask
 from recr1.tasks.published.trec_products import TrecProductsTask
 from recr1.tasks.published.wands import WandsTask
 from recr1.tasks.reranking import RerankingTask
@@ -39,7 +40,7 @@ from recr1.tasks.toy import TOY_DATA, ToyTask
 from recr1.testing import FormatContract, LoggerContract, PolicyContract, TaskContract
 from rewards.base import Candidate, Need
 from tests.recr1.loggers.test_loggers import accumulated, closed, histories
-from tests.recr1.tasks.published import c4_data, esci_data, hnm_data, reviews_data, trec_data, wands_data
+from tests.recr1.tasks.published import c4_data, esci_data, hnm_data, ir_data, reviews_data, trec_data, wands_data
 
 TINY = {"type": "transformers", "model": "tiny-shopper", "max_new_tokens": 6}
 
@@ -110,6 +111,13 @@ class TestAmazonReviews(PublishedContract):
 
 class TestHnm(PublishedContract):
     task, data = HnmTask, hnm_data
+
+
+class TestIr(TaskContract):
+    def build(self):
+        pytest.importorskip("ir_datasets", reason="pip install 'recr1[ir]'")
+        folder = ir_data.write(Path(published().name, "ir"), ir_data.tables())
+        return IrTask(name=ir_data.registered(folder, "recr1-contract"))
 
 
 class TestTrecProducts(PublishedContract):
