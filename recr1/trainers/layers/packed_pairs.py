@@ -29,7 +29,7 @@ class PackedPairs(Addition):
         """TRL's loss."""
         trainer, tokens = self.trainer, batch.pop("tokens")
         before = trainer._total_train_tokens
-        with trainer.accelerator.autocast(), attention():
+        with trainer.accelerator.autocast(), attention(trainer.args):
             loss = compute(batch, **more)
         trainer._total_train_tokens = before + trainer.accelerator.gather(tokens).sum().item()
         trainer._metrics["train"]["num_tokens"] = [trainer._total_train_tokens]

@@ -63,7 +63,7 @@ class SharedPrompts(Addition):
         for start in range(0, len(input_ids), size):
             part = slice(start, start + size)
             packed = self._pack(input_ids[part], attention_mask[part], logits_to_keep)
-            with self.trainer.accelerator.autocast(), attention():
+            with self.trainer.accelerator.autocast(), attention(self.trainer.args):
                 outputs = model(
                     input_ids=packed.input_ids,
                     attention_mask=packed.attention_mask,
@@ -81,12 +81,15 @@ class SharedPrompts(Addition):
 
 
 @contextmanager
-def attention() -> Iterator[None]:
-    """Within it, a pass in bfloat16 attends by plain products: the gradients of PyTorch's kernel take a third of it."""
+def attention(args: Any) -> Iterator[None]:
+    """Within it, a pass in bfloat16 attends by plain products: the gradients of PyTorch's kernel take a third of it.
+
+    Where the arguments of TRL say that the pass is made again for its gradients, which is not in here, nothing changes.
+    """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    if not torch.is_autocast_enabled("cpu"):
+    if args.gradient_checkpointing or not torch.is_autocast_enabled("cpu"):
         yield
         return
     flags = torch.backends.cuda  # of all devices, despite its place

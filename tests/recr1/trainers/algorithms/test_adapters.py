@@ -145,6 +145,7 @@ def test_in_half_precision_it_learns_and_is_saved_so(tmp_path, random_model, fam
     start = make(tmp_path / family, family, AutoTokenizer.from_pretrained(random_model))
     options = {**policy, "dtype": "bfloat16"}
     run, _ = go(tmp_path / "run", start, PPO, policy=options, trl={"bf16": True, "gradient_checkpointing": True})
+    assert run.facts()["computed_in"] == "bfloat16"
     assert np.isfinite(curve(run, "train/loss") + curve(run, "train/value/loss")).all()
     assert min(curve(run, "train/grad_norm")) > 0
     assert json.loads((run.policy_path / "config.json").read_text())["dtype"] == "bfloat16"
@@ -157,6 +158,7 @@ def test_a_run_that_stopped_goes_on_to_the_last_bit(tmp_path, random_model, kind
     options = {"policy": KINDS[kind], "trl": {**TRL, "beta": 0.01, "save_strategy": "no"}}
     whole = steps(new(tmp_path / "whole"), unfailing(), random_model, **options)
     stopped(tmp_path / "run", random_model, unfailing(raised=[6]), **options)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["computed_in"] == "float32"
     same(whole, steps(Run.resume(tmp_path / "run", {}), unfailing(), random_model, **options))
 
 
