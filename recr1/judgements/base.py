@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from recr1.errors import DataError, UserError, shown
 from recr1.tasks.cells import MISSING, id_of, is_missing, text_of
+from recr1.tasks.readers import records
 from recr1.tasks.tables import COLUMNS
 
 Roles: TypeAlias = Mapping[str, tuple[str, ...]]
@@ -126,24 +127,37 @@ def query_of(path: Path, line: int | None, value: Any, name: str = "query") -> s
     return text
 
 
-def columns_of(path: Path, record: Sequence[str], roles: Roles, named: Mapping[str, str]) -> dict[str, str]:
-    """Role -> the column of a file that has it, of each role that one has; raises `DataError` for two."""
+def columns_of(
+    path: Path, what: str, roles: Roles, named: Mapping[str, str], needed: Sequence[str], why: str = ""
+) -> dict[str, str]:
+    """Role -> the column of a file that has it, of each role that one has.
+
+    Raises `DataError` for two, and for none of those `needed`, "a|b" for one of two; `why` is said of these.
+    """
     if unknown := next((role for role in named if role not in roles), None):
         raise UserError(f"--columns: no role {unknown!r} here (roles: {', '.join(roles)})")
-    found = {}
+    line, record = next(records(path, what))
+    found, listed = dict[str, str](), f"the columns are: {', '.join(record)}"
     for role, usual in roles.items():
         fitting = [name for name in ([named[role]] if role in named else usual) if name in record]
         if role in named and not fitting:
-            what = f"no column {named[role]!r}; the columns are: {', '.join(record)}"
-            raise DataError(path, None, f"{what} (correct --columns {role}=...)")
+            raise DataError(path, None, f"no column {named[role]!r}; {listed} (correct --columns {role}=...)")
         if len(fitting) > 1:
-            both = " and ".join(map(repr, fitting))
-            raise DataError(
-                path, None, f"{both} could both be the {role}: say which with --columns {role}={fitting[0]}"
-            )
-        if fitting:
-            found[role] = fitting[0]
+            both = f"{' and '.join(map(repr, fitting))} could both be the {role}"
+            raise DataError(path, None, f"{both}: say which with --columns {role}={fitting[0]}")
+        found |= dict.fromkeys([role] * len(fitting), "".join(fitting))
+    if lacking := [role.split("|")[0] for role in needed if not {*role.split("|")} & {*found}]:
+        missing = f"no column for the {' and the '.join(lacking)}{why}; {listed}"
+        raise DataError(path, line, f"{missing} (name it with --columns {lacking[0]}=...)")
     return found
+
+
+def values_of(path: Path, what: str, names: Collection[str]) -> Iterator[tuple[int, list[Any]]]:
+    """(line, values) of each row of a table, in the order of the columns; `DataError` for a row without one."""
+    for line, record in records(path, what):
+        if absent := next((name for name in names if name not in record), None):
+            raise DataError(path, line, f"no field {absent!r}: every row needs it")
+        yield line, [record[name] for name in names]
 
 
 JUDGEMENT_ROLES: Roles = {

@@ -9,6 +9,7 @@ from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recr1.errors import DataError, shown
-from recr1.judgements.base import Roles, columns_of, item_of, query_of
+from recr1.judgements.base import Roles, columns_of, item_of, query_of, values_of
 from recr1.tasks.cells import whole_number
 from recr1.tasks.disk import GZIP, PARQUET, ending_of, head_of, lines
-from recr1.tasks.readers import records, separator_of
+from recr1.tasks.readers import separator_of
 
 CLICK_ROLES: Roles = {
     "query": ("query", "query_text", "user_query"),
@@ -31,7 +32,8 @@ CLICK_ROLES: Roles = {
 """The columns of a log; `session` names one page of results, and only sdbn needs it."""
 DEEPEST = 10_000
 _CLICKED = {"0": 0, "1": 1, "false": 0, "true": 1, "0.0": 0, "1.0": 1}
-_BLOCK = 1 << 24
+_BLOCK, _ROWS = 1 << 24, 1 << 10
+"""Bytes and rows that are read at a time."""
 Ints: TypeAlias = NDArray[np.integer[Any]]
 Values: TypeAlias = tuple[Sequence[Any], NDArray[np.integer[Any]] | None]
 """The values of a column in a block of rows: each value once with their places, or one a row and None."""
@@ -103,42 +105,36 @@ def read_log(path: Path, named: Mapping[str, str], *, sessions: bool, first: int
         DataError: For anything wrong in the file.
         UserError: For a role that does not exist.
     """
-    line, record = next(records(path, "impressions"))
-    found = columns_of(path, list(record), CLICK_ROLES, named)
-    if lacking := next((role for role in CLICK_ROLES if role not in found and (sessions or role != "session")), None):
-        why = " (sdbn needs to know which rows were on one page of results)" if lacking == "session" else ""
-        what = f"no column for the {lacking}{why}; the columns are: {', '.join(record)}"
-        raise DataError(path, line, f"{what} (name it with --columns {lacking}=...)")
-    columns = {role: found[role] for role in CLICK_ROLES if role in found and (sessions or role != "session")}
+    needed = [role for role in CLICK_ROLES if sessions or role != "session"]
+    why = " (sdbn needs to know which rows were on one page of results)" if sessions else ""
+    found = columns_of(path, "impressions", CLICK_ROLES, named, needed, why)
+    columns = {role: found[role] for role in needed}
     try:
         return _collected(path, columns, _blocks(path, list(columns.values())), first)
     except (_UnsureError, DataError):
-        return read_rows(path, columns, _rows(path, list(columns.values())), first)
+        return read_rows(path, columns, values_of(path, "impressions", columns.values()), first)
 
 
 def read_rows(
-    path: Path, columns: Mapping[str, str], rows: Iterable[tuple[int, Sequence[Any]]], first: int
+    path: Path, columns: Mapping[str, str], rows: Iterator[tuple[int, Sequence[Any]]], first: int
 ) -> Impressions:
     """Impressions of (line, values) a row, in the order of `columns`: role -> its name in messages."""
-    return _collected(path, columns, ((line, [([value], None) for value in values]) for line, values in rows), first)
+    chunks = iter(lambda: list(islice(rows, _ROWS)), [])
+    split = (zip(*chunk, strict=True) for chunk in chunks)
+    blocks = ((found, [(column, None) for column in zip(*values, strict=True)]) for found, values in split)
+    return _collected(path, columns, blocks, first)
 
 
 def _collected(
-    path: Path, columns: Mapping[str, str], blocks: Iterable[tuple[int | None, Sequence[Values]]], first: int
+    path: Path, columns: Mapping[str, str], blocks: Iterable[tuple[Iterable[int | None], Sequence[Values]]], first: int
 ) -> Impressions:
     readers = [_Column(path, role, name, first) for role, name in columns.items()]
     parts: list[list[NDArray[np.int32]]] = [[] for _ in readers]
-    waiting: list[list[int]] = [[] for _ in readers]
-    for line, block in blocks:
-        for reader, part, single, (values, places) in zip(readers, parts, waiting, block, strict=True):
-            if places is None:
-                single.append(reader.number(line, values[0]))
-            else:
-                part.append(np.array([reader.number(line, value) for value in values], np.int32)[places])
-    found = {
-        reader.role: np.concatenate([*part, np.array(single, np.int32)])
-        for reader, part, single in zip(readers, parts, waiting, strict=True)
-    }
+    for rows, block in blocks:
+        for reader, part, (values, places) in zip(readers, parts, block, strict=True):
+            numbers = np.fromiter(map(reader.number, rows, values), np.int32, len(values))
+            part.append(numbers if places is None else numbers[places])
+    found = {reader.role: np.concatenate(part) for reader, part in zip(readers, parts, strict=True)}
     names = {reader.role: list(reader.names) for reader in readers}
     if not found["clicked"].any():
         raise DataError(path, None, f"no row of {len(found['clicked']):,} is clicked: there is nothing to learn from")
@@ -151,14 +147,7 @@ class _UnsureError(Exception):
     """What pyarrow cannot read, or may read otherwise."""
 
 
-def _rows(path: Path, names: Sequence[str]) -> Iterator[tuple[int, Sequence[Any]]]:
-    for line, record in records(path, "impressions"):
-        if absent := next((name for name in names if name not in record), None):
-            raise DataError(path, line, f"no field {absent!r}: every row needs it")
-        yield line, [record[name] for name in names]
-
-
-def _blocks(path: Path, names: Sequence[str]) -> Iterator[tuple[None, Sequence[Values]]]:
+def _blocks(path: Path, names: Sequence[str]) -> Iterator[tuple[Iterable[None], Sequence[Values]]]:
     """The columns of each block of rows; raises `_UnsureError`."""
     try:
         import pyarrow
@@ -171,7 +160,10 @@ def _blocks(path: Path, names: Sequence[str]) -> Iterator[tuple[None, Sequence[V
             encoded = [batch.column(name).dictionary_encode() for name in names]
             if any(column.null_count for column in encoded):
                 raise _UnsureError
-            yield None, [(one.dictionary.to_pylist(), one.indices.to_numpy(zero_copy_only=False)) for one in encoded]
+            yield (
+                repeat(None),
+                [(one.dictionary.to_pylist(), one.indices.to_numpy(zero_copy_only=False)) for one in encoded],
+            )
     except (pyarrow.ArrowException, OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
         raise _UnsureError from error
 

@@ -9,15 +9,25 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from recr1.errors import DataError, UserError, shown
-from recr1.judgements.base import JUDGEMENT_ROLES, Judgement, Judgements, columns_of, grade_of, item_of, query_of
+from recr1.judgements.base import (
+    JUDGEMENT_ROLES,
+    Judgement,
+    Judgements,
+    columns_of,
+    grade_of,
+    item_of,
+    query_of,
+    values_of,
+)
 from recr1.tasks.disk import PARQUET, ending_of, head_of, lines
-from recr1.tasks.readers import csv_rows, document, records
+from recr1.tasks.readers import csv_rows, document
 from recr1.tasks.tables import COLUMNS, Reading, read_needs
 
 QUEPID_HEADER = ["query", "docid", "rating"]
 _ITERATION = re.compile(r"Q0|[0-9]+(\.[0-9]+)?")
 _LTR = re.compile(r"(\S+)\s+qid:(\S+)((?:\s+[^\s#:]+:\S+)*)\s+#\s*(\S+)(?:\s+(.*\S))?\s*")
-_KEYS = {"book": "query_doc_pairs", "rre": "queries", "workbench": "judgmentRatings", "topics": "topics"}
+_KEYS = {"book": {"query_doc_pairs"}, "rre": {"queries", "topics"}, "workbench": {"judgmentRatings", "hits"}}
+"""A format of JSON -> the keys of which it has one."""
 _Rows: TypeAlias = Iterator[Judgement]
 _Named: TypeAlias = Mapping[str, str]
 
@@ -68,30 +78,26 @@ def read_all(
 
 def _format_of(path: Path, named: _Named) -> str:
     """The one format that fits a file; raises `DataError` for none, and for two."""
-    first = "" if head_of(path).startswith(PARQUET) else next((row for _, row in lines(path) if row.strip()), "")
-    cells, names = first.split(), [name.strip().strip('"') for name in re.split(r"[,;\t|]", first.strip())]
-    usual = {role: [name for name in columns if name in names] for role, columns in JUDGEMENT_ROLES.items()}
+    parquet = head_of(path).startswith(PARQUET)
+    first = "" if parquet else next((row for _, row in lines(path) if row.strip()), "").strip()
+    cells, names = first.split(), [name.strip().strip('"') for name in re.split(r"[,;\t|]", first)]
+    item, grade = ({*JUDGEMENT_ROLES[role]} & {*names} for role in ("item", "grade"))
+    table = parquet or ending_of(path.name).startswith((".jsonl", ".parquet"))
     fits = {
         "ltr": len(cells) > 1 and cells[1].startswith("qid:"),
         "trec": len(cells) in (4, 5) and bool(_ITERATION.fullmatch(cells[1])) and bool(re.search("[0-9]", cells[3])),
         "quepid": names == QUEPID_HEADER,
-        "csv": bool(named)
-        or (names != QUEPID_HEADER and bool(usual["item"] and usual["grade"]))
-        or ending_of(path.name).startswith((".jsonl", ".parquet"))
-        or head_of(path).startswith(PARQUET),
+        "csv": bool(named) or table or (names != QUEPID_HEADER and bool(item and grade)),
     }
-    if first.lstrip().startswith(("{", "[")) and not fits["csv"]:
+    if first.startswith(("{", "[")) and not fits["csv"]:
         content = document(path)
-        keys = content if isinstance(content, dict) else {}
-        keys = {**keys, **({"judgmentRatings": 0} if "hits" in keys else {})}
-        fits |= {name.replace("topics", "rre"): True for name, key in _KEYS.items() if key in keys}
+        fits |= {name: isinstance(content, dict) and bool(keys & {*content}) for name, keys in _KEYS.items()}
     fitting = [name for name, fit in fits.items() if fit]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         raise DataError(path, None, f"{' and '.join(fitting)} both fit: say which with --from {fitting[0]}")
-    known = ", ".join(FORMATS)
-    what = f"no format of judgements fits (known: {known}), it begins with {shown(first.strip())}"
+    what = f"no format of judgements fits (known: {', '.join(FORMATS)}), it begins with {shown(first)}"
     raise DataError(path, None, f"{what}: say which with --from, or name the columns of a table with --columns")
 
 
@@ -149,20 +155,14 @@ def _without_blank(cell: str, counts: Counter[str]) -> str:
 
 
 def _csv(path: Path, named: _Named, _: Counter[str]) -> _Rows:
-    found: dict[str, str] = {}
-    for line, record in records(path, "judgements"):
-        found = found or columns_of(path, list(record), JUDGEMENT_ROLES, named)
-        lacking = [role for role in ("item", "grade") if role not in found]
-        if lacking or not {"query", "query_id"} & set(found):
-            what = f"no column for the {' and the '.join(lacking or ['query'])}; the columns are: {', '.join(record)}"
-            raise DataError(path, line, f"{what} (name it with --columns {(lacking or ['query'])[0]}=...)")
-        if absent := next((name for name in found.values() if name not in record), None):
-            raise DataError(path, line, f"no field {absent!r}: every row needs it")
-        ids = item_of(path, line, record[found["query_id"]], found["query_id"]) if "query_id" in found else None
-        text = query_of(path, line, record[found["query"]], found["query"]) if "query" in found else None
-        item = item_of(path, line, record[found["item"]], found["item"])
-        source = item_of(path, line, record[found["source"]], found["source"]) if "source" in found else None
-        yield Judgement(ids, text, item, grade_of(path, line, record[found["grade"]]), source)
+    found = columns_of(path, "judgements", JUDGEMENT_ROLES, named, ("query|query_id", "item", "grade"))
+    for line, values in values_of(path, "judgements", found.values()):
+        cells = dict(zip(found, values, strict=True))
+        grade = grade_of(path, line, cells.pop("grade"))
+        read = {
+            role: (query_of if role == "query" else item_of)(path, line, cells[role], found[role]) for role in cells
+        }
+        yield Judgement(read.get("query_id"), read.get("query"), read["item"], grade, read.get("source"))
 
 
 def _book(path: Path, _: _Named, counts: Counter[str]) -> _Rows:
@@ -181,33 +181,27 @@ def _book(path: Path, _: _Named, counts: Counter[str]) -> _Rows:
 
 
 def _rre(path: Path, _: _Named, counts: Counter[str]) -> _Rows:
-    for where, group in _rre_groups(path, "", document(path)):
-        key = "queries" if "queries" in group else "query_groups" if "query_groups" in group else "topics"
-        for place, one in _members(path, where, group, key):
-            holders = one.get("placeholders")
-            text = holders.get("$query") if isinstance(holders, dict) else None
-            query = query_of(path, None, text, f"{place}placeholders.$query")
-            answers = one.get("relevant_documents", group.get("relevant_documents"))
-            if not isinstance(answers, dict) or not all(isinstance(ids, list) for ids in answers.values()):
-                what = (
-                    f"{place}relevant_documents is {shown(answers)}: it must be an object of grades with lists of ids"
-                )
-                raise DataError(path, None, what)
-            for grade, ids in answers.items():
-                number = grade_of(path, None, grade, f"{place}relevant_documents: ")
-                yield from (Judgement(None, query, item_of(path, None, i, f"{place}item"), number) for i in ids)
-            if not any(answers.values()):
-                yield Judgement(None, query, None, None)
+    yield from _rre_group(path, "", document(path))
 
 
-def _rre_groups(path: Path, where: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """The objects with `queries`, inside of topics and groups of queries where there are some."""
-    inner = next((key for key in ("topics", "query_groups") if isinstance(value, dict) and key in value), None)
-    if inner is None:
-        yield where, value
-        return
-    for place, member in _members(path, where, value, inner):
-        yield from _rre_groups(path, place, member)
+def _rre_group(path: Path, where: str, group: Any) -> _Rows:
+    """The queries of a file, of a topic or of a group of queries, which may say the answers for all of them."""
+    key = next((key for key in ("topics", "query_groups") if isinstance(group, dict) and key in group), "queries")
+    for place, one in _members(path, where, group, key):
+        if key != "queries":
+            yield from _rre_group(path, place, one)
+            continue
+        holders, answers = one.get("placeholders"), one.get("relevant_documents", group.get("relevant_documents"))
+        text = holders.get("$query") if isinstance(holders, dict) else None
+        query = query_of(path, None, text, f"{place}placeholders.$query")
+        if not isinstance(answers, dict) or not all(isinstance(ids, list) for ids in answers.values()):
+            what = f"{place}relevant_documents is {shown(answers)}"
+            raise DataError(path, None, f"{what}: it must be an object of grades with lists of ids")
+        for grade, ids in answers.items():
+            number = grade_of(path, None, grade, f"{place}relevant_documents: ")
+            yield from (Judgement(None, query, item_of(path, None, i, f"{place}item"), number) for i in ids)
+        if not any(answers.values()):
+            yield Judgement(None, query, None, None)
 
 
 def _workbench(path: Path, _: _Named, counts: Counter[str]) -> _Rows:

@@ -11,7 +11,8 @@ import pytest
 from recr1.cli.main import run
 from recr1.errors import UserError
 from recr1.judgements import read_judgements
-from recr1.judgements.clicks import Impressions, _rows, read_log, read_rows
+from recr1.judgements.base import values_of as row_values
+from recr1.judgements.clicks import Impressions, read_log, read_rows
 from recr1.judgements.grades import NEVER_MOVED, graded
 from recr1.judgements.models import MODELS, values_of, wilson
 from recr1.judgements.ubi import read_ubi
@@ -176,7 +177,7 @@ def test_blocks_are_read_as_rows_are(sign, tmp_path):
     for place in range(len(HEADER), len(HEADER) + 15):
         path = tmp_path / "log.csv"
         path.write_text(BY_HAND[:place] + sign + BY_HAND[place:], newline="")
-        rows = _rows(path, list(columns))
+        rows = row_values(path, "impressions", columns)
         assert outcome(read_log, path, {}, sessions=True) == outcome(read_rows, path, columns, rows, 1)
 
 
