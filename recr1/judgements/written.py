@@ -26,14 +26,15 @@ _BY_ENDING = {".trec": "trec", ".qrels": "trec", ".qrel": "trec", ".txt": "trec"
 
 def writer_of(out: str) -> str:
     """The format that the name of an output says; raises `UserError` if it says none, or could be two."""
+    ending = Path(out).suffix.lower()
     if out.endswith("/") or Path(out).is_dir():
         return "beir"
-    ending = Path(out).suffix.lower()
+    if ending in _BY_ENDING:
+        return _BY_ENDING[ending]
+    what = f"its ending says no format: say it with --to ({', '.join(WRITERS)})"
     if ending == ".json":
-        raise UserError(f"--out {out}: rre and workbench are both .json: say which with --to rre or --to workbench")
-    if ending not in _BY_ENDING:
-        raise UserError(f"--out {out}: its ending says no format: say it with --to ({', '.join(WRITERS)})")
-    return _BY_ENDING[ending]
+        what = "rre and workbench are both .json: say which with --to rre or --to workbench"
+    raise UserError(f"--out {out}: {what}")
 
 
 def write_judgements(
@@ -46,15 +47,17 @@ def write_judgements(
     """
     found = Judgements(judgements.rows, judgements.counts.copy())
     if rounding:
-        found.rows = [_rounded(row, rounding) for row in found.rows]
+        found.rows = [
+            row if row.grade is None else row._replace(grade=float(_ROUND[rounding](row.grade))) for row in found.rows
+        ]
         changed = sum(row != before for row, before in zip(found.rows, judgements.rows, strict=True))
         found.counts[f"grades rounded ({rounding})"] += changed
-    if kind in ("quepid", "rre", "workbench"):
-        found = _by_text(found)
-    files = {
-        out / name if name and kind == "beir" else Path(f"{out}{name}"): text
-        for name, text in WRITERS[kind](found, out.stem).items()
-    }
+    if kind != "trec" and (lacking := next((row for row in found.rows if not row.text), None)):
+        raise UserError(f"query {shown(lacking.query_id)} has an id and no text: give the texts with --queries FILE")
+    if kind in ("quepid", "rre", "workbench"):  # by text, which several ids may have in common
+        found = Judgements([row._replace(query_id=None) for row in found.rows], found.counts).merged()
+    texts = WRITERS[kind](found, out.stem)
+    files = {out / name if kind == "beir" else Path(f"{out}{name}"): text for name, text in texts.items()}
     if existing := next((path for path in files if path.exists()), None):
         raise UserError(f"{existing} exists already and is not overwritten: choose another name")
     for path, text in files.items():
@@ -62,29 +65,6 @@ def write_judgements(
         with path.open("x", encoding="utf-8", newline="") as file:
             file.write(text)
     return list(files), +found.counts
-
-
-def _by_text(judgements: Judgements) -> Judgements:
-    """Queries by their text, of which several ids may have the same one."""
-    _refuse_without_text(judgements.rows)
-    return Judgements([row._replace(query_id=None) for row in judgements.rows], judgements.counts).merged()
-
-
-def _refuse_without_text(rows: Sequence[Judgement]) -> None:
-    if lacking := next((row for row in rows if not row.text), None):
-        raise UserError(f"query {shown(lacking.query_id)} has an id and no text: give the texts with --queries FILE")
-
-
-def _with_ids(rows: Sequence[Judgement]) -> tuple[list[Judgement], bool]:
-    """Rows with a query id each, and whether the ids are new: 1, 2, ... in the order of the rows."""
-    if all(row.query_id for row in rows):
-        return list(rows), False
-    ids = {text: str(place) for place, text in enumerate(dict.fromkeys(row.text for row in rows), 1)}
-    return [row._replace(query_id=ids[row.text]) for row in rows], True
-
-
-def _rounded(row: Judgement, rounding: Rounding) -> Judgement:
-    return row if row.grade is None else row._replace(grade=float(_ROUND[rounding](row.grade)))
 
 
 def _integer(row: Judgement) -> int:
@@ -100,22 +80,27 @@ def _plain(grade: float) -> str:
     return str(int(grade)) if grade.is_integer() else repr(grade)
 
 
+def _with_ids(rows: Sequence[Judgement]) -> tuple[list[Judgement], dict[str | None, str | None]]:
+    """Rows with a query id each, if need be 1, 2, ... in their order; and the texts of the ids."""
+    ids = {text: str(place) for place, text in enumerate(dict.fromkeys(row.text for row in rows), 1)}
+    known = all(row.query_id for row in rows)
+    named = list(rows) if known else [row._replace(query_id=ids[row.text]) for row in rows]
+    return named, {row.query_id: row.text for row in named}
+
+
 def _trec(judgements: Judgements, _: str) -> dict[str, str]:
-    rows, new = _with_ids(judgements.graded())
+    rows, texts = _with_ids(judgements.graded())
     for name in [name for row in rows for name in (row.query_id, row.item) if name and len(name.split()) > 1]:
         raise UserError(
             f"id {shown(name)} has a blank, which separates the columns of TREC: rename it, or choose --to beir"
         )
     body = "".join(f"{row.query_id} 0 {row.item} {_integer(row)}\n" for row in rows)
-    texts = {row.query_id: row.text for row in rows}
-    table = "".join(f"{name}\t{text}\n" for name, text in texts.items())
-    return {"": body} | ({".queries.tsv": f"query-id\ttext\n{table}"} if new else {})
+    table = "query-id\ttext\n" + "".join(f"{name}\t{text}\n" for name, text in texts.items())
+    return {"": body} | ({} if all(row.query_id for row in judgements.rows) else {".queries.tsv": table})
 
 
 def _beir(judgements: Judgements, _: str) -> dict[str, str]:
-    rows, _new = _with_ids(judgements.graded())
-    _refuse_without_text(rows)
-    texts = {row.query_id: row.text for row in rows}
+    rows, texts = _with_ids(judgements.graded())
     needs = (json.dumps({"_id": name, "text": text}, ensure_ascii=False) + "\n" for name, text in texts.items())
     cells = (f"{row.query_id}\t{row.item}\t{_integer(row)}\n" for row in rows)
     return {"queries.jsonl": "".join(needs), "qrels.tsv": "query-id\tcorpus-id\tscore\n" + "".join(cells)}
@@ -131,30 +116,29 @@ def _quepid(judgements: Judgements, _: str) -> dict[str, str]:
     return {"": text.getvalue()}
 
 
-def _rre(judgements: Judgements, name: str) -> dict[str, str]:
-    queries: dict[str, dict[float, list[str]]] = {row.text or "": {} for row in judgements.rows}
+def _by_query(rows: Sequence[Judgement], judgements: Judgements) -> dict[str, list[tuple[float, str]]]:
+    """The text of each of the rows -> the grades and items of its judgements."""
+    found: dict[str, list[tuple[float, str]]] = {row.text or "": [] for row in rows}
     for row in judgements.graded():
-        assert row.grade is not None
-        assert row.item is not None
-        queries[row.text or ""].setdefault(row.grade, []).append(row.item)
-    listed = [
-        {
-            "placeholders": {"$query": text},
-            "relevant_documents": {_plain(grade): grades[grade] for grade in sorted(grades)},
+        found[row.text or ""].append((row.grade or 0.0, row.item or ""))
+    return found
+
+
+def _rre(judgements: Judgements, name: str) -> dict[str, str]:
+    queries = []
+    for text, graded in _by_query(judgements.rows, judgements).items():
+        answers = {
+            _plain(grade): [item for one, item in graded if one == grade] for grade in sorted({g for g, _ in graded})
         }
-        for text, grades in queries.items()
-    ]
-    return {"": _json({"id_field": "id", "index": name, "template": "template.json", "queries": listed})}
+        queries.append({"placeholders": {"$query": text}, "relevant_documents": answers})
+    return {"": _json({"id_field": "id", "index": name, "template": "template.json", "queries": queries})}
 
 
 def _workbench(judgements: Judgements, name: str) -> dict[str, str]:
-    queries: dict[str, list[dict[str, str]]] = {}
-    for row in judgements.graded():
-        assert row.grade is not None
-        assert row.item is not None
-        rating = f"{row.grade:.3f}" if round(row.grade, 3) == row.grade else repr(row.grade)
-        queries.setdefault(row.text or "", []).append({"docId": row.item, "rating": rating})
-    rated = [{"query": text, "ratings": ratings} for text, ratings in queries.items()]
+    rated = []
+    for text, graded in _by_query(judgements.graded(), judgements).items():
+        ratings = [(item, f"{grade:.3f}" if round(grade, 3) == grade else repr(grade)) for grade, item in graded]
+        rated.append({"query": text, "ratings": [{"docId": item, "rating": rating} for item, rating in ratings]})
     about = {"name": name, "description": "Imported judgements", "type": "IMPORT_JUDGMENT"}
     return {"": _json({**about, "judgmentRatings": rated})}
 

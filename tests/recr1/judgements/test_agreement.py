@@ -57,7 +57,7 @@ def test_shuffled_grades_have_no_agreement_and_equal_ones_have_all():
 
 def test_pairs_in_one_file_alone_are_counted_and_none_in_both_is_refused():
     found = agreement(judged([0, 1, 2]), judged([0, 2]))
-    assert (found.pairs, found.queries, found.first_alone, found.second_alone) == (2, 2, 1, 0)
+    assert (found.pairs, found.queries, found.alone) == (2, 2, (1, 0))
     with pytest.raises(UserError, match="no pair is in both files"):
         agreement(judged([1]), Judgements([Judgement("7", None, "i0", 1.0)]))
 
@@ -142,11 +142,11 @@ def graded_by(seed, likes):
 @pytest.mark.parametrize("seed", range(5))
 def test_a_judge_who_likes_long_queries_is_found_out_and_a_fair_one_is_not(seed):
     planted = agreement(*graded_by(seed, 0.5))
-    assert planted.liking.apart.mean > 0.4 and planted.liking.clear
+    assert planted.long.mean > 0.4 and planted.long.low > 0
     assert any("warning: JUDGE grades long queries higher than HUMAN does" in line for line in planted.lines())
     assert planted.kappa.low > 0.5  # which kappa alone does not show
     fair = agreement(*graded_by(seed, 0))
-    assert abs(fair.liking.apart.mean) < 0.15
+    assert abs(fair.long.mean) < 0.15
     assert sum("warning" in line for line in fair.lines()) == 0
 
 
@@ -156,6 +156,6 @@ def test_long_queries_are_not_judged_without_texts_or_with_few_of_them():
         Judgements([row for row in one.rows if row.query in {r.query for r in people.rows[:50]}])
         for one in (people, judge)
     ]
-    assert agreement(*few).liking is None
+    assert agreement(*few).long is None
     ids = [Judgements([Judgement(row.text, None, *row[2:4]) for row in one.rows]) for one in (people, judge)]
-    assert agreement(*ids).liking is None
+    assert agreement(*ids).long is None
