@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 import zlib
 from codecs import BOM_UTF8
 from collections import Counter
@@ -32,6 +33,7 @@ CLICK_ROLES: Roles = {
 """The columns of a log; `session` names one page of results, and only sdbn needs it."""
 DEEPEST = 10_000
 _CLICKED = {"0": 0, "1": 1, "false": 0, "true": 1, "0.0": 0, "1.0": 1}
+_LONE = re.compile(b"\r(?!\n)")
 _BLOCK, _ROWS = 1 << 24, 1 << 10
 """Bytes and rows that are read at a time."""
 Ints: TypeAlias = NDArray[np.integer[Any]]
@@ -197,19 +199,12 @@ def _read_alike(path: Path, separator: str, *, quotes: bool) -> bool:
     with gzip.open(path) if head_of(path).startswith(GZIP) else path.open("rb") as file:
         file.read(len(BOM_UTF8) * head_of(path).startswith(BOM_UTF8))
         for block in iter(lambda: file.read(_BLOCK) + file.readline(), b""):
-            if b"\0" in block or BOM_UTF8 in block or block.count(b"\r") != block.count(b"\r\n"):
+            quoted = [line.decode() for line in block.splitlines() if b'"' in line] if b'"' in block else []
+            if b"\0" in block or BOM_UTF8 in block or _LONE.search(block) or (quoted and not quotes):
                 return False
-            if b'"' in block and not (quotes and _well_quoted(block, separator)):
+            try:  # each row is on one line, with cells that are quoted as a whole
+                for line in quoted:
+                    list(csv.reader([line], delimiter=separator, strict=True))
+            except csv.Error:
                 return False
-    return True
-
-
-def _well_quoted(block: bytes, separator: str) -> bool:
-    """Whether each row with quotes is on one line, with cells that are quoted as a whole."""
-    try:
-        for line in block.splitlines():
-            if b'"' in line:
-                list(csv.reader([line.decode()], delimiter=separator, strict=True))
-    except csv.Error:
-        return False
     return True

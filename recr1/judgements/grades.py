@@ -17,6 +17,7 @@ from recr1.judgements.clicks import Impressions
 from recr1.judgements.models import Values, values_of
 
 HEADER = ("query", "item", "grade", "value", "low", "high", "impressions", "clicks", "support")
+BAR = 20  # characters of an examination of 1
 NEVER_MOVED = (
     "warning: each pair was shown at one position only. Positions were never randomised, so these grades cannot tell a "
     "good item from a good position: they repeat the old ranking. Show some results in random order, and grade those."
@@ -31,9 +32,12 @@ class Graded(NamedTuple):
 
     @property
     def curve(self) -> Table:
-        """How much each position is examined, for a terminal."""
-        cells = [[str(cell if cell is not None else "-") for cell in row.values()] for row in self.facts["positions"]]
-        return Table("Examination", list(self.facts["positions"][0]), cells)
+        """How much each position is examined, drawn for a terminal."""
+        rows = []
+        for row in self.facts["positions"]:
+            cells = [str(cell if cell is not None else "-") for cell in row.values()]
+            rows.append([*cells, "█" * round(BAR * (row["examined"] or 0))])
+        return Table("Examination", [*self.facts["positions"][0], ""], rows)
 
 
 def graded(
@@ -67,10 +71,10 @@ def graded(
     value_P = found.value_P[kept]
     edges = np.quantile(value_P, np.arange(1, quantiles) / quantiles) if thresholds is None else np.array(thresholds)
     grade_P = np.searchsorted(edges, value_P, side="left" if thresholds is None else "right")
-    numbers = (grade_P, *(column[kept].round(6) for column in (found.value_P, found.low_P, found.high_P)))
-    counts = (column[kept] for column in (found.shown_P, found.clicks_P, found.support_P))
+    numbers = [found.value_P.round(6), found.low_P.round(6), found.high_P.round(6)]
+    columns = [column[kept].tolist() for column in (*numbers, found.shown_P, found.clicks_P, found.support_P)]
     names = ([log.queries[row] for row in found.query_P[kept]], [log.items[row] for row in found.item_P[kept]])
-    rows = list(zip(*names, *(column.tolist() for column in (*numbers, *counts)), strict=True))
+    rows = list(zip(*names, grade_P.tolist(), *columns, strict=True))
     log.counts[f"pairs with fewer than {minimum:,} impressions that count, left out"] = len(found.support_P) - len(kept)
     several = int((found.positions_P[kept] > 1).sum())
     facts = {
@@ -85,7 +89,7 @@ def graded(
         "pairs_at_several_positions": several,
         "warnings": [NEVER_MOVED] if several == 0 else [],
         "grades": {
-            str(grade): int(count) for grade, count in enumerate(np.bincount(grade_P, minlength=len(edges) + 1))
+            str(grade): count for grade, count in enumerate(np.bincount(grade_P, minlength=len(edges) + 1).tolist())
         },
         "counts": dict(+log.counts),
         "positions": _positions(found, log.first),

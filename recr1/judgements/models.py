@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -25,16 +25,13 @@ class Values(NamedTuple):
     value_P: Doubles
     low_P: Doubles
     high_P: Doubles
-    support_P: Ints
-    """Impressions that count: all of a pair, for sdbn those that were examined; 0 where nothing can be said."""
+    support_P: Ints  # impressions that count: all of a pair, for sdbn those that were examined
     shown_P: Ints
     clicks_P: Ints
-    positions_P: Ints
-    """At how many positions the pair was shown."""
+    positions_P: Ints  # at how many positions the pair was shown
     shown_R: Ints
     clicks_R: Ints
-    examined_R: Doubles
-    """How much a position is examined: for coec its click rate over the highest one; NaN where nothing was shown."""
+    examined_R: Doubles  # how much a position is examined, for coec its click rate over the highest; NaN if not shown
 
 
 class _Cells(NamedTuple):
@@ -56,13 +53,8 @@ class _Cells(NamedTuple):
         return np.bincount(self.position_C, weights_C, self.depth).astype(np.float64, copy=False)
 
 
-class _Estimate(NamedTuple):
-    """`clicks` of `support` impressions a pair, smoothed, and what they mean: value = clicks / trials."""
-
-    clicks_P: Doubles
-    support_P: Doubles
-    trials_P: Doubles
-    examined_R: Doubles
+_Estimate: TypeAlias = tuple[Doubles, Doubles, Doubles, Doubles]
+"""(P,) clicks, of how many impressions, and what these would be worth at a value of 1; (R,) examination."""
 
 
 def values_of(log: Impressions, model: str, smoothing: float, minimum: int = 1) -> Values:
@@ -80,24 +72,26 @@ def values_of(log: Impressions, model: str, smoothing: float, minimum: int = 1) 
     shown_C = np.bincount(cell_N).astype(np.float64)
     clicks_C = np.bincount(cell_N, log.clicked_N).astype(np.float64, copy=False)
     cells = _Cells(pair_N, cells_C // depth, cells_C % depth, shown_C, clicks_C, len(keys_P), depth, minimum)
-    support_P, estimate = MODELS[model](log, cells, smoothing)
-    support_P = np.where(estimate.trials_P > 0, support_P, 0)
-    trials_P, counted_P = np.maximum(estimate.trials_P, 1e-9), np.maximum(estimate.support_P, 1e-9)
-    low_P, high_P = wilson(estimate.clicks_P / counted_P, counted_P)
-    scale_P = counted_P / trials_P
+    clicks_P, counted_P, trials_P, examined_R = MODELS[model](log, cells)
+    click, trial = (smoothing * counts_P.sum() / counted_P.sum() for counts_P in (clicks_P, trials_P))
+    smooth_P, more_P = clicks_P + click, np.maximum(counted_P + smoothing, 1e-9)
+    # For pbm, clicks above what its examination makes possible are a value of 1; other values have no bound.
+    worth_P = np.maximum(trials_P + trial, smooth_P if model == "pbm" else 0.0)
+    support_P, worth_P = np.where(worth_P > 0, counted_P, 0).astype(np.int64), np.maximum(worth_P, 1e-9)
+    low_P, high_P = wilson(smooth_P / more_P, more_P)
     return Values(
         keys_P // len(log.items),
         keys_P % len(log.items),
-        estimate.clicks_P / trials_P,
-        low_P * scale_P,
-        high_P * scale_P,
-        support_P.astype(np.int64),
+        smooth_P / worth_P,
+        low_P * more_P / worth_P,
+        high_P * more_P / worth_P,
+        support_P,
         cells.by_pair(shown_C).astype(np.int64),
         cells.by_pair(clicks_C).astype(np.int64),
         np.bincount(cells.pair_C, minlength=cells.pairs),
         cells.by_position(shown_C).astype(np.int64),
         cells.by_position(clicks_C).astype(np.int64),
-        estimate.examined_R,
+        examined_R,
     )
 
 
@@ -108,15 +102,7 @@ def wilson(rate_P: Doubles, trials_P: Doubles) -> tuple[Doubles, Doubles]:
     return np.clip(centre_P - half_P, 0.0, rate_P), np.clip(centre_P + half_P, rate_P, 1.0)
 
 
-def _smoothed(
-    clicks_P: Doubles, support_P: Doubles, trials_P: Doubles, smoothing: float, examined_R: Doubles
-) -> _Estimate:
-    """An estimate with `smoothing` more impressions a pair, of the mean click rate and the mean trials."""
-    clicks, trials = (smoothing * counts_P.sum() / support_P.sum() for counts_P in (clicks_P, trials_P))
-    return _Estimate(clicks_P + clicks, support_P + smoothing, trials_P + trials, examined_R)
-
-
-def _coec(log: Impressions, cells: _Cells, smoothing: float) -> tuple[Doubles, _Estimate]:
+def _coec(log: Impressions, cells: _Cells) -> _Estimate:
     """Clicks over expected clicks: those that the mean click rate of its positions would give a pair.
 
     Zhang and Jones, "Comparing click logs and editorial labels for training query rewriting", 2007. Each impression
@@ -125,13 +111,11 @@ def _coec(log: Impressions, cells: _Cells, smoothing: float) -> tuple[Doubles, _
     shown_R, clicks_R = cells.by_position(cells.shown_C), cells.by_position(cells.clicks_C)
     with np.errstate(invalid="ignore"):
         rate_R = clicks_R / shown_R
-    support_P = cells.by_pair(cells.shown_C)
     expected_P = cells.by_pair(cells.shown_C * rate_R[cells.position_C])
-    clicks_P, most = cells.by_pair(cells.clicks_C), np.nanmax(rate_R)
-    return support_P, _smoothed(clicks_P, support_P, expected_P, smoothing, rate_R / most)
+    return cells.by_pair(cells.clicks_C), cells.by_pair(cells.shown_C), expected_P, rate_R / np.nanmax(rate_R)
 
 
-def _pbm(log: Impressions, cells: _Cells, smoothing: float) -> tuple[Doubles, _Estimate]:
+def _pbm(log: Impressions, cells: _Cells) -> _Estimate:
     """The position-based model: a click is an examined position (R) times an attractive item (P).
 
     Richardson, Dominowska and Ragno, WWW 2007; EM as in Chuklin, Markov and de Rijke, "Click Models for Web Search",
@@ -161,11 +145,10 @@ def _pbm(log: Impressions, cells: _Cells, smoothing: float) -> tuple[Doubles, _E
             break
     examined_R = examined_R / max(np.nanmax(examined_R), 1e-12)
     examined_P = cells.by_pair(cells.shown_C * np.nan_to_num(examined_R)[cells.position_C])
-    estimate = _smoothed(clicks_P, shown_P, examined_P, smoothing, examined_R)
-    return shown_P, estimate._replace(trials_P=np.maximum(estimate.trials_P, estimate.clicks_P))
+    return clicks_P, shown_P, examined_P, examined_R
 
 
-def _sdbn(log: Impressions, cells: _Cells, smoothing: float) -> tuple[Doubles, _Estimate]:
+def _sdbn(log: Impressions, cells: _Cells) -> _Estimate:
     """The simplified DBN: a user reads down to the last click, or to the end of a page without clicks.
 
     Chapelle and Zhang, "A dynamic Bayesian network click model for web search ranking", WWW 2009, section 5: the value
@@ -184,10 +167,10 @@ def _sdbn(log: Impressions, cells: _Cells, smoothing: float) -> tuple[Doubles, _
     final_P = np.bincount(cells.pair_N[final_N], minlength=cells.pairs).astype(np.float64)
     with np.errstate(invalid="ignore"):
         share_R = np.bincount(log.position_N[examined_N], minlength=cells.depth) / cells.by_position(cells.shown_C)
-    return examined_P, _smoothed(final_P, examined_P, examined_P, smoothing, share_R)
+    return final_P, examined_P, examined_P, share_R
 
 
-MODELS: Mapping[str, Callable[[Impressions, _Cells, float], tuple[Doubles, _Estimate]]] = {
+MODELS: Mapping[str, Callable[[Impressions, _Cells], _Estimate]] = {
     "coec": _coec,
     "pbm": _pbm,
     "sdbn": _sdbn,
