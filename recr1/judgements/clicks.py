@@ -87,15 +87,8 @@ class _Column(dict[Any, int]):
 def read_log(path: Path, named: Mapping[str, str], *, sessions: bool, first: int = 1) -> Impressions:
     """A log with a row for each impression: CSV, TSV, JSONL or Parquet.
 
-    Args:
-        path: the log.
-        named: role -> column, where it has none of the usual names.
-        sessions: whether to read sessions too.
-        first: the number of the first position.
-
-    Raises:
-        DataError: For anything wrong in the file.
-        UserError: For a role that does not exist.
+    `named` is role -> column, where it has none of the usual names; `first` is the number of the first position. Raises
+    `UserError` for a role that does not exist and for anything wrong in the file.
     """
     needed = [role for role in CLICK_ROLES if sessions or role != "session"]
     why = " (sdbn needs to know which rows were on one page of results)" if sessions else ""

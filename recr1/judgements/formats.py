@@ -46,17 +46,11 @@ def read_judgements(
 def read_all(
     paths: Sequence[Path], kind: str | None = None, columns: _Named | None = None, queries: Path | None = None
 ) -> Judgements:
-    """The rows of files with those of every judge, as they are.
+    """The rows of files in any of `FORMATS`, with those of every judge.
 
-    Args:
-        paths: the files, in any of `FORMATS`.
-        kind: their format; by default the one that fits what a file holds.
-        columns: role -> column of tables, where it has none of the usual names.
-        queries: a file of query ids and their texts, as `task: {type: files}` reads it.
-
-    Raises:
-        DataError: For anything wrong in a file, and for one that fits no format, or two.
-        UserError: For a query id without a text in `queries`.
+    `kind` is their format, by default the one that fits what a file holds; `columns` is role -> column of tables with
+    other names than usual; `queries` is a file of query ids and their texts, as `task: {type: files}` reads it. Raises
+    `UserError` for anything wrong in a file, one that fits no format or two, and a query id without a text.
     """
     found, kinds = Judgements(), set[str]()
     for path in paths:
@@ -138,9 +132,7 @@ def _quepid(path: Path, _: _Named, counts: Counter[str]) -> _Rows:
     for line, cells in rows:
         if len(cells) not in (1, 3):
             raise DataError(path, line, f"{len(cells)} columns, but Quepid has query, docid and rating: quote commas")
-        query, docid, rating = (
-            _without_blank(cell, counts) for cell in (cells if len(cells) == 3 else [*cells, "", ""])
-        )
+        query, docid, rating = (_without_blank(cell, counts) for cell in [*cells, "", ""][:3])
         grade, item = grade_of(path, line, rating), item_of(path, line, docid, "docid") if docid else None
         if item is None and grade is not None:
             raise DataError(path, line, f"a rating {shown(rating)} without a docid: add it, or remove the rating")
@@ -231,15 +223,10 @@ def _members(path: Path, where: str, value: Any, key: str) -> Iterator[tuple[str
         yield f"{where}{key}[{place}].", member
 
 
-FORMATS: Mapping[str, Callable[[Path, _Named, Counter[str]], _Rows]] = {
-    "trec": _trec,
-    "csv": _csv,
-    "quepid": _quepid,
-    "book": _book,
-    "rre": _rre,
-    "ltr": _ltr,
-    "workbench": _workbench,
-}
+_Reader: TypeAlias = Callable[[Path, _Named, Counter[str]], _Rows]
+FORMATS: Mapping[str, _Reader] = dict(
+    trec=_trec, csv=_csv, quepid=_quepid, book=_book, rre=_rre, ltr=_ltr, workbench=_workbench
+)
 """What is read, by the name that --from takes; `csv` is any table with a header, JSONL and Parquet included."""
 
 

@@ -49,18 +49,12 @@ def graded(
     quantiles: int = 4,
     thresholds: Sequence[float] | None = None,
 ) -> Graded:
-    """Grades of the pairs of a log.
+    """Grades of the pairs of a log by one of `MODELS`.
 
-    Args:
-        log: the impressions.
-        model: a key of `MODELS`.
-        smoothing: impressions of the mean click rate that each pair gets in addition.
-        minimum: pairs with fewer impressions that count are left out.
-        quantiles: the number of grades, 0 for the lowest share of the values, and so on; equal values are equal grades.
-        thresholds: instead, rising values from which on the grade is 1, 2 and so on.
-
-    Raises:
-        UserError: If no pair has that many impressions.
+    Each pair gets `smoothing` impressions of the mean click rate in addition; those with fewer than `minimum` are left
+    out, and it is a `UserError` if all are. `quantiles` is the number of grades, 0 for the lowest share of the
+    values, and so on, where equal values are equal grades; `thresholds` are instead rising values from which on the
+    grade is 1, 2 and so on.
     """
     found = values_of(log, model, smoothing, minimum)
     kept = np.flatnonzero(found.support_P >= minimum)

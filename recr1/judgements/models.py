@@ -170,9 +170,5 @@ def _sdbn(log: Impressions, cells: _Cells) -> _Estimate:
     return final_P, examined_P, examined_P, share_R
 
 
-MODELS: Mapping[str, Callable[[Impressions, _Cells], _Estimate]] = {
-    "coec": _coec,
-    "pbm": _pbm,
-    "sdbn": _sdbn,
-}
+MODELS: Mapping[str, Callable[[Impressions, _Cells], _Estimate]] = {"coec": _coec, "pbm": _pbm, "sdbn": _sdbn}
 """The models by the names that --model takes."""

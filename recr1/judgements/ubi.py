@@ -23,17 +23,9 @@ def read_ubi(events: Path, queries: Path, *, click: str = "click", item: str = I
     """The impressions of a UBI log, each query being a session.
 
     What was shown are the events with the action `impression`; where a log has none, it is what the search answered
-    (`query_response_object_ids`). Both may be flat or nested, and inside of `_source`.
-
-    Args:
-        events: the file of `ubi_events`.
-        queries: the file of `ubi_queries`.
-        click: the `action_name` of a click.
-        item: the field of an event with the item's id, which must be that of the catalog.
-        first: the number of the first position in events.
-
-    Raises:
-        DataError: For anything wrong in the files.
+    (`query_response_object_ids`). Both may be flat or nested, and inside of `_source`. `click` is the action of a
+    click, `item` the field of an event with the item's id, and `first` the number of the first position in events.
+    Raises `DataError` for anything wrong in the files.
     """
     texts, answers = _queries(queries, first)
     clicks, views, counts = _events(events, texts, click, item)

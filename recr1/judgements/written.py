@@ -16,11 +16,7 @@ from recr1.judgements.base import Judgement, Judgements
 from recr1.judgements.formats import QUEPID_HEADER
 
 Rounding: TypeAlias = Literal["nearest", "down", "up"]
-_ROUND: Mapping[str, Callable[[float], int]] = {
-    "nearest": lambda grade: math.floor(grade + 0.5),
-    "down": math.floor,
-    "up": math.ceil,
-}
+_ROUND = {"nearest": lambda grade: math.floor(grade + 0.5), "down": math.floor, "up": math.ceil}
 _BY_ENDING = {".trec": "trec", ".qrels": "trec", ".qrel": "trec", ".txt": "trec", ".csv": "quepid"}
 
 
@@ -147,11 +143,6 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2) + "\n"
 
 
-WRITERS: Mapping[str, Callable[[Judgements, str], dict[str, str]]] = {
-    "trec": _trec,
-    "beir": _beir,
-    "quepid": _quepid,
-    "rre": _rre,
-    "workbench": _workbench,
-}
+_Writer: TypeAlias = Callable[[Judgements, str], dict[str, str]]
+WRITERS: Mapping[str, _Writer] = dict(trec=_trec, beir=_beir, quepid=_quepid, rre=_rre, workbench=_workbench)
 """What is written, by the name that --to takes: judgements and the name of the output -> file -> text."""
