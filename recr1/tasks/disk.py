@@ -9,6 +9,7 @@ import os
 import stat
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, cast
 
@@ -133,6 +134,15 @@ def head_of(path: Path) -> bytes:
             return stream.read(64)
     except OSError as error:
         raise DataError(path, None, f"cannot be read: {error.strerror or error}") from error
+
+
+def ends_with_a_line(path: Path) -> bool:
+    """Whether the last byte of a file ends a line, or there is none; what cannot be read is refused when it is read."""
+    with suppress(OSError), path.open("rb") as stream:
+        if stream.seek(0, os.SEEK_END):
+            stream.seek(-1, os.SEEK_END)
+            return stream.read() in b"\r\n\0"  # 0 in UTF-16
+    return True
 
 
 def refuse_unread(path: Path, head: bytes) -> None:

@@ -43,7 +43,7 @@ class AmazonC4Task(PublishedTask):
 
     def read(self, counts: Counter[str]) -> None:
         """Read both files, that of the needs twice: each has its product."""
-        queries, products = SOURCE.find(self.path)
+        queries, products = SOURCE.find(self.path, counts)
         how = Reading(_NAMES, None, (), counts)
         self.catalog = self.items(products, how)
         categories = self.catalog.column("category")

@@ -97,7 +97,7 @@ class AmazonReviewsTask(PublishedTask):
             f"hf download McAuley-Lab/Amazon-Reviews-2023 --repo-type dataset --include {catalog} "
             f"'{names[0].replace('.train.', '.*.')}' --local-dir amazon_reviews",
         )
-        products, *files = source.find(self.path)
+        products, *files = source.find(self.path, counts)
         self.catalog = self.items(products, Reading(roles("parent_asin", "", ""), None, (), counts))
         needs: dict[str, Need] = {}
         judged: dict[str, dict[str, dict[int, int]]] = {split: {} for split in SPLITS}

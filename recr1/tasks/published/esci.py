@@ -114,7 +114,7 @@ class EsciTask(JudgedTask):
         if shards:
             examples, items = shards, [*shards]
         else:
-            judged_path, *items = SOURCE.find(path)
+            judged_path, *items = SOURCE.find(path, Counter())
             examples = {judged_path: None}
 
         grade_of, worth = grade_scale(GAINS[gains] if isinstance(gains, str) else gains)

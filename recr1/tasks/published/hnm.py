@@ -55,18 +55,20 @@ class HnmTask(PublishedTask):
 
     def read(self, counts: Counter[str]) -> None:
         """Read the three files."""
-        articles, queries, qrels = SOURCE.find(self.path)
+        articles, queries, qrels = SOURCE.find(self.path, counts)
         how = Reading(_NAMES, None, frozenset(MISSING), counts)
         self.catalog = self.items(articles, how)
         asked = replace(how, prepare=lambda file, line, row: require(file, line, row, ("query_id", "query_text")))
-        self.judge({ALL: qrels}, read_needs(queries, asked), replace(how, read=_judgements))
 
+        def judgements(path: Path, *reading: Any) -> Iterator[tuple[int, Record]]:
+            """The pairs of each row: its articles that meet the query, then those that do not."""
+            for line, record in records(path, *reading):
+                other = "negatives_ids" if "negatives_ids" in record else "negative_ids"  # the first on the set's page
+                require(path, line, record, ("query_id", "positive_ids", other))
+                for column, grade in (("positive_ids", 1), (other, 0)):
+                    articles = str(record[column] or "").split()
+                    counts[f"rows of judgements without {column}"] += not articles
+                    for article in articles:
+                        yield line, {"query_id": record["query_id"], "article_id": article, "grade": grade}
 
-def _judgements(path: Path, *how: Any) -> Iterator[tuple[int, Record]]:
-    """The pairs of each row: its articles that meet the query, then those that do not."""
-    for line, record in records(path, *how):
-        other = "negatives_ids" if "negatives_ids" in record else "negative_ids"  # the first as on the set's page
-        require(path, line, record, ("query_id", "positive_ids", other))
-        for column, grade in (("positive_ids", 1), (other, 0)):
-            for article in str(record[column] or "").split():
-                yield line, {"query_id": record["query_id"], "article_id": article, "grade": grade}
+        self.judge({ALL: qrels}, read_needs(queries, asked), replace(how, read=judgements))

@@ -16,7 +16,7 @@ from annotated_types import MinLen
 from recr1.config.build import build
 from recr1.errors import DataError, shown
 from recr1.tasks.cells import listed
-from recr1.tasks.disk import is_file, kind_of, lines
+from recr1.tasks.disk import ends_with_a_line, is_file, kind_of, lines
 from recr1.tasks.judged import JudgedTask
 from recr1.tasks.readers import Record
 from recr1.tasks.splits import share_problem
@@ -47,8 +47,11 @@ class Source:
     page: str
     command: str
 
-    def find(self, path: str) -> list[Path]:
-        """The files in a folder, each packed with gzip or not; raises one `DataError` for all that are missing."""
+    def find(self, path: str, counts: Counter[str]) -> list[Path]:
+        """The files in a folder, each packed with gzip or not; raises one `DataError` for all that are missing.
+
+        Counts text files that were perhaps cut off: their last row has no line end.
+        """
         folder = expanded(path)
         if kind_of(folder) == "file":
             raise DataError(path, None, f"a file, not a folder: set the task's path to the folder of {self.page}")
@@ -62,6 +65,10 @@ class Source:
             where = "" if kind_of(folder) else f": there is no such folder (relative to {Path.cwd()})"
             what = f"no {' and no '.join(missing)}{where}"
             raise DataError(path, None, f"{what}. The set is published at {self.page}; get it with: {self.command}")
+        text = [file for file in found if file.suffix not in (".gz", ".parquet")]
+        counts["files whose last row has no line end, perhaps cut off"] = sum(
+            not ends_with_a_line(file) for file in text
+        )
         return found
 
 

@@ -64,7 +64,7 @@ class TrecProductsTask(PublishedTask):
             "https://huggingface.co/trec-product-search (2024 and later: https://trec.nist.gov/data/product)",
             COMMAND,
         )
-        products, *found = source.find(self.path)
+        products, *found = source.find(self.path, counts)
         queries, qrels = found[: len(self.queries)], found[len(self.queries) :]
         how = Reading(_NAMES, None, (), counts)
         self.catalog = self.items(products, how)

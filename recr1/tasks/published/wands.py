@@ -52,7 +52,7 @@ class WandsTask(PublishedTask):
 
     def read(self, counts: Counter[str]) -> None:
         """Read the three files."""
-        products, queries, labels = SOURCE.find(self.path)
+        products, queries, labels = SOURCE.find(self.path, counts)
         how = Reading(_NAMES, None, frozenset(MISSING), counts)
         self.catalog = self.items(products, how)
         asked = replace(how, prepare=lambda file, line, row: require(file, line, row, ("query_id", "query")))
