@@ -166,8 +166,8 @@ def _open_run(recipe: Recipe, env: Environment, out: Path, splits: Mapping[str, 
     if not _is_first_process():
         return Run(out, writer=False)
     if not resumes:
-        prompts_fit(recipe.policy, splits_of(env.task), env.prompts, local=False)
         described(recipe.evaluate.second_opinion, env.task)  # a mistake in it shows now, not after training
+        prompts_fit(recipe.policy, splits_of(env.task), env.prompts, local=False)
     facts = {
         "seed": recipe.seed,
         **fingerprints(env, recipe.retriever.to_dict()),

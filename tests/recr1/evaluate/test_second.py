@@ -259,6 +259,15 @@ def test_a_second_opinion_that_says_nothing_is_refused_before_a_policy_writes(ch
         assert "floor" not in said.out
 
 
+def test_training_refuses_it_before_it_starts(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    small = ["task.items=300", "task.train=20", "task.validation=10", "task.test=10"]
+    (tmp_path / "strange.trec").write_text("q1 0 d1 3\n")
+    assert run(["train", "quickstart", *small, "evaluate.second_opinion=strange.trec", "--out", "run"]) == 2
+    assert "strange.trec: no positive grade for any of the 40 needs" in capsys.readouterr().err
+    assert not (tmp_path / "run/run.json").exists()
+
+
 def test_several_judges_are_refused_with_the_command_that_chooses_one(world, capsys):
     world.pay(world.planted)
     lines = [
