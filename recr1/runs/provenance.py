@@ -120,9 +120,11 @@ def changes(before: Any, now: Any, key: str = "") -> Iterator[Changed]:
 def is_harmless(key: str) -> bool:
     """Whether a run may be resumed with another value of a key: its numbers do not depend on it.
 
-    Those are `log`, when checkpoints are saved, and the options of a retriever, whose fingerprint is compared.
+    Those are `log`, the second opinion, when checkpoints are saved, and the options of a retriever, whose fingerprint
+    is compared.
     """
-    return bool(re.fullmatch(r"(log|retriever)(\..*)?|trainer(\.\d+)?\.trl\.save_(steps|total_limit|strategy)", key))
+    saving = r"trainer(\.\d+)?\.trl\.save_(steps|total_limit|strategy)"
+    return bool(re.fullmatch(rf"(log|retriever)(\..*)?|evaluate\.second_opinion|{saving}", key))
 
 
 def _git_commit() -> str | None:
