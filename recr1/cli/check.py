@@ -81,7 +81,7 @@ def _refusals(args: argparse.Namespace, remarks: list[str], recipe: Recipe) -> l
 
 def _described(recipe: Recipe, *, trust: bool) -> str:
     from recr1.config.build import build
-    from recr1.env.checks import check_fit
+    from recr1.env.checks import check_candidates, check_fit
     from recr1.errors import UserError
     from recr1.evaluate.report import shortened
     from recr1.evaluate.second import described
@@ -91,6 +91,7 @@ def _described(recipe: Recipe, *, trust: bool) -> str:
     from retrievers.parts import left_out
 
     task: Task = build("task", recipe.task)
+    check_candidates(task.format, task)
     catalog, judged = task.catalog, sum(map(len, task.qrels.values()))
     first = "".join(filter(str.isprintable, " ".join(catalog.texts[0].split())))
     texts = " + ".join(task.text_fields) if isinstance(task, HasTextFields) else "as the task makes it"

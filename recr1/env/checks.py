@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from recr1.errors import LeakError, UserError, shown
-from recr1.tasks.base import HasCanary, Task
+from recr1.formats import Format
+from recr1.ranking import Ranking
+from recr1.tasks.base import HasCanary, Task, splits_of
 from retrievers.base import Floats, Hits
 from rewards.abilities import check_data
 from rewards.base import Batch, Chat, Need, Reward
@@ -47,6 +49,20 @@ def check_fit(reward: Reward, task: Task) -> None:
         check_data(reward, task.catalog, task.qrels)
     except ValueError as error:
         raise UserError(f"reward '{reward.name}' does not fit this task: {error}") from error
+
+
+def has_candidates(task: Task) -> bool:
+    """Whether needs have candidates, so that these are put in order and the catalog is not searched."""
+    return any(need.candidates for needs in splits_of(task).values() for need in needs[:1])
+
+
+def check_candidates(answer_format: Format, task: Task) -> None:
+    """Raises `UserError` for the format `ranking` where needs have no candidates."""
+    if isinstance(answer_format, Ranking) and not has_candidates(task):
+        raise UserError(
+            "task.format: ranking: the needs of this task have no candidates; give them some with task: "
+            "{type: reranking, task: {type: ...}}, or choose another format"
+        )
 
 
 def checked_reward(reward: Reward, batch: Batch) -> Floats:

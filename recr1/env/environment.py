@@ -14,12 +14,11 @@ from time import perf_counter
 import numpy as np
 
 from recr1.config.build import Part, build
-from recr1.env.checks import Canary, check_fit, checked_hits, checked_reward
+from recr1.env.checks import Canary, check_candidates, check_fit, checked_hits, checked_reward, has_candidates
 from recr1.env.search import DEPTH, Faults, among, ask, listed
 from recr1.env.step import Step
 from recr1.errors import UserError
 from recr1.formats import FitsEngine, Format, parsed
-from recr1.ranking import Ranking
 from recr1.tasks.base import Task, splits_of
 from retrievers.abilities import max_k_of, shared_syntax, stats_of
 from retrievers.base import Floats, Hits, Query, Retriever
@@ -89,11 +88,7 @@ class Environment:
         self.format: Format = form.with_syntax(shared_syntax(everyone)) if isinstance(form, FitsEngine) else form
         self._needs_raw_hits = any(needs_raw_hits(reward) for reward, _ in self.rewards)
         self._check_rewards()
-        if isinstance(self.format, Ranking) and not self.reranks:
-            raise UserError(
-                "task.format: ranking: the needs of this task have no candidates; give them some with task: "
-                "{type: reranking, task: {type: ...}}, or choose another format"
-            )
+        check_candidates(self.format, task)
         if self.elsewhere:
             self.refuse_candidates("a reward on other retrievers")
 
@@ -119,7 +114,7 @@ class Environment:
     @cached_property
     def reranks(self) -> bool:
         """Whether needs have candidates, so that these are put in order and the catalog is not searched."""
-        return any(need.candidates for needs in splits_of(self.task).values() for need in needs[:1])
+        return has_candidates(self.task)
 
     def refuse_candidates(self, what: str, remedy: str = "leave it out") -> None:
         """Raises `UserError` where needs have candidates, for what only means something for searches of a catalog."""

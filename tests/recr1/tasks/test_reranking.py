@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from recr1.cli.main import run
 from recr1.env import Environment
 from recr1.errors import UserError
 from recr1.recipe import load_recipe
@@ -108,3 +109,8 @@ def test_a_text_without_a_word_is_shown_as_its_id(tmp_path):
     assert FilesTask(path=str(tmp_path), qrels="qrels.tsv", splits={"test": 1.0}).catalog.texts[0] == ""
     (need,) = RerankingTask(task=inner).needs("test")
     assert sorted(one.text for one in need.candidates) == ["a1", "red mug"]
+
+
+def test_recr1_check_says_so_before_training(capsys):
+    assert run(["check", "toy/echo", "task.format={type: ranking}", "--data"]) == 2
+    assert "the needs of this task have no candidates" in capsys.readouterr().err
