@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -152,14 +151,12 @@ def columns_of(
     return found
 
 
-def values_of(path: Path, what: str, names: Collection[str]) -> Iterator[tuple[int, Sequence[Any]]]:
-    """(line, values) of each row of a table, in the order of two columns or more; `DataError` for a row without one."""
-    values = itemgetter(*names)
+def values_of(path: Path, what: str, names: Collection[str]) -> Iterator[tuple[int, list[Any]]]:
+    """(line, values) of each row of a table, in the order of the columns; `DataError` for a row without one."""
     for line, record in records(path, what):
-        try:
-            yield line, values(record)
-        except KeyError as error:
-            raise DataError(path, line, f"no field {error}: every row needs it") from error
+        if absent := next((name for name in names if name not in record), None):
+            raise DataError(path, line, f"no field {absent!r}: every row needs it")
+        yield line, [record[name] for name in names]
 
 
 JUDGEMENT_ROLES: Roles = {

@@ -11,7 +11,8 @@ import pytest
 from recr1.cli.main import run
 from recr1.errors import UserError
 from recr1.judgements import read_judgements
-from recr1.judgements.clicks import Impressions, read_log
+from recr1.judgements.base import values_of as row_values
+from recr1.judgements.clicks import Impressions, read_log, read_rows
 from recr1.judgements.grades import NEVER_MOVED, graded
 from recr1.judgements.models import MODELS, values_of, wilson
 from recr1.judgements.ubi import read_ubi
@@ -161,29 +162,23 @@ def test_quotes_and_line_breaks_in_queries_are_read(tmp_path):
     assert (log.position_N.tolist(), log.clicked_N.tolist()) == ([0, 1], [1, 0])
 
 
-@pytest.mark.parametrize(
-    ("column", "one", "other", "message"),
-    [
-        ("position", 1, True, r"log.jsonl:2: position True is not an integer"),
-        ("item", 1, True, r"log.jsonl:2: field 'item' is True: it must be text or an integer"),
-        ("item", 1, 1.0, r"log.jsonl:2: field 'item' is 1.0: it must be text or an integer"),
-        ("item", 1, "1", None),
-    ],
-)
-def test_values_that_python_takes_for_equal_are_read_each_by_itself(column, one, other, message, tmp_path):
-    rows = [{"query": "a", "item": "x", "position": 1, "clicked": 1} | {column: value} for value in (one, other)]
-    path = put(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "log.jsonl")
-    if message is None:
-        assert read_log(path, {}, sessions=False).item_N.tolist() == [0, 0]
-        return
-    with pytest.raises(UserError, match=message):
-        read_log(path, {}, sessions=False)
+def outcome(read, *args, **options):
+    try:
+        log = read(*args, **options)
+    except UserError as error:
+        return str(error)
+    return log.queries, log.items, log.position_N.tolist(), log.clicked_N.tolist()
 
 
-def test_a_fault_far_down_is_named_with_its_line(tmp_path):
-    good = "query,item,position,clicked\n" + "".join(f"q{n},i{n % 7},{n % 9 + 1},1\n" for n in range(5000))
-    with pytest.raises(UserError, match=r"log.csv:4002: position '0' is not an integer"):
-        read_log(put(tmp_path, good.replace("q4000,i3,5,", "q4000,i3,0,")), {}, sessions=False)
+@pytest.mark.parametrize("sign", ["\ufeff", "\r", '"', '"a"', "\x0b", "\u2028"])
+def test_blocks_are_read_as_rows_are(sign, tmp_path):
+    """What another reader takes for a line end, a quote or nothing."""
+    columns = {role: role for role in HEADER.strip().split(",")}
+    for place in range(len(HEADER), len(HEADER) + 15):
+        path = tmp_path / "log.csv"
+        path.write_text(BY_HAND[:place] + sign + BY_HAND[place:], newline="")
+        rows = row_values(path, "impressions", columns)
+        assert outcome(read_log, path, {}, sessions=True) == outcome(read_rows, path, columns, rows, 1)
 
 
 NAMED = {"query": "q", "clicked": "hit"}
