@@ -52,13 +52,14 @@ def judgements(setup: Setup) -> Finding:
     both, for 100 needs if the catalog has the share `KNOWN` of their words. With fewer needs, or for `COMPARED` with
     fewer words, that is a warning; a part of the needs is unrelated if twice `CHANCE` is expected of it from all of
     them. A warning is also the share `LOST` of judgements that say nothing, if 30% of the needs beat
-    98% of the others. Inverted grades: see `_inverted`. The others: see `grade_faults`.
+    98% of the others. Inverted grades: see `_inverted`. The others: see `grade_faults`. Needs with a history are not
+    compared: the next item has other words, and is in the next history.
     """
     faults, ordered = Faults(), sorted(setup.needs, key=lambda need: _natural(need.id))
     orders = [setup.needs] if ordered == setup.needs else [setup.needs, ordered]
     names: dict[_Named, list[str]] = {}
     for name, members in _groups(setup).items():
-        if len(members) >= ENOUGH:
+        if len(members) >= ENOUGH and not any(need.history for need in members):
             group = _Group(setup, setup.sampled(members, f"judgements of {name}", COMPARED))
             numbers = faults.numbers.setdefault(name, {})
             fault = _misplaced(group, orders, numbers) or _inverted(group, numbers)

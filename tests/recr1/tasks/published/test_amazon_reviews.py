@@ -6,6 +6,7 @@ import gzip
 
 import pytest
 
+from recr1.cli.main import run
 from recr1.errors import DataError, UserError
 from recr1.tasks.published.amazon_reviews import AmazonReviewsTask
 from recr1.tasks.splits import find_overlaps
@@ -119,6 +120,13 @@ def test_a_setting_keeps_the_needs_whose_items_are_all_new_or_all_known(tmp_path
 
 def test_histories_that_grow_are_no_leak(tmp_path):
     assert not [leak for overlap in find_overlaps(opened(tmp_path, tables())) for leak in overlap.leaks()]
+
+
+def test_the_doctor_takes_no_history_for_a_shifted_judgement(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(write(tmp_path, tables()))
+    monkeypatch.setenv("RECR1_CACHE", str(tmp_path / "cache"))
+    run(["doctor", "toy/echo", "task={type: amazon_reviews, path: ., setting: inductive}"])
+    assert "ok       judgements" in capsys.readouterr().out
 
 
 def test_packed_files_are_the_same(tmp_path):
