@@ -51,8 +51,11 @@ class Texts(Column):
             ends = self.ends[first : first + BLOCK + 1]
             letters = self.letters[ends[0] : ends[-1]].tobytes()
             places = (ends - ends[0]).tolist()
-            for start, end in pairwise(places):
-                yield _decoded(letters[start:end])
+            if letters.isascii():  # a letter is a byte
+                text = letters.decode("ascii")
+                yield from [text[start:end] for start, end in pairwise(places)]
+            else:
+                yield from [_decoded(letters[start:end]) for start, end in pairwise(places)]
 
     def _value(self, row: int) -> str | None:
         return _decoded(self.letters[self.ends[row] : self.ends[row + 1]].tobytes())
@@ -83,7 +86,9 @@ class Joined(Column):
         return self._joined([column[row] for column in self._columns])
 
     def _joined(self, values: Sequence[Any]) -> str:
-        return " ".join([str(value) for value in values if not self._is_missing(value)])
+        # A text that begins with a letter or a digit is there: most do, and are not asked about.
+        there = [v for v in values if (type(v) is str and v[:1].isalnum()) or not self._is_missing(v)]
+        return " ".join(map(str, there))
 
 
 class Growing:
