@@ -1,15 +1,20 @@
-"""Prints the README's picture from a run of the quickstart: python docs/gen_picture.py RUN > docs/quickstart.svg"""
+"""Prints the pictures of the README and of "Your first real run", each from a run.
+
+python docs/gen_picture.py quickstart RUN > docs/quickstart.svg
+python docs/gen_picture.py first-real-run RUN > docs/first-real-run.svg
+"""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
 
 WIDTH, HEIGHT = 880, 534
 LEFT, RIGHT, TOP, BOTTOM = 60, 690, 256, 486  # of the chart
+CUT = 200  # above it, the README's picture has a step
 MEASURE = "eval/validation/nDCG@10"
 # One of the needs that `recr1 eval` of the quickstart shows.
 NEED = ("somewhere in the middle, like in a barn,", "fuchsia and no compromises: an umbrella")
@@ -37,20 +42,28 @@ BOXES = (
 )
 
 
-def picture(run: Path) -> str:
+def picture(name: str, run: Path) -> str:
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
-    body = "\n".join([*step(), *chart(records)])
+    if name == "quickstart":
+        top, title = 0, "One training step, and nDCG@10 of the quickstart over 80 steps, between floor and ceiling"
+        heading = "The quickstart: 5,000 items, a policy of a million parameters, one minute on two CPU cores"
+        body = [*step(), *chart(records, heading, 20)]
+    else:
+        top, title = CUT, "nDCG@10 of SmolLM2-135M over 400 steps of supervised training, between floor and ceiling"
+        heading = "SmolLM2-135M on judged queries of films: 400 steps on pairs that searches found, on one CPU core"
+        body = [*chart(records, heading, 100, low=0.64, high=0.76, grid=0.02)]
+    height, drawn = HEIGHT - top, "\n".join(body)
     return f"""\
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img">
-<title>One training step, and nDCG@10 of the quickstart over 80 steps, between floor and ceiling</title>
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {top} {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img">
+<title>{title}</title>
 <style>
 {STYLE}
 </style>
 <defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">
 <path d="M0 0 L8 4 L0 8 z" style="fill: var(--soft)"/></marker></defs>
-<rect width="{WIDTH}" height="{HEIGHT}" rx="8" style="fill: var(--ground)"/>
-{body}
+<rect y="{top}" width="{WIDTH}" height="{height}" rx="8" style="fill: var(--ground)"/>
+{drawn}
 </svg>
 """
 
@@ -74,30 +87,35 @@ def step() -> Iterator[str]:
     yield f'<path class="grid" d="M20 200 H{WIDTH - 20}"/>'
 
 
-def chart(records: list[dict[str, float]]) -> Iterator[str]:
-    """Training reward and validation over the steps, with floor and ceiling."""
+def chart(
+    records: list[dict[str, float]], title: str, tick: int, *, low: float = 0, high: float = 1, grid: float = 0.25
+) -> Iterator[str]:
+    """Validation over the steps, and the training reward where there is one, with floor and ceiling.
+
+    What is below `low` or above `high` is said, and not drawn.
+    """
     steps = max(int(record["step"]) for record in records)
     valid = [(record["step"], record[MEASURE]) for record in records if MEASURE in record]
     train = [(record["step"], record["train/reward"]) for record in records if "train/reward" in record]
     first = next(record for record in records if MEASURE in record)
 
     def at(point: tuple[float, float]) -> tuple[float, float]:
-        return LEFT + point[0] / steps * (RIGHT - LEFT), BOTTOM - point[1] * (BOTTOM - TOP)
+        return LEFT + point[0] / steps * (RIGHT - LEFT), BOTTOM - (point[1] - low) / (high - low) * (BOTTOM - TOP)
 
-    title = "The quickstart: 5,000 items, a policy of a million parameters, one minute on two CPU cores"
     yield text(20, 230, title, "bold")
-    for value in (0, 0.25, 0.5, 0.75, 1):
+    for value in (low + grid * line for line in range(round((high - low) / grid) + 1)):
         y = at((0, value))[1]
         yield f'<path class="grid" d="M{LEFT} {y:.1f} H{RIGHT}"/>'
         yield text(LEFT - 8, y + 4, f"{value:g}", "soft end", size=11)
-    for x in range(0, steps + 1, 20):
+    for x in range(0, steps + 1, tick):
         yield text(at((x, 0))[0], BOTTOM + 18, str(x), "soft middle", size=11)
     yield text((LEFT + RIGHT) / 2, BOTTOM + 36, "training steps", "soft middle")
-    for name in ("floor", "ceiling"):
-        y = at((0, first[f"{MEASURE}/{name}"]))[1]
-        yield f'<path class="bound" d="M{LEFT} {y:.1f} H{RIGHT}"/>'
-        yield text(RIGHT + 10, y + 4, f"{name} {first[f'{MEASURE}/{name}']:.3f}", "soft")
-    yield f'<polyline class="train" points="{points(map(at, train))}"/>'
+    yield from bounds(first, at, high)
+    if train:
+        yield f'<polyline class="train" points="{points(map(at, train))}"/>'
+        yield text(RIGHT + 10, HEIGHT - 172, "training reward", "rust")
+    if valid[0][1] < low:
+        yield text(LEFT + 10, BOTTOM - 8, f"before: {valid.pop(0)[1]:.3f}", "teal")
     yield f'<polyline class="valid" points="{points(map(at, valid))}"/>'
     for point in valid:
         x, y = at(point)
@@ -105,10 +123,21 @@ def chart(records: list[dict[str, float]]) -> Iterator[str]:
     best = max(valid, key=lambda point: point[1])
     x, y = at(best)
     yield text(x + 20, y - 11, f"kept: step {best[0]:g}, {best[1]:.3f}", "teal bold end")
-    yield text(RIGHT + 10, at((0, 0.62))[1], "validation nDCG@10", "teal bold")
-    yield text(RIGHT + 10, at((0, 0.54))[1], "training reward", "rust")
+    yield text(RIGHT + 10, HEIGHT - 190.6, "validation nDCG@10", "teal bold")
     yield text(RIGHT + 10, at(valid[0])[1] + 30, "floor: search the need", "soft", size=11)
     yield text(RIGHT + 10, at(valid[0])[1] + 45, "as the shopper said it", "soft", size=11)
+
+
+def bounds(
+    record: dict[str, float], at: Callable[[tuple[float, float]], tuple[float, float]], high: float
+) -> Iterator[str]:
+    """Lines of floor and ceiling, with their names."""
+    for name in ("floor", "ceiling"):
+        value = record[f"{MEASURE}/{name}"]
+        y = at((0, min(value, high)))[1]
+        if value <= high:
+            yield f'<path class="bound" d="M{LEFT} {y:.1f} H{RIGHT}"/>'
+        yield text(RIGHT + 10, y + 4, f"{name} {value:.3f}{', not drawn' if value > high else ''}", "soft")
 
 
 def points(places: Iterator[tuple[float, float]]) -> str:
@@ -120,4 +149,4 @@ def text(x: float, y: float, words: str, look: str = "", *, size: int = 13) -> s
 
 
 if __name__ == "__main__":
-    sys.stdout.write(picture(Path(sys.argv[1])))
+    sys.stdout.write(picture(sys.argv[1], Path(sys.argv[2])))
