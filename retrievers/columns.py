@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
@@ -25,8 +26,8 @@ class Column(Sequence[Any]):
             return [self._value(each) for each in range(*row.indices(len(self)))]
         return self._value(range(len(self))[row])  # raises IndexError for a row that does not exist
 
-    def _value(self, row: int) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _value(self, row: int) -> Any: ...
 
 
 class Texts(Column):

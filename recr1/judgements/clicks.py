@@ -94,8 +94,8 @@ class _Column:
 def read_log(path: Path, named: Mapping[str, str], *, sessions: bool, first: int = 1) -> Impressions:
     """A log with a row for each impression: CSV, TSV, JSONL or Parquet.
 
-    CSV, TSV and Parquet are read in blocks by pyarrow where it is installed. Whatever it cannot read, or reads other
-    than `records`, is read again row by row, so that errors are the same and have their line.
+    CSV, TSV and Parquet are read in blocks by pyarrow where it is installed. Whatever it cannot read, or may
+    read in another way, is read again row by row, so that errors are the same and have their line.
 
     `named` is role -> column, where it has none of the usual names; `first` is the number of the first position. Raises
     `UserError` for a role that does not exist and for anything wrong in the file.

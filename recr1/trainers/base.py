@@ -140,7 +140,11 @@ class TRLTrainer(ABC):
         loop = self._loop(learner, env, run, checkpoints, seed, evaluation)
         learn_in_full_precision(learner.model)
         halves = {"bfloat16": loop.trainer.args.bf16, "float16": loop.trainer.args.fp16}
-        run.update(computed_in=next((name for name, used in halves.items() if used), "float32"))
+        run.update(
+            computed_in=next(
+                (name for name, used in halves.items() if used), str(learner.model.dtype).removeprefix("torch.")
+            )
+        )
         loop.trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
         start = self._begin(loop, run, checkpoints)
         try:
