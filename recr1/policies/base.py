@@ -44,6 +44,23 @@ class Spent(NamedTuple):
     """Of completions, with the token that ends them."""
 
 
+class Likely(NamedTuple):
+    """A completion, and how likely its model found it."""
+
+    text: str
+    likelihood: float
+    """The mean natural log-probability of its tokens, with the one that ends it."""
+
+
+@runtime_checkable
+class KnowsLikelihood(Protocol):
+    """A policy that says how likely its greedy completions are."""
+
+    def greedy(self, chats: Sequence[Chat]) -> list[Likely]:
+        """One greedy completion of each chat: the text that `generate(chats, 0)` gives, and its likelihood."""
+        ...
+
+
 @runtime_checkable
 class CountsTokens(Protocol):
     """A policy that counts the tokens it reads and writes."""

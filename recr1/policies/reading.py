@@ -6,6 +6,7 @@ Completions of a large vocabulary leave the batch soon after they ended.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,38 @@ def _generate_in_pieces(
         past_key_values = found.past_key_values
         past_key_values.batch_select_indices(goes_on)
     return whole[:, :place]
+
+
+class Likelihoods:
+    """A processor of `generate` that changes nothing and keeps the log-probabilities of greedy tokens: (B,) a token."""
+
+    def __init__(self) -> None:
+        self._steps: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """The scores as they are."""
+        scores_BV = scores.float()
+        self._steps.append(scores_BV.amax(1) - scores_BV.logsumexp(1))
+        return scores
+
+    def means(self, written_BT: Tensor, ends: Sequence[int]) -> Tensor:
+        """(B,) the mean log-probabilities of completions, each with the token that ends it."""
+        import torch
+
+        goes_on_BT = until_end(written_BT, ends)
+        logps_BT = torch.zeros(written_BT.shape, device=written_BT.device)
+        for place, kept in enumerate(self._steps):
+            left = len(kept) < len(written_BT)  # the batch, before this piece began
+            logps_BT[goes_on_BT[:, place - place % PIECE] if left else slice(None), place] = kept
+        return (logps_BT * goes_on_BT).sum(1) / goes_on_BT.sum(1)
+
+
+def until_end(written_BT: Tensor, ends: Sequence[int]) -> Tensor:
+    """(B, T) which tokens belong to the completions, with those that end them; what follows is padding."""
+    import torch
+
+    is_end = torch.isin(written_BT, torch.tensor(ends, device=written_BT.device)).int()
+    return (is_end.cumsum(dim=1) - is_end) == 0
 
 
 def _trunk(model: Any) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from annotated_types import MinLen
 
@@ -21,13 +21,13 @@ from recr1.policies.adapters import (
     missing_libraries,
     with_adapter,
 )
-from recr1.policies.base import Spent
+from recr1.policies.base import Likely, Spent
 from recr1.policies.context import check_prompts, context_of
 from recr1.policies.cpu import Copy, is_fast, is_large, keep_freed_memory
 from recr1.policies.loading import load_tokenizer, load_weights, plain_model
 from recr1.policies.model_cache import ModelKey, cached
 from recr1.policies.prompts import prompt_ids, prompt_tensors
-from recr1.policies.reading import can_share, generate_from_shared
+from recr1.policies.reading import Likelihoods, can_share, generate_from_shared, until_end
 from recr1.policies.sources import Source, find_model, place_of, quiet_transformers, source_problems
 from recr1.policies.sources import missing_libraries as missing_for_model
 from retrievers.options import NonNegativeInt, PositiveFloat, PositiveInt, ShareBelowOne, checked
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 SET_BY_RECIPES = {
     *("bos_token_id", "eos_token_id", "pad_token_id", "transformers_version", "_from_model_config", "use_cache"),
@@ -150,19 +151,26 @@ class Transformers:
         """Completions of each chat: one greedy completion when n is 0, n samples otherwise."""
         import torch
 
-        answers: list[list[str]] = []
-        large = is_large(self.model)
-        # Prompts of one length need no padding. Samples are drawn in the order of the chats.
-        order = sorted(range(len(chats)), key=lambda place: _length(chats[place]) if large and not n else place)
         # A validation must not change the random numbers of the training that it interrupts.
         with torch.random.fork_rng(enabled=n > 0):
             if n:
                 torch.manual_seed(self._next_seed)
                 self._next_seed += 1
-            for start in range(0, len(chats), self.batch_size):
-                batch = [chats[place] for place in order[start : start + self.batch_size]]
-                answers += self._generate_batch(batch, n)
-        return [answer for _, answer in sorted(zip(order, answers, strict=True))]
+            return self._in_batches(chats, partial(self._generate_batch, n=n), by_length=not n)
+
+    def greedy(self, chats: Sequence[Chat]) -> list[Likely]:
+        """One greedy completion of each chat: the text that `generate(chats, 0)` gives, and its likelihood."""
+        return self._in_batches(chats, self._greedy_batch, by_length=True)
+
+    def _in_batches(self, chats: Sequence[Chat], write: Callable[..., list[_T]], *, by_length: bool) -> list[_T]:
+        """What `write` gives for the chats, in their order."""
+        answers: list[_T] = []
+        # Prompts of one length need no padding. Samples are drawn in the order of the chats.
+        by_length = by_length and is_large(self.model)
+        order = sorted(range(len(chats)), key=lambda place: _length(chats[place]) if by_length else place)
+        for start in range(0, len(chats), self.batch_size):
+            answers += write([chats[place] for place in order[start : start + self.batch_size]])
+        return [answers[at] for at in sorted(range(len(order)), key=order.__getitem__)]
 
     def continued(self, chats: Sequence[Chat], n: int, **more: Any) -> tuple[Tensor, Any]:
         """The mask of the prompts (B, P), and what the model's `generate` gives for them: greedy, or n samples each.
@@ -202,24 +210,25 @@ class Transformers:
         return mask_BP, output
 
     def _generate_batch(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
-        mask_BP, output = self.continued(chats, n)
-        per_chat, written = max(n, 1), output[:, mask_BP.shape[1] :]
-        texts = self.tokenizer.batch_decode(written, skip_special_tokens=True)
-        read, completed = int(mask_BP.sum()), _until_end(written, self._ends)
-        self.spent = Spent(self.spent.read + read, self.spent.written + completed)
+        per_chat, (texts, _) = max(n, 1), self._written(chats, n)
         return [texts[row * per_chat : (row + 1) * per_chat] for row in range(len(chats))]
+
+    def _greedy_batch(self, chats: Sequence[Chat]) -> list[Likely]:
+        kept = Likelihoods()
+        texts, written_BT = self._written(chats, 0, logits_processor=[kept])
+        return [Likely(*one) for one in zip(texts, kept.means(written_BT, self._ends).tolist(), strict=True)]
+
+    def _written(self, chats: Sequence[Chat], n: int, **more: Any) -> tuple[list[str], Tensor]:
+        """The completions as texts and as tokens (B * n, T), counted."""
+        mask_BP, output = self.continued(chats, n, **more)
+        written = output[:, mask_BP.shape[1] :]
+        read, completed = int(mask_BP.sum()), int(until_end(written, self._ends).sum())
+        self.spent = Spent(self.spent.read + read, self.spent.written + completed)
+        return self.tokenizer.batch_decode(written, skip_special_tokens=True), written
 
 
 def _length(chat: Chat) -> int:
     return sum(len(message["content"]) for message in chat)
-
-
-def _until_end(tokens: Any, ends: Sequence[int]) -> int:
-    """How many tokens the completions have, with their end tokens; what follows in a row is padding."""
-    import torch
-
-    is_end = torch.isin(tokens, torch.tensor(ends, device=tokens.device)).int()
-    return int(((is_end.cumsum(dim=1) - is_end) == 0).sum())
 
 
 def save(model: Any, tokenizer: Any, folder: Path, adapter: Path | None = None) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from recr1.baselines.access import NeedsAccess, Visible, prepare
 from recr1.env import Environment
 from recr1.formats import Format
-from recr1.policies.base import CountsTokens, Policy, Spent, format_of
+from recr1.policies.base import CountsTokens, KnowsLikelihood, Policy, Spent, format_of
 from recr1.tasks.toy import ToyTask
 from retrievers.bm25.bm25 import BM25
 from rewards.base import Chat
@@ -98,6 +98,21 @@ class PolicyContract:
             assert isinstance(zero, Spent), f"spent must be a Spent, got {zero!r}"
             assert three.read - one.read == one.read - zero.read, "tokens of prompts must not depend on n"
             assert zero.written <= one.written <= three.written, "written tokens must not decrease"
+
+    def test_likelihoods_belong_to_greedy_completions(self) -> None:
+        """If it has `greedy`: the same texts, and for each a log-probability that depends on its chat alone."""
+        policy, chats = self._prepared()
+        if isinstance(policy, KnowsLikelihood):
+            before = _random_states(draw=True)
+            together = policy.greedy(chats)
+            assert _random_states() == before, "greedy changed global random numbers"
+            assert policy.greedy([]) == [], "no chats must give no completions"
+            texts = [[likely.text] for likely in together]
+            assert texts == policy.generate(chats, 0), "greedy writes something else than generate for n = 0"
+            found = np.array([likely.likelihood for likely in together])
+            assert (found <= 0).all(), f"a log-probability is at most 0, got {found.max()}"
+            alone = np.array([policy.greedy([chat])[0].likelihood for chat in chats])
+            assert np.allclose(found, alone, atol=1e-4), f"one by one: {alone}, in a batch: {found}"
 
     def test_what_it_looks_at_is_declared(self) -> None:
         """`sees` and `prepare` belong together: a policy without both gets chats alone. A `format` is a `Format`."""

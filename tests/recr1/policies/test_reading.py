@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recr1.policies import cpu
+from recr1.policies.prompts import prompt_ids
 from recr1.policies.reading import PIECE, _prefix_first, generate_from_shared
 from recr1.policies.transformers import Transformers
 
@@ -109,3 +110,30 @@ def test_completions_that_ended_are_not_read_any_more(monkeypatch, limit, ends):
     before = (found[0].shape[1] - width - 1) // PIECE * PIECE
     ended = torch.isin(found[0][:, width : width + before], torch.tensor(list(ends))).any(1)
     assert read[-1] == (~ended).sum()
+
+
+def plain_likelihood(policy, chat):
+    """The mean log-probability of a greedy completion, by one forward pass over prompt and completion; its length."""
+    _, output = policy.continued([chat], 0)
+    whole, start = output[0].tolist(), len(prompt_ids(policy.tokenizer, [chat])[0])
+    ends = [place for place in range(start, len(whole)) if whole[place] in policy._ends]
+    whole = whole[: ends[0] + 1] if ends else whole
+    with torch.inference_mode():
+        logps = policy.model(torch.tensor([whole])).logits[0].float().log_softmax(-1)
+    own = [logps[place - 1, whole[place]].item() for place in range(start, len(whole))]
+    return sum(own) / len(own), len(own)
+
+
+@pytest.mark.parametrize("limit", [1, 5, 12])
+@pytest.mark.parametrize("large", [True, False])
+def test_likelihoods_are_those_of_a_plain_pass_over_prompt_and_completion(monkeypatch, large, limit):
+    texts = ("something to nap on, in wool", "a red sofa", "a fan", "red", "what one hangs a coat on in a small hall")
+    chats = [[{"role": "user", "content": text}] for text in texts]
+    if large:
+        monkeypatch.setattr(cpu, "LARGE", 1)
+    policy = Transformers(model="tiny-shopper", max_new_tokens=limit, batch_size=4)
+    found = policy.greedy(chats)
+    assert [[likely.text] for likely in found] == policy.generate(chats, 0)
+    means, sizes = zip(*(plain_likelihood(policy, chat) for chat in chats), strict=True)
+    assert [likely.likelihood for likely in found] == pytest.approx(means, abs=1e-4)
+    assert limit < 12 or min(sizes) < PIECE < max(sizes)  # some leave the batch before others

@@ -24,6 +24,7 @@ from recr1.runs import Run
 from recr1.trainers import sft
 from recr1.trainers.launch import FailureBudget, Ranks
 from recr1.trainers.pairs.sampled import SampledPairs
+from tests.recr1.policies.test_reading import plain_likelihood
 
 pytestmark = [
     pytest.mark.slow,
@@ -189,3 +190,13 @@ def test_a_trainer_writes_in_batches_of_unequal_prompts_what_each_prompt_alone_g
         assert rollout["completion"] == text
     lengths = {len(ids) for ids in prompt_ids(alone.tokenizer, env.prompts([needs[r["need"]] for r in rollouts]))}
     assert len(rollouts) == 8 and len(lengths) > 1
+
+
+def test_likelihoods_are_those_of_a_plain_pass_over_prompt_and_completion(smollm2):
+    env = open_environment(Part.from_dict(RECIPE["task"]), Part("bm25"), [(Part("format"), 1.0)], 10)
+    chats = env.prompts(env.task.needs("train")[:8])
+    policy = Transformers(model=str(smollm2), max_new_tokens=12)
+    found = policy.greedy(chats)
+    assert [[likely.text] for likely in found] == policy.generate(chats, 0)
+    means, _ = zip(*(plain_likelihood(policy, chat) for chat in chats), strict=True)
+    assert [likely.likelihood for likely in found] == pytest.approx(means, abs=1e-4)
