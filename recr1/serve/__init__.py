@@ -1,0 +1,1 @@
+"""After training: what takes a trained policy into production."""

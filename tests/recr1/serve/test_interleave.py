@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from math import comb
+
+import numpy as np
+import pytest
+
+from recr1.judgements.clicks import Impressions
+from recr1.judgements.models import values_of
+from recr1.serve.interleave import (
+    NOISE,
+    attraction,
+    estimate,
+    power,
+    sessions_needed,
+    simulate,
+    team_draft,
+    winner,
+)
+
+EXAMINED = 1 / np.arange(1, 11)
+
+
+def test_a_draft_worked_by_hand():
+    # Coin 1: the second team begins with 3, the first takes 1. Coin 0: the first takes 2; 4 is the second's.
+    draft = team_draft([1, 2, 3, 4], [3, 1, 4, 5], [1, 0, 0, 0])
+    assert draft == ([3, 1, 2, 4], [1, 0, 0, 1])
+
+
+def test_the_list_is_filled_by_the_ranking_that_has_items_left():
+    assert team_draft([-1, -1], [7, 8], [0, 1] * 5) == ([7, 8], [1, 1])
+    assert team_draft([1], [1, 2, 3], [1, 0, 0]) == ([1, 2, 3], [1, 1, 1])
+    assert team_draft([], [], [0, 0, 0]) == ([], [])
+
+
+def test_a_draft_has_each_item_once_and_as_many_of_each_team():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        draft = team_draft(rng.permutation(20).tolist(), rng.permutation(20).tolist(), rng.integers(0, 2, 10))
+        assert len(set(draft.rows)) == 10
+        assert sum(draft.teams) == 5
+
+
+def test_each_ranking_begins_as_often_as_the_other():
+    rng = np.random.default_rng(1)
+    first = [team_draft([1, 2], [3, 4], rng.integers(0, 2, 2)).rows[0] for _ in range(2_000)]
+    assert abs(first.count(1) - 1_000) < 4 * np.sqrt(500)
+
+
+def test_who_has_more_clicks_wins_and_a_place_clicked_twice_counts_once():
+    assert [winner([0, 1, 1], clicked) for clicked in ([], [0], [1], [0, 1], [0, 1, 2], [0, 0, 1])] == [
+        *(0, -1, 1, 0, 1, 0),
+    ]
+
+
+def test_the_estimate_is_wins_less_losses_and_the_exact_sign_test():
+    found = estimate([1] * 14 + [-1] * 4 + [0] * 22)
+    exact = 2 * sum(comb(18, wins) for wins in range(14, 19)) / 2**18
+    assert (found.wins, found.ties, found.losses, found.difference) == (14, 22, 4, pytest.approx(0.25))
+    assert found.p == pytest.approx(exact, abs=0.006)
+
+
+def test_equal_rankings_are_even_and_their_interval_holds_zero_as_often_as_it_says():
+    rng, rows = np.random.default_rng(2), list(range(10))
+    winners = simulate(rows, rows, {2: 1.0, 5: 0.7}, EXAMINED, rng)
+    assert (winners != 0).mean() > 0.3
+    experiments = [estimate(rng.choice(winners, 200), seed=seed) for seed in range(200)]
+    assert abs(np.mean([one.difference for one in experiments])) < 0.02
+    covered = np.mean([one.low <= 0 <= one.high for one in experiments])
+    assert 0.90 <= covered <= 0.99
+    assert np.mean([one.p < 0.05 for one in experiments]) <= 0.09
+
+
+def test_the_better_ranking_wins_in_the_limit():
+    rng, good, bad = np.random.default_rng(3), [1, 2, 3, 4], [3, 4, 1, 2]
+    click = {1: 1.0, 2: 0.9}
+    examined = EXAMINED[:4]
+    assert estimate(simulate(bad, good, click, examined, rng)).low > 0
+    assert estimate(simulate(good, bad, click, examined, rng)).high < 0
+
+
+def test_attraction_rises_with_the_grade_and_unjudged_items_are_of_grade_0():
+    np.testing.assert_allclose(attraction(np.array([[-5, 0, 1, 2]]), 2), [[NOISE, NOISE, 0.55, 1.0]])
+
+
+def test_the_simulated_clicks_are_those_of_the_position_based_model_of_the_logs():
+    """Its examination is found again in a log of simulated clicks."""
+    rng, examined = np.random.default_rng(4), np.array([1.0, 0.5, 0.25])
+    rows = np.stack([rng.permutation(3) for _ in range(30_000)])
+    clicked = rng.random(rows.shape) < examined * np.array([0.9, 0.5, NOISE])[rows]
+    sessions, places = np.indices(rows.shape)
+    columns = (np.zeros(rows.size, np.int64), rows.ravel(), places.ravel(), clicked.ravel().astype(np.int64))
+    log = Impressions(["q"], ["a", "b", "c"], *columns, sessions.ravel())
+    np.testing.assert_allclose(values_of(log, "pbm", 0.0).examined_R, examined, atol=0.03)
+
+
+def test_the_power_is_that_of_the_sign_test():
+    rng = np.random.default_rng(5)
+    assert power(0.3, 0.2, 400, rng) == pytest.approx(0.79, abs=0.03)  # normal: (1.96 + 0.81)^2 * 0.5 / 0.1^2 = 384
+    assert power(0.25, 0.25, 400, rng) < 0.04  # one side of a level of 0.05
+
+
+def test_the_sessions_needed_are_those_of_the_formula():
+    for won, lost in ((0.3, 0.2), (0.12, 0.08), (0.5, 0.1)):
+        formula = (1.96 + 0.8416) ** 2 * (won + lost) / (won - lost) ** 2
+        assert formula * 0.9 < sessions_needed(won, lost, 0.8) < formula * 1.25 + 8
+    assert sessions_needed(0.2, 0.2, 0.8) is None
+    assert sessions_needed(0.2, 0.3, 0.8) is None
