@@ -24,7 +24,11 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "report": "Write the results of runs into one HTML file, and Markdown.",
         "rescore": "Score queries of a run with another retriever or measure.",
     },
-    "serve": {"serve-retriever": "Serve the index of a recipe to other processes."},
+    "serve": {
+        "export": "Write a bundle of a run, or its model card, for production.",
+        "rewrite": "Rewrite many queries with a bundle, into a head table.",
+        "serve-retriever": "Serve the index of a recipe to other processes.",
+    },
 }
 """Commands by what they are for, in the order of use, each with a line of help."""
 COMMANDS: Mapping[str, str] = {name: text for group in GROUPS.values() for name, text in group.items()}

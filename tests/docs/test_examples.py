@@ -44,7 +44,11 @@ def test_every_example_file_has_a_test_and_stands_on_a_page(module):
     assert f'{{% include "./{module}.py"' in read(f"docs/extend/{module.removeprefix('my_')}.md")
 
 
-@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.name)
+WITHOUT_BUNDLE = [block for block in blocks("python") if not block.name.startswith("docs/production.md")]
+"""Those that need a bundle run in tests/recr1/serve/test_page.py."""
+
+
+@pytest.mark.parametrize("block", WITHOUT_BUNDLE, ids=lambda block: block.name)
 def test_python_blocks_run_and_print_what_they_say(block, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(block.text, block.name, "exec"), {"__name__": "example"})

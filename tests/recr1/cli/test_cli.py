@@ -284,11 +284,7 @@ def test_a_reader_that_closes_early_ends_the_command_quietly(shop):
     ("args", "message"),
     [
         (["trian", "x"], "there is no command 'trian'; did you mean 'train'?"),
-        (
-            ["frobnicate"],
-            "there is no command 'frobnicate' (commands: ls, cp, check, doctor, headroom, search, judgements, store, "
-            "train, eval, compare, cross, report, rescore, serve-retriever)",
-        ),
+        (["frobnicate"], f"there is no command 'frobnicate' (commands: {', '.join(COMMANDS)})"),
         (["check"], "the following arguments are required: RECIPE"),
         (["check", "x", "--dta"], "unrecognized arguments: --dta"),
         (

@@ -1,0 +1,65 @@
+"""`recr1 rewrite`: the head table, rewrites of many queries before they come."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+from recr1.terminal import say
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", metavar="BUNDLE", help="a folder that recr1 export wrote")
+    text = "a text file with a query in each line, or a table (CSV, TSV, JSONL, Parquet) with a column query"
+    parser.add_argument("queries", metavar="QUERIES", type=Path, help=text)
+    text = "the table, .jsonl or .parquet; an interrupted call is resumed, a finished table is written again"
+    parser.add_argument("--out", metavar="TABLE", type=Path, required=True, help=text)
+    text = "columns with other names, such as query=text,count=n"
+    parser.add_argument("--columns", metavar="R=C,...", help=text)
+    add_engine(parser)
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say what writes the queries of a bundle."""
+    text = "what computes: transformers, ctranslate2 (8 bits, of a bundle with --int8), openai (default: the bundle's)"
+    parser.add_argument("--engine", choices=("transformers", "ctranslate2", "openai"), help=text)
+    text = "the address of a server with the API of OpenAI, such as http://127.0.0.1:8000/v1, for --engine openai"
+    parser.add_argument("--url", metavar="URL", help=text)
+    parser.add_argument("--model", metavar="NAME", help="the name of the model on that server")
+    parser.add_argument("--no-gate", action="store_true", help="rewrite every need, although the bundle has a gate")
+
+
+def engine_options(args: argparse.Namespace) -> dict[str, str]:
+    """The options of the engine that the arguments name; raises `UserError` for one without the other."""
+    from recr1.errors import UserError
+
+    given = {name: value for name in ("url", "model") if (value := getattr(args, name)) is not None}
+    if args.engine == "openai" and "url" not in given:
+        raise UserError("--engine openai: name the address of the server with --url")
+    if given and args.engine != "openai":
+        raise UserError(f"--{next(iter(given))}: is for --engine openai")
+    return given
+
+
+def run(args: argparse.Namespace) -> int:
+    """Rewrite all queries of a file and write the table; prints what became of them."""
+    from recr1.judgements.formats import named_columns
+    from recr1.serve.rewriter import REWRITTEN, Rewriter
+    from recr1.serve.table import read_queries, write_table
+
+    queries = read_queries(args.queries, named_columns(args.columns) if args.columns else {})
+    rewriter = Rewriter.load(args.bundle, engine=args.engine, gate=not args.no_gate, options=engine_options(args))
+    table = write_table(rewriter, queries, args.out)
+    searches = sum(count for _, count in queries.values())
+    say(f"wrote {args.out}: {len(table.entries):,} different queries of {searches:,}, by the bundle {table.bundle}")
+    used = sum(entry.used for entry in table.entries)
+    unchanged = sum(entry.rewrite == entry.query and entry.evidence["reason"] == REWRITTEN for entry in table.entries)
+    say(f"counted     rewritten: {used:,}; unchanged: {unchanged:,}")
+    refused = Counter(
+        "gate" if entry.gate is False else entry.evidence["reason"] for entry in table.entries if not entry.used
+    )
+    for reason, count in refused.items():
+        if reason != REWRITTEN:
+            say(f"counted     searched as they came, {reason}: {count:,}")
+    return 0

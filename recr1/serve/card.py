@@ -1,0 +1,89 @@
+"""The model card of a bundle, in the form of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from recr1.config.build import build
+from recr1.formats import SLOT
+from recr1.judge.difference import Difference, statement
+from recr1.recipe import Recipe
+from recr1.runs import Run
+from rewards.base import Need
+
+TEMPLATE = Path(__file__).with_name("templates") / "card.md"
+
+
+def card(run: Run, recipe: Recipe, facts: Mapping[str, Any] | None = None) -> str:
+    """The card of a run; `facts` are those of its bundle, if there is one.
+
+    Numbers are those of `recr1 eval RUN --split test`, if it was run. What the run does not know, such as the licence
+    of its data, is left to the reader to fill in, and the card says so.
+    """
+    facts = facts or {}
+    base = recipe.policy.options.get("model", "")
+    values = {
+        "facts": facts,
+        "name": run.path.resolve().name,
+        "base": base if "/" in str(base) and not Path(str(base)).exists() else None,
+        "model": base,
+        "task": recipe.task.type,
+        "retriever": recipe.retriever.type,
+        "k": recipe.k,
+        "rewards": ", ".join(f"{weight:g} x {_reward(part.to_dict())}" for part, weight in recipe.rewards),
+        "stages": ", ".join(f"{part.type} ({part.options.get('steps', '?')} steps)" for part in recipe.stages),
+        "seed": run.facts().get("seed", 0),
+        "data": run.facts().get("data", {}),
+        "check": checked_text(facts["check"]) if "check" in facts else [],
+        "results": _results(run.path / "eval" / "test" / "trained" / "eval.json"),
+        "prompt": _prompt(facts),
+    }
+    made = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+        keep_trailing_newline=True,
+    )
+    return made.from_string(TEMPLATE.read_text(encoding="utf-8")).render(values)
+
+
+def _reward(spec: Mapping[str, Any]) -> str:
+    return str(spec.get("measure", spec["type"]))
+
+
+def _prompt(facts: Mapping[str, Any]) -> str | None:
+    if "format" not in facts:
+        return None
+    chat = build("format", facts["format"]).render(Need("", SLOT))
+    return "\n".join(f"{message['role']}: {message['content']}" for message in chat)
+
+
+def _results(path: Path) -> list[str]:
+    """The gain over the raw need in each measure, a sentence for each; none without an evaluation."""
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [
+        f"{statement('trained', 'the raw need', measure, Difference(**of['versus_floor']))} "
+        f"({of['policy']['mean']:.3f}; raw {of['floor']['mean']:.3f}, best query that was found "
+        f"{of['ceiling']['mean']:.3f})."
+        for measure, of in summary["measures"].items()
+    ]
+
+
+def checked_text(check: Mapping[str, Any]) -> list[str]:
+    """What the check of a bundle saw, a sentence for each engine."""
+    return [
+        f"{engine}: {one['equal']} of {check['needs']} held-out queries equal those of the run, {check['measure']} "
+        f"{one['before'] + one['difference']:.3f} ({one['difference']:+.3f}, 95% interval {one['low']:+.3f} to "
+        f"{one['high']:+.3f})"
+        for engine, one in check.items()
+        if isinstance(one, Mapping)
+    ]

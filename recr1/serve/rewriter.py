@@ -1,0 +1,185 @@
+"""From needs to queries: the head table, then the cache, then the model behind its gate, then the raw need."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from recr1.policies.base import HasContext, KnowsLikelihood, Policy
+from recr1.serve.bundle import Bundle
+from recr1.serve.table import Entry, Table, normal
+from rewards.base import Chat, Need, Search
+
+_log = logging.getLogger(__name__)
+
+Source: TypeAlias = Literal["table", "cache", "model", "raw"]
+REWRITTEN, GATED, EMPTY, TOO_LONG = "rewritten", "gate", "empty", "too long"
+UNREADABLE, FAILED = "unreadable answer", "model failed"
+"""Reasons, with those above."""
+MEMORY = 100_000
+"""Rewrites that are kept in memory."""
+
+
+class Rewrite(NamedTuple):
+    """What to search for."""
+
+    need: str
+    query: str
+    """The need itself where the source is "raw"."""
+    source: Source
+    reason: str
+    """Short, and one of few, so that it can be counted."""
+    ms: float
+    """Milliseconds that the call took."""
+    gain: float | None = None
+    """What the gate expects of the rewrite; None without a gate."""
+    likelihood: float | None = None
+    """Mean log-probability of the answer's tokens; None where the model was not asked, or does not say."""
+
+
+class Rewriter:
+    """Rewrites of a bundle. Usable from several threads, of which one at a time asks the model."""
+
+    def __init__(
+        self, bundle: Bundle, policy: Policy, *, table: Table | None = None, gate: Any = None, memory: int = MEMORY
+    ) -> None:
+        """Use `Rewriter.load`, unless the policy is open already."""
+        self.bundle, self.policy, self.table, self.gate = bundle, policy, table, gate
+        self._memory, self._most = OrderedDict[str, Entry](), memory
+        self._lock, self._model = threading.Lock(), threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        bundle: str | Path | Bundle,
+        *,
+        engine: str | None = None,
+        table: str | Path | None = None,
+        gate: bool = True,
+        memory: int = MEMORY,
+        options: Mapping[str, Any] | None = None,
+    ) -> Rewriter:
+        """Open a bundle for rewriting.
+
+        Args:
+            bundle: its folder.
+            engine: "transformers", "ctranslate2" or "openai"; default: the bundle's.
+            table: a head table of this bundle.
+            gate: use the bundle's gate, where it has one.
+            memory: rewrites that are kept in memory; the least recently used are dropped.
+            options: of the engine, such as `url` and `model` of "openai".
+
+        Raises `UserError` for what is wrong with any of them.
+        """
+        opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        rows = Table.load(table, bundle=opened.id) if table else None
+        return cls(opened, opened.policy(engine, **(options or {})), table=rows, memory=memory)
+
+    def __call__(self, needs: Sequence[str]) -> list[Rewrite]:
+        """The rewrite of each need, in order. What the model writes, and a model that fails, never raise."""
+        began = perf_counter()
+        known = self.known(needs)
+        first: dict[str, str] = {}
+        for need, one in zip(needs, known, strict=True):
+            if one is None:
+                first.setdefault(normal(need), need)
+        unknown = list(first.values())
+        try:
+            written = self.entries(unknown) if unknown else []
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the model, the raw need can be searched
+            _log.warning("the model failed, and %d needs are searched as they are: %r", len(unknown), error)
+            written = [Entry(need, need, None, {"reason": FAILED}) for need in unknown]
+        else:
+            self.remember(written)
+        made = dict(zip(first, written, strict=True))
+        ms = (perf_counter() - began) * 1000
+        return [
+            one._replace(ms=ms) if one else _rewrite(need, "model", made[normal(need)], ms)
+            for need, one in zip(needs, known, strict=True)
+        ]
+
+    def known(self, needs: Sequence[str]) -> list[Rewrite | None]:
+        """The rewrites that table or cache have; None for the others."""
+        return [self._known(need) for need in needs]
+
+    def _known(self, need: str) -> Rewrite | None:
+        began = perf_counter()
+        source: Source = "table"
+        entry = self.table.get(need) if self.table else None
+        if entry is None:
+            source, key = "cache", normal(need)
+            with self._lock:
+                if (entry := self._memory.get(key)) is not None:
+                    self._memory.move_to_end(key)
+        return _rewrite(need, source, entry, (perf_counter() - began) * 1000) if entry else None
+
+    def remember(self, entries: Sequence[Entry]) -> None:
+        """Keep rewrites in memory."""
+        with self._lock:
+            for entry in entries:
+                key = normal(entry.query)
+                self._memory[key] = entry
+                self._memory.move_to_end(key)
+            while len(self._memory) > self._most:
+                self._memory.popitem(last=False)
+
+    def entries(self, needs: Sequence[str]) -> list[Entry]:
+        """What the model writes for each need, with the gate's word; neither table nor cache is asked.
+
+        Raises what the model raises.
+        """
+        chats = [self.bundle.format.render(Need("", need)) for need in needs]
+        refused = [self._refused(need, chat) for need, chat in zip(needs, chats, strict=True)]
+        asked = [chat for chat, reason in zip(chats, refused, strict=True) if not reason]
+        with self._model:
+            answers: list[tuple[str, float | None]]
+            if isinstance(self.policy, KnowsLikelihood):
+                answers = [*self.policy.greedy(asked)]
+            else:
+                answers = [(texts[0], None) for texts in self.policy.generate(asked, 0)]
+        if len(answers) != len(asked):
+            raise ValueError(f"the model gave {len(answers)} answers for {len(asked)} needs")
+        given = iter(answers)
+        return self._gated(
+            [
+                _raw(need, reason) if reason else self._read(need, *next(given))
+                for need, reason in zip(needs, refused, strict=True)
+            ]
+        )
+
+    def _refused(self, need: str, chat: Chat) -> str:
+        """Why the model is not asked; empty if it is."""
+        if not normal(need):
+            return EMPTY
+        return TOO_LONG if isinstance(self.policy, HasContext) and not self.policy.fits(chat) else ""
+
+    def _read(self, need: str, answer: str, likelihood: float | None) -> Entry:
+        action = self.bundle.format.parse(answer)
+        known = {} if likelihood is None else {"likelihood": likelihood}
+        if isinstance(action, Search):
+            return Entry(need, str(action.query), None, {"reason": REWRITTEN, **known})
+        return _raw(need, UNREADABLE, why=getattr(action, "reason", type(action).__name__), **known)
+
+    def _gated(self, entries: list[Entry]) -> list[Entry]:
+        """The entries with the gate's decision about those that are rewritten."""
+        return entries
+
+
+def _raw(need: str, reason: str, **more: Any) -> Entry:
+    return Entry(need, need, None, {"reason": reason, **more})
+
+
+def _rewrite(need: str, source: Source, entry: Entry, ms: float) -> Rewrite:
+    known = entry.evidence
+    more = {name: known.get(name) for name in ("gain", "likelihood")}
+    reason = str(known.get("reason", REWRITTEN))
+    if entry.used:
+        return Rewrite(need, entry.rewrite, source, reason, ms, **more)
+    # A rewrite that changes nothing is one too; all that is refused is searched as it came.
+    own: Source = source if reason == REWRITTEN and entry.gate is not False else "raw"
+    return Rewrite(need, need, own, GATED if entry.gate is False else reason, ms, **more)

@@ -1,0 +1,219 @@
+"""The head table, the cache, the model, the raw need: in this order, and never worse than off."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from recr1.cli.main import run as recr1
+from recr1.errors import DataError, UserError
+from recr1.policies.base import Likely
+from recr1.serve import Entry, Rewriter, Table
+from recr1.serve.table import normal, read_queries, write_table
+
+
+class Model:
+    """Writes each need backwards, word by word; some needs have an answer of their own."""
+
+    def __init__(self, **answers):
+        self.answers, self.asked = answers, []
+
+    def greedy(self, chats):
+        needs = [chat[-1]["content"] for chat in chats]
+        self.asked += needs
+        written = [self.answers.get(need, " ".join(reversed(need.split()))) for need in needs]
+        return [Likely(text, -0.5) for text in written]
+
+    def generate(self, chats, n):
+        return [[one.text] for one in self.greedy(chats)]
+
+
+def of(bundle, model=None, *rows, **more):
+    table = Table(bundle.id, rows) if rows else None
+    return Rewriter(bundle, model or Model(), table=table, **more)
+
+
+def short(rewrites):
+    return [(one.query, one.source, one.reason) for one in rewrites]
+
+
+def test_table_then_cache_then_model(bundle):
+    model = Model()
+    rewriter = of(bundle, model, Entry("Red Shoes", "crimson footwear", None, {"reason": "rewritten"}))
+    needs = ["red  shoes", "warm coat"]
+    assert short(rewriter(needs)) == [
+        ("crimson footwear", "table", "rewritten"),
+        ("coat warm", "model", "rewritten"),
+    ]
+    again = rewriter(["WARM coat", *needs])
+    assert [one.source for one in again] == ["cache", "table", "cache"]
+    assert again[0].likelihood == -0.5 and again[0].need == "WARM coat"
+    assert model.asked == ["warm coat"]
+
+
+def test_equal_needs_ask_the_model_once(bundle):
+    model = Model()
+    assert [one.query for one in of(bundle, model)(["warm coat", "Warm  Coat"])] == ["coat warm"] * 2
+    assert len(model.asked) == 1
+
+
+def test_the_real_model_and_the_real_parser(bundle):
+    one, blank = Rewriter.load(bundle.path)(["a gift for my aunt", " "])
+    assert one.source == "model" and one.likelihood < 0 and one.query
+    assert (blank.query, blank.source, blank.reason) == (" ", "raw", "empty")
+
+
+def test_an_answer_that_cannot_be_read_leaves_the_need_as_it_is(bundle):
+    rewriter = of(bundle, Model(**{"warm coat": "x" * 2000, "red shoe": "  "}))
+    assert short(rewriter(["warm coat", "red shoe"])) == [
+        ("warm coat", "raw", "unreadable answer"),
+        ("red shoe", "raw", "unreadable answer"),
+    ]
+
+
+def test_a_need_that_does_not_fit_is_not_asked(bundle):
+    rewriter = Rewriter.load(bundle)
+    assert short(rewriter(["lamp " * 5000]))[0][1:] == ("raw", "too long")
+
+
+@pytest.mark.parametrize("wrong", ["raises", "too few"])
+def test_a_model_that_fails_leaves_the_needs_as_they_are_and_is_asked_again(bundle, wrong, caplog):
+    model = Model()
+    rewriter, works = of(bundle, model), model.greedy
+
+    def broken(chats):
+        if wrong == "raises":
+            raise RuntimeError("out of memory")
+        return []
+
+    model.greedy = broken
+    assert short(rewriter(["warm coat"])) == [("warm coat", "raw", "model failed")]
+    assert "1 needs are searched as they are" in caplog.text
+    model.greedy = works
+    assert short(rewriter(["warm coat"])) == [("coat warm", "model", "rewritten")]
+
+
+def test_the_cache_drops_what_was_used_longest_ago(bundle):
+    rewriter = of(bundle, memory=2)
+    rewriter(["a b", "c d"])
+    rewriter(["a b"])
+    rewriter(["e f"])
+    assert [one is not None for one in rewriter.known(["a b", "c d", "e f"])] == [True, False, True]
+
+
+def test_a_closed_row_of_the_table_is_searched_as_it_came(bundle):
+    closed = Entry("warm coat", "coat warm", False, {"reason": "rewritten", "gain": -0.1})
+    one = of(bundle, None, closed)(["warm coat"])[0]
+    assert (one.query, one.source, one.reason, one.gain) == ("warm coat", "raw", "gate", -0.1)
+
+
+@pytest.mark.parametrize("text", ["\uff37arm  coat", "WARM\tcoat ", "warm coat"])
+def test_one_key_for_width_case_and_space(text):
+    assert normal(text) == "warm coat"
+
+
+def write(tmp_path, text, name="queries.txt"):
+    (tmp_path / name).write_text(text)
+    return tmp_path / name
+
+
+def test_queries_are_counted_by_their_key(tmp_path):
+    lines = write(tmp_path, "Warm  coat\n\nlamp\nwarm coat\n")
+    assert read_queries(lines, {}) == {"warm coat": ("Warm coat", 2), "lamp": ("lamp", 1)}
+    table = write(tmp_path, "q,n\nlamp,3\nLamp,4\n", "queries.csv")
+    assert read_queries(table, {"query": "q", "count": "n"}) == {"lamp": ("lamp", 7)}
+
+
+def test_queries_that_cannot_be_read_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"queries\.csv:3: count must be an integer >= 0, got '-1'"):
+        read_queries(write(tmp_path, "query,count\nlamp,1\nshoe,-1\n", "queries.csv"), {})
+    with pytest.raises(UserError, match="has no queries"):
+        read_queries(write(tmp_path, "\n \n"), {})
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
+    with pytest.raises(DataError, match="is not UTF-8"):
+        read_queries(tmp_path / "latin.txt", {})
+
+
+@pytest.mark.parametrize("name", ["table.jsonl", "table.parquet"])
+def test_a_table_is_read_as_it_was_written(bundle, tmp_path, name):
+    queries = {"warm coat": ("Warm coat", 2), "lamp": ("lamp", 1), "too": ("too", 1)}
+    written = write_table(of(bundle, Model(too=" ")), queries, tmp_path / name)
+    read = Table.load(tmp_path / name, bundle=bundle.id)
+    assert read == written and len(read.entries) == 3
+    assert read.get("WARM coat") == Entry(
+        "Warm coat", "coat Warm", None, {"reason": "rewritten", "likelihood": -0.5, "count": 2}
+    )
+    assert [entry.used for entry in read.entries] == [True, False, False]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_what_was_written_before_a_kill_is_not_written_again(bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr("recr1.serve.table.CHUNK", 2)
+    queries = {need: (need, 1) for need in ("a b", "c d", "e f", "g h")}
+    dies, out = Model(), tmp_path / "table.jsonl"
+    rewriter = of(bundle, dies)
+    whole = rewriter.entries
+    monkeypatch.setattr(rewriter, "entries", lambda needs: whole(needs) if "a b" in needs else sys.exit(9))
+    with pytest.raises(SystemExit):
+        write_table(rewriter, queries, out)
+    begun = tmp_path / ".table.jsonl.part.jsonl"
+    begun.write_text(begun.read_text() + '{"query": "half')
+    again = Model()
+    write_table(of(bundle, again), queries, out)
+    assert again.asked == ["e f", "g h"]
+    assert [json.loads(line)["rewrite"] for line in out.read_text().splitlines()] == ["b a", "d c", "f e", "h g"]
+
+
+def test_a_table_of_another_bundle_is_refused(bundle, tmp_path):
+    out = tmp_path / "table.jsonl"
+    write_table(of(bundle), {"lamp": ("lamp", 1)}, out)
+    with pytest.raises(UserError, match=f"was written by the bundle {bundle.id}, and this is the bundle 0123"):
+        Table.load(out, bundle="0123")
+    assert Table.load(out, bundle=None).bundle == bundle.id
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"gate": "yes"}, "gate must be true, false or null, got 'yes'"),
+        ({"evidence": "[]"}, r"evidence must be a JSON object, got '\[\]'"),
+        ({"rewrite": None}, "rewrite"),
+    ],
+)
+def test_rows_that_cannot_be_read_are_named(tmp_path, row, said):
+    whole = {"query": "a", "rewrite": "b", "gate": None, "evidence": "{}", "bundle": "x", **row}
+    with pytest.raises(DataError, match=rf"table\.jsonl:1: .*{said}"):
+        Table.load(write(tmp_path, json.dumps(whole) + "\n", "table.jsonl"), bundle=None)
+
+
+def test_two_rows_of_one_need_are_refused(tmp_path):
+    rows = [{"query": text, "rewrite": "b", "gate": None, "evidence": {}, "bundle": "x"} for text in ("a", "A")]
+    with pytest.raises(DataError, match="differ in case or white space alone"):
+        Table.load(write(tmp_path, "".join(json.dumps(row) + "\n" for row in rows), "table.jsonl"), bundle=None)
+
+
+def test_the_command_counts_what_became_of_the_queries(bundle, tmp_path, capsys):
+    queries, out = write(tmp_path, "a gift for my aunt\n" + "lamp " * 5000 + "\n"), tmp_path / "table.parquet"
+    assert recr1(["rewrite", str(bundle.path), str(queries), "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "2 different queries of 2" in said and "searched as they came, too long: 1" in said
+    assert len(Table.load(out, bundle=bundle.id).entries) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--out", "table.csv"], "a head table is a file with the ending .jsonl or .parquet"),
+        (["--out", "t.jsonl", "--engine", "openai"], "name the address of the server with --url"),
+        (["--out", "t.jsonl", "--url", "http://x"], "--url: is for --engine openai"),
+        (["--out", "t.jsonl", "--engine", "ctranslate2"], "has no weights in 8 bits"),
+    ],
+)
+def test_what_cannot_be_done_is_said(bundle, tmp_path, capsys, monkeypatch, more, said):
+    monkeypatch.chdir(tmp_path)
+    queries = write(tmp_path, "lamp\n")
+    assert recr1(["rewrite", str(bundle.path), str(queries), *more]) == 2
+    assert said in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["queries.txt"]
