@@ -6,28 +6,56 @@ import mmap
 from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate, pairwise
-from typing import Any
+from itertools import accumulate
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 2**12
-"""Rows that are decoded together."""
+BLOCK = 2**10
+"""Rows that are decoded together, and hashed together: larger blocks leave the processor's cache. Part of every
+fingerprint of a catalog."""
 _NONE = b"\xff"
 """What stands for None; UTF-8 has no such byte."""
+_PLAIN = np.array([byte < 128 and chr(byte).isalnum() for byte in range(256)])
+"""The ASCII letters and digits."""
+IsMissing: TypeAlias = Callable[[Any], bool]
 
 
 class Column(Sequence[Any]):
     """A column that a catalog keeps as it is; others it copies to a tuple."""
 
     def __getitem__(self, row: Any) -> Any:
-        if isinstance(row, slice):
-            return [self._value(each) for each in range(*row.indices(len(self)))]
-        return self._value(range(len(self))[row])  # raises IndexError for a row that does not exist
+        if not isinstance(row, slice):
+            return self._value(range(len(self))[row])  # raises IndexError for a row that does not exist
+        first, end, step = row.indices(len(self))
+        return self._values(first, max(first, end)) if step == 1 else [self._value(n) for n in range(first, end, step)]
+
+    def __iter__(self) -> Iterator[Any]:
+        for first in range(0, len(self), BLOCK):
+            yield from self[first : first + BLOCK]
+
+    @abstractmethod
+    def utf8(self, first: int, end: int) -> list[bytes]:
+        """Some texts as UTF-8, None as no bytes."""
+
+    @abstractmethod
+    def none(self, first: int, end: int) -> NDArray[np.bool_]:
+        """Which of these rows are None."""
 
     @abstractmethod
     def _value(self, row: int) -> Any: ...
+
+    def _values(self, first: int, end: int) -> list[Any]:
+        utf8 = self.utf8(first, end)
+        values: list[str | None]
+        try:
+            values = list(map(bytes.decode, utf8))
+        except UnicodeDecodeError:
+            values = list(map(_decoded, utf8))
+        for row in np.flatnonzero(self.none(first, end)).tolist():
+            values[row] = None
+        return values
 
 
 class Texts(Column):
@@ -42,54 +70,90 @@ class Texts(Column):
     def __len__(self) -> int:
         return len(self.ends) - 1
 
-    def __iter__(self) -> Iterator[str | None]:
+    def none(self, first: int, end: int) -> NDArray[np.bool_]:
+        """Which of these rows are None."""
+        starts = self.ends[first:end]
+        none: NDArray[np.bool_] = self.ends[first + 1 : end + 1] - starts == len(_NONE)
+        none[none] = self.letters[starts[none]] == _NONE[0]
+        return none
+
+    def odd(self, first: int, end: int) -> list[int]:
+        """The places, from `first` on, of texts that begin with neither a letter nor a digit of ASCII."""
+        starts = self.ends[first:end]
+        odd = (self.ends[first + 1 : end + 1] > starts) & ~self.none(first, end)
+        odd[odd] = ~_PLAIN[self.letters[starts[odd]]]
+        return np.flatnonzero(odd).tolist()
+
+    def utf8(self, first: int, end: int) -> list[bytes]:
+        """Some texts, None as no bytes."""
         mapped: Any = self.letters
         while isinstance(mapped, np.ndarray):
             mapped = mapped.base
-        for first in range(0, len(self), BLOCK):
-            if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-                mapped.madvise(mmap.MADV_DONTNEED)  # gives memory back: the file has what was read
-            ends = self.ends[first : first + BLOCK + 1]
-            letters = self.letters[ends[0] : ends[-1]].tobytes()
-            places = (ends - ends[0]).tolist()
-            if letters.isascii():  # a letter is a byte
-                text = letters.decode("ascii")
-                yield from [text[start:end] for start, end in pairwise(places)]
-            else:
-                yield from [_decoded(letters[start:end]) for start, end in pairwise(places)]
+        if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)  # gives memory back: the file has what was read
+        ends = self.ends[first : end + 1]
+        letters = self.letters[ends[0] : ends[-1]].tobytes()
+        starts, stops = ends[:-1] - ends[0], ends[1:] - ends[0]
+        none = self.none(first, end)
+        stops[none] = starts[none]
+        return [letters[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
 
     def _value(self, row: int) -> str | None:
-        return _decoded(self.letters[self.ends[row] : self.ends[row + 1]].tobytes())
+        value = self.letters[self.ends[row] : self.ends[row + 1]].tobytes()
+        return None if value == _NONE else _decoded(value)
 
 
-def _decoded(value: bytes) -> str | None:
-    if value == _NONE:
-        return None
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("utf-8", "surrogatepass")
+def _decoded(value: bytes) -> str:
+    return value.decode("utf-8", "surrogatepass")
 
 
 class Joined(Column):
-    """For each row the values of some columns as one text, with blanks between them, but for those that are missing."""
+    """For each row the values of some columns as one text, with blanks between them, but for those that are missing.
 
-    def __init__(self, columns: Sequence[Sequence[Any]], is_missing: Callable[[Any], bool]) -> None:
+    None is missing; a text that begins with a letter or a digit is there, and not asked about.
+    """
+
+    def __init__(self, columns: Sequence[Sequence[Any]], is_missing: IsMissing) -> None:
         self._columns, self._is_missing = columns, is_missing
 
     def __len__(self) -> int:
         return len(self._columns[0])
 
-    def __iter__(self) -> Iterator[str]:
-        return map(self._joined, zip(*self._columns, strict=True))
+    def none(self, first: int, end: int) -> NDArray[np.bool_]:
+        """None of them."""
+        return np.zeros(end - first, np.bool_)
+
+    def utf8(self, first: int, end: int) -> list[bytes]:
+        """Some of the joined texts."""
+        rows = zip(*[self._present(column, first, end) for column in self._columns], strict=True)
+        return [b" ".join(filter(None, row)) for row in rows]
+
+    def _present(self, column: Sequence[Any], first: int, end: int) -> list[bytes]:
+        if not isinstance(column, Texts):
+            values = [None if value is None or self._is_missing(value) else value for value in column[first:end]]
+            return [b"" if value is None else str(value).encode("utf-8", "surrogatepass") for value in values]
+        present = column.utf8(first, end)
+        for place in column.odd(first, end):
+            if self._is_missing(_decoded(present[place])):
+                present[place] = b""
+        return present
 
     def _value(self, row: int) -> str:
-        return self._joined([column[row] for column in self._columns])
+        values = [column[row] for column in self._columns]
+        return " ".join(str(value) for value in values if value is not None and not self._is_missing(value))
 
-    def _joined(self, values: Sequence[Any]) -> str:
-        # A text that begins with a letter or a digit is there: most do, and are not asked about.
-        there = [v for v in values if (type(v) is str and v[:1].isalnum()) or not self._is_missing(v)]
-        return " ".join(map(str, there))
+
+def count_missing(column: Sequence[Any], is_missing: IsMissing) -> int:
+    """How many values of a column `Joined` leaves out."""
+    if not isinstance(column, Texts):
+        return sum(value is None or is_missing(value) for value in column)
+    count, rows = 0, len(column)
+    for first in range(0, rows, BLOCK):
+        end = min(first + BLOCK, rows)
+        blank = column.ends[first:end] == column.ends[first + 1 : end + 1]
+        count += int(np.count_nonzero(blank | column.none(first, end)))
+        count += sum(is_missing(column[first + place]) for place in column.odd(first, end))
+    return count
 
 
 class Growing:

@@ -12,7 +12,7 @@ from typing import Any
 
 import recr1.tasks
 from recr1.tasks.cells import is_missing
-from retrievers import analyzer
+from retrievers import analyzer, base, columns
 from retrievers.base import Catalog
 from retrievers.columns import Joined, Texts
 from retrievers.store import Entry, Store, save_array, save_lines
@@ -45,9 +45,10 @@ def kept(
 
 
 def _code() -> str:
-    """A hash of the modules that say what data mean."""
+    """A hash of the modules that say what data mean, how they are kept, and what their fingerprint is."""
     digest = hashlib.sha256()
-    for file in [Path(analyzer.__file__), *sorted(Path(recr1.tasks.__path__[0]).rglob("*.py"))]:
+    others = [Path(str(module.__file__)) for module in (analyzer, base, columns)]
+    for file in [*others, *sorted(Path(recr1.tasks.__path__[0]).rglob("*.py"))]:
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

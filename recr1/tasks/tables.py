@@ -16,7 +16,7 @@ from recr1.tasks.disk import ending_of
 from recr1.tasks.readers import Record, records
 from retrievers.analyzer import folded, has_word
 from retrievers.base import Catalog
-from retrievers.columns import Growing, Joined
+from retrievers.columns import Growing, Joined, count_missing
 from retrievers.options import did_you_mean
 from rewards.base import Need
 
@@ -95,7 +95,7 @@ def read_catalog(
         fields.pop(name, None)
     used = text_fields or [name for name in TEXT_FIELDS if name in fields]
     texts = _texts(first, fields, used)
-    counts.update({f"items without {name!r}": sum(map(is_missing, fields[name])) for name in used})
+    counts.update({f"items without {name!r}": count_missing(fields[name], is_missing) for name in used})
     _count_items(texts, counts)
     counts.update(cells.counts())
     return Catalog(list(known.rows), texts, fields)

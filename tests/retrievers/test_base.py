@@ -99,10 +99,10 @@ def test_a_fingerprint_can_be_taken_of_any_text():
 
 def test_the_fingerprint_stays_the_same_from_version_to_version():
     """It names indexes and embeddings on disk, and runs are compared by it: a change belongs in the changelog."""
-    assert catalog().fingerprint == "b9f7b1b2adf43b40"
+    assert catalog().fingerprint == "8077a24b8c2c16d0"
     many = [str(row) for row in range(10_000)]
     even = {"even": [row % 2 == 0 for row in range(10_000)]}
-    assert catalog(ids=many, texts=many[::-1], fields=even).fingerprint == "140dba8bce6e77a7"
+    assert catalog(ids=many, texts=many[::-1], fields=even).fingerprint == "4a4504d1554cbc11"
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,7 @@ def test_the_fingerprint_stays_the_same_from_version_to_version():
         ({"texts": ["\U00010000", ""]}, {"texts": ["\ud800\udc00", ""]}),
         ({"fields": {"a": [1, 23]}}, {"fields": {"a": [12, 3]}}),
         ({"fields": {"a": ["None", 1]}}, {"fields": {"a": [None, 1]}}),
+        ({"fields": {"a": ["", "b"]}}, {"fields": {"a": [None, "b"]}}),
         ({"fields": {"a": [1, 2]}}, {"fields": {"a": [1.0, 2]}}),
         ({"fields": {"a": ["", ""]}}, {"interactions": "a"}),
         ({"interactions": [1]}, {"interactions": "[1]"}),
@@ -123,7 +124,7 @@ def test_text_that_moves_from_one_value_to_the_next_changes_the_fingerprint(one,
     assert catalog(**{"fields": None, **one}).fingerprint != catalog(**{"fields": None, **other}).fingerprint
 
 
-@pytest.mark.parametrize("row", [0, 4095, 4096, 5000, 9999])
+@pytest.mark.parametrize("row", [0, 1023, 1024, 5000, 9999])
 @pytest.mark.parametrize("value", ["z", None, "z\0"])
 def test_the_fingerprint_sees_every_value_of_a_long_column(row, value):
     ids = [str(item) for item in range(10_000)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import random
 import re
 from pathlib import Path
 
 import pytest
 
 from retrievers.base import Catalog
-from retrievers.columns import Growing, Joined, Texts
+from retrievers.columns import BLOCK, Growing, Joined, Texts, count_missing
 from retrievers.store import Entry, save_array
 
 VALUES = ["red", None, "", "\u00e9t\u00e9 \U0001f31f", "a\0b", "\ud800", "\u00ff", None, "x" * 5000, "last"]
@@ -29,7 +30,8 @@ def test_a_column_gives_back_what_it_was_made_of(step, values):
     assert len(column) == len(values)
     assert list(column) == values
     assert [column[row] for row in range(-len(values), len(values))] == values * 2
-    assert list(column[1:-1:2]) == values[1:-1:2]
+    for part in (slice(1, -1, 2), slice(1, 4), slice(4, 1), slice(-2, None), slice(None, None, -1)):
+        assert list(column[part]) == values[part]
     with pytest.raises(IndexError):
         column[len(values)]
     assert list(pickle.loads(pickle.dumps(column))) == values
@@ -60,6 +62,32 @@ def test_joined_texts_leave_out_what_is_missing():
     joined = Joined([["a", None, ""], [1, 2, None]], lambda value: value is None or value == "")
     assert list(joined) == ["a 1", "2", ""]
     assert (len(joined), joined[1], joined[-1], joined[:2]) == (3, "2", "", ["a 1", "2"])
+
+
+def is_blank(value):
+    return value is None or not str(value).strip("- ")
+
+
+@pytest.mark.parametrize("numbers", [[], [1, None, 2.5, "3"]])
+def test_packed_columns_are_joined_as_lists_are(numbers):
+    rng = random.Random(0)
+    some = [*VALUES, " ", "--", "-5", " red", "\u00a0", "1"]
+    lists = [[rng.choice([*some, *more]) for _ in range(2 * BLOCK + 3)] for more in ([], numbers, [])]
+    packed = [grown(values, 100) for values in lists]
+    assert [isinstance(column, Texts) for column in packed] == [True, not numbers, True]
+    said = [" ".join(str(value) for value in row if not is_blank(value)) for row in zip(*lists, strict=True)]
+    for columns in (lists, packed):
+        joined = Joined(columns, is_blank)
+        assert list(joined) == said
+        assert joined[5 : BLOCK + 9] == said[5 : BLOCK + 9]
+        assert [joined[row] for row in range(BLOCK)] == said[:BLOCK]
+        assert [count_missing(column, is_blank) for column in columns] == [sum(map(is_blank, one)) for one in lists]
+    ids = [str(row) for row in range(len(said))]
+    plain = Catalog(ids, said, {"first": lists[0], "second": lists[1]})
+    assert (
+        Catalog(ids, Joined(packed, is_blank), {"first": packed[0], "second": packed[1]}).fingerprint
+        == plain.fingerprint
+    )
 
 
 def test_a_catalog_keeps_packed_columns_and_has_the_same_fingerprint():
