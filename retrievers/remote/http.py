@@ -6,26 +6,16 @@ import json
 import re
 from collections.abc import Mapping
 from math import isfinite
-from time import monotonic
 from typing import Any, ClassVar, Literal
 
 from retrievers.base import Catalog
-from retrievers.errors import PermanentError, TransientError, told
+from retrievers.errors import PermanentError, told
 from retrievers.options import PositiveFloat, PositiveInt, checked
-from retrievers.remote.address import (
-    certificates,
-    connection_problems,
-    fault_of_connection,
-    proxy_for,
-    proxy_problems,
-    split_query,
-)
+from retrievers.remote.address import connection_problems, proxy_problems, split_query
 from retrievers.remote.answers import Answer, RemoteRetriever
-from retrievers.remote.client import EngineClient, fault_of_status, require
+from retrievers.remote.client import EngineClient, require
+from retrievers.remote.session import SHOWN, Session
 from retrievers.secrets import VARIABLE, read, resolved, texts_of
-
-SHOWN = 300
-"""Characters of a faulty answer that a message shows."""
 
 
 @checked
@@ -109,55 +99,16 @@ class HTTP(RemoteRetriever):
         return problems
 
     def _connect(self) -> None:
-        import httpx
-
-        # All of them, though two are used here: a variable that is not set is named now.
-        sent = resolved({"url": self._url, "headers": self._headers, "params": self._params, "body": self._body})
-        proxy = proxy_for(sent["url"])
-        self._session = httpx.Client(
-            headers=sent["headers"],
-            timeout=self._timeout,
-            limits=httpx.Limits(max_connections=self._threads, max_keepalive_connections=self._threads),
-            verify=certificates(self._ca_file),
-            proxy=proxy and proxy.url,
-            trust_env=False,
-        )
+        resolved({"params": self._params, "body": self._body})  # a variable that is not set is named now
+        self._session = Session(self._url, self._headers, self._timeout, self._threads, self._ca_file)
 
     def _ask(self, text: str, k: int) -> Answer:
-        raw = self._fetch(filled(self._params, text, k, as_text=True), filled(self._body, text, k))
-        try:
-            answer = json.loads(raw)
-        except (ValueError, RecursionError) as error:
-            page = ", but a web page: is this the address of the search?" if raw.lstrip()[:1] == b"<" else ""
-            raise TransientError(f"the answer is not JSON{page} ({error}): {_shown(raw)}") from error
+        params = filled(self._params, text, k, as_text=True)
+        answer = self._session.answer(self._method, "", params, filled(self._body, text, k))
         found = _at(answer, self._items, "items")
         if not isinstance(found, list):
             raise PermanentError(f"items: expected a list at {self._items!r} in the answer, got {_named(found)}")
         return [self._item(item, place) for place, item in enumerate(found)]
-
-    def _fetch(self, params: dict[str, str], body: Any) -> bytes:
-        """The body of the answer; raises `TransientError` (also for a late one) or `PermanentError`."""
-        import httpx
-
-        url, asked = split_query(resolved(self._url))
-        deadline = monotonic() + self._timeout
-        content = {} if body is None else {"json": body}
-        try:
-            with self._session.stream(self._method, url, params=asked | params, **content) as response:
-                raw = bytearray()
-                for chunk in response.iter_bytes():
-                    raw += chunk
-                    if monotonic() > deadline:  # httpx limits each chunk only
-                        raise TransientError(f"the answer was not complete after {self._timeout:g} s")
-        except httpx.TimeoutException as error:
-            raise TransientError(f"no answer within {self._timeout:g} s ({type(error).__name__})") from error
-        except (httpx.TransportError, httpx.DecodingError) as error:
-            through = proxy_for(url)
-            by = f" (through the proxy of {through.variable})" if through else ""
-            raise fault_of_connection(f"{type(error).__name__}: {told(error)}{by}") from error
-        if not 200 <= response.status_code < 300:
-            raise fault_of_status(response.status_code, _shown(bytes(raw)), response.headers)
-        return bytes(raw)
 
     def _item(self, item: Any, place: int) -> tuple[str, float]:
         found = _at(item, self._id, "id")
@@ -170,11 +121,6 @@ class HTTP(RemoteRetriever):
             what = f"expected a finite number at {self._score!r} of item {_named(found)}, got {_named(score)}"
             raise PermanentError(f"score: {what}")
         return str(found), float(score)
-
-
-def _shown(raw: bytes) -> str:
-    """The beginning of an answer, for a message."""
-    return repr(told(raw.decode("utf-8", "replace"), SHOWN))
 
 
 def _at(value: Any, path: str, option: str) -> Any:

@@ -195,7 +195,7 @@ def test_one_parameter_in_two_places_is_refused():
         ({"status": 204, "body": ""}, "after 2 attempts: the answer is not JSON"),
         (
             {"headers": {"content-type": "text/html"}, "body": "<!doctype html><title>Log in</title>"},
-            "after 2 attempts: the answer is not JSON, but a web page: is this the address of the search",
+            "after 2 attempts: the answer is not JSON, but a web page: is the address right",
         ),
     ],
     ids=["redirect", "redirect without a place", "an hour", "an age", "204", "HTML"],
