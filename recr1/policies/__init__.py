@@ -7,6 +7,8 @@ BUILTIN = {
     "as_shown": "recr1.baselines.without_model:AsShown",
     "scripted": "recr1.baselines.without_model:Scripted",
     "transformers": "recr1.policies.transformers:Transformers",
+    "ctranslate2": "recr1.policies.ctranslate2:CTranslate2",
+    "openai": "recr1.policies.openai:OpenAI",
     "keywords": "recr1.baselines.without_model:Keywords",
     "prf": "recr1.baselines.feedback:RM3",
     "few_shot": "recr1.baselines.prompting:FewShot",

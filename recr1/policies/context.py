@@ -107,6 +107,16 @@ def check_lengths(lengths: Mapping[tuple[str, str], int], context: int | None, n
     )
 
 
+def check_fit(length: int, new: int, context: int | None) -> None:
+    """Raise `UserError` where a prompt of so many tokens does not fit into a context with a completion after it."""
+    if context is not None and length + new > context:
+        raise UserError(
+            f"policy.model: a prompt has {length} tokens; with policy.max_new_tokens ({new}) it does not fit into the "
+            f"model's context of {context}: shorten the need or the prompt, lower policy.max_new_tokens, or take "
+            "another model"
+        )
+
+
 def lengths_of(tokenizer: Any, chats: Sequence[Chat]) -> list[int]:
     """The tokens of each prompt."""
     blocks = (chats[start : start + BLOCK] for start in range(0, len(chats), BLOCK))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from annotated_types import MinLen
 
-from recr1.errors import MissingLibrary, UserError
+from recr1.errors import MissingLibrary
 from recr1.policies.adapters import (
     adapter_problems,
     in_four_bits,
@@ -22,7 +22,7 @@ from recr1.policies.adapters import (
     with_adapter,
 )
 from recr1.policies.base import Likely, Spent
-from recr1.policies.context import check_prompts, context_of
+from recr1.policies.context import check_fit, check_prompts, context_of
 from recr1.policies.cpu import Copy, is_fast, is_large, keep_freed_memory
 from recr1.policies.loading import load_tokenizer, load_weights, plain_model
 from recr1.policies.model_cache import ModelKey, cached
@@ -181,12 +181,7 @@ class Transformers:
 
         model = self.in_bfloat16.current() if self.in_bfloat16 else self.model
         ids_BP, mask_BP = prompt_tensors(self.tokenizer, chats, self.model.device)
-        if self.context is not None and ids_BP.shape[1] + self.max_new_tokens > self.context:
-            raise UserError(
-                f"policy.model: a prompt has {ids_BP.shape[1]} tokens; with policy.max_new_tokens "
-                f"({self.max_new_tokens}) it does not fit into the model's context of {self.context}: shorten the need "
-                "or the prompt, lower policy.max_new_tokens, or take another model"
-            )
+        check_fit(ids_BP.shape[1], self.max_new_tokens, self.context)
         sampling = {"temperature": self.temperature, "top_k": 0, "top_p": 1.0} if n else {}
         was_training = model.training
         model.eval()

@@ -47,7 +47,7 @@ def test_a_class_in_the_current_folder_is_found(tmp_path, monkeypatch):
         (
             "policy",
             "zzz",
-            "policy.type: no 'zzz' here; built in: as_shown, best_edit, best_item, best_of, echo, few_shot, keywords",
+            "policy.type: no 'zzz' here; built in: as_shown, best_edit, best_item, best_of, ctranslate2, echo",
         ),
         ("policy", ".json:X", "policy.type: no '.json:X' here"),
         ("policy", "json:", "policy.type: no 'json:' here"),
@@ -93,7 +93,7 @@ def test_an_error_inside_a_users_module_is_not_hidden(tmp_path, monkeypatch):
     ("spec", "message"),
     [
         ("echo", "policy: must be a mapping with a type, such as {type: echo}, got 'echo'"),
-        ({"model": "x"}, "policy.type: missing (built in: as_shown, best_edit, best_item, best_of, echo,"),
+        ({"model": "x"}, "policy.type: missing (built in: as_shown, best_edit, best_item, best_of, ctranslate2, echo,"),
         ({"type": 3}, "policy.type: must be a name, got 3"),
     ],
 )

@@ -24,6 +24,8 @@ from recr1.loggers.jsonl import JsonlLogger
 from recr1.loggers.tensorboard import TensorBoardLogger
 from recr1.loggers.trackio import TrackioLogger
 from recr1.loggers.wandb import WandbLogger
+from recr1.policies.ctranslate2 import CTranslate2, convert
+from recr1.policies.openai import OpenAI
 from recr1.policies.transformers import Transformers
 from recr1.ranking import Ranking
 from recr1.tasks.files import FilesTask
@@ -41,6 +43,7 @@ from recr1.testing import FormatContract, LoggerContract, PolicyContract, TaskCo
 from rewards.base import Candidate, Need
 from tests.recr1.loggers.test_loggers import accumulated, closed, histories
 from tests.recr1.tasks.published import c4_data, esci_data, hnm_data, ir_data, reviews_data, trec_data, wands_data
+from tests.retrievers.remote.loopback import shared_engine
 
 TINY = {"type": "transformers", "model": "tiny-shopper", "max_new_tokens": 6}
 
@@ -199,6 +202,21 @@ class TestTransformers(PolicyContract):
 class TestTransformersWithAnAdapter(PolicyContract):
     def build(self):
         return Transformers(model="tiny-shopper", max_new_tokens=6, lora_rank=2, lora_dropout=0.5)
+
+
+class TestCTranslate2(PolicyContract):
+    def build(self):
+        pytest.importorskip("ctranslate2")
+        folder = Path(published().name, "ctranslate2")
+        if not folder.exists():
+            convert("tiny-shopper", folder)
+        return CTranslate2(model=str(folder), max_new_tokens=6, batch_size=5, seed=3)
+
+
+class TestOpenAI(PolicyContract):
+    def build(self):
+        server = shared_engine("tests.recr1.policies.chat_server")
+        return OpenAI(url=f"{server.url}/v1", model="m", max_new_tokens=6, seed=3)
 
 
 class Fixed(PolicyContract):
