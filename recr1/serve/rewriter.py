@@ -8,9 +8,14 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+from recr1.config.build import build
+from recr1.formats import Format
 from recr1.policies.base import HasContext, KnowsLikelihood, Policy
+from recr1.recipe import Recipe
+from recr1.runs import Run
+from recr1.runs.targets import trained_part
 from recr1.serve.bundle import Bundle
 from recr1.serve.table import Entry, Table, normal
 from rewards.base import Chat, Need, Search
@@ -42,13 +47,34 @@ class Rewrite(NamedTuple):
     """Mean log-probability of the answer's tokens; None where the model was not asked, or does not say."""
 
 
+class Origin(Protocol):
+    """Where rewrites come from: a bundle, or a run that is not exported."""
+
+    @property
+    def id(self) -> str:
+        """What tables name."""
+        ...
+
+    @property
+    def format(self) -> Format:
+        """The prompt and parser of its policy."""
+        ...
+
+
+class OfRun(NamedTuple):
+    """A run that is not exported."""
+
+    id: str
+    format: Format
+
+
 class Rewriter:
     """Rewrites of a bundle. Usable from several threads, of which one at a time asks the model."""
 
     def __init__(
-        self, bundle: Bundle, policy: Policy, *, table: Table | None = None, gate: Any = None, memory: int = MEMORY
+        self, bundle: Origin, policy: Policy, *, table: Table | None = None, gate: Any = None, memory: int = MEMORY
     ) -> None:
-        """Use `Rewriter.load`, unless the policy is open already."""
+        """Use `Rewriter.load` or `Rewriter.of_run`, unless the policy is open already."""
         self.bundle, self.policy, self.table, self.gate = bundle, policy, table, gate
         self._memory, self._most = OrderedDict[str, Entry](), memory
         self._lock, self._model = threading.Lock(), threading.Lock()
@@ -79,6 +105,17 @@ class Rewriter:
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         rows = Table.load(table, bundle=opened.id) if table else None
         return cls(opened, opened.policy(engine, **(options or {})), table=rows, memory=memory)
+
+    @classmethod
+    def of_run(cls, run: Run, recipe: Recipe, answer_format: Format) -> Rewriter:
+        """The policy that a run trained, before it is exported; raises `RunError` where there is none yet.
+
+        Args:
+            run: a run folder.
+            recipe: the run's, with overrides of its policy.
+            answer_format: prompt and parser, as the environment has them for its retriever.
+        """
+        return cls(OfRun(run.path.resolve().name, answer_format), build("policy", trained_part(run, recipe.policy)))
 
     def __call__(self, needs: Sequence[str]) -> list[Rewrite]:
         """The rewrite of each need, in order. What the model writes, and a model that fails, never raise."""

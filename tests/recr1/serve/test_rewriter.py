@@ -8,8 +8,10 @@ import sys
 import pytest
 
 from recr1.cli.main import run as recr1
+from recr1.config.build import build
 from recr1.errors import DataError, UserError
 from recr1.policies.base import Likely
+from recr1.recipe import load_recipe
 from recr1.serve import Entry, Rewriter, Table
 from recr1.serve.table import normal, read_queries, write_table
 
@@ -63,6 +65,14 @@ def test_the_real_model_and_the_real_parser(bundle):
     one, blank = Rewriter.load(bundle.path)(["a gift for my aunt", " "])
     assert one.source == "model" and one.likelihood < 0 and one.query
     assert (blank.query, blank.source, blank.reason) == (" ", "raw", "empty")
+
+
+def test_a_run_writes_what_its_bundle_writes(run, bundle):
+    recipe = load_recipe(run.path / "recipe.yaml")
+    needs = ["a gift for my aunt", "warm coat for a small dog"]
+    of_run = Rewriter.of_run(run, recipe, build("task", recipe.task).format)
+    assert short(of_run(needs)) == short(Rewriter.load(bundle)(needs))
+    assert of_run.bundle.id == "run"
 
 
 def test_an_answer_that_cannot_be_read_leaves_the_need_as_it_is(bundle):
