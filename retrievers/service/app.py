@@ -14,31 +14,25 @@ is `retrievers.service.client`. Imported only where something is served: FastAPI
 from __future__ import annotations
 
 import asyncio
-import hmac
 import io
 import json
-import resource
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
-from starlette.requests import ClientDisconnect
+from fastapi import HTTPException, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from retrievers.abilities import capabilities_of, matches_everything, max_k_of, stats_of, syntax_of
 from retrievers.base import Catalog, Hits, Query, Retriever
 from retrievers.errors import MissingAnswers, shown
-from retrievers.service.batching import Batcher, Metrics, QueueFull
+from retrievers.service.batching import Batcher, QueueFull, SearchMetrics
 from retrievers.service.client import CATALOG, RETRIEVER, STATS
+from retrievers.service.paths import RETRY_AFTER, HTTPService, Limits
 from retrievers.topk import check_k
 
-RETRY_AFTER = {"Retry-After": "1"}
-LEFT = 499
-"""The status, in the metrics alone, of a request whose client left before the service had read it: nginx's number."""
 PART = 4 * 2**20
 """Bytes of an answer that are sent at once."""
 _BYTES_A_PLACE = 8
@@ -53,48 +47,26 @@ class Served:
     fingerprint: str  # of the retriever
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """The limits of the service."""
-
-    window: float = 0.002
-    """Seconds to wait for more searches to join the first."""
-    waiting: int = 256
-    """Searches that may wait; one more is answered 503."""
-    bytes: int = 64 * 2**20
-    """Of a request and of its answer; more is answered 413."""
-    connections: int = 512
-    """Open at once, or half of the files that the process may open; see `retrievers.service.connections`."""
-
-    def __post_init__(self) -> None:
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        most = self.connections if files == resource.RLIM_INFINITY else min(self.connections, files // 2)
-        object.__setattr__(self, "connections", most)
-
-
-class SearchService:
+class SearchService(HTTPService):
     """The application. It answers at once, and searches after `serve`. Clients must send `token`, if it is set."""
 
     def __init__(self, *, token: str | None = None, limits: Limits | None = None) -> None:
-        self._token, self.limits = token, limits or Limits()
+        super().__init__(token=token, limits=limits or Limits())
         self._served: Served | None = None
         self._batcher: Batcher | None = None
-        self._searches = 0
-        self._metrics = Metrics(lambda: self._batcher.waiting if self._batcher else 0)
-        self.api = FastAPI(lifespan=self._lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-        with_token = [Depends(self._check_token)]
-        self.api.add_api_route("/healthz", self.health)
-        self.api.add_api_route("/readyz", self.ready)
-        self.api.add_api_route("/info", self.info, dependencies=with_token)
-        self.api.add_api_route("/metrics", self.metrics, dependencies=with_token)
-        self.api.add_api_route("/search", self.search, methods=["POST"], dependencies=with_token)
+        self.metrics: SearchMetrics = SearchMetrics(
+            lambda: self._batcher.waiting if self._batcher else 0,
+            lambda: stats_of(self._served.retriever) if self._served else {},
+        )
+        self.post("/search", self._answer)
 
     def serve(self, served: Served) -> None:
         """Begin to search. May be called from another thread than the one that answers."""
         self._served = served
 
     @asynccontextmanager
-    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator[None]:
+        """Searches that wait are joined and made."""
         window, waiting, most = self.limits.window, self.limits.waiting, self.limits.bytes // _BYTES_A_PLACE
         self._batcher = Batcher(self._search, window=window, waiting=waiting, places=most)
         work = asyncio.create_task(self._batcher.run())
@@ -106,14 +78,9 @@ class SearchService:
                 await work
             self._batcher.close()
 
-    async def health(self) -> dict[str, str]:
-        """That the process runs."""
-        return {"status": "alive"}
-
-    async def ready(self) -> dict[str, str]:
-        """That searches are answered."""
+    def check_ready(self) -> None:
+        """Raise `HTTPException` 503 until there is an index."""
         self._ready()
-        return {"status": "ready"}
 
     async def info(self) -> dict[str, Any]:
         """What is served, and the limits of a search."""
@@ -129,41 +96,16 @@ class SearchService:
             "max_bytes": self.limits.bytes,
         }
 
-    async def metrics(self) -> Response:
-        """What Prometheus reads."""
-        stats = stats_of(self._served.retriever) if self._served else {}
-        return Response(self._metrics.text(stats), media_type=self._metrics.media_type)
-
-    async def search(self, request: Request) -> Response:
-        """Hits of the queries in the body."""
-        start, status = time.perf_counter(), 500
-        self._searches += 1
-        try:
-            if self._searches > self.limits.connections * 3 // 4:  # the others are for /healthz
-                raise HTTPException(503, "too many searches wait", RETRY_AFTER)
-            response = await self._answer(request)
-            status = response.status_code
-        except HTTPException as refusal:
-            status = refusal.status_code
-            raise
-        except ClientDisconnect:
-            response = Response(status_code=(status := LEFT))  # for nobody
-        finally:
-            self._searches -= 1
-            self._metrics.requests.labels(str(status)).inc()
-            self._metrics.seconds.observe(time.perf_counter() - start)
-        return response
-
     async def _answer(self, request: Request) -> Response:
         served = self._ready()
         catalog, wanted = served.catalog.fingerprint, request.headers.get(CATALOG)
         if wanted not in (None, catalog):
             raise HTTPException(409, f"this service holds the catalog {catalog}, and the search is for {wanted}")
-        queries, k = _asked(await self._body(request))
+        queries, k = _asked(await self.body(request))
         if len(queries) * k * _BYTES_A_PLACE > self.limits.bytes:
-            raise HTTPException(413, f"{len(queries)} queries for k={k} have an answer of more than {self._limit}")
+            raise HTTPException(413, f"{len(queries)} queries for k={k} have an answer of more than {self.limit}")
         hits, faults = await self._hits(queries, k)
-        self._metrics.queries.inc(len(queries))
+        self.metrics.queries.inc(len(queries))
         body = io.BytesIO()
         for array in hits:
             np.save(body, array, allow_pickle=False)
@@ -185,21 +127,6 @@ class SearchService:
         except (ConnectionError, TimeoutError) as error:  # an engine behind the retriever does not answer
             raise HTTPException(502, str(error)) from error
 
-    async def _body(self, request: Request) -> bytes:
-        too_large = HTTPException(413, f"the request is larger than {self._limit}")
-        if int(request.headers.get("content-length", 0)) > self.limits.bytes:
-            raise too_large
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > self.limits.bytes:
-                raise too_large
-        return bytes(body)
-
-    @property
-    def _limit(self) -> str:
-        return f"{self.limits.bytes / 2**20:g} MiB, the limit of this service"
-
     def _ready(self) -> Served:
         if self._served is None:
             raise HTTPException(503, "the index is being opened", RETRY_AFTER)
@@ -207,15 +134,8 @@ class SearchService:
 
     def _search(self, queries: list[Query], k: int) -> Hits:
         assert self._served
-        self._metrics.batches.observe(len(queries))
+        self.metrics.batches.observe(len(queries))
         return self._served.retriever.search(queries, k)
-
-    async def _check_token(self, request: Request) -> None:
-        if self._token is None:
-            return
-        given = request.headers.get("authorization", "").encode()
-        if not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
-            raise HTTPException(401, "a token is needed", {"WWW-Authenticate": "Bearer"})
 
 
 class _InParts(Response):

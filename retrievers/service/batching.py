@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import Counter, Gauge, Histogram
 
 from retrievers.base import Hits, Query
 from retrievers.errors import EngineError, MissingAnswers
+from retrievers.service.paths import Metrics
 
 Search: TypeAlias = Callable[[list[Query], int], Hits]
 
@@ -125,25 +126,19 @@ def _end(job: Job, error: BaseException) -> None:
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
-class Metrics:
-    """The metrics of one service, for Prometheus; `waiting` returns how many searches wait."""
+class SearchMetrics(Metrics):
+    """The metrics of searches; `stats` returns the retriever's own numbers, by name."""
 
-    media_type = CONTENT_TYPE_LATEST
-
-    def __init__(self, waiting: Callable[[], int]) -> None:
-        self._registry = registry = CollectorRegistry()
-        self.seconds = Histogram("recr1_search_seconds", "Seconds of a request", registry=registry)
-        self.requests = Counter(
-            "recr1_requests", "Requests by the status of their answer", ["status"], registry=registry
-        )
-        self.queries = Counter("recr1_queries", "Queries that were answered", registry=registry)
+    def __init__(self, waiting: Callable[[], int], stats: Callable[[], Mapping[str, float]]) -> None:
+        super().__init__("search", waiting)
+        self.queries = Counter("recr1_queries", "Queries that were answered", registry=self.registry)
         what = "Different queries per search of the retriever"
-        self.batches = Histogram("recr1_batch_queries", what, registry=registry, buckets=SIZES)
-        Gauge("recr1_waiting", "Searches that wait", registry=registry).set_function(waiting)
-        self._stats = Gauge("recr1_retriever", "The retriever's own numbers", ["name"], registry=registry)
+        self.batches = Histogram("recr1_batch_queries", what, registry=self.registry, buckets=SIZES)
+        self._own = Gauge("recr1_retriever", "The retriever's own numbers", ["name"], registry=self.registry)
+        self._stats = stats
 
-    def text(self, stats: Mapping[str, float]) -> bytes:
-        """All metrics; `stats` are the retriever's own, by name."""
-        for name, value in stats.items():
-            self._stats.labels(name).set(value)
-        return generate_latest(self._registry)
+    def text(self) -> bytes:
+        """All metrics."""
+        for name, value in self._stats().items():
+            self._own.labels(name).set(value)
+        return super().text()

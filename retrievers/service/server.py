@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import uvicorn
 
-from retrievers.service.app import SearchService
 from retrievers.service.connections import HEAD, Connections
+from retrievers.service.paths import HTTPService
 
 GRACE = 30
-"""Seconds for running searches to end when the service is stopped."""
+"""Seconds for running requests to end when the service is stopped."""
 KEEP_ALIVE = 75
 """Seconds that an idle connection is kept: longer than a client keeps one, so that the client closes it."""
 WAITING = 2048
@@ -29,8 +29,8 @@ class Serving(NamedTuple):
 
 
 @contextmanager
-def serving(service: SearchService, listener: socket.socket) -> Iterator[Serving]:
-    """Answers on a bound socket from a thread of its own. On exit it finishes its searches and takes no more."""
+def serving(service: HTTPService, listener: socket.socket) -> Iterator[Serving]:
+    """Answers on a bound socket from a thread of its own. On exit it finishes its requests and takes no more."""
     seconds: dict[str, Any] = {"timeout_keep_alive": KEEP_ALIVE, "timeout_graceful_shutdown": GRACE}
     # The same parser and event loop wherever it runs: uvicorn takes others, which bound less, where they are installed.
     connections = Connections(service.limits.connections)

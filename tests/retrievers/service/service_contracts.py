@@ -66,7 +66,8 @@ def hold(catalog):
 
 @cache
 def shared_service():
-    from retrievers.service.app import Limits, SearchService
+    from retrievers.service.app import SearchService
+    from retrievers.service.paths import Limits
     from retrievers.service.server import serving
 
     service = SearchService(limits=Limits(window=0))

@@ -39,13 +39,13 @@ LARGE = search(["lamp"] * 1000, 4000)
 @contextmanager
 def served(monkeypatch, *, connections=512, **seconds):
     """The port of a service in this process, whose clients have few seconds."""
-    from retrievers.service import app
+    from retrievers.service import app, paths
     from retrievers.service import connections as of_clients
     from retrievers.service.server import serving
 
     for what, value in seconds.items():
         monkeypatch.setitem(of_clients.SECONDS, what, value)
-    service = app.SearchService(limits=app.Limits(window=0, connections=connections))
+    service = app.SearchService(limits=paths.Limits(window=0, connections=connections))
     service.serve(app.Served(CATALOG, BM25(CATALOG, backend="numpy"), "bm25"))
     with serving(service, socket.create_server(("127.0.0.1", 0))) as running:
         yield int(running.address.rpartition(":")[2])
