@@ -27,6 +27,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "serve": {
         "export": "Write a bundle of a run, or its model card, for production.",
         "rewrite": "Rewrite many queries with a bundle, into a head table.",
+        "watch": "Compare what rewrites find today with what they found.",
         "serve-retriever": "Serve the index of a recipe to other processes.",
     },
 }
