@@ -27,7 +27,8 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "serve": {
         "export": "Write a bundle of a run, or its model card, for production.",
         "rewrite": "Rewrite many queries with a bundle, into a head table.",
-        "watch": "Compare what rewrites find today with what they found.",
+        "handover": "Write a head table in the form of a search engine.",
+        "interleave": "Say how many sessions a live test needs.",
         "serve-retriever": "Serve the index of a recipe to other processes.",
     },
 }

@@ -5,17 +5,23 @@ Radlinski, Kurup and Joachims, "How does clickthrough data reflect retrieval qua
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recr1.judge.difference import Difference, paired_test
 from recr1.judge.stats import Doubles
+from recr1.judge.table import Table
+from retrievers.base import Rows
+from rewards.base import Qrels
 
-Z = 1.959963984540054
+Z = NormalDist().inv_cdf(0.975)
 """The two-sided sign test has a level of 0.05."""
+POWERS, SHARES = (0.8, 0.9, 0.95), {"as simulated": 1.0, "half of it": 0.5, "a tenth of it": 0.1}
+"""Of the plan: how often a difference is to be found, and how large it may be."""
 EXPERIMENTS, MOST = 4_000, 10_000_000
 """Experiments that are simulated for each number of sessions, and sessions above which no number is given."""
 DRAFTS, USERS = 32, 64
@@ -71,14 +77,17 @@ def estimate(winners: Sequence[int] | NDArray[np.integer], *, seed: int = 0) -> 
     return paired_test(np.maximum(sign_S, 0), np.maximum(-sign_S, 0), seed=seed)
 
 
-def attraction(grades_BK: NDArray[np.integer], best: int) -> Doubles:
-    """(B, K) how probable a click on each item is once it is examined: `NOISE` at grade 0 to 1 at the best grade."""
-    clicked: Doubles = NOISE + (1 - NOISE) * np.clip(grades_BK, 0, best) / max(best, 1)
-    return clicked
+def attraction(qrels: Qrels, best: int) -> dict[int, float]:
+    """Row -> how probable a click is once it is examined: from `NOISE` at grade 0 on a line to 1 at the best grade."""
+    return {row: NOISE + (1 - NOISE) * min(max(grade, 0) / best, 1) for row, grade in qrels.items()}
 
 
 def simulate(
-    first: Sequence[int], second: Sequence[int], click: dict[int, float], examined_K: Doubles, rng: np.random.Generator
+    first: Sequence[int],
+    second: Sequence[int],
+    click: Mapping[int, float],
+    examined_K: Doubles,
+    rng: np.random.Generator,
 ) -> NDArray[np.int64]:
     """(DRAFTS * USERS,) the winners of sessions with one need, by the position-based model of clicks.
 
@@ -114,3 +123,50 @@ def sessions_needed(won: float, lost: float, wanted: float, *, seed: int = 0) ->
         middle = (low + high) // 2
         low, high = (middle, high) if power(won, lost, middle, rng) < wanted else (low, middle)
     return high
+
+
+def plan(
+    first_NK: Rows, second_NK: Rows, qrels: Sequence[Qrels], examined_K: Doubles, *, seed: int = 0
+) -> tuple[Table, list[str], dict[str, Any]]:
+    """The sessions that an interleaving test of two rankings of N needs would take, and an A/B test beside it.
+
+    The A/B test compares the shares of sessions with a click. Sessions whose two rankings are equal are ties whatever
+    is clicked: they need no interleaving, and are not counted. Each need comes equally often.
+    """
+    depth, rng = len(examined_K), np.random.default_rng(seed)
+    best = max((grade for key in qrels for grade in key.values()), default=1)
+    differ = np.flatnonzero((first_NK[:, :depth] != second_NK[:, :depth]).any(axis=1)).tolist()
+    lines = [f"{len(differ):,} of {len(qrels):,} needs have other items in the first {depth} places: sessions of these"]
+    if not differ:
+        return Table("Sessions needed", ["effect"], []), lines, {"needs": len(qrels), "differ": 0}
+    winners, clicks = [], np.zeros(2)
+    for need in differ:
+        click = attraction(qrels[need], max(best, 1))
+        lists = [[row for row in rows_NK[need, :depth].tolist() if row >= 0] for rows_NK in (first_NK, second_NK)]
+        winners.append(simulate(lists[0], lists[1], click, examined_K, rng))
+        clicks += [1 - np.prod(1 - examined_K[: len(one)] * [click.get(row, NOISE) for row in one]) for one in lists]
+    won, lost = (float(np.mean([(one == sign).mean() for one in winners])) for sign in (1, -1))
+    clicked = (clicks / len(differ)).tolist()
+    shares = {"won": won, "lost": lost, "clicked_first": clicked[0], "clicked_second": clicked[1]}
+    rows = []
+    for name, share in SHARES.items():
+        moved = (won - lost) * (1 - share) / 2
+        cells = [sessions_needed(won - moved, lost + moved, wanted, seed=seed) for wanted in POWERS]
+        other = ab_sessions(clicked[0], clicked[0] + (clicked[1] - clicked[0]) * share, POWERS[0])
+        rows.append(
+            [name, f"{(won - lost) * share:+.1%}", *("none" if n is None else f"{n:,}" for n in (*cells, other))]
+        )
+    header = ["effect", "won - lost", *(f"power {power:.0%}" for power in POWERS), f"A/B test, {POWERS[0]:.0%}"]
+    lines.append(
+        f"simulated: the second ranking wins {won:.1%} of them and loses {lost:.1%}; "
+        f"alone it has clicks in {clicked[1]:.1%}, the first in {clicked[0]:.1%}"
+    )
+    notes = ["none: more than ten million, or no gain to find"] if any("none" in row for row in rows) else []
+    return Table("Sessions needed", header, rows, notes), lines, {"needs": len(qrels), "differ": len(differ), **shares}
+
+
+def ab_sessions(first: float, second: float, wanted: float) -> int | None:
+    """The sessions of both arms with which two shares of sessions with a click are told apart, by the normal test."""
+    spread = first * (1 - first) + second * (1 - second)
+    needed = 2 * (Z + NormalDist().inv_cdf(wanted)) ** 2 * spread / max((second - first) ** 2, 1e-12)
+    return int(np.ceil(needed)) if second > first and needed <= MOST else None

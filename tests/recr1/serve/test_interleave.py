@@ -17,6 +17,7 @@ from recr1.serve.interleave import (
     team_draft,
     winner,
 )
+from rewards.base import Qrels
 
 EXAMINED = 1 / np.arange(1, 11)
 
@@ -80,7 +81,7 @@ def test_the_better_ranking_wins_in_the_limit():
 
 
 def test_attraction_rises_with_the_grade_and_unjudged_items_are_of_grade_0():
-    np.testing.assert_allclose(attraction(np.array([[-5, 0, 1, 2]]), 2), [[NOISE, NOISE, 0.55, 1.0]])
+    assert attraction(Qrels({3: 0, 5: 1, 7: 2}), 2) == pytest.approx({3: NOISE, 5: 0.55, 7: 1.0})
 
 
 def test_the_simulated_clicks_are_those_of_the_position_based_model_of_the_logs():

@@ -1,0 +1,87 @@
+"""What a form of rewrites is worth: on judged needs of the table, searched as the bundle's recipe says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recr1.env import Environment, open_environment
+from recr1.errors import UserError
+from recr1.evaluate.evaluation import read_measures
+from recr1.evaluate.references import AGAIN, CHUNK
+from recr1.judge.difference import RAW_NEED, difference_cell, mean_cell, paired_test, statement
+from recr1.judge.stats import Doubles, mean_interval
+from recr1.judge.table import Table as Shown
+from recr1.serve.bundle import Bundle
+from recr1.serve.table import Table
+from rewards.base import Graded, Need
+from rewards.measures import Measure
+
+EXPORTED, REWRITES = "what is exported", "the rewrite itself"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Needs of a split that the table has, with their rewrites."""
+
+    env: Environment
+    split: str
+    measure: Measure
+    seed: int
+    needs: Sequence[Need]
+    rewrites: Sequence[str]
+    """(N,) the raw need where the table does not rewrite."""
+
+    @property
+    def raw(self) -> list[str]:
+        """(N,) the texts of the needs."""
+        return [need.text for need in self.needs]
+
+    def values(self, queries: Sequence[str], places: Sequence[int] | None = None) -> Doubles:
+        """The measure of queries; each is of the need of its place, or of the need at these places."""
+        needs = self.needs if places is None else [self.needs[place] for place in places]
+        found = []
+        for start in range(0, len(queries), CHUNK):
+            rows_QK = self.env.search(queries[start : start + CHUNK], again=AGAIN).rows_QK
+            keys = [self.env.task.qrels[need.id] for need in needs[start : start + CHUNK]]
+            found.append(self.measure.of(Graded.join(rows_QK, keys, self.env.task.catalog)))
+        return np.concatenate(found).astype(np.float64) if found else np.empty(0)
+
+
+def open_judged(bundle: Bundle, table: Table, split: str = "validation") -> Judged | str:
+    """The needs of a split that the table has; or a sentence that says why nothing can be measured."""
+    try:
+        recipe = bundle.recipe
+        env = open_environment(recipe.task, recipe.retriever, (), recipe.k)
+        measure = read_measures(recipe.evaluate.measures, recipe.k)[0]
+        needs = env.task.needs(split)
+    except UserError as error:
+        return f"not measured: the data of the bundle's recipe is not at hand: {str(error).splitlines()[0]}"
+    found = [(need, entry) for need in needs if (entry := table.get(need.text))]
+    if not found:
+        return f"not measured: none of the {len(needs)} needs of the split {split} is in the table"
+    rewrites = [entry.rewrite if entry.used else need.text for need, entry in found]
+    return Judged(env, split, measure, recipe.seed, [need for need, _ in found], rewrites)
+
+
+def effect(judged: Judged, exported: Sequence[str] | None) -> tuple[Shown, list[str], dict[str, Any]]:
+    """A table, sentences and numbers of raw needs, what is exported of the rewrites, and these on the same needs."""
+    seed, name, raw = judged.seed, judged.measure.name, judged.values(judged.raw)
+    systems = {EXPORTED: exported, REWRITES: judged.rewrites}
+    texts = judged.rewrites if exported is None else exported
+    touched = sum(text != need for text, need in zip(texts, judged.raw, strict=True))
+    facts: dict[str, Any] = {"split": judged.split, "measure": name, "needs": len(raw), "touched": touched}
+    rows, lines = [], [f"it changes {touched:,} of {len(raw):,} judged needs of the split {judged.split}"]
+    for system, queries in {RAW_NEED: judged.raw, **{one: of for one, of in systems.items() if of is not None}}.items():
+        values = judged.values(queries)
+        level, test = mean_interval(values[np.newaxis], seed=seed)._asdict(), paired_test(values, raw, seed=seed)
+        facts[system] = level | ({} if system == RAW_NEED else {"versus_raw": test._asdict()})
+        rows.append([system, mean_cell(level), "", ""])
+        if system != RAW_NEED:
+            rows[-1][2:] = [difference_cell(test._asdict()), test.tally]
+            lines.append(statement(system, RAW_NEED, name, test))
+    header = ["search", name, "against the raw need", "won/tied/lost"]
+    return Shown(f"Effect on {len(raw):,} needs", header, rows), lines, facts
