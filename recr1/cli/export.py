@@ -13,9 +13,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="RUN", help="a run folder with a trained policy")
     text = "a new folder for the bundle; with --card a folder for the card, else it is printed"
     parser.add_argument("--out", metavar="DIR", help=text)
+    text = "also convert the weights to 8 bits, for CTranslate2, which is faster on CPUs"
+    parser.add_argument("--int8", action="store_true", help=text)
     text = "the dtype of the weights (default: the run's own)"
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help=text)
-    text = "what another dtype may cost in the recipe's first measure (default: 0.02)"
+    text = "what 8 bits or another dtype may cost in the recipe's first measure (default: 0.02)"
     parser.add_argument("--may-lose", metavar="X", type=above_zero, default=0.02, help=text)
     parser.add_argument("--card", action="store_true", help="write the model card alone")
 
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.out is None:
         raise UserError("--out: missing: name a new folder for the bundle")
-    bundle = export(trained, recipe, args.out, dtype=args.dtype, may_lose=args.may_lose)
+    bundle = export(trained, recipe, args.out, dtype=args.dtype, int8=args.int8, may_lose=args.may_lose)
     for line in checked_text(bundle.facts["check"]):
         say(line)
     size = sum(path.stat().st_size for path in bundle.path.rglob("*") if path.is_file())

@@ -35,8 +35,8 @@ def engine_options(args: argparse.Namespace) -> dict[str, str]:
     from recr1.errors import UserError
 
     given = {name: value for name in ("url", "model") if (value := getattr(args, name)) is not None}
-    if args.engine == "openai" and "url" not in given:
-        raise UserError("--engine openai: name the address of the server with --url")
+    if args.engine == "openai" and len(given) < 2:
+        raise UserError("--engine openai: name the address of the server with --url, and its model with --model")
     if given and args.engine != "openai":
         raise UserError(f"--{next(iter(given))}: is for --engine openai")
     return given

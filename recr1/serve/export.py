@@ -16,6 +16,7 @@ from recr1.evaluate import Evaluation, Evaluator
 from recr1.formats import ReadsNeed
 from recr1.judge.difference import paired_test
 from recr1.policies.base import Policy
+from recr1.policies.ctranslate2 import convert
 from recr1.policies.loading import load_tokenizer, load_weights
 from recr1.policies.sources import Source
 from recr1.recipe import Recipe
@@ -24,7 +25,7 @@ from recr1.runs.files import replacing
 from recr1.runs.manifest import write_manifest
 from recr1.runs.run import POLICY_CARD
 from recr1.runs.targets import trained_part
-from recr1.serve.bundle import CARD, FILE, MODEL, RECIPE, VERSION, Bundle, format_part, id_of
+from recr1.serve.bundle import CARD, FILE, INT8, MODEL, RECIPE, VERSION, Bundle, format_part, id_of
 from recr1.serve.card import card
 from retrievers.progress import ProgressBar
 from retrievers.store import expanded
@@ -35,7 +36,9 @@ OF_POLICY = ("max_new_tokens", "batch_size", "trust_remote_code", "compute")
 """Options of a policy that a bundle keeps."""
 
 
-def export(run: Run, recipe: Recipe, out: str | Path, *, dtype: str | None = None, may_lose: float = 0.02) -> Bundle:
+def export(
+    run: Run, recipe: Recipe, out: str | Path, *, dtype: str | None = None, int8: bool = False, may_lose: float = 0.02
+) -> Bundle:
     """Write the bundle of a run into a new folder, and return it.
 
     It is checked on the first 400 needs of the split that the recipe evaluates on, or of test where that has fewer. In
@@ -47,9 +50,11 @@ def export(run: Run, recipe: Recipe, out: str | Path, *, dtype: str | None = Non
         recipe: the run's.
         out: a folder that does not exist, or is empty.
         dtype: of the weights: "float32", "bfloat16" or "float16"; default: the run's own.
+        int8: also convert the weights to 8 bits, for CTranslate2, which is then the bundle's engine.
         may_lose: as above.
 
-    Raises `UserError` where the check fails, with the first need that differs, and for a policy that writes no queries;
+    Raises `UserError` where the check fails, with the first need that differs, for a policy that writes no queries, and
+    for a family that is not converted;
     `RunError` where the folder cannot be written. Nothing is left half written.
     """
     folder = expanded(out)
@@ -74,6 +79,8 @@ def export(run: Run, recipe: Recipe, out: str | Path, *, dtype: str | None = Non
         written.mkdir(parents=True)
         recipe.dump(written / RECIPE)
         _write_model(run.policy_path, written, dtype, trusted=bool(facts["policy"].get("trust_remote_code")))
+        if int8:
+            convert(str(written / MODEL), written / INT8)
         facts["check"] = _check(build("policy", part), Bundle(written, facts), env, recipe, dtype, may_lose)
         write_manifest(written, written)
         facts["id"] = id_of(written, facts)

@@ -16,7 +16,7 @@ from recr1.policies.transformers import save
 from recr1.recipe import load_recipe
 from recr1.runs import Run
 from recr1.runs.targets import trained_part
-from recr1.serve import Bundle
+from recr1.serve import Bundle, Rewriter
 from recr1.serve.bundle import format_part
 from recr1.serve.export import export
 from rewards.base import Need
@@ -55,6 +55,17 @@ def test_one_that_writes_other_queries_than_the_run_is_not_written(run, tmp_path
     ):
         export(run, of_run(run), tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_in_eight_bits_it_is_measured_and_used(run, tmp_path):
+    made = export(run, of_run(run), tmp_path / "bundle", int8=True, may_lose=0.1)
+    check = made.facts["check"]
+    assert check["transformers"]["equal"] == 60 and 40 <= check["ctranslate2"]["equal"] <= 60
+    assert abs(check["ctranslate2"]["difference"]) < 0.1
+    assert made.engine == "ctranslate2" and type(made.policy()).__name__ == "CTranslate2"
+    assert type(made.policy("transformers")).__name__ == "Transformers"
+    [one] = Rewriter.load(made.path)(["a gift for my aunt"])
+    assert one.source == "model" and one.likelihood < 0
 
 
 def test_what_another_dtype_costs_is_bounded(run, tmp_path, monkeypatch):
@@ -158,5 +169,6 @@ def test_smollm2_in_a_bundle_writes_what_it_wrote(smollm2, tmp_path):
     policy = build("policy", recipe.policy)
     save(policy.model, policy.tokenizer, run.policy_path)
     run.finish("finished", policy={"step": 0})
-    made = export(run, recipe, tmp_path / "bundle")
+    made = export(run, recipe, tmp_path / "bundle", int8=True, may_lose=0.5)
     assert made.facts["check"]["transformers"]["equal"] == 40
+    assert made.facts["check"]["ctranslate2"]["equal"] > 10

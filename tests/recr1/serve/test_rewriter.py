@@ -216,7 +216,7 @@ def test_the_command_counts_what_became_of_the_queries(bundle, tmp_path, capsys)
     ("more", "said"),
     [
         (["--out", "table.csv"], "a head table is a file with the ending .jsonl or .parquet"),
-        (["--out", "t.jsonl", "--engine", "openai"], "name the address of the server with --url"),
+        (["--out", "t.jsonl", "--engine", "openai"], "name the address of the server with --url, and its model"),
         (["--out", "t.jsonl", "--url", "http://x"], "--url: is for --engine openai"),
         (["--out", "t.jsonl", "--engine", "ctranslate2"], "has no weights in 8 bits"),
     ],
