@@ -29,6 +29,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "rewrite": "Rewrite many queries with a bundle, into a head table.",
         "handover": "Write a head table in the form of a search engine.",
         "interleave": "Say how many sessions a live test needs.",
+        "watch": "Compare what rewrites find today with what they found.",
         "serve-retriever": "Serve the index of a recipe to other processes.",
     },
 }

@@ -130,10 +130,10 @@ def write_report(page: Page, out: Path) -> tuple[Path, Path]:
     return out, beside
 
 
-def html(page: Page) -> str:
-    """The page as HTML."""
+def html(page: Any, template: str = "report.html.jinja") -> str:
+    """A report, or what another template shows, as HTML."""
     style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    return _rendered("report.html.jinja", page=page, style=style)
+    return _rendered(template, page=page, style=style)
 
 
 def markdown(page: Page) -> str:
