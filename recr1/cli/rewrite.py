@@ -45,7 +45,7 @@ def engine_options(args: argparse.Namespace) -> dict[str, str]:
 def run(args: argparse.Namespace) -> int:
     """Rewrite all queries of a file and write the table; prints what became of them."""
     from recr1.judgements.formats import named_columns
-    from recr1.serve.rewriter import REWRITTEN, Rewriter
+    from recr1.serve.rewriter import GATED, REWRITTEN, Rewriter
     from recr1.serve.table import read_queries, write_table
 
     queries = read_queries(args.queries, named_columns(args.columns) if args.columns else {})
@@ -53,13 +53,10 @@ def run(args: argparse.Namespace) -> int:
     table = write_table(rewriter, queries, args.out)
     searches = sum(count for _, count in queries.values())
     say(f"wrote {args.out}: {len(table.entries):,} different queries of {searches:,}, by the bundle {table.bundle}")
-    used = sum(entry.used for entry in table.entries)
-    unchanged = sum(entry.rewrite == entry.query and entry.evidence["reason"] == REWRITTEN for entry in table.entries)
-    say(f"counted     rewritten: {used:,}; unchanged: {unchanged:,}")
-    refused = Counter(
-        "gate" if entry.gate is False else entry.evidence["reason"] for entry in table.entries if not entry.used
+    counts = Counter(
+        REWRITTEN if entry.used else GATED if entry.gate is False else entry.evidence["reason"]
+        for entry in table.entries
     )
-    for reason, count in refused.items():
-        if reason != REWRITTEN:
-            say(f"counted     searched as they came, {reason}: {count:,}")
+    for reason, count in counts.most_common():
+        say(f"counted     {reason}{'' if reason == REWRITTEN else ', searched as it came'}: {count:,}")
     return 0

@@ -22,6 +22,8 @@ from typing import Any
 from recr1.config.build import Part, build, options_of_part
 from recr1.errors import UserError, shown
 from recr1.formats import BUILTIN, Format
+from recr1.gate import Gate
+from recr1.gate.gate import FILE as GATE
 from recr1.policies.base import Policy
 from recr1.recipe import Recipe, load_recipe
 from recr1.runs.manifest import FILE as MANIFEST
@@ -76,6 +78,11 @@ class Bundle:
         """The run's prompt and parser."""
         made: Format = build("format", self.facts["format"])
         return made
+
+    @cached_property
+    def gate(self) -> Gate | None:
+        """What says where to rewrite; None where the run had none."""
+        return Gate.load(self.path / GATE) if (self.path / GATE).is_file() else None
 
     @property
     def engine(self) -> str:

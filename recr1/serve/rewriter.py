@@ -5,25 +5,30 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+import numpy as np
+
 from recr1.config.build import build
+from recr1.env import copies, open_environment
 from recr1.formats import Format
+from recr1.gate import Gate, overlaps_of
 from recr1.policies.base import HasContext, KnowsLikelihood, Policy
 from recr1.recipe import Recipe
 from recr1.runs import Run
 from recr1.runs.targets import trained_part
 from recr1.serve.bundle import Bundle
 from recr1.serve.table import Entry, Table, normal
+from retrievers.base import Rows
 from rewards.base import Chat, Need, Search
 
 _log = logging.getLogger(__name__)
 
 Source: TypeAlias = Literal["table", "cache", "model", "raw"]
-REWRITTEN, GATED, EMPTY, TOO_LONG = "rewritten", "gate", "empty", "too long"
+REWRITTEN, UNCHANGED, GATED, EMPTY, TOO_LONG = "rewritten", "unchanged", "gate", "empty", "too long"
 UNREADABLE, FAILED = "unreadable answer", "model failed"
 """Reasons, with those above."""
 MEMORY = 100_000
@@ -72,10 +77,17 @@ class Rewriter:
     """Rewrites of a bundle. Usable from several threads, of which one at a time asks the model."""
 
     def __init__(
-        self, bundle: Origin, policy: Policy, *, table: Table | None = None, gate: Any = None, memory: int = MEMORY
+        self,
+        bundle: Origin,
+        policy: Policy,
+        *,
+        table: Table | None = None,
+        gate: Gate | None = None,
+        memory: int = MEMORY,
     ) -> None:
         """Use `Rewriter.load` or `Rewriter.of_run`, unless the policy is open already."""
         self.bundle, self.policy, self.table, self.gate = bundle, policy, table, gate
+        self._search: Callable[[Sequence[str]], Rows] | None = None
         self._memory, self._most = OrderedDict[str, Entry](), memory
         self._lock, self._model = threading.Lock(), threading.Lock()
 
@@ -96,7 +108,7 @@ class Rewriter:
             bundle: its folder.
             engine: "transformers", "ctranslate2" or "openai"; default: the bundle's.
             table: a head table of this bundle.
-            gate: use the bundle's gate, where it has one.
+            gate: use the bundle's gate, where it has one; one that compares two rankings opens the run's retriever.
             memory: rewrites that are kept in memory; the least recently used are dropped.
             options: of the engine, such as `url` and `model` of "openai".
 
@@ -104,7 +116,13 @@ class Rewriter:
         """
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         rows = Table.load(table, bundle=opened.id) if table else None
-        return cls(opened, opened.policy(engine, **(options or {})), table=rows, memory=memory)
+        made = cls(opened, opened.policy(engine, **(options or {})), table=rows, memory=memory)
+        made.gate = opened.gate if gate else None
+        if made.gate and made.gate.needs_search:
+            recipe = opened.recipe
+            env = open_environment(recipe.task, recipe.retriever, [], recipe.k)
+            made._search = lambda queries: env.search(queries).rows_QK
+        return made
 
     @classmethod
     def of_run(cls, run: Run, recipe: Recipe, answer_format: Format) -> Rewriter:
@@ -198,12 +216,25 @@ class Rewriter:
     def _read(self, need: str, answer: str, likelihood: float | None) -> Entry:
         action = self.bundle.format.parse(answer)
         known = {} if likelihood is None else {"likelihood": likelihood}
+        if isinstance(action, Search) and copies(need, str(action.query)):
+            return _raw(need, UNCHANGED, **known)
         if isinstance(action, Search):
             return Entry(need, str(action.query), None, {"reason": REWRITTEN, **known})
         return _raw(need, UNREADABLE, why=getattr(action, "reason", type(action).__name__), **known)
 
     def _gated(self, entries: list[Entry]) -> list[Entry]:
-        """The entries with the gate's decision about those that are rewritten."""
+        """The entries; of rewritten ones the gate decides, and is closed where it lacks a likelihood that it needs."""
+        places = [place for place, one in enumerate(entries) if one.evidence["reason"] == REWRITTEN]
+        if self.gate is None or not places:
+            return entries
+        needs, queries = ([getattr(entries[place], name) for place in places] for name in ("query", "rewrite"))
+        given = [entries[place].evidence.get("likelihood") for place in places]
+        known = [np.nan if one is None else one for one in given] if self.gate.needs_likelihood else None
+        overlaps = overlaps_of(*map(self._search, (needs, queries))) if self._search else None
+        gains, opened = self.gate.decide(needs, queries, known, overlaps)
+        for place, gain, is_open in zip(places, gains.tolist(), opened.tolist(), strict=True):
+            more = {} if np.isnan(gain) else {"gain": gain}
+            entries[place] = entries[place]._replace(gate=is_open, evidence={**entries[place].evidence, **more})
         return entries
 
 
@@ -217,6 +248,5 @@ def _rewrite(need: str, source: Source, entry: Entry, ms: float) -> Rewrite:
     reason = str(known.get("reason", REWRITTEN))
     if entry.used:
         return Rewrite(need, entry.rewrite, source, reason, ms, **more)
-    # A rewrite that changes nothing is one too; all that is refused is searched as it came.
-    own: Source = source if reason == REWRITTEN and entry.gate is not False else "raw"
+    own: Source = source if reason == UNCHANGED else "raw"
     return Rewrite(need, need, own, GATED if entry.gate is False else reason, ms, **more)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -10,9 +11,12 @@ import pytest
 from recr1.cli.main import run as recr1
 from recr1.config.build import build
 from recr1.errors import DataError, UserError
+from recr1.gate import Gate
 from recr1.policies.base import Likely
 from recr1.recipe import load_recipe
+from recr1.runs import Run
 from recr1.serve import Entry, Rewriter, Table
+from recr1.serve.export import export
 from recr1.serve.table import normal, read_queries, write_table
 
 
@@ -119,6 +123,41 @@ def test_a_closed_row_of_the_table_is_searched_as_it_came(bundle):
     assert (one.query, one.source, one.reason, one.gain) == ("warm coat", "raw", "gate", -0.1)
 
 
+LIKELY = Gate(intercept=0.0, weights={"likelihood": 1.0}, threshold=-1.0, facts={})
+FEW_WORDS = Gate(intercept=0.0, weights={"query_words": -0.1}, threshold=-0.25, facts={})
+
+
+def test_the_gate_decides_of_what_the_model_rewrote(bundle):
+    rewriter = of(bundle, None, gate=FEW_WORDS)
+    few, many, same = rewriter(["warm coat", "warm coat for dogs", "coat"])
+    assert (few.query, few.source, few.gain) == ("coat warm", "model", pytest.approx(-0.2))
+    assert (many.query, many.source, many.reason) == ("warm coat for dogs", "raw", "gate")
+    assert many.gain == pytest.approx(-0.4)
+    assert (same.query, same.source, same.reason, same.gain) == ("coat", "model", "unchanged", None)
+    assert short(rewriter(["warm coat for dogs"])) == [("warm coat for dogs", "raw", "gate")]
+
+
+def test_a_gate_without_the_likelihood_that_it_needs_is_closed(bundle):
+    class Silent:
+        def generate(self, chats, n):
+            return [["lamp"] for _ in chats]
+
+    assert short(of(bundle, None, gate=LIKELY)(["warm coat"])) == [("coat warm", "model", "rewritten")]
+    assert short(of(bundle, Silent(), gate=LIKELY)(["warm coat"])) == [("warm coat", "raw", "gate")]
+
+
+@pytest.mark.parametrize("gate", [FEW_WORDS, Gate(intercept=0.0, weights={"overlap": 1.0}, threshold=0.0, facts={})])
+def test_the_gate_of_a_run_goes_into_its_bundle(run, bundle, tmp_path, gate):
+    other = Run.open(shutil.copytree(run.path, tmp_path / "run"))
+    gate.write(other.path / "gate.json")
+    made = export(other, load_recipe(other.path / "recipe.yaml"), tmp_path / "bundle")
+    assert made.gate == gate and made.id != bundle.id and bundle.gate is None
+    one = Rewriter.load(made)(["a gift for my aunt"])[0]
+    assert one.gain is not None and Rewriter.load(made, gate=False)(["a gift for my aunt"])[0].gain is None
+    if gate.needs_search:
+        assert 0 <= one.gain <= 1
+
+
 @pytest.mark.parametrize("text", ["\uff37arm  coat", "WARM\tcoat ", "warm coat"])
 def test_one_key_for_width_case_and_space(text):
     assert normal(text) == "warm coat"
@@ -208,7 +247,7 @@ def test_the_command_counts_what_became_of_the_queries(bundle, tmp_path, capsys)
     queries, out = write(tmp_path, "a gift for my aunt\n" + "lamp " * 5000 + "\n"), tmp_path / "table.parquet"
     assert recr1(["rewrite", str(bundle.path), str(queries), "--out", str(out)]) == 0
     said = capsys.readouterr().out
-    assert "2 different queries of 2" in said and "searched as they came, too long: 1" in said
+    assert "2 different queries of 2" in said and "too long, searched as it came: 1" in said
     assert len(Table.load(out, bundle=bundle.id).entries) == 2
 
 
