@@ -21,7 +21,7 @@ from recr1.runs import write_text, writing
 from recr1.runs.provenance import changes
 from recr1.serve.rewriter import Rewrite, Rewriter
 from recr1.serve.table import normal
-from recr1.serve.watch.checks import KINDS, Check, Thresholds, compare
+from recr1.serve.watch.checks import Check, Thresholds, compare
 from recr1.serve.watch.look import SIDES, Look, look, overlaps
 from retrievers.progress import ProgressBar
 from rewards.measures import parse_measure
@@ -181,8 +181,8 @@ def _numbers(seen: Look, side: str, measure: str, seed: int) -> dict[str, str]:
 def _verdict(checks: Sequence[Check], first: Day | None) -> str:
     if first is None:
         return "first day: later days are compared with it"
-    changed = {KINDS[check.kind].changed: "" for check in checks if check.found}
-    for what in changed:
-        names = [check.name for check in checks if check.found and KINDS[check.kind].changed == what]
-        changed[what] = f"{what} ({', '.join(names)})"
-    return f"changed since {first.day}: {'; '.join(changed.values())}" if changed else f"no change since {first.day}"
+    changed: dict[str, list[str]] = {}
+    for check in checks:
+        changed.setdefault(check.about.changed, []).extend([check.name] * check.found)
+    listed = ", ".join(f"{what} ({', '.join(names)})" for what, names in changed.items() if names)
+    return f"changed since {first.day}: {listed}" if listed else f"no change since {first.day}"
