@@ -117,6 +117,11 @@ def watch(
     """
     env.refuse_candidates("recr1 watch", "there are no queries to watch")
     drawn, measure = _drawn(traffic, sample, recipe.seed), parse_measure(recipe.evaluate.measures[0])
+    if not drawn:
+        raise UserError("there are no searches to watch: every count is 0")
+    if first and first.facts["measure"] != measure.name:
+        what = f"{first.facts['measure']} on {first.day}, and now {measure.name}"
+        raise UserError(f"scores cannot be compared ({what}): set evaluate.measures, or begin another folder")
     judged = {normal(need.text): need for need in env.task.needs(recipe.evaluate.split)}
     texts = {normal(entry.query): entry.query for entry in (rewriter.table.entries if rewriter.table else ())}
     texts |= {key: text for key, (text, _) in traffic.items()}
@@ -137,6 +142,7 @@ def watch(
         **{name: recipe.to_dict()[name] for name in ("task", "retriever", "k")},
         "catalog": {"items": len(env.task.catalog), "fingerprint": env.task.catalog.fingerprint},
         "bundle": rewriter.bundle.id,
+        "measure": measure.name,
         "recr1": __version__,
     }
     facts = json.loads(json.dumps(facts, default=str))
@@ -147,11 +153,15 @@ def watch(
     for name, found in befores.items():
         shared = [overlaps(found[side], again.found[side]).mean() for side in SIDES]
         numbers[f"same first items as {name}"] = [f"{share:.1%}" for share in shared]
+    baseline = first.day if first else day
     outcomes = seen.marks("rewrites").most_common()
     notes = [f"Searches: {', '.join(f'{name} {count / sum(seen.counts):.1%}' for name, count in outcomes)}."]
-    if first and (differ := list(changes(first.facts, facts))):
-        notes.append(f"Not as on {first.day}: {', '.join(map(str, differ))}.")
-    baseline, searches = first.day if first else day, sum(drawn.values())
+    differ = ", ".join(map(str, changes(first.facts, facts))) if first else ""
+    if differ:
+        notes.append(f"Not as on {baseline}: {differ}.")
+    elif any(check.found and check.about.changed in ("analyzer", "results") for check in checks):
+        notes.append(f"Recipe and catalog are those of {baseline}: the engine itself has changed.")
+    searches = sum(drawn.values())
     return Day(day, facts, baseline, searches, _verdict(checks, first), notes, numbers, checks, seen, again.found)
 
 
