@@ -133,7 +133,7 @@ def watch(
         bar.advance(len(rewrites), len(keys))
     bar.begin("searching", None)
     counts = {one.need: drawn.get(key, 0) for key, one in zip(keys, rewrites, strict=True)}
-    seen = look(env, measure, judged, counts, [one.query for one in rewrites], list(map(_outcome, rewrites)))
+    seen = look(env, measure, judged, counts, [one.query for one in rewrites], [one.reason for one in rewrites])
     then = first.seen if first else seen
     counts = dict(zip(then.needs, then.counts, strict=True))
     again = look(env, measure, judged, counts, then.queries, then.outcomes, before=then) if first else seen
@@ -171,12 +171,6 @@ def _drawn(traffic: Traffic, sample: int, seed: int) -> dict[str, int]:
     if counts.sum() > sample:
         counts = np.random.default_rng(seed).multinomial(sample, counts / counts.sum())
     return {key: count for key, count in zip(traffic, counts.tolist(), strict=True) if count}
-
-
-def _outcome(rewrite: Rewrite) -> str:
-    if rewrite.source == "raw":
-        return rewrite.reason
-    return "rewritten" if normal(rewrite.query) != normal(rewrite.need) else "as it was"
 
 
 def _numbers(seen: Look, side: str, measure: str, seed: int) -> dict[str, str]:

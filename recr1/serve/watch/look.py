@@ -37,7 +37,7 @@ class Look:
     counts: Sequence[int]
     """Searches of each need in the traffic; 0 for one that is looked at because it is judged."""
     queries: Sequence[str]
-    outcomes: Sequence[str]  # "rewritten", "as it was", or why the raw need is searched
+    outcomes: Sequence[str]  # the reason of each `Rewrite`: "rewritten", "unchanged", "gate" ...
     found: Mapping[str, Sequence[Sequence[str]]]  # side -> ids of the first items of each need
     categories: Sequence[str]
     """Of the first item that each raw need finds; an empty text where there is none."""
