@@ -20,6 +20,8 @@ Record: TypeAlias = dict[str, Any]
 _QUOTED = re.compile('"[^"]*"')
 _CSV_CELL = re.compile('"(?:[^"]*"")*[^"]*"')
 """A quoted cell; where it has two quotes in a row, some tool has quoted it."""
+_BATCH = 2**12
+"""Rows of Parquet that are made together: many more leave the processor's cache."""
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -185,7 +187,7 @@ def _parquet(path: Path, wanted: Collection[str] | None) -> Iterator[tuple[int, 
             _refuse_twice(path, None, file.schema_arrow.names)
             columns = [name for name in file.schema_arrow.names if wanted is None or name in wanted]
             binary = any("binary" in str(field.type) for field in file.schema_arrow)
-            for batch in file.iter_batches(columns=columns or None):  # all, for messages, where none is there
+            for batch in file.iter_batches(_BATCH, columns=columns or None):  # all, for messages, where none is there
                 for values in _rows(batch):
                     row += 1
                     yield row, {name: _without_bytes(value) for name, value in values.items()} if binary else values
@@ -200,10 +202,11 @@ def _parquet(path: Path, wanted: Collection[str] | None) -> Iterator[tuple[int, 
 def _rows(batch: Any) -> Iterable[Record]:
     """The rows of a batch of Parquet; a row with a value that cannot be read raises after those before it."""
     try:
-        rows: list[Record] = batch.to_pylist()
+        columns = [column.to_pylist() for column in batch.columns]
     except (ValueError, OverflowError):
         return (batch.slice(place, 1).to_pylist()[0] for place in range(batch.num_rows))
-    return rows
+    names = batch.schema.names
+    return (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
 
 
 def _without_bytes(value: Any) -> Any:

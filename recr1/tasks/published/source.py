@@ -217,10 +217,10 @@ def headerless(*names: str, separator: str | None = None) -> Callable[..., Itera
 def one_of(path: Path, line: int, record: Record, column: str, allowed: Mapping[str, str]) -> str:
     """What a value means that is one of a few; raises `DataError` for another."""
     value = record[column]
-    if str(value) not in allowed:
+    if (meaning := allowed.get(str(value))) is None:
         what = f"{column} {shown(value)} is not one of {', '.join(allowed)}"
         raise DataError(path, line, f"{what}: correct this row, or get the file again")
-    return allowed[str(value)]
+    return meaning
 
 
 def option_problems(options: Mapping[str, Any], fields: Sequence[str], labels: Sequence[str]) -> list[str]:
