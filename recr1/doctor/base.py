@@ -18,6 +18,7 @@ from recr1.baselines.without_model import Verbatim
 from recr1.env import Environment, Step, chat_with
 from recr1.errors import UserError, examples
 from recr1.evaluate.references import BEST_ITEMS, TEXT_WORDS
+from recr1.formats import Format
 from recr1.tasks.base import splits_of
 from retrievers.abilities import HasUnparsed
 from retrievers.analyzer import Analyzer, has_word, usual_stopwords
@@ -183,9 +184,9 @@ class Setup:
         """Rows (Q, k) of what is found; without a query, nothing is searched."""
         return self.search(queries, k).rows_QK if queries else np.empty((0, k or self.env.k), np.int32)
 
-    def reward(self, needs: Sequence[Need], queries: Sequence[str]) -> Step:
-        """The environment's own step, as if the policy had written query i for need i."""
-        env = self.env.with_format(Verbatim())
+    def reward(self, needs: Sequence[Need], queries: Sequence[str], form: Format | None = None) -> Step:
+        """The environment's own step, as if the policy had written query i, or what `form` reads, for need i."""
+        env = self.env.with_format(form or Verbatim())
         with catching(f"rewarding {_first(queries)}"):
             step = env.step(needs, [chat_with(env.format.render(n), q) for n, q in zip(needs, queries, strict=True)])
             if step.faults:  # a missing reward must not look like a number

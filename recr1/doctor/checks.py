@@ -64,7 +64,6 @@ def open_setup(
     ]
     with catching("joining task, retriever and rewards"):
         env = Environment(task, retriever, weighted, recipe.k)
-    env.refuse_candidates("recr1 doctor", "check the task inside of it, with task={type: ...}")
     trl = (recipe.trainer.options.get("trl") or {}) if recipe.trainer else {}
     setup = Setup(
         env=env,
@@ -77,7 +76,7 @@ def open_setup(
         opened={"task": opened - start, "index": built - opened},
         without_cache=engine != recipe.retriever,
     )
-    times = _first_searches(setup, clock)
+    times = {} if env.reranks else _first_searches(setup, clock)
     most = int(BUDGET / max(times.get("each", 0) * QUERIES_PER_SAMPLE, 1e-9))
     affordable = min(sample, max(SMALLEST_SAMPLE, most))
     return replace(setup, sample=affordable, reduced=affordable < sample, opened={**setup.opened, **times})
@@ -87,8 +86,13 @@ def run_checks(setup: Setup) -> Iterator[Finding]:
     """Yield each finding as it is made; a part that fails is an error of that check.
 
     An engine that answers nothing, or that fails the first search, is the last finding: all others would be the same.
+    Where needs have candidates, nothing is searched for an answer: checks of the retriever are left out.
     """
-    for name, check in CHECKS.items():
+    checks = {name: check for name, check in CHECKS.items() if not setup.env.reranks or check in _OF_TASK}
+    if left_out := len(CHECKS) - len(checks):
+        what = f"{left_out} checks left out: lists are not searched for, and it orders candidates for the floor alone"
+        yield Finding("retriever", "ok", f"{what}; to check it, set task to the one inside of this")
+    for name, check in checks.items():
         try:
             yield check(setup)
         except PartFailed as failed:

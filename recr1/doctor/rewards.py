@@ -10,7 +10,8 @@ from numpy.random import Generator
 
 from recr1.doctor.base import Fault, Finding, Setup, finding
 from recr1.env import Step, unjudged_metrics
-from recr1.evaluate.references import answer_queries
+from recr1.evaluate.references import answer_queries, best_order
+from recr1.ranking import Ranking, WritesLists
 from retrievers.base import Floats
 from rewards.base import Need
 
@@ -18,6 +19,8 @@ NEEDS = 64
 """Most needs that are used; each has three groups of queries."""
 BLIND = 0.9
 """Above this share of rankings without a judged item there is a warning."""
+MOST_FLAT = 0.9
+"""Above this share of groups whose answers all earn the same there is a warning."""
 FLAT = 1e-6
 """A group whose rewards differ by no more than this gives no gradient."""
 
@@ -31,6 +34,8 @@ def rewards(setup: Setup) -> Finding:
     needs = setup.sampled(setup.judged_needs, "rewards", min(NEEDS, setup.sample))
     if not needs:
         return Finding("rewards", "error", "no need has a valid answer key: see the check qrels", {})
+    if setup.env.reranks:
+        return _of_lists(setup, needs)
     if not setup.vocabulary:
         return Finding("rewards", "error", "the catalog has no words for queries: see the check index", {})
     step = setup.reward(needs, [need.text for need in needs])
@@ -69,6 +74,46 @@ def rewards(setup: Setup) -> Finding:
     return finding("rewards", problems, ok, numbers | unjudged)
 
 
+def _of_lists(setup: Setup, needs: Sequence[Need]) -> Finding:
+    """The same of lists: the order shown, the best one, and groups of random ones and of the best with two swapped."""
+    form = setup.env.format if isinstance(setup.env.format, WritesLists) else Ranking()
+    rng, owners = setup.rng("rewards"), [need for need in needs for _ in range(setup.group)]
+    best_orders = {need.id: best_order(need, setup.env.task.qrels[need.id]) for need in needs}
+
+    def earned(asked: Sequence[Need], orders: Sequence[Sequence[int]]) -> Floats:
+        texts = [form.write_for(need, order) for need, order in zip(asked, orders, strict=True)]
+        return setup.reward(asked, texts, form).rewards
+
+    shown = earned(needs, [[one.row for one in need.candidates] for need in needs])
+    best = earned(needs, [best_orders[need.id] for need in needs])
+    groups = {
+        "random": earned(owners, [rng.permutation(best_orders[need.id]).tolist() for need in owners]),
+        "best": earned(owners, [_swapped(rng, best_orders[need.id]) for need in owners]),
+    }
+    random = groups["random"]
+    flat = {name: float((np.ptp(of.reshape(-1, setup.group), 1) <= FLAT).mean()) for name, of in groups.items()}
+    problems = _problems(np.concatenate([shown, best, *groups.values()]), float(random.mean()), float(best.mean()), 0)
+    if flat["random"] > MOST_FLAT:
+        what = f"in {flat['random']:.0%} of groups of random lists all have the same reward, so nothing is learned"
+        problems.append(Fault("warning", f"{what}: take more candidates, or candidates of different grades"))
+    summaries = {name: _summary(of) for name, of in {**groups, "shown": shown, "best": best}.items()}
+    numbers = {"needs": len(needs), "group": setup.group, **summaries, "zero_variance_groups": flat}
+    ok = (
+        f"the mean reward is {random.mean():.3f} for random lists, {shown.mean():.3f} for candidates as shown, "
+        f"{best.mean():.3f} by grade; all {setup.group} lists of a group have the same reward in "
+        f"{flat['random']:.0%} of random groups"
+    )
+    return finding("rewards", problems, ok, numbers)
+
+
+def _swapped(rng: Generator, order: Sequence[int]) -> list[int]:
+    """An order with two of its places, which may be one, exchanged."""
+    one, other = rng.integers(0, len(order), 2).tolist()
+    swapped = list(order)
+    swapped[one], swapped[other] = order[other], order[one]
+    return swapped
+
+
 def _lowest_part(step: Step, setup: Setup) -> str:
     parts = {reward.name: weight * float(step.parts[reward.name].mean()) for reward, weight in setup.env.rewards}
     name = min(parts, key=lambda name: parts[name])
@@ -77,13 +122,13 @@ def _lowest_part(step: Step, setup: Setup) -> str:
 
 def _problems(everything: Floats, random: float, best: float, flat: float) -> list[Fault]:
     if float(np.ptp(everything)) <= FLAT:
-        what = f"every query has reward {everything[0]:.3f}: the reward is constant, and nothing can be learned"
+        what = f"every answer has reward {everything[0]:.3f}: the reward is constant, and nothing can be learned"
         return [Fault("error", f"{what}; check what each reward of the recipe looks at")]
     problems = []
     if best <= random + FLAT:
-        what = f"the best queries have reward {best:.3f} and random words {random:.3f}: better queries are not rewarded"
+        what = f"the best answers have reward {best:.3f} and random ones {random:.3f}: better ones are not rewarded"
         problems.append(Fault("error", f"{what}; check the answer keys and the weights"))
-    if flat > 0.9:
+    if flat > MOST_FLAT:
         what = f"in {flat:.0%} of groups near the raw need all queries have the same reward, so nothing is learned"
         remedy = "use a measure with a deeper cutoff, a larger group, or easier needs"
         problems.append(Fault("warning", f"{what}: {remedy}"))

@@ -62,22 +62,25 @@ def ceiling(setup: Setup) -> Finding:
     measure = parse_measure(setup.main_measure)
     with catching("searching the texts of the best items"):
         references = find_references(setup.env, needs, [measure])
-    best = references.ceiling[measure.name]
+    best, lists = references.ceiling[measure.name], setup.env.reranks
     unserved = [need.id for need, value in zip(needs, best, strict=True) if value <= 0]
-    by_text = _found_by_text(setup, needs)
+    by_text = 1.0 if lists else _found_by_text(setup, needs)
     floor, top = float(references.floor[measure.name].mean()), float(best.mean())
     numbers = {
         "needs": len(needs),
         "measure": measure.name,
         "floor": floor,
         "ceiling": top,
-        "best_items_found_by_text": by_text,
+        **({} if lists else {"best_items_found_by_text": by_text}),
         "unserved": unserved,
     }
     problems = []
     if unserved:
-        what = f"for {len(unserved)} of {len(needs)} needs no query of the ceiling has {measure.name} above 0"
+        tried = "order of the candidates" if lists else "query of the ceiling"
+        what = f"for {len(unserved)} of {len(needs)} needs no {tried} has {measure.name} above 0"
         remedy = "see with `recr1 search` why their items cannot be found, or drop them"
+        if lists:
+            remedy = "take other candidates, or drop them"
         verdict: Verdict = "error" if len(unserved) >= 0.1 * len(needs) else "warning"
         problems.append(Fault(verdict, f"{what} ({examples(unserved)}): {remedy}"))
     reach = graded(by_text, warn_below=0.8, fail_below=0.2)
@@ -85,6 +88,12 @@ def ceiling(setup: Setup) -> Finding:
         what = f"for only {by_text:.0%} of needs, the text of a best item finds it within k={setup.env.k}"
         problems.append(Fault(reach, f"{what}: raise k, or search the fields that hold the texts"))
     ok = f"{len(needs)} needs can be served: {measure.name} is {floor:.3f} for raw needs, {top:.3f} for the best query"
+    if lists:
+        numbers["shown"] = shown = float(references.shown[measure.name].mean())
+        ok = (
+            f"{measure.name} of {len(needs)} needs is {shown:.3f} as candidates are shown, {floor:.3f} as the retriever"
+        )
+        ok += f" orders them, {top:.3f} by grade"
     return finding("ceiling", problems, ok, numbers)
 
 
@@ -111,11 +120,15 @@ def prompt(setup: Setup) -> Finding:
         problems.append(Fault("error", f"{what}: the policy cannot know what is wanted; put {{need}} in the prompt"))
     if any(not chat or chat[-1]["role"] != "user" for chat in chats):
         problems.append(Fault("error", "a prompt does not end with a user message: see the format's render()"))
-    ids, titles = _given_away(setup, some, texts)
+    lists = setup.env.reranks
+    # Every candidate is in a prompt, so that only the need itself can give one away.
+    ids, titles = _given_away(setup, some, [need.text for need in some] if lists else texts)
     if ids:
         what = f"{len(ids)} of {len(texts)} prompts contain the id of a relevant item ({texts[ids[0]][:80]!r})"
         problems.append(Fault("error", f"{what}: the policy sees the answer; remove ids from the needs"))
-    template = texts[0].replace(some[0].text, "")
+    if lists:
+        problems += _alike(some)
+    template = "" if lists else texts[0].replace(some[0].text, "")  # for a list, nothing is asked of the engine
     asked = {capability for capability, pattern in ASKS_FOR.items() if re.search(pattern, template)}
     with catching("reading the retriever's capabilities"):
         ignored = sorted(asked - capabilities_of(setup.env.retriever))
@@ -127,6 +140,17 @@ def prompt(setup: Setup) -> Finding:
     numbers = {"asks_for": sorted(asked), "characters": len(texts[0]), "ids": len(ids), "titles": len(titles)}
     shown = "\n".join(f"{message['role']}: {message['content']}" for message in chats[0])
     return finding("prompt", problems, ok, numbers, shown)
+
+
+def _alike(needs: Sequence[Need]) -> list[Fault]:
+    """Candidates that read like another one of their need."""
+    texts = [[" ".join(one.text.split()) for one in need.candidates] for need in needs]
+    count = sum(map(len, texts))
+    alike = sum(len(of_need) - len(set(of_need)) for of_need in texts)
+    if alike < 0.05 * count:
+        return []
+    what = f"{alike} of {count} candidates read like another one of their need, so that no policy can tell them apart"
+    return [Fault("warning", f"{what}: raise task.words, or name another task.field")]
 
 
 def _given_away(setup: Setup, needs: Sequence[Need], texts: Sequence[str]) -> tuple[list[int], list[int]]:

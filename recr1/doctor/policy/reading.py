@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from recr1.doctor.base import Faults, Finding, catching
+from recr1.doctor.base import Faults, Finding, Verdict, catching
 from recr1.doctor.policy.opened import PolicySetup, concluded
 from recr1.errors import UserError, examples
-from recr1.formats import WritesQueries
+from recr1.formats import WritesQueries, parsed
 from recr1.policies.context import check_lengths
 from recr1.policies.prompts import BEGINNING, FALLBACK_CHAT_TEMPLATE, prompt_ids
 from recr1.policies.transformers import ends_of
+from recr1.ranking import WritesLists
 from recr1.trainers.pairs.pairs import answer_ids
 from retrievers.abilities import capabilities_of
-from rewards.base import Search
+from rewards.base import Recommend, Search
 
 ASKED, ANSWERED, MORE = "a green tent", "tent olive", "for two"
 ODD = (
@@ -134,6 +135,8 @@ def answer_format(opened: PolicySetup) -> Finding:
         opened.policy.max_new_tokens,
         Faults(),
     )
+    if isinstance(form, WritesLists):
+        return _list_format(opened, form)
     if not isinstance(form, WritesQueries):
         what = f"not checked: {type(form).__name__} has no method 'write', which says how a query is asked for"
         return Finding("answer_format", "ok", what)
@@ -173,6 +176,29 @@ def answer_format(opened: PolicySetup) -> Finding:
     longest = max(map(len, ids.values()), default=0)
     ok = f"{len(written)} queries come back as they were written, in {longest} tokens at most with the end"
     return concluded("answer_format", faults, ok, {"written": len(written), "shortest": shortest, "longest": longest})
+
+
+def _list_format(opened: PolicySetup, form: Any) -> Finding:
+    """The same for lists: all candidates of a need, in the reverse of the order shown."""
+    tokenizer, most, faults, changed, lengths = opened.policy.tokenizer, opened.policy.max_new_tokens, Faults(), [], []
+    for need, _ in opened.needs:
+        rows = tuple(one.row for one in reversed(need.candidates))
+        with catching(f"writing a list for the need {need.id}"):
+            answer = form.write_for(need, rows)
+            ids = answer_ids(tokenizer, answer)
+            read = parsed(form, need, tokenizer.decode(ids, skip_special_tokens=True))
+        lengths.append(len(ids))
+        changed += [] if isinstance(read, Recommend) and read.rows == rows else [answer]
+    told = "are read otherwise after the tokenizer {}: tags that are special tokens are dropped; take another format"
+    faults.share("tokenizer changes", changed, len(lengths), told, warn=0.01, fail=0.1)
+    if cut := sum(length > most for length in lengths):
+        what = f"{cut} of {len(lengths)} lists of all candidates are longer than policy.max_new_tokens ({most})"
+        verdict: Verdict = "error" if cut == len(lengths) else "warning"
+        faults.add("no room", verdict, f"{what}: raise it to {max(lengths)} or more, or lower task.count")
+    ok = (
+        f"{len(lengths)} lists come back as they were written, in {max(lengths, default=0)} tokens at most with the end"
+    )
+    return concluded("answer_format", faults, ok, {"written": len(lengths), "longest": max(lengths, default=0)})
 
 
 def _parsed(form: Any, answers: dict[str, str]) -> dict[str, str]:

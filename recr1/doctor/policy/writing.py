@@ -11,9 +11,10 @@ from recr1.doctor.base import Fault, Faults, Finding, catching, finding
 from recr1.doctor.policy.opened import PolicySetup, concluded, difference, greedy, plain, until_end
 from recr1.env import copies
 from recr1.errors import examples
+from recr1.formats import parsed
 from recr1.policies.prompts import prompt_ids
 from recr1.policies.transformers import ends_of
-from rewards.base import Chat, Invalid, Need, Search
+from rewards.base import Chat, Invalid, Need, Recommend, Search
 
 GREEDY, GROUPS, AT_ONCE = 16, 8, 4
 """Needs that get a greedy completion, those that get a group of samples, and those of a batch."""
@@ -87,16 +88,17 @@ class Completion(NamedTuple):
 
     text: str
     ended: bool
-    query: object  # None if it is not a query
-    copied: bool
+    query: object  # None if it is neither a query nor, where needs have candidates, a list
+    copied: bool  # a query says no more than the need; a list is the order shown
     reason: str
 
 
 def completions(opened: PolicySetup) -> Finding:
-    """Completions are queries, end by themselves, and say more than the need; those of one need differ."""
+    """Completions are queries or lists, end by themselves, and copy nothing; those of one need differ."""
     stages, faults, n = opened.recipe.stages, Faults(), opened.setup.group
     asked = opened.setup.sampled(opened.needs, "completions", GREEDY)
     heats = [float((s.options.get("trl") or {}).get("temperature", 1.0)) for s in stages if s.type != "sft"]
+    wanted = "list" if opened.setup.env.reranks else "query"
     kinds = {"greedy": (0, 1.0)} | {f"sampled at {heat:g}": (n, heat) for heat in (opened.policy.temperature, *heats)}
     numbers: dict[str, Any] = {}
     sampled: list[list[Completion]] = []
@@ -104,15 +106,16 @@ def completions(opened: PolicySetup) -> Finding:
     for kind, (count, heat) in kinds.items():
         groups = _completed(opened, asked[: GROUPS if count else GREEDY], count, heat)
         of = [one for group in groups for one in group]
-        counts = Counter(queries=0, end=0, copy=0)
+        answers = "lists" if wanted == "list" else "queries"
+        counts = Counter({answers: 0, "end": 0, "copy": 0})
         for one in of:
-            counts.update(queries=one.query is not None, end=one.ended, copy=one.copied)
+            counts.update({answers: one.query is not None, "end": one.ended, "copy": one.copied})
         numbers[kind] = {name: count / len(of) for name, count in counts.items()}
         if count > 1:
             sampled += groups
             numbers[kind]["groups all the same"] = sum(map(_equal, groups)) / len(groups)
         shown += [f"{kind}: {one.text!r}{f' ({one.reason})' if one.reason else ''}" for one in groups[0][:3]]
-    _judge(faults, sampled, taught=bool(stages) and stages[0].type == "sft")
+    _judge(faults, sampled, wanted, taught=bool(stages) and stages[0].type == "sft")
     shares = (
         f"{kind}: {', '.join(f'{share:.0%} {name}' for name, share in of.items())}" for kind, of in numbers.items()
     )
@@ -146,22 +149,28 @@ def _completed(opened: PolicySetup, asked: Sequence[tuple[Need, Chat]], n: int, 
 
 def _read(opened: PolicySetup, need: Need, text: str, *, ended: bool) -> Completion:
     with catching(f"parsing {text[:80]!r}"):
-        action = opened.setup.env.format.parse(text)
-    query = action.query if isinstance(action, Search) else None
+        action = parsed(opened.setup.env.format, need, text)
     reason = action.reason if isinstance(action, Invalid) else ""
+    if isinstance(action, Recommend):
+        return Completion(text, ended, action.rows, action.rows == tuple(one.row for one in need.candidates), reason)
+    query = action.query if isinstance(action, Search) else None
     return Completion(text, ended, query, query is not None and copies(need.text, query), reason)
 
 
-def _judge(faults: Faults, groups: Sequence[Sequence[Completion]], *, taught: bool) -> None:
+def _judge(faults: Faults, groups: Sequence[Sequence[Completion]], wanted: str, *, taught: bool) -> None:
     """Faults of sampled groups; `taught` if the recipe begins with sft."""
     of = [one for group in groups for one in group]
     teach = "the stage sft has to teach the format" if taught else "teach the format by a stage sft first"
-    told = f"are no query {{}}: {teach}, or say in task.format.prompt how to answer"
-    faults.share("few queries", [one.text for one in of if one.query is None], len(of), told, warn=0.5, fail=1 + taught)
+    told = f"are no {wanted} {{}}: {teach}, or say in task.format.prompt how to answer"
+    few = "few lists" if wanted == "list" else "few queries"
+    faults.share(few, [one.text for one in of if one.query is None], len(of), told, warn=0.5, fail=1 + taught)
     told = f"do not end within policy.max_new_tokens {{}}: {teach}, or raise max_new_tokens"
     faults.share("few ends", [one.text for one in of if not one.ended], len(of), told, warn=0.5)
     told = "copy their need {}: rewards stay at the floor; teach other queries by a stage sft, or ask for them"
-    faults.share("copied needs", [one.text for one in of if one.copied], len(of), told, warn=0.8)
+    copied = "copied needs"
+    if wanted == "list":
+        copied, told = "order shown", "are the order shown {}: nothing is ranked yet; teach lists by a stage sft"
+    faults.share(copied, [one.text for one in of if one.copied], len(of), told, warn=0.8)
     told = "are all the same {}: there is nothing to compare; raise trl.temperature"
     same = [group[0].text for group in groups if _equal(group)]
     faults.share("equal groups", same, len(groups), f"groups {told}", warn=0.8)

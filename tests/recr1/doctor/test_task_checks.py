@@ -211,7 +211,7 @@ def test_a_constant_reward_is_an_error():
     finding = found("rewards", village(), reward=faults.Pays(lambda batch: np.full(len(batch), 0.25)))
     assert finding.verdict == "error"
     assert finding.message.startswith(
-        "every query has reward 0.250: the reward is constant, and nothing can be learned"
+        "every answer has reward 0.250: the reward is constant, and nothing can be learned"
     )
     assert finding.numbers["zero_variance_groups"] == {"random": 1.0, "raw": 1.0, "best": 1.0}
 
@@ -220,7 +220,7 @@ def test_a_reward_that_pays_random_words_more_is_an_error():
     worse = faults.Pays(lambda batch: -MeasureReward(measure="nDCG@10")(batch))
     finding = found("rewards", village(), reward=worse)
     assert finding.verdict == "error"
-    assert "better queries are not rewarded" in finding.message
+    assert "better ones are not rewarded" in finding.message
 
 
 def test_groups_whose_queries_all_earn_the_same_are_worth_a_warning():

@@ -86,6 +86,7 @@ def test_rerank_trains_on_lists_and_every_command_reads_its_run(model, tmp_path,
     assert run(["rescore", "run", "--measures", "RR@3"]) == 0
     assert run(["headroom", "run/recipe.yaml", "--needs", "4", "--samples", "2"]) == 0
     capsys.readouterr()
-    for command in (["eval", "run", "--retrievers", "rank_bm25"], ["doctor", "run/recipe.yaml"]):
-        assert run(command) == 2
-        assert "and this task puts candidates in order" in capsys.readouterr().err
+    assert run(["doctor", "run/recipe.yaml"]) == 0
+    capsys.readouterr()
+    assert run(["eval", "run", "--retrievers", "rank_bm25"]) == 2
+    assert "and this task puts candidates in order" in capsys.readouterr().err
