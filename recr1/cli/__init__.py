@@ -25,6 +25,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "rescore": "Score queries of a run with another retriever or measure.",
     },
     "serve": {
+        "gate": "Find out which needs a run's policy should rewrite.",
         "export": "Write a bundle of a run, or its model card, for production.",
         "rewrite": "Rewrite many queries with a bundle, into a head table.",
         "handover": "Write a head table in the form of a search engine.",

@@ -84,3 +84,10 @@ def above_zero(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) or float(text) == 0:
         raise argparse.ArgumentTypeError(f"must be a number > 0, got {text!r}")
     return float(text)
+
+
+def share(text: str) -> float:
+    value = above_zero(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"must be a number > 0 and < 1, got {text!r}")
+    return value

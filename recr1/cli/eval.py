@@ -14,6 +14,8 @@ from recr1.terminal import note, say
 
 if TYPE_CHECKING:
     from recr1.evaluate import Evaluation
+    from recr1.gate import Gate
+    from recr1.runs import Run
     from recr1.swap import Swap
 
 
@@ -35,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from recr1.config.spelling import read_retrievers, spell_part
     from recr1.env import open_environment
     from recr1.evaluate import Evaluator
+    from recr1.gate.outcome import gate_of
     from recr1.runs import origin_of
     from recr1.runs.targets import open_target, remarks_on_run, trained_part
     from recr1.swap import open_retrievers, swap
@@ -56,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     split = args.split or recipe.evaluate.split
     of_run = trained if trained and not args.policy else None
     remarks = list(remarks_on_run(of_run, recipe, env, split, edited=not args.overrides)) if of_run else []
+    gate = gate_of(of_run) if of_run else None
+    remarks += _remarks_on_gate(gate, of_run, args.samples)
     for remark in remarks:
         note(remark)
     done = []
@@ -71,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
         )
         for name, part in policies.items():
             bar.begin(name, len(evaluator.needs))
-            done.append(evaluator(build("policy", part), samples=args.samples, name=name))
+            own = gate if name == "trained" and not args.samples else None
+            done.append(evaluator(build("policy", part), samples=args.samples, name=name, gate=own))
     home = Path(args.out) if args.out else trained.path / "eval" / evaluator.split if trained else None
     swapped = swap(done, opened, spell_part(recipe.retriever)) if args.retrievers else None
     if home:
@@ -83,6 +89,15 @@ def run(args: argparse.Namespace) -> int:
     else:
         _show(done, swapped, home)
     return 0
+
+
+def _remarks_on_gate(gate: Gate | None, run: Run | None, samples: int) -> list[str]:
+    from recr1.gate.outcome import remarks_on_gate
+
+    if not (gate and run):
+        return []
+    unseen = ["the gate is not shown: it decides on greedy completions (--samples 0)"] if samples else []
+    return [*remarks_on_gate(gate, run), *unseen]
 
 
 def _write(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from recr1.compare.policies import ComparedPolicy
+from recr1.evaluate.gated import gated
 from recr1.evaluate.report import check_same_needs
 from recr1.evaluate.second import SecondOpinion, opinion
 from recr1.evaluate.slices import Slice, slices_of
@@ -164,6 +165,7 @@ class Comparison:
             "comparisons": [asdict(one) for one in self.pairs],
             "slices": [self._slice(part) for part in slices_of(first.env.task, first.needs, self._category)],
             **({"second_opinion": self._opinions(first.second)} if first.second else {}),
+            **({"gates": gates} if (gates := self._gates()) else {}),
             "settings": first.settings | {"alpha": ALPHA, "permutations": self.permutations, "tests": len(self.pairs)},
             "versions": surroundings()["versions"],
         }
@@ -172,6 +174,9 @@ class Comparison:
         """What each policy gains over the raw need on labels that never paid; an upper bound reads those that did."""
         rivals = [policy for policy in self.policies if not (policy.bound or policy.spec == "raw")]
         return {policy.label: opinion(policy.evaluations, second) for policy in rivals}
+
+    def _gates(self) -> dict[str, Any]:
+        return {one.label: gated(one.evaluations) for one in self.policies if one.gates}
 
     def _slice(self, part: Slice) -> dict[str, Any]:
         """Each policy's mean on a slice and its difference to the first, each with an interval."""

@@ -19,10 +19,13 @@ from recr1.config.spelling import read_part, spell_part
 from recr1.env import Environment, written
 from recr1.errors import RecipeError, UserError
 from recr1.evaluate import Evaluation, Evaluator
+from recr1.evaluate.gated import with_likelihoods
 from recr1.formats import Format
+from recr1.gate import Gate
+from recr1.gate.outcome import gate_of, remarks_on_gate
 from recr1.judge.stats import Doubles, mean_interval
 from recr1.policies import Policy
-from recr1.policies.base import Spent, format_of, spent_by
+from recr1.policies.base import Likely, Spent, format_of, spent_by
 from recr1.policies.model_cache import ModelCache, models_of
 from recr1.recipe import Recipe, load_recipe
 from recr1.runs import Run, policy_of
@@ -53,6 +56,8 @@ class ListedPolicy:
     """What a reader of its numbers must know."""
     runs: Sequence[Mapping[str, Any]] = ()
     """The run of each part (`recr1.runs.policy_of`); empty for a policy without a run."""
+    gates: Sequence[Gate] = ()
+    """The gate of each part; empty where a run has none, and for samples."""
 
 
 def read_policies(texts: Sequence[str], recipe: Recipe, measure: str) -> list[ListedPolicy]:
@@ -92,9 +97,13 @@ def _read(text: str, recipe: Recipe, measure: str) -> ListedPolicy:
     if not all(folder.is_dir() for folder in folders):
         return ListedPolicy(label or spec, text, [_of_type(plain, recipe, measure)], samples)
     label = label or "+".join(folder.resolve().name for folder in folders) + spec[len(plain) :]
-    parts, notes, runs = zip(*(_of_run(folder, recipe) for folder in folders), strict=True)
-    told = tuple(dict.fromkeys(note for of_run in notes for note in of_run))
-    return ListedPolicy(label, text, parts, samples, trained=True, notes=told, runs=runs)
+    parts, notes, runs, gates = zip(*(_of_run(folder, recipe) for folder in folders), strict=True)
+    told = list(dict.fromkeys(note for of_run in notes for note in of_run))
+    if any(gates) and (samples or not all(gates)):
+        told.append("its gate is not shown, as " + ("samples have none" if samples else "not all its runs have one"))
+        gates = ()
+    kept = gates if all(gates) else ()
+    return ListedPolicy(label, text, parts, samples, trained=True, notes=tuple(told), runs=runs, gates=kept)
 
 
 def _of_type(text: str, recipe: Recipe, measure: str) -> Part:
@@ -113,14 +122,16 @@ def _of_type(text: str, recipe: Recipe, measure: str) -> Part:
     return Part(part.type, {name: value for name, value in given.items() if name in known} | dict(part.options))
 
 
-def _of_run(folder: Path, recipe: Recipe) -> tuple[Part, tuple[str, ...], dict[str, Any]]:
-    """The policy that a run trained, notes (another task or retriever, an unfinished run), and facts of the run."""
+def _of_run(folder: Path, recipe: Recipe) -> tuple[Part, tuple[str, ...], dict[str, Any], Gate | None]:
+    """The policy of a run, notes (another task or retriever, an unfinished run), facts of the run, and its gate."""
     run = Run.open(folder)
     own = load_recipe(run.path / "recipe.yaml")
     other = [name for name in ("task", "retriever") if getattr(own, name) != getattr(recipe, name)]
     notes = tuple(f"trained with another {name}, {spell_part(getattr(own, name))}" for name in other)
     unfinished = [text] if (text := run.unfinished()) else []
-    return trained_part(run, own.policy), (*notes, *unfinished), policy_of(run)
+    gate = gate_of(run)
+    stale = remarks_on_gate(gate, run) if gate else ()
+    return trained_part(run, own.policy), (*notes, *unfinished, *stale), policy_of(run), gate
 
 
 class Cost(NamedTuple):
@@ -217,6 +228,12 @@ class _Metered:
         self._writing += perf_counter() - start
         return written
 
+    def greedy(self, chats: Sequence[Chat]) -> list[Likely]:
+        start = perf_counter()
+        texts, likely = with_likelihoods(self._policy, chats)
+        self._writing += perf_counter() - start
+        return [Likely(text, value) for (text,), value in zip(texts, likely, strict=True)]
+
     def cost(self, queries: int) -> Cost:
         before, after = self._spent_before, spent_by(self._policy)
         read, written = (after.read - before.read) / queries, (after.written - before.written) / queries
@@ -238,9 +255,9 @@ def measured(evaluator: Evaluator, policies: Sequence[Callable[[], Policy]], lab
 def _measured(evaluator: Evaluator, makers: Sequence[Callable[[], Policy]], listed: ListedPolicy) -> ComparedPolicy:
     evaluations, costs = [], []
     sees: tuple[Visible, ...] = ()
-    for make in makers:
-        metered = _Metered(make())
-        evaluations.append(evaluator(metered, samples=listed.samples, name=listed.label))
+    for place, make in enumerate(makers):
+        metered, gate = _Metered(make()), listed.gates[place] if listed.gates else None
+        evaluations.append(evaluator(metered, samples=listed.samples, name=listed.label, gate=gate))
         costs.append(metered.cost(len(evaluator.needs) * max(listed.samples, 1)))
         sees = metered.sees
         del metered  # it may hold a model

@@ -13,6 +13,7 @@ from typing import Any
 from recr1.compare.comparison import Comparison
 from recr1.compare.policies import ComparedPolicy
 from recr1.evaluate.second import second_table
+from recr1.gate.outcome import gate_table
 from recr1.judge.difference import CONCLUSIONS, RAW_NEED, Tone, difference_cell, listed, mean_cell, statement
 from recr1.judge.stats import LEVEL
 from recr1.judge.table import Table
@@ -23,13 +24,14 @@ Held = Mapping[str, Any]
 
 
 def tables(held: Held) -> list[Table]:
-    """The measures with their tests, the second opinion, the costs and the slices, from `compare.json`.
+    """The measures with their tests, second opinion, gates, costs and slices, from `compare.json`.
 
     Raises `KeyError` if a key is missing.
     """
     opinions = held.get("second_opinion")
     second = [second_table(held["split"], opinions)] if opinions else []
-    return [_measured(held), *second, _costs(held), *_sliced(held)]
+    gates = [gate_table(held["split"], held["gates"], len(held["needs"]))] if held.get("gates") else []
+    return [_measured(held), *second, *gates, _costs(held), *_sliced(held)]
 
 
 def _measured(held: Held) -> Table:

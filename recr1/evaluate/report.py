@@ -20,6 +20,8 @@ from recr1.env import recorded, written
 from recr1.evaluate.evaluation import Evaluation
 from recr1.evaluate.second import second_table, sentence, values_of
 from recr1.evaluate.slices import kept_of
+from recr1.gate.outcome import gate_table
+from recr1.gate.outcome import sentence as gate_sentence
 from recr1.judge.difference import RAW_NEED, Difference, mean_cell, paired_tests, statement
 from recr1.judge.table import Table
 from recr1.runs import write_text, writing
@@ -66,15 +68,21 @@ def table(evaluations: Sequence[Evaluation]) -> Table:
 
 
 def tables(evaluations: Sequence[Evaluation]) -> list[Table]:
-    """The table, and where there is a second opinion, what is gained on it."""
+    """The table, and where there is a second opinion, what is gained on it; and where there are gates, what they do."""
+    first = evaluations[0]
     opinions = {one.name: one.summary["second_opinion"] for one in evaluations if one.second}
-    return [table(evaluations), *([second_table(evaluations[0].split, opinions)] if opinions else [])]
+    gates = {one.name: one.summary["gate"] for one in evaluations if one.gate}
+    return [
+        table(evaluations),
+        *([second_table(first.split, opinions)] if opinions else []),
+        *([gate_table(first.split, gates, len(first.needs))] if gates else []),
+    ]
 
 
 def verdict(evaluations: Sequence[Evaluation]) -> list[str]:
     """The last policy against the raw need and against each other policy, in the first measure; a sentence each.
 
-    With a second opinion, its gain on that is one more.
+    With a second opinion, its gain on that is one more, and so is what its gate does.
     """
     *others, last = evaluations
     measure = next(iter(last.values))
@@ -82,7 +90,8 @@ def verdict(evaluations: Sequence[Evaluation]) -> list[str]:
     rivals |= {other.name: other.per_need(measure) for other in others}
     tests = paired_tests(last.per_need(measure), rivals, seed=last.seed)
     said = [f"{statement(last.name, name, measure, test)}." for name, test in tests.items()]
-    return [*said, *([sentence(last.name, last.summary["second_opinion"])] if last.second else [])]
+    said += [sentence(last.name, last.summary["second_opinion"])] if last.second else []
+    return [*said, *([gate_sentence(last.summary["gate"])] if last.gate else [])]
 
 
 def check_same_needs(evaluations: Sequence[Evaluation]) -> None:
@@ -182,6 +191,7 @@ def per_need(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
                 measure: {"policy": float(policy[place]), "floor": float(low[place])}
                 for measure, (policy, low) in values.items()
             }
+    found = evaluation.decisions
     for row, need in enumerate(evaluation.needs):
         own = row * evaluation.samples
         line = {
@@ -200,6 +210,7 @@ def per_need(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
                 for measure, systems in measured.items()
             },
             **({"second": second[row]} if row in second else {}),
+            **({"gate": {"gain": float(found.gain_N[row]), "open": bool(found.open_N[row])}} if found else {}),
         }
         if evaluation.samples > 1:
             line["samples"] = [

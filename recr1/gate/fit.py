@@ -8,10 +8,10 @@ share is of all needs, rewritten or not.
 From the strictest threshold on, each looser one is tested while the exact binomial test of "the share is above the
 bound" rejects (equal to the upper bound of Clopper and Pearson 1934 being at most the bound); the first that fails
 ends it, so that many tests cost nothing (fixed-sequence testing: Angelopoulos et al. 2021, arXiv 2110.01052; for
-shares that only grow, Bates et al. 2021, arXiv 2101.02703). The loosest that passes is taken, above a predicted gain of
-0. For one predictor, the share on other needs is then above the bound in at most 1 - confidence of all fits. That the
-threshold comes from the predictors of ten folds and is used with that of all needs is the usual approximation of
-cross-fitting; a test measures that the statement holds with it.
+shares that only grow, Bates et al. 2021, arXiv 2101.02703). The loosest that passes is taken, but none below a
+predicted gain of 0. For one predictor, the share on other needs is then above the bound in at most 1 - confidence of
+all fits. That the threshold comes from the predictors of ten folds and is used with that of all needs is the usual
+approximation of cross-fitting; a test measures that the statement holds with it.
 """
 
 from __future__ import annotations
@@ -111,13 +111,19 @@ def _ridge(rows: Sequence[Features], gain_N: Doubles) -> tuple[float, dict[str, 
 
 
 def _threshold(guess_N: Doubles, harmed_N: Any, bound: float, confidence: float) -> float | None:
-    """The loosest threshold that passes, above 0; None if none does. Equal predictions are opened together."""
+    """The loosest threshold that passes and is not below 0, or None; equal predictions are opened together.
+
+    It is in the middle between the last prediction that it opens and the first that it does not.
+    """
     order = np.argsort(-guess_N, kind="stable")
     falling_N = guess_N[order]
     last_N = np.append(falling_N[1:] != falling_N[:-1], True)
     fails_N = last_N & ~_meets(harmed_N[order].cumsum(), len(order), bound, confidence)
-    passing = falling_N[last_N & ~np.logical_or.accumulate(fails_N) & (falling_N > 0)]
-    return float(passing[-1]) if len(passing) else None
+    passing = np.flatnonzero(last_N & ~np.logical_or.accumulate(fails_N) & (falling_N > 0))
+    if not len(passing):
+        return None
+    below = falling_N[passing[-1] + 1] if passing[-1] + 1 < len(falling_N) else 0.0
+    return float(falling_N[passing[-1]] + max(below, 0.0)) / 2
 
 
 def _meets(harmed: Any, needs: Any, bound: float, confidence: float) -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from recr1.gate.fit import ROUNDING
 from recr1.gate.gate import FILE, Gate
 from recr1.judge.difference import bounds_text, mean_cell
-from recr1.judge.stats import LEVEL, Doubles, mean_interval
+from recr1.judge.stats import LEVEL, mean_interval
 from recr1.judge.table import Table
 from recr1.runs import Run, policy_mismatch
+
+Values: TypeAlias = Sequence[Any] | NDArray[np.floating]
+Opened: TypeAlias = Sequence[Any] | NDArray[np.bool_]
 
 SYSTEMS = {"raw": "raw", "always": "always", "gated": "gated", "oracle": "oracle gate"}
 
@@ -31,30 +34,38 @@ def remarks_on_gate(gate: Gate, run: Run) -> Iterator[str]:
 
 
 def outcome(
-    gate: Gate, measure: str, raw_N: Doubles, policy_SN: Doubles, open_SN: NDArray[np.bool_], *, seed: int
+    gates: Sequence[Gate], measure: str, raw_N: Values, policy_SN: Values, open_SN: Opened, *, seed: int
 ) -> dict[str, Any]:
-    """What `eval.json` has under `gate`: of each system its mean with interval, and shares of all needs.
+    """What `eval.json` has under `gate`: how the gates of S seeds were fitted, and what each of the four systems does.
 
-    `policy_SN` are the values of the S seeds of a policy on N needs, and `open_SN` which of them its gate lets through.
+    `policy_SN` are the values of the seeds of a policy on N needs, and `open_SN` which of them their gates let through.
+    """
+    facts, closed = gates[0].facts, [gate.facts["closed"] for gate in gates]
+    known = {name: facts[name] for name in ("margin", "bound", "confidence")}
+    fitted = {name: facts.get(name) for name in ("measure", "split")}
+    own = {"threshold": [gate.threshold for gate in gates], "closed": closed[0] if all(closed) else None}
+    found = systems(raw_N, policy_SN, open_SN, facts["margin"], seed=seed)
+    return {"measure": measure, "fitted": fitted, **known, **own, "systems": found}
+
+
+def systems(raw_N: Values, policy_SN: Values, open_SN: Opened, margin: float, *, seed: int) -> dict[str, Any]:
+    """Of each system the mean with its interval, and shares of all needs: rewritten, harmed by more than the margin.
+
     `kept` is the share of the gain of "always"; None where there is none.
     """
-    policy_SN, open_SN = np.atleast_2d(policy_SN), np.atleast_2d(open_SN)
-    raw_SN = np.broadcast_to(raw_N, policy_SN.shape)
-    everywhere_SN = np.ones(policy_SN.shape, bool)
-    chosen = {"raw": ~everywhere_SN, "always": everywhere_SN, "gated": open_SN, "oracle": policy_SN > raw_SN}
-    gained, systems = float((policy_SN - raw_SN).mean()), {}
+    policy, opened = np.atleast_2d(np.asarray(policy_SN, np.float64)), np.atleast_2d(np.asarray(open_SN, bool))
+    raw, everywhere = np.broadcast_to(raw_N, policy.shape), np.ones(policy.shape, bool)
+    gained, found = float((policy - raw).mean()), {}
+    chosen = {"raw": ~everywhere, "always": everywhere, "gated": opened, "oracle": policy > raw}
     for name, rewrites in chosen.items():
-        served_SN = np.where(rewrites, policy_SN, raw_SN)
-        harmed_SN = served_SN < raw_SN - gate.facts["margin"] - ROUNDING
-        systems[name] = {
-            **mean_interval(served_SN if name != "raw" else raw_SN[:1], seed=seed)._asdict(),
+        served = np.where(rewrites, policy, raw)
+        found[name] = {
+            **mean_interval(served if name != "raw" else raw[:1], seed=seed)._asdict(),
             "rewritten": float(rewrites.mean()),
-            "harmed": float(harmed_SN.mean()),
-            "kept": float((served_SN - raw_SN).mean()) / gained if gained > 0 else None,
+            "harmed": float((served < raw - margin - ROUNDING).mean()),
+            "kept": float((served - raw).mean()) / gained if gained > 0 else None,
         }
-    known = ("margin", "bound", "confidence", "threshold", "closed")
-    fitted = {"measure": gate.facts.get("measure"), "split": gate.facts.get("split")}
-    return {"measure": measure, "fitted": fitted, **{name: gate.facts[name] for name in known}, "systems": systems}
+    return found
 
 
 def gate_table(split: str, policies: Mapping[str, Mapping[str, Any]], needs: int) -> Table:
@@ -76,9 +87,10 @@ def gate_table(split: str, policies: Mapping[str, Mapping[str, Any]], needs: int
     notes = [note]
     for policy, held in policies.items():
         of = f"{policy}: " if len(policies) > 1 else ""
-        said = f"closed for all needs: {held['closed']}" if held["closed"] else f"opens from {held['threshold']:+.3f}"
+        opens = ", ".join("never" if least is None else f"{least:+.3f}" for least in held["threshold"])
+        said = f"the gate is closed for all needs, as {held['closed']}" if held["closed"] else f"it opens from {opens}"
         fitted = f"fitted on {held['fitted']['split']} to harm at most {held['bound']:.1%} of needs"
-        notes.append(f"{of}the gate {said}; {fitted} with {held['confidence']:.0%} confidence.")
+        notes.append(f"{of}{said}; {fitted} with {held['confidence']:.0%} confidence.")
         if held["measure"] != held["fitted"]["measure"]:
             notes.append(f"{of}it was fitted on {held['fitted']['measure']}, not on {held['measure']}.")
     title = f"Gate on {split}, {needs:,} needs"

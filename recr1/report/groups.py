@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recr1.evaluate.second import gains, sentence
+from recr1.gate.outcome import sentence as gate_sentence
+from recr1.gate.outcome import systems
 from recr1.judge.difference import RAW_NEED, Difference, Tone, against_floor, paired_tests, statement
 from recr1.judge.stats import Doubles
 from recr1.report.run_data import SPLITS, EvaluatedPolicy, RunData, first_rank
@@ -83,6 +85,25 @@ class PooledPolicy:
             for labels in ("measures", "second")
         )
         return first | {"measures": gains(paid, second, seed=self.seed)}
+
+    @cached_property
+    def gate(self) -> dict[str, Any] | None:
+        """What the gate does, as `eval.json` has it; None unless all runs have one with the same bound."""
+        held = [run.summary["gate"] for run in self.runs if "gate" in run.summary]
+        alike = {(of["measure"], of["margin"], of["bound"], of["confidence"]) for of in held}
+        if len(held) < len(self.runs) or len(alike) > 1:
+            return None
+        if len(held) == 1:
+            return dict(held[0])
+        first: dict[str, Any] = held[0]
+        measure = first["measure"]
+        open_SN = np.array([[line["gate"]["open"] for line in run.lines] for run in self.runs])
+        values = self.values(measure, "floor"), self.by_run(measure)
+        return first | {
+            "threshold": [least for of in held for least in of["threshold"]],
+            "closed": first["closed"] if all(of["closed"] for of in held) else None,
+            "systems": systems(*values, open_SN, first["margin"], seed=self.seed),
+        }
 
     def gains(self, measure: str) -> list[float]:
         """The mean gain over the floor in each run."""
@@ -177,6 +198,10 @@ def _remarks(group: Group, last: PooledPolicy, measure: str, split: str) -> Iter
         yield sentence(last.policy, last.second)
     elif any("second_opinion" in run.summary for run in last.runs):
         yield "The runs have no second opinion in common: evaluate all with the same file."
+    if last.gate:
+        yield gate_sentence(last.gate)
+    elif any("gate" in run.summary for run in last.runs):
+        yield "The runs have no gates with one bound in common: make them with recr1 gate, then evaluate all again."
 
 
 def _unevaluated(group: Group) -> Verdict:

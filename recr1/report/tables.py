@@ -11,6 +11,7 @@ import numpy as np
 from recr1.env import copies, repeated, words
 from recr1.evaluate.second import second_table
 from recr1.evaluate.slices import SMALLEST, by_length, by_relevant, category_field, largest, parted
+from recr1.gate.outcome import gate_table
 from recr1.judge.difference import difference_cell, mean_cell
 from recr1.judge.stats import LEVEL, bootstrap_interval
 from recr1.judge.table import Table
@@ -25,7 +26,7 @@ SAMPLED_STEPS = 6  # steps of which a completion is shown
 
 
 def results(group: Group, split: str) -> Iterator[Table]:
-    """Floor, policies and ceiling by measures, with intervals; and the gains on the second opinion, if there is one."""
+    """Floor, policies and ceiling by measures, with intervals; second opinion and gates, if there are any."""
     policies = group.splits[split]
     last = policies[-1]
     systems = [(RAW, last, "floor"), *((one.policy, one, "policy") for one in policies), ("ceiling", last, "ceiling")]
@@ -41,6 +42,8 @@ def results(group: Group, split: str) -> Iterator[Table]:
     yield Table(f"Results on {split}", ["", *last.first.measures], rows, [note])
     if opinions := {one.policy: one.second for one in policies if one.second}:
         yield second_table(split, opinions)
+    if gates := {one.policy: one.gate for one in policies if one.gate}:
+        yield gate_table(split, gates, len(last.first.needs))
 
 
 def rivals(policies: Sequence[PooledPolicy], measure: str) -> Table:

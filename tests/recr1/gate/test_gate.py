@@ -120,11 +120,14 @@ def test_the_threshold_is_the_loosest_that_passes():
     harmed = np.zeros(100, bool)
     harmed[[10, 40, 60]] = True
     # Of 100 needs, 1 may be harmed for a bound of 5% with 95% confidence: P(X <= 1) = 0.037, P(X <= 2) = 0.118.
-    assert _threshold(falling, harmed, 0.05, 0.95) == falling[39]
-    assert _threshold(falling, harmed, 0.05, 0.85) == falling[59]
-    assert _threshold(falling[::-1], harmed[::-1], 0.05, 0.95) == falling[39]
-    assert _threshold(falling - falling[20], harmed, 0.05, 0.95) == falling[19] - falling[20]  # no loss is rewritten
-    assert _threshold(falling.round(1), harmed, 0.05, 0.95) == 0.7  # 0.6 opens the second harmed one with the others
+    assert _threshold(falling, harmed, 0.05, 0.95) == pytest.approx((falling[39] + falling[40]) / 2)
+    assert _threshold(falling, harmed, 0.05, 0.85) == pytest.approx((falling[59] + falling[60]) / 2)
+    assert _threshold(falling[::-1], harmed[::-1], 0.05, 0.95) == _threshold(falling, harmed, 0.05, 0.95)
+    # No predicted loss is rewritten.
+    assert _threshold(falling - falling[20], harmed, 0.05, 0.95) == pytest.approx((falling[19] - falling[20]) / 2)
+    assert _threshold(falling, ~harmed & harmed, 0.05, 0.95) == pytest.approx(falling[99] / 2)
+    # Predictions of 0.6 would open the second harmed need with the others.
+    assert _threshold(falling.round(1), harmed, 0.05, 0.95) == pytest.approx(0.65)
     assert _threshold(np.ones(100), harmed, 0.05, 0.95) is None
 
 
@@ -259,7 +262,7 @@ def gate_with(**facts):
 def test_the_four_systems_have_the_values_that_they_serve():
     raw = np.array([0.5, 0.5, 0.2, 0.0])
     policy = np.array([0.9, 0.1, 0.2, 0.4])
-    held = outcome(gate_with(), "nDCG@10", raw, policy, np.array([True, False, True, False]), seed=0)
+    held = outcome([gate_with()], "nDCG@10", raw, policy, np.array([True, False, True, False]), seed=0)
     systems = held["systems"]
     assert [systems[name]["mean"] for name in ("raw", "always", "gated", "oracle")] == pytest.approx(
         [0.3, 0.4, 0.4, 0.5]
@@ -272,24 +275,27 @@ def test_the_four_systems_have_the_values_that_they_serve():
     table = gate_table("test", {"trained": held}, 4)
     assert [row[0] for row in table.rows] == ["raw", "always", "gated", "oracle gate"]
     assert [row[2:] for row in table.rows][1:3] == [["100.0%", "25.0%", "100.0%"], ["50.0%", "0.0%", "100.0%"]]
-    assert "the gate opens from +0.100; fitted on validation to harm at most 5.0% of needs with 95%" in table.notes[1]
+    assert "it opens from +0.100; fitted on validation to harm at most 5.0% of needs with 95%" in table.notes[1]
     assert max(map(len, table.text(80).splitlines())) <= 80
 
 
 def test_seeds_are_pooled_and_other_measures_are_said():
     raw, policy = np.array([0.5, 0.5, 0.1]), np.array([[0.9, 0.1, 0.1], [0.7, 0.7, 0.1]])
-    held = outcome(gate_with(), "R@10", raw, policy, np.array([[True, False, False], [True, True, False]]), seed=0)
+    held = outcome(
+        [gate_with()] * 2, "R@10", raw, policy, np.array([[True, False, False], [True, True, False]]), seed=0
+    )
     assert held["systems"]["gated"]["rewritten"] == 0.5 and held["systems"]["always"]["harmed"] == 1 / 6
     assert held["systems"]["gated"]["mean"] == pytest.approx((0.9 + 0.5 + 0.1 + 0.7 + 0.7 + 0.1) / 6)
     table = gate_table("test", {"one": held, "two": held}, 3)
     assert table.rows[4][0] == "two: raw"
     assert "two: it was fitted on nDCG@10, not on R@10." in table.notes
+    assert "it opens from +0.100, +0.100;" in table.notes[1]
 
 
 def test_a_closed_gate_says_so():
     gate = gate_with(threshold=None, closed="no query is predicted to help")
-    held = outcome(gate, "nDCG@10", np.array([0.5, 0.4]), np.array([0.1, 0.2]), np.zeros(2, bool), seed=0)
+    held = outcome([gate], "nDCG@10", np.array([0.5, 0.4]), np.array([0.1, 0.2]), np.zeros(2, bool), seed=0)
     assert held["systems"]["gated"]["kept"] is None
     assert sentence(held) == "The gate is closed for all needs: no query is predicted to help."
     table = gate_table("test", {"trained": held}, 2)
-    assert table.rows[2][2:] == ["0.0%", "0.0%", "-"] and "closed for all needs: no query" in table.notes[1]
+    assert table.rows[2][2:] == ["0.0%", "0.0%", "-"] and "closed for all needs, as no query" in table.notes[1]
