@@ -73,34 +73,6 @@ def test_of_a_product_twice_the_first_is_kept_and_counted(tmp_path):
     assert task.counts["items left out, id repeated with another row"] == 1 and "x" not in task.catalog.texts
 
 
-@pytest.mark.parametrize(
-    ("name", "column", "value", "message"),
-    [
-        (NEEDS, "qid", "1", r":5: need id '1' is on line 2 already"),
-        (NEEDS, "query", " ", r":2: field 'query' is empty"),
-        (NEEDS, "item_id", "", r":2: field 'item_id' is empty"),
-        (NEEDS, "item_id", "b001 ", r":2: unknown item 'b001 '"),
-        (ITEMS, "item_id", None, r":1: field 'item_id' is empty"),
-        (ITEMS, "metadata", {"a": 1}, r":1: field 'metadata' is \{'a': 1\}, and an item's text is made of it"),
-    ],
-)
-def test_a_wrong_value_is_refused_with_its_line(tmp_path, name, column, value, message):
-    rows = tables()
-    rows[name][0][column] = value
-    with pytest.raises(DataError, match=name + message):
-        opened(tmp_path, rows)
-
-
-@pytest.mark.parametrize(
-    ("name", "column"), [(NEEDS, "qid"), (NEEDS, "query"), (NEEDS, "item_id"), (ITEMS, "metadata")]
-)
-def test_a_missing_column_is_refused(tmp_path, name, column):
-    rows = tables()
-    rows[name] = [{key: value for key, value in row.items() if key != column} for row in rows[name]]
-    with pytest.raises(DataError, match=rf"{name}:\d: no field '{column}'; the fields are: .*as it is published"):
-        opened(tmp_path, rows)
-
-
 @pytest.mark.parametrize("name", [NEEDS, ITEMS])
 def test_a_file_that_is_missing_empty_or_cut_off_is_refused(tmp_path, name):
     path = write(tmp_path, tables()) / name

@@ -137,40 +137,6 @@ def test_packed_files_are_the_same(tmp_path):
     assert AmazonReviewsTask(path=str(folder)).qrels == sound.qrels
 
 
-@pytest.mark.parametrize(
-    ("name", "column", "value", "message"),
-    [
-        (
-            TEST,
-            "timestamp",
-            1628643414041,
-            r":2: timestamp 1628643414041 is in the time of train, not of test: get the",
-        ),
-        (TRAIN, "timestamp", "1.6e12", r":2: timestamp '1.6e12' is not a number of milliseconds"),
-        (TRAIN, "timestamp", "", r":2: timestamp '' is not a number of milliseconds"),
-        (TRAIN, "user_id", "", r":2: field 'user_id' is empty"),
-        (TRAIN, "parent_asin", "B11 ", r":2: id 'B11 ' begins or ends with a blank"),
-        (PRODUCTS, "parent_asin", None, r":1: field 'parent_asin' is empty"),
-        (PRODUCTS, "title", {"en": "a"}, r":1: field 'title' is \{'en': 'a'\}, and an item's text is made of it"),
-    ],
-)
-def test_a_wrong_value_is_refused_with_its_line(tmp_path, name, column, value, message):
-    rows = tables()
-    rows[name][0][column] = value
-    with pytest.raises(DataError, match=name + message):
-        opened(tmp_path, rows)
-
-
-@pytest.mark.parametrize(
-    ("name", "column"), [(TEST, "history"), (TEST, "timestamp"), (VALID, "user_id"), (PRODUCTS, "features")]
-)
-def test_a_missing_column_is_refused(tmp_path, name, column):
-    rows = tables()
-    rows[name] = [{key: value for key, value in row.items() if key != column} for row in rows[name]]
-    with pytest.raises(DataError, match=rf"{name}:\d: no field '{column}'; the fields are: .*as it is published"):
-        opened(tmp_path, rows)
-
-
 def test_a_purchase_twice_and_swapped_files_are_refused(tmp_path):
     rows = tables()
     row = next(row for row in rows[TEST] if row["history"] and not row["parent_asin"].endswith("4455"))

@@ -194,42 +194,6 @@ def test_gains_of_ones_own(folder):
 # What is wrong
 
 
-@pytest.mark.parametrize(
-    ("name", "column", "value", "message"),
-    [
-        (EXAMPLES, "esci_label", "X", r"{}:1: esci_label 'X' is not one of E, S, C, I, Exact, .*: correct this row"),
-        (EXAMPLES, "esci_label", None, r"{}:1: esci_label None is not one of E, S"),
-        (EXAMPLES, "split", "dev", r"{}:1: split 'dev' is not one of train, test"),
-        (EXAMPLES, "product_locale", "uk", r"{}:1: product_locale 'uk' is not one of us, es, jp"),
-        (EXAMPLES, "small_version", 2, r"{}:1: small_version 2 is not one of 0, 1"),
-        (EXAMPLES, "query", "", r"{}:1: field 'query' is empty"),
-        (EXAMPLES, "query", "desk", r"{}:2: query_id 0 is ' lamp for place 0' here and 'desk' before: an id"),
-        (EXAMPLES, "product_id", "Bxxxx", r"{}:1: unknown item 'Bxxxx': add .* unknown_items: exclude"),
-        (EXAMPLES, "product_id", "Bes01", r"{}:1: product 'Bes01' exists for the locale es, not for us: leave such"),
-        (EXAMPLES, "product_id", "Bus01 ", r"{}:1: id 'Bus01 ' begins or ends with a blank"),
-        (EXAMPLES, "query_id", None, r"{}:1: field 'query_id' is empty"),
-        (PRODUCTS, "product_locale", None, r"{}:1: product_locale None is not one of us, es, jp"),
-    ],
-)  # fmt: skip
-def test_a_wrong_value_is_refused_with_its_row(tmp_path, name, column, value, message):
-    rows = tables()
-    rows[name][0][column] = value
-    with pytest.raises(DataError, match=message.format(name)):
-        EsciTask(path=str(write(tmp_path, rows)))
-
-
-@pytest.mark.parametrize(
-    ("name", "column"),
-    [(EXAMPLES, column) for column in ("query", "query_id", "product_id", "product_locale", "esci_label", "split")]
-    + [(EXAMPLES, "small_version"), (PRODUCTS, "product_title"), (PRODUCTS, "product_color")],
-)
-def test_a_missing_column_is_refused(tmp_path, name, column):
-    rows = tables()
-    rows[name] = [{key: value for key, value in row.items() if key != column} for row in rows[name]]
-    with pytest.raises(DataError, match=rf"{name}:1: no field '{column}'; the fields are: .*\(take the file as it is"):
-        EsciTask(path=str(write(tmp_path, rows)))
-
-
 def test_ids_that_are_no_text_are_refused(tmp_path):
     rows = tables()
     rows[PRODUCTS] = [{**row, "product_id": [row["product_id"]]} for row in rows[PRODUCTS]]

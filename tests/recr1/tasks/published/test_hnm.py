@@ -6,7 +6,7 @@ import pytest
 
 from recr1.errors import DataError
 from recr1.tasks.published.hnm import HnmTask
-from tests.recr1.tasks.published.hnm_data import ARTICLES, QRELS, QUERIES, tables, write
+from tests.recr1.tasks.published.hnm_data import ARTICLES, QRELS, tables, write
 
 SPLITS = ("train", "validation", "test")
 
@@ -51,35 +51,6 @@ def test_the_name_of_the_sets_page_for_its_column_is_read_too(tmp_path):
     rows = tables()
     rows[QRELS] = [{name.replace("negative_", "negatives_"): cell for name, cell in row.items()} for row in rows[QRELS]]
     assert opened(tmp_path / "b", rows).qrels == opened(tmp_path / "a", tables()).qrels
-
-
-@pytest.mark.parametrize(
-    ("name", "column", "value", "message"),
-    [
-        (QRELS, "positive_ids", "11", r":2: unknown item '11', but there is '00011': write it the same way"),
-        (QRELS, "negative_ids", "00011 77", r":2: unknown item '77'"),
-        (QRELS, "query_id", "77", r":2: unknown need '77'"),
-        (QUERIES, "query_text", "", r":2: field 'query_text' is empty"),
-        (QUERIES, "query_id", "80011", r":3: need id '80011' is on line 2 already"),
-        (ARTICLES, "article_id", "", r":2: field 'article_id' is empty"),
-    ],
-)
-def test_a_wrong_value_is_refused_with_its_line(tmp_path, name, column, value, message):
-    rows = tables()
-    rows[name][0][column] = value
-    with pytest.raises(DataError, match=name + message):
-        opened(tmp_path, rows)
-
-
-@pytest.mark.parametrize(
-    ("name", "column"),
-    [(QRELS, "positive_ids"), (QRELS, "negative_ids"), (QUERIES, "query_text"), (ARTICLES, "detail_desc")],
-)
-def test_a_missing_column_is_refused(tmp_path, name, column):
-    rows = tables()
-    rows[name] = [{key: value for key, value in row.items() if key != column} for row in rows[name]]
-    with pytest.raises(DataError, match=rf"{name}:2: no field '{column}'; the fields are: .*as it is published"):
-        opened(tmp_path, rows)
 
 
 def test_missing_files_are_named_with_size_owner_and_command(tmp_path):

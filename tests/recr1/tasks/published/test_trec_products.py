@@ -67,37 +67,6 @@ def test_packed_or_not_and_the_simple_corpus_are_the_same(tmp_path):
     assert task.catalog.fingerprint == sound.catalog.fingerprint
 
 
-@pytest.mark.parametrize(
-    ("name", "column", "value", "message"),
-    [
-        (TRAIN, "docid", "77", r":1: unknown item '77': add .* unknown_items: exclude"),
-        (TRAIN, "docid", "050011", r":1: unknown item '050011', but there is '50011'"),
-        (TRAIN, "qid", "77", r":1: unknown need '77'"),
-        (TRAIN, "grade", "0.5", r":1: grade '0.5' is not an integer"),
-        (TRAIN, "grade", "3\t4", r":1: 5 columns, not 4 \(qid, iteration, docid, grade\): correct this line"),
-        (ASKED, "qid", "70000", r":1: query 70000 is 'a lamp that lasts 0' here and .* before: an id names one query"),
-        (QUERIES, "query", "", r":1: field 'query' is empty"),
-        (QUERIES, "query", "a\tb", r":1: 3 columns, not 2 \(qid, query\)"),
-        (QUERIES, "qid", "", r":1: field 'qid' is empty"),
-        (CORPUS, "docid", "9", r":1: 'doc_id' and 'docid' could both be the item_id"),
-        (CORPUS, "title", {"en": "a"}, r":1: field 'title' is \{'en': 'a'\}, and an item's text is made of it"),
-    ],
-)
-def test_a_wrong_value_is_refused_with_its_line(tmp_path, name, column, value, message):
-    rows = tables()
-    rows[name][0][column] = value
-    with pytest.raises(DataError, match=name + message):
-        opened(tmp_path, rows)
-
-
-@pytest.mark.parametrize("column", ["doc_id", "title", "description"])
-def test_a_missing_column_is_refused(tmp_path, column):
-    rows = tables()
-    del rows[CORPUS][0][column]
-    with pytest.raises(DataError, match=rf"{CORPUS}:1: no field '{column}'; the fields are: .*as it is published"):
-        opened(tmp_path, rows)
-
-
 def test_files_that_are_missing_or_empty_are_refused(tmp_path):
     write(tmp_path, tables())
     (tmp_path / TEST).write_bytes(b"")

@@ -76,43 +76,6 @@ def test_options_are_checked_before_a_file_is_opened():
             WandsTask(path="nowhere", **options)
 
 
-@pytest.mark.parametrize(
-    ("name", "column", "value", "message"),
-    [
-        (LABEL, "label", "exact", r":2: label 'exact' is not one of Exact, Partial, Irrelevant: correct this row"),
-        (LABEL, "label", "", r":2: label '' is not one of Exact"),
-        (LABEL, "product_id", "77", r":2: unknown item '77': add .* unknown_items: exclude"),
-        (LABEL, "product_id", "01", r":2: unknown item '01', but there is '1': write it the same way"),
-        (LABEL, "query_id", "77", r":2: unknown need '77'"),
-        (QUERY, "query", "", r":2: field 'query' is empty"),
-        (QUERY, "query_id", "1", r":3: need id '1' is on line 2 already"),
-        (PRODUCT, "product_id", "", r":2: field 'product_id' is empty"),
-    ],
-)
-def test_a_wrong_value_is_refused_with_its_line(tmp_path, name, column, value, message):
-    rows = tables()
-    rows[name][0][column] = value
-    with pytest.raises(DataError, match=name + message):
-        opened(tmp_path, rows)
-
-
-@pytest.mark.parametrize(
-    ("name", "column"),
-    [
-        (LABEL, "label"),
-        (LABEL, "product_id"),
-        (QUERY, "query"),
-        (PRODUCT, "product_name"),
-        (PRODUCT, "category hierarchy"),
-    ],
-)
-def test_a_missing_column_is_refused(tmp_path, name, column):
-    rows = tables()
-    rows[name] = [{key: value for key, value in row.items() if key != column} for row in rows[name]]
-    with pytest.raises(DataError, match=rf"{name}:2: no field '{column}'; the fields are: .*as it is published"):
-        opened(tmp_path, rows)
-
-
 @pytest.mark.parametrize("name", [PRODUCT, QUERY, LABEL])
 def test_a_file_that_is_missing_empty_or_cut_off_is_refused(tmp_path, name):
     path = write(tmp_path, tables()) / name
