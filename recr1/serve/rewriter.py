@@ -13,9 +13,10 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from recr1.config.build import build
-from recr1.env import copies, open_environment
+from recr1.env import Environment, copies, open_environment
 from recr1.formats import Format
 from recr1.gate import Gate, overlaps_of
+from recr1.gate.outcome import gate_of
 from recr1.policies.base import HasContext, KnowsLikelihood, Policy
 from recr1.recipe import Recipe
 from recr1.runs import Run
@@ -120,20 +121,27 @@ class Rewriter:
         made.gate = opened.gate if gate else None
         if made.gate and made.gate.needs_search:
             recipe = opened.recipe
-            env = open_environment(recipe.task, recipe.retriever, [], recipe.k)
-            made._search = lambda queries: env.search(queries).rows_QK
+            made._search_with(open_environment(recipe.task, recipe.retriever, [], recipe.k))
         return made
 
     @classmethod
-    def of_run(cls, run: Run, recipe: Recipe, answer_format: Format) -> Rewriter:
-        """The policy that a run trained, before it is exported; raises `RunError` where there is none yet.
+    def of_run(cls, run: Run, recipe: Recipe, env: Environment, *, gate: bool = True) -> Rewriter:
+        """The policy and the gate of a run, before it is exported; raises `RunError` where no policy is trained yet.
 
         Args:
             run: a run folder.
             recipe: the run's, with overrides of its policy.
-            answer_format: prompt and parser, as the environment has them for its retriever.
+            env: the recipe's: its prompt and parser, and the searches of a gate that compares two rankings.
+            gate: use the run's gate, where it has one.
         """
-        return cls(OfRun(run.path.resolve().name, answer_format), build("policy", trained_part(run, recipe.policy)))
+        made = cls(OfRun(run.path.resolve().name, env.format), build("policy", trained_part(run, recipe.policy)))
+        made.gate = gate_of(run) if gate else None
+        if made.gate and made.gate.needs_search:
+            made._search_with(env)
+        return made
+
+    def _search_with(self, env: Environment) -> None:
+        self._search = lambda queries: env.search(queries).rows_QK
 
     def __call__(self, needs: Sequence[str]) -> list[Rewrite]:
         """The rewrite of each need, in order. What the model writes, and a model that fails, never raise."""

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from recr1.cli.main import run as recr1
-from recr1.config.build import build
+from recr1.env import open_environment
 from recr1.errors import DataError, UserError
 from recr1.gate import Gate
 from recr1.policies.base import Likely
@@ -74,7 +74,7 @@ def test_the_real_model_and_the_real_parser(bundle):
 def test_a_run_writes_what_its_bundle_writes(run, bundle):
     recipe = load_recipe(run.path / "recipe.yaml")
     needs = ["a gift for my aunt", "warm coat for a small dog"]
-    of_run = Rewriter.of_run(run, recipe, build("task", recipe.task).format)
+    of_run = Rewriter.of_run(run, recipe, open_environment(recipe.task, recipe.retriever, [], recipe.k))
     assert short(of_run(needs)) == short(Rewriter.load(bundle)(needs))
     assert of_run.bundle.id == "run"
 
@@ -156,6 +156,11 @@ def test_the_gate_of_a_run_goes_into_its_bundle(run, bundle, tmp_path, gate):
     assert one.gain is not None and Rewriter.load(made, gate=False)(["a gift for my aunt"])[0].gain is None
     if gate.needs_search:
         assert 0 <= one.gain <= 1
+    recipe = load_recipe(other.path / "recipe.yaml")
+    env = open_environment(recipe.task, recipe.retriever, [], recipe.k)
+    before = Rewriter.of_run(other, recipe, env)(["a gift for my aunt"])[0]
+    assert (before.query, before.reason, before.gain) == (one.query, one.reason, one.gain)
+    assert Rewriter.of_run(other, recipe, env, gate=False).gate is None
 
 
 @pytest.mark.parametrize("text", ["\uff37arm  coat", "WARM\tcoat ", "warm coat"])
