@@ -31,6 +31,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "handover": "Write a head table in the form of a search engine.",
         "interleave": "Say how many sessions a live test needs.",
         "watch": "Compare what rewrites find today with what they found.",
+        "playground": "Compare on a page what needs and their rewrites find.",
         "serve-retriever": "Serve the index of a recipe to other processes.",
     },
 }

@@ -15,13 +15,18 @@ from recr1.cli.arguments import at_least
 LIBRARIES = ("fastapi", "uvicorn", "prometheus_client", "httpx", "tenacity", "pybreaker")
 
 
-def add_listening(parser: argparse.ArgumentParser, what: str, *, full: str, max_mb: int) -> None:
-    """The arguments; `what` waits in a queue, and `full` is what becomes of more."""
+def add_address(parser: argparse.ArgumentParser) -> None:
+    """Where to listen, and the token."""
     parser.add_argument("--host", metavar="H", default="127.0.0.1", help="where to listen (default: this machine only)")
     text = "the port; 0 for a free one (default: 8080)"
     parser.add_argument("--port", metavar="P", type=at_least(0), default=8080, help=text)
     text = "the environment variable with the token that clients must send"
     parser.add_argument("--token-env", metavar="NAME", help=text)
+
+
+def add_listening(parser: argparse.ArgumentParser, what: str, *, full: str, max_mb: int) -> None:
+    """All arguments; `what` waits in a queue, and `full` is what becomes of more."""
+    add_address(parser)
     text = f"milliseconds to wait for more {what} to join the first (default: 2)"
     parser.add_argument("--window", metavar="MS", type=at_least(0), default=2, help=text)
     text = f"{what} that may wait; more are {full} (default: 256)"

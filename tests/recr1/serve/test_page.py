@@ -10,7 +10,7 @@ from recr1.cli.main import run as recr1
 from tests.docs.pages import blocks
 
 PAGE = "docs/production.md"
-RUNS_ON = {"serve"}
+RUNS_ON = {"serve", "playground"}
 """Commands that run until they are stopped; tests of their own start them."""
 
 
