@@ -18,8 +18,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--index", metavar="NAME", default="products", help="the engine's index (default: products)")
     text = "fields of the index that are searched, such as title^2,brand (default: title)"
     parser.add_argument("--fields", metavar="A,B", type=parts, default=["title"], help=text)
-    text = "where 'recr1 serve' answers (default: http://127.0.0.1:8000)"
-    parser.add_argument("--url", metavar="URL", default="http://127.0.0.1:8000", help=text)
+    text = "where 'recr1 serve' answers (default: http://127.0.0.1:8080)"
+    parser.add_argument("--url", metavar="URL", default="http://127.0.0.1:8080", help=text)
     text = "needs whose rewrites must show a synonym (default: 2)"
     parser.add_argument("--support", metavar="N", type=at_least(1), default=2, help=text)
 

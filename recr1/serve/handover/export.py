@@ -43,7 +43,7 @@ class Given:
     index: str = "products"
     """The engine's index, and the fields of it that are searched."""
     fields: Sequence[str] = ("title",)
-    url: str = "http://127.0.0.1:8000"
+    url: str = "http://127.0.0.1:8080"
     """Where `recr1 serve` answers."""
     support: int = 2
     """Needs that must show a synonym."""
@@ -72,7 +72,7 @@ class Given:
         """The parts of the url; raises `UserError` for one without a host."""
         parts = urlsplit(self.url)
         if parts.scheme not in PORTS or not parts.hostname:
-            raise UserError(f"--url {self.url}: must be an address such as http://127.0.0.1:8000")
+            raise UserError(f"--url {self.url}: must be an address such as http://127.0.0.1:8080")
         trusted = f"^{re.escape(self.url)}/.*$"
         port = parts.port or PORTS[parts.scheme]
         return {"scheme": parts.scheme, "host": parts.hostname, "port": port, "trusted": trusted}

@@ -149,7 +149,7 @@ def free_port():
 @contextmanager
 def nginx(folder, port):
     """nginx with the exported file, on a port of its own."""
-    text = (folder / "nginx.conf").read_text().replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+    text = (folder / "nginx.conf").read_text().replace("127.0.0.1:8081", f"127.0.0.1:{port}")
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     text = text.replace("http {", "http {\n" + "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds))
     (folder / "here.conf").write_text(f"daemon off;\nerror_log stderr;\npid {folder}/nginx.pid;\n{text}")

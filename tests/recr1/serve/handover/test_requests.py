@@ -59,7 +59,7 @@ def engine(fails=()):
 
 def run(folder, address):
     script = re.search(r"```bash\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)[1]
-    env = {**os.environ, "OPENSEARCH": address, "ELASTICSEARCH": address, "PAUSE": "0"}
+    env = {**os.environ, "OPENSEARCH": address, "ELASTICSEARCH": address, "PAUSE": "0", "RECR1_TOKEN": "s3/cr&t="}
     command = ["bash", "-c", script]
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
 
@@ -88,6 +88,8 @@ def test_opensearch_gets_settings_connector_model_pipeline_and_search_in_this_or
     assert re.fullmatch(trusted[0], "http://10.0.0.7:8000/rewrite") and not re.fullmatch(trusted[0], "http://10x0.0.7/")
     [action] = connector["actions"]
     assert connector["parameters"]["endpoint"] == "http://10.0.0.7:8000"
+    assert connector["credential"] == {"token": "s3/cr&t="}
+    assert action["headers"]["Authorization"] == "Bearer ${credential.token}"
     assert (action["action_type"], action["method"]) == ("predict", "POST")
     body = action["request_body"].replace("${parameters.need}", predict["parameters"]["need"])
     assert json.loads(body) == {"need": "a query of your users"}
