@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         bar.begin("rewriting", len(evaluator.needs))
         policy = build("policy", trained_part(trained, recipe.policy))
         knows = fits and isinstance(policy, KnowsLikelihood) and not args.no_likelihood
-        evaluation = evaluator(policy, gate=gate, likelihoods=knows)
+        evaluation = evaluator(policy, gate=gate, likely=knows)
     if fits:
         bounds = {name: default if (own := getattr(args, name)) is None else own for name, default in DEFAULTS.items()}
         origin = origin_of(trained, recipe.to_dict(), env.task.catalog.fingerprint)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from recr1.baselines.access import prepare
 from recr1.env import ContractError, Environment, Step, chat_with, copies_share, known_share, words
 from recr1.errors import UserError
-from recr1.evaluate.gated import decided, gated, with_likelihoods
+from recr1.evaluate.gated import gated, with_likelihoods
 from recr1.evaluate.references import AGAIN, CHUNK, Progress, References, find_references
 from recr1.evaluate.second import SecondOpinion, opinion, read_second
-from recr1.gate import Decisions, Gate
+from recr1.gate import Gate
 from recr1.judge.difference import against_floor
 from recr1.judge.stats import LEVEL, PERMUTATIONS, RESAMPLES, Doubles, standard_error
 from recr1.policies.base import Policy, format_of
@@ -72,11 +72,6 @@ class Evaluation:
         """(N,) the values of the policy, the floor and the ceiling on each need, and of the order shown if any."""
         bounds = {name: getattr(self.references, name) for name in ("floor", "shown", "ceiling")}
         return {"policy": self.per_need(measure), **{name: of[measure] for name, of in bounds.items() if of}}
-
-    @cached_property
-    def decisions(self) -> Decisions | None:
-        """What the gate says of each need; None without a gate."""
-        return decided(self)
 
     @property
     def qrels(self) -> list[Qrels]:
@@ -216,13 +211,7 @@ class Evaluator:
         self.references = find_references(self.env, self.needs, self.measures, progress)
 
     def __call__(
-        self,
-        policy: Policy,
-        *,
-        samples: int = 0,
-        name: str = "policy",
-        gate: Gate | None = None,
-        likelihoods: bool = False,
+        self, policy: Policy, *, samples: int = 0, name: str = "policy", gate: Gate | None = None, likely: bool = False
     ) -> Evaluation:
         """Measure a policy. Its own `format` is used if it has one, and it gets the access that it declares.
 
@@ -231,7 +220,7 @@ class Evaluator:
             samples: Completions per need, whose measures are averaged; 0 is one greedy completion.
             name: The policy's name in tables.
             gate: Of greedy completions; what it says is kept beside the values.
-            likelihoods: Keep those of greedy completions; a gate that needs them does so too.
+            likely: Keep the likelihoods of greedy completions; a gate that needs them does so too.
 
         Raises:
             ContractError: If the policy returns the wrong number of completions.
@@ -241,7 +230,7 @@ class Evaluator:
         own_format = format_of(policy)
         env = self.env.with_format(own_format) if own_format else self.env
         size = max(samples, 1)
-        keep = likelihoods or (gate is not None and gate.needs_likelihood)
+        keep = likely or (gate is not None and gate.needs_likelihood)
         assert not samples or not (gate or keep), "gates and likelihoods are of greedy completions"
         kept: list[float] = []
         completions: list[list[str]] = []
@@ -249,8 +238,8 @@ class Evaluator:
         for start in range(0, len(self.needs), CHUNK):
             chunk = self.needs[start : start + CHUNK]
             prompts = env.prompts(chunk)
-            written, likely = with_likelihoods(policy, prompts) if keep else (policy.generate(prompts, samples), [])
-            kept += likely
+            written, sure = with_likelihoods(policy, prompts) if keep else (policy.generate(prompts, samples), [])
+            kept += sure
             if len(written) != len(chunk) or {len(texts) for texts in written} != {size}:
                 raise ContractError(
                     f"policy {type(policy).__name__} returned {len(written)} lists of "

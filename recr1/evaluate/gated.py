@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recr1.errors import UserError
-from recr1.gate import Decisions, Gate, overlaps_of
+from recr1.gate import Gate, overlaps_of
 from recr1.gate.fit import fit
+from recr1.gate.gate import rewritten
 from recr1.gate.outcome import outcome
 from recr1.policies.base import KnowsLikelihood, Policy
 from rewards.base import Chat, Search
@@ -61,19 +62,23 @@ def fit_on(
         seed=seed,
         facts=known,
     )
-    return gate, outcome([gate], measure, raw_N, policy_N, found.open_N, seed=seed)
+    return gate, outcome([gate], measure, raw_N, policy_N, rewritten(needs, queries), found.open_N, seed=seed)
 
 
 def gated(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     """What `eval.json` has under `gate`, of the seeds of one policy on the same needs, each with its own gate."""
-    first = evaluations[0]
+    first, gates = evaluations[0], [one.gate for one in evaluations if one.gate]
     measure = next(iter(first.values))
-    policy_SN = [one.per_need(measure) for one in evaluations]
-    open_SN = [one.decisions.open_N for one in evaluations if one.decisions]
-    gates = [one.gate for one in evaluations if one.gate]
-    return outcome(gates, measure, first.references.floor[measure], policy_SN, open_SN, seed=first.seed)
+    policy_SN, found = [one.per_need(measure) for one in evaluations], [decided(one) for one in evaluations]
+    own_SN, open_SN = ([[need[name] for need in needs] for needs in found] for name in ("rewritten", "open"))
+    return outcome(gates, measure, first.references.floor[measure], policy_SN, own_SN, open_SN, seed=first.seed)
 
 
-def decided(evaluation: Evaluation) -> Decisions | None:
-    """What the gate of an evaluation says of its needs; None without a gate."""
-    return evaluation.gate.decide(*rewrites(evaluation)) if evaluation.gate else None
+def decided(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Of each need the predicted gain, if the gate is open, and if the query is no copy; empty without a gate."""
+    if not evaluation.gate:
+        return []
+    given = rewrites(evaluation)
+    own_N, (gain_N, open_N) = rewritten(*given[:2]), evaluation.gate.decide(*given)
+    rows = zip(gain_N.tolist(), open_N.tolist(), own_N.tolist(), strict=True)
+    return [{"gain": gain, "open": is_open, "rewritten": own} for gain, is_open, own in rows]

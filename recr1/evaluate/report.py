@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from recr1.env import recorded, written
 from recr1.evaluate.evaluation import Evaluation
+from recr1.evaluate.gated import decided
 from recr1.evaluate.second import second_table, sentence, values_of
 from recr1.evaluate.slices import kept_of
 from recr1.gate.outcome import gate_table
@@ -191,7 +192,7 @@ def per_need(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
                 measure: {"policy": float(policy[place]), "floor": float(low[place])}
                 for measure, (policy, low) in values.items()
             }
-    found = evaluation.decisions
+    found = decided(evaluation)
     for row, need in enumerate(evaluation.needs):
         own = row * evaluation.samples
         line = {
@@ -210,7 +211,7 @@ def per_need(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
                 for measure, systems in measured.items()
             },
             **({"second": second[row]} if row in second else {}),
-            **({"gate": {"gain": float(found.gain_N[row]), "open": bool(found.open_N[row])}} if found else {}),
+            **({"gate": found[row]} if found else {}),
         }
         if evaluation.samples > 1:
             line["samples"] = [

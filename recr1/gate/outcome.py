@@ -16,7 +16,7 @@ from recr1.judge.table import Table
 from recr1.runs import Run, policy_mismatch
 
 Values: TypeAlias = Sequence[Any] | NDArray[np.floating]
-Opened: TypeAlias = Sequence[Any] | NDArray[np.bool_]
+Places: TypeAlias = Sequence[Any] | NDArray[np.bool_]
 
 SYSTEMS = {"raw": "raw", "always": "always", "gated": "gated", "oracle": "oracle gate"}
 
@@ -34,31 +34,35 @@ def remarks_on_gate(gate: Gate, run: Run) -> Iterator[str]:
 
 
 def outcome(
-    gates: Sequence[Gate], measure: str, raw_N: Values, policy_SN: Values, open_SN: Opened, *, seed: int
+    gates: Sequence[Gate], measure: str, raw_N: Values, policy_SN: Values, own_SN: Places, open_SN: Places, *, seed: int
 ) -> dict[str, Any]:
     """What `eval.json` has under `gate`: how the gates of S seeds were fitted, and what each of the four systems does.
 
-    `policy_SN` are the values of the seeds of a policy on N needs, and `open_SN` which of them their gates let through.
+    `policy_SN` are the values of the seeds of a policy on N needs, `own_SN` where its query is no copy of the need, and
+    `open_SN` where the gate of the seed is open.
     """
     facts, closed = gates[0].facts, [gate.facts["closed"] for gate in gates]
     known = {name: facts[name] for name in ("margin", "bound", "confidence")}
     fitted = {name: facts.get(name) for name in ("measure", "split")}
     own = {"threshold": [gate.threshold for gate in gates], "closed": closed[0] if all(closed) else None}
-    found = systems(raw_N, policy_SN, open_SN, facts["margin"], seed=seed)
+    found = systems(raw_N, policy_SN, own_SN, open_SN, margin=facts["margin"], seed=seed)
     return {"measure": measure, "fitted": fitted, **known, **own, "systems": found}
 
 
-def systems(raw_N: Values, policy_SN: Values, open_SN: Opened, margin: float, *, seed: int) -> dict[str, Any]:
+def systems(
+    raw_N: Values, policy_SN: Values, own_SN: Places, open_SN: Places, *, margin: float, seed: int
+) -> dict[str, Any]:
     """Of each system the mean with its interval, and shares of all needs: rewritten, harmed by more than the margin.
 
     `kept` is the share of the gain of "always"; None where there is none.
     """
-    policy, opened = np.atleast_2d(np.asarray(policy_SN, np.float64)), np.atleast_2d(np.asarray(open_SN, bool))
-    raw, everywhere = np.broadcast_to(raw_N, policy.shape), np.ones(policy.shape, bool)
+    policy = np.atleast_2d(np.asarray(policy_SN, np.float64))
+    own, opened = (np.atleast_2d(np.asarray(places, bool)) for places in (own_SN, open_SN))
+    raw = np.broadcast_to(raw_N, policy.shape)
     gained, found = float((policy - raw).mean()), {}
-    chosen = {"raw": ~everywhere, "always": everywhere, "gated": opened, "oracle": policy > raw}
+    chosen = {"raw": own & False, "always": own, "gated": opened, "oracle": policy > raw}
     for name, rewrites in chosen.items():
-        served = np.where(rewrites, policy, raw)
+        served = policy if name == "always" else np.where(rewrites, policy, raw)
         found[name] = {
             **mean_interval(served if name != "raw" else raw[:1], seed=seed)._asdict(),
             "rewritten": float(rewrites.mean()),
@@ -81,8 +85,8 @@ def gate_table(split: str, policies: Mapping[str, Mapping[str, Any]], needs: int
     note = (
         f"Means with {LEVEL:.0%} intervals. always: every query is the policy's. gated: only where the gate predicts "
         "enough gain; elsewhere, and where the query is invalid, the raw need. oracle gate: where the query is truly "
-        f"better. harmed: share of all needs with a drop above {first['margin']:g}. gain kept: share of the gain of "
-        "always."
+        "better. Of all needs: rewritten (not into a copy) and harmed (a drop above "
+        f"{first['margin']:g}). gain kept: of the gain of always."
     )
     notes = [note]
     for policy, held in policies.items():

@@ -97,12 +97,15 @@ class PooledPolicy:
             return dict(held[0])
         first: dict[str, Any] = held[0]
         measure = first["measure"]
-        open_SN = np.array([[line["gate"]["open"] for line in run.lines] for run in self.runs])
+        own_SN, open_SN = (
+            np.array([[line["gate"][name] for line in run.lines] for run in self.runs])
+            for name in ("rewritten", "open")
+        )
         values = self.values(measure, "floor"), self.by_run(measure)
         return first | {
             "threshold": [least for of in held for least in of["threshold"]],
             "closed": first["closed"] if all(of["closed"] for of in held) else None,
-            "systems": systems(*values, open_SN, first["margin"], seed=self.seed),
+            "systems": systems(*values, own_SN, open_SN, margin=first["margin"], seed=self.seed),
         }
 
     def gains(self, measure: str) -> list[float]:

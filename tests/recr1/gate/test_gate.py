@@ -201,7 +201,7 @@ def test_the_bound_of_a_gate_holds_over_200_fits():
         rng = np.random.default_rng(seed)
 
         def drawn(size, rng=rng):
-            needs, queries = shop(rng, size, (1, 2, 3, 4))
+            needs, queries = shop(rng, size)
             risk = np.array([0.3 if any(word in need.split() for word in WORDS[:5]) else 0.02 for need in needs])
             return needs, queries, np.full(size, 0.5), np.where(rng.random(size) < risk, 0.2, 0.7)
 
@@ -262,28 +262,27 @@ def gate_with(**facts):
 def test_the_four_systems_have_the_values_that_they_serve():
     raw = np.array([0.5, 0.5, 0.2, 0.0])
     policy = np.array([0.9, 0.1, 0.2, 0.4])
-    held = outcome([gate_with()], "nDCG@10", raw, policy, np.array([True, False, True, False]), seed=0)
+    held = outcome([gate_with()], "nDCG@10", raw, policy, raw != policy, np.array([True, False, False, False]), seed=0)
     systems = held["systems"]
     assert [systems[name]["mean"] for name in ("raw", "always", "gated", "oracle")] == pytest.approx(
         [0.3, 0.4, 0.4, 0.5]
     )
-    assert [systems[name]["rewritten"] for name in systems] == [0, 1, 0.5, 0.5]
+    assert [systems[name]["rewritten"] for name in systems] == [0, 0.75, 0.25, 0.5]
     assert [systems[name]["harmed"] for name in systems] == [0, 0.25, 0, 0]
     assert [systems[name]["kept"] for name in systems] == pytest.approx([0, 1, 1, 2])
-    assert sentence(held).startswith("The gate rewrites 50.0% of needs and keeps 100.0% of the gain: nDCG@10 0.400 (")
+    assert sentence(held).startswith("The gate rewrites 25.0% of needs and keeps 100.0% of the gain: nDCG@10 0.400 (")
     assert sentence(held).endswith("it harms 0.0% of needs, 25.0% without it (bound 5.0%).")
     table = gate_table("test", {"trained": held}, 4)
     assert [row[0] for row in table.rows] == ["raw", "always", "gated", "oracle gate"]
-    assert [row[2:] for row in table.rows][1:3] == [["100.0%", "25.0%", "100.0%"], ["50.0%", "0.0%", "100.0%"]]
+    assert [row[2:] for row in table.rows][1:3] == [["75.0%", "25.0%", "100.0%"], ["25.0%", "0.0%", "100.0%"]]
     assert "it opens from +0.100; fitted on validation to harm at most 5.0% of needs with 95%" in table.notes[1]
     assert max(map(len, table.text(80).splitlines())) <= 80
 
 
 def test_seeds_are_pooled_and_other_measures_are_said():
     raw, policy = np.array([0.5, 0.5, 0.1]), np.array([[0.9, 0.1, 0.1], [0.7, 0.7, 0.1]])
-    held = outcome(
-        [gate_with()] * 2, "R@10", raw, policy, np.array([[True, False, False], [True, True, False]]), seed=0
-    )
+    opened, own = np.array([[True, False, False], [True, True, False]]), np.ones((2, 3), bool)
+    held = outcome([gate_with()] * 2, "R@10", raw, policy, own, opened, seed=0)
     assert held["systems"]["gated"]["rewritten"] == 0.5 and held["systems"]["always"]["harmed"] == 1 / 6
     assert held["systems"]["gated"]["mean"] == pytest.approx((0.9 + 0.5 + 0.1 + 0.7 + 0.7 + 0.1) / 6)
     table = gate_table("test", {"one": held, "two": held}, 3)
@@ -294,7 +293,7 @@ def test_seeds_are_pooled_and_other_measures_are_said():
 
 def test_a_closed_gate_says_so():
     gate = gate_with(threshold=None, closed="no query is predicted to help")
-    held = outcome([gate], "nDCG@10", np.array([0.5, 0.4]), np.array([0.1, 0.2]), np.zeros(2, bool), seed=0)
+    held = outcome([gate], "nDCG@10", np.array([0.5, 0.4]), np.array([0.1, 0.2]), np.ones(2), np.zeros(2), seed=0)
     assert held["systems"]["gated"]["kept"] is None
     assert sentence(held) == "The gate is closed for all needs: no query is predicted to help."
     table = gate_table("test", {"trained": held}, 2)
