@@ -74,7 +74,40 @@ class OfRun(NamedTuple):
     format: Format
 
 
-class Rewriter:
+class Known:
+    """The rewrites that need no model: of a head table, and those kept in memory. Usable from several threads."""
+
+    def __init__(self, table: Table | None = None, memory: int = MEMORY) -> None:
+        self.table = table
+        self._memory, self._most, self._lock = OrderedDict[str, Entry](), memory, threading.Lock()
+
+    def known(self, needs: Sequence[str]) -> list[Rewrite | None]:
+        """The rewrites that table or cache have; None for the others."""
+        return [self._known(need) for need in needs]
+
+    def _known(self, need: str) -> Rewrite | None:
+        began = perf_counter()
+        source: Source = "table"
+        entry = self.table.get(need) if self.table else None
+        if entry is None:
+            source, key = "cache", normal(need)
+            with self._lock:
+                if (entry := self._memory.get(key)) is not None:
+                    self._memory.move_to_end(key)
+        return rewrite_of(need, source, entry, (perf_counter() - began) * 1000) if entry else None
+
+    def remember(self, entries: Sequence[Entry]) -> None:
+        """Keep rewrites in memory."""
+        with self._lock:
+            for entry in entries:
+                key = normal(entry.query)
+                self._memory[key] = entry
+                self._memory.move_to_end(key)
+            while len(self._memory) > self._most:
+                self._memory.popitem(last=False)
+
+
+class Rewriter(Known):
     """Rewrites of a bundle. Usable from several threads, of which one at a time asks the model."""
 
     def __init__(
@@ -87,10 +120,10 @@ class Rewriter:
         memory: int = MEMORY,
     ) -> None:
         """Use `Rewriter.load` or `Rewriter.of_run`, unless the policy is open already."""
-        self.bundle, self.policy, self.table, self.gate = bundle, policy, table, gate
+        super().__init__(table, memory)
+        self.bundle, self.policy, self.gate = bundle, policy, gate
         self._search: Callable[[Sequence[str]], Rows] | None = None
-        self._memory, self._most = OrderedDict[str, Entry](), memory
-        self._lock, self._model = threading.Lock(), threading.Lock()
+        self._model = threading.Lock()
 
     @classmethod
     def load(
@@ -162,34 +195,9 @@ class Rewriter:
         made = dict(zip(first, written, strict=True))
         ms = (perf_counter() - began) * 1000
         return [
-            one._replace(ms=ms) if one else _rewrite(need, "model", made[normal(need)], ms)
+            one._replace(ms=ms) if one else rewrite_of(need, "model", made[normal(need)], ms)
             for need, one in zip(needs, known, strict=True)
         ]
-
-    def known(self, needs: Sequence[str]) -> list[Rewrite | None]:
-        """The rewrites that table or cache have; None for the others."""
-        return [self._known(need) for need in needs]
-
-    def _known(self, need: str) -> Rewrite | None:
-        began = perf_counter()
-        source: Source = "table"
-        entry = self.table.get(need) if self.table else None
-        if entry is None:
-            source, key = "cache", normal(need)
-            with self._lock:
-                if (entry := self._memory.get(key)) is not None:
-                    self._memory.move_to_end(key)
-        return _rewrite(need, source, entry, (perf_counter() - began) * 1000) if entry else None
-
-    def remember(self, entries: Sequence[Entry]) -> None:
-        """Keep rewrites in memory."""
-        with self._lock:
-            for entry in entries:
-                key = normal(entry.query)
-                self._memory[key] = entry
-                self._memory.move_to_end(key)
-            while len(self._memory) > self._most:
-                self._memory.popitem(last=False)
 
     def entries(self, needs: Sequence[str]) -> list[Entry]:
         """What the model writes for each need, with the gate's word; neither table nor cache is asked.
@@ -250,7 +258,8 @@ def _raw(need: str, reason: str, **more: Any) -> Entry:
     return Entry(need, need, None, {"reason": reason, **more})
 
 
-def _rewrite(need: str, source: Source, entry: Entry, ms: float) -> Rewrite:
+def rewrite_of(need: str, source: Source, entry: Entry, ms: float) -> Rewrite:
+    """What to search for by an entry of a source; the source is "raw" where the entry says so."""
     known = entry.evidence
     more = {name: known.get(name) for name in ("gain", "likelihood")}
     reason = str(known.get("reason", REWRITTEN))
