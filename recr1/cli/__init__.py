@@ -28,6 +28,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "gate": "Find out which needs a run's policy should rewrite.",
         "export": "Write a bundle of a run, or its model card, for production.",
         "rewrite": "Rewrite many queries with a bundle, into a head table.",
+        "serve": "Serve the rewrites of a bundle over HTTP, always in time.",
         "handover": "Write a head table in the form of a search engine.",
         "interleave": "Say how many sessions a live test needs.",
         "watch": "Compare what rewrites find today with what they found.",

@@ -27,6 +27,8 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     text = "the address of a server with the API of OpenAI, such as http://127.0.0.1:8000/v1, for --engine openai"
     parser.add_argument("--url", metavar="URL", help=text)
     parser.add_argument("--model", metavar="NAME", help="the name of the model on that server")
+    text = "the environment variable with the key that this server wants"
+    parser.add_argument("--api-key-env", metavar="NAME", help=text)
     parser.add_argument("--no-gate", action="store_true", help="rewrite every need, although the bundle has a gate")
 
 
@@ -37,8 +39,10 @@ def engine_options(args: argparse.Namespace) -> dict[str, str]:
     given = {name: value for name in ("url", "model") if (value := getattr(args, name)) is not None}
     if args.engine == "openai" and len(given) < 2:
         raise UserError("--engine openai: name the address of the server with --url, and its model with --model")
+    if args.api_key_env:
+        given["api_key"] = f"${{{args.api_key_env}}}"
     if given and args.engine != "openai":
-        raise UserError(f"--{next(iter(given))}: is for --engine openai")
+        raise UserError(f"--{next(iter(given)).replace('api_key', 'api-key-env')}: is for --engine openai")
     return given
 
 

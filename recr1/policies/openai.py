@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, ClassVar, NamedTuple
@@ -20,7 +21,8 @@ class Written(NamedTuple):
     """One completion of the server."""
 
     text: str
-    likelihood: float | None
+    likelihood: float
+    """NaN where the server gives no logprobs."""
     spent: Spent
 
 
@@ -94,13 +96,8 @@ class OpenAI:
         return [texts[place * max(n, 1) :][: max(n, 1)] for place in range(len(chats))]
 
     def greedy(self, chats: Sequence[Chat]) -> list[Likely]:
-        """The greedy completion of each chat, and how likely it is; `EngineError` where the server does not say it."""
-        found = []
-        for written in self._written(chats, 0, logprobs=True):
-            if written.likelihood is None:
-                raise self._engine.error("it gives no logprobs, which a likelihood is made of: use another server")
-            found.append(Likely(written.text, written.likelihood))
-        return found
+        """The greedy completion of each chat, and how likely it is; NaN where the server gives no logprobs."""
+        return [Likely(written.text, written.likelihood) for written in self._written(chats, 0, logprobs=True)]
 
     def _written(self, chats: Sequence[Chat], n: int, **more: Any) -> list[Written]:
         """The completions of all chats, one after the other."""
@@ -126,7 +123,7 @@ class OpenAI:
             text = choice["message"]["content"] or ""  # null for none
             if not isinstance(text, str):
                 raise TypeError(f"content must be a text, got {shown(text)}")
-            return Written(text, sum(likely) / len(likely) if likely else None, spent)
+            return Written(text, sum(likely) / len(likely) if likely else math.nan, spent)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             what = "its answer has not the form of /v1/chat/completions"
             raise PermanentError(f"{what} ({type(error).__name__}: {error}): {shown(answer)}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -231,7 +232,7 @@ class Rewriter(Known):
 
     def _read(self, need: str, answer: str, likelihood: float | None) -> Entry:
         action = self.bundle.format.parse(answer)
-        known = {} if likelihood is None else {"likelihood": likelihood}
+        known = {} if likelihood is None or math.isnan(likelihood) else {"likelihood": likelihood}
         if isinstance(action, Search) and copies(need, str(action.query)):
             return _raw(need, UNCHANGED, **known)
         if isinstance(action, Search):
