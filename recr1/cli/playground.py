@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> NoReturn:
     with listener(args.host, args.port) as socket:
         say(f"{args.folder}: opening the task, the retrievers and the policy")
         env = open_environment(recipe.task, recipe.retriever, [], recipe.k)
-        env.refuse_candidates("recr1 playground")
+        env.refuse_candidates("recr1 playground", "it is for policies that write queries")
         engines = {spell_part(recipe.retriever): env.retriever, **open_retrievers(others, env)}
         envs = {name: env.with_retriever(engine) for name, engine in engines.items()}
         if isinstance(source, Run):
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> NoReturn:
             for remark in remarks_on_run(source, recipe, env, "validation", edited=not args.overrides):
                 note(remark)
         else:
-            rewriter = Rewriter.load(source, gate=not args.no_gate)
+            rewriter = Rewriter.load(source, gate=not args.no_gate, env=env)
         needs = needs_of(env.task, "validation")[0]
         examples = [need.text for need in needs[:: max(len(needs) // EXAMPLES, 1)]][:EXAMPLES]
         end_at_sigterm()

@@ -134,6 +134,7 @@ class Rewriter(Known):
         engine: str | None = None,
         table: str | Path | None = None,
         gate: bool = True,
+        env: Environment | None = None,
         memory: int = MEMORY,
         options: Mapping[str, Any] | None = None,
     ) -> Rewriter:
@@ -143,7 +144,8 @@ class Rewriter(Known):
             bundle: its folder.
             engine: "transformers", "ctranslate2" or "openai"; default: the bundle's.
             table: a head table of this bundle.
-            gate: use the bundle's gate, where it has one; one that compares two rankings opens the run's retriever.
+            gate: use the bundle's gate, where it has one.
+            env: what a gate that compares two rankings searches; default: task and retriever of the bundle's recipe.
             memory: rewrites that are kept in memory; the least recently used are dropped.
             options: of the engine, such as `url` and `model` of "openai".
 
@@ -154,8 +156,10 @@ class Rewriter(Known):
         made = cls(opened, opened.policy(engine, **(options or {})), table=rows, memory=memory)
         made.gate = opened.gate if gate else None
         if made.gate and made.gate.needs_search:
-            recipe = opened.recipe
-            made._search_with(open_environment(recipe.task, recipe.retriever, [], recipe.k))
+            if env is None:
+                recipe = opened.recipe
+                env = open_environment(recipe.task, recipe.retriever, [], recipe.k)
+            made._search_with(env)
         return made
 
     @classmethod

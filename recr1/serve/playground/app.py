@@ -31,11 +31,10 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from recr1.env import Environment
-from recr1.errors import RunError
+from recr1.errors import UserError
 from recr1.serve.playground.marks import BETTER, Mark, Marks
 from recr1.serve.rewriter import Rewriter
 from recr1.serve.table import normal
-from retrievers.errors import EngineError
 from retrievers.service.paths import HTTPService, Limits, Metrics
 
 SHOWN = 10
@@ -49,17 +48,12 @@ class Playground(HTTPService):
     """The application."""
 
     def __init__(
-        self,
-        rewriter: Rewriter,
-        envs: Mapping[str, Environment],
-        marks: Marks,
-        examples: Sequence[str],
-        token: str | None,
+        self, rewriter: Rewriter, envs: Mapping[str, Environment], marks: Marks, needs: Sequence[str], token: str | None
     ) -> None:
-        """`envs` are by the names of their retrievers, the recipe's own first; `examples` are needs to try."""
+        """`envs` are by the names of their retrievers, the recipe's own first; `needs` are those to try."""
         super().__init__(token=token, limits=LIMITS)
         self.metrics = Metrics("playground", lambda: 0)
-        self._rewriter, self._envs, self._marks, self._examples = rewriter, envs, marks, examples
+        self._rewriter, self._envs, self._marks, self._needs = rewriter, envs, marks, needs
         self._lock, self._trials = threading.Lock(), OrderedDict[str, tuple[str, str, str]]()
         self._page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
         self._headers = _headers(self._page)
@@ -75,7 +69,7 @@ class Playground(HTTPService):
             "gate": self._rewriter.gate is not None,
             "retrievers": list(self._envs),
             "longest": LONGEST,
-            "examples": self._examples,
+            "examples": self._needs,
             "marks": self._marks.tally(),
             "file": str(self._marks.path),
         }
@@ -101,7 +95,7 @@ class Playground(HTTPService):
             raise HTTPException(400, f"retriever must be one of: {', '.join(self._envs)}")
         try:
             return JSONResponse(await run_in_threadpool(self._tried, need, name))
-        except EngineError as error:
+        except (ConnectionError, TimeoutError, ValueError) as error:  # of the retriever: a rewriter raises none
             raise HTTPException(502, str(error)) from error
 
     def _tried(self, need: str, name: str) -> dict[str, Any]:
@@ -116,12 +110,8 @@ class Playground(HTTPService):
                 self._trials.popitem(last=False)
         raw, rewritten = ([row for row in rows_K if row >= 0] for rows_K in rows_2K)
         lists = {"raw": _list(env, raw, rewritten), "rewritten": _list(env, rewritten, raw)}
-        return {
-            **written._asdict(),
-            "searched_ms": ms,
-            "lists": lists,
-            "trial": trial if written.query != need else None,
-        }
+        differ = written.query != need
+        return {**written._asdict(), "searched_ms": ms, "lists": lists, "trial": trial if differ else None}
 
     async def _mark(self, request: Request) -> Response:
         asked = await self._asked(request)
@@ -134,7 +124,7 @@ class Playground(HTTPService):
         blind, by = asked.get("blind") is True, self._rewriter.bundle.id
         try:
             return JSONResponse(self._marks.add(Mark(need, need, query, name, better, now, blind, by)))
-        except RunError as error:
+        except UserError as error:
             raise HTTPException(507, str(error)) from error
 
     async def _asked(self, request: Request) -> dict[str, Any]:

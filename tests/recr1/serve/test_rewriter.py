@@ -147,7 +147,7 @@ def test_a_gate_without_the_likelihood_that_it_needs_is_closed(bundle):
 
 
 @pytest.mark.parametrize("gate", [FEW_WORDS, Gate(intercept=0.0, weights={"overlap": 1.0}, threshold=0.0, facts={})])
-def test_the_gate_of_a_run_goes_into_its_bundle(run, bundle, tmp_path, gate):
+def test_the_gate_of_a_run_goes_into_its_bundle(run, bundle, tmp_path, monkeypatch, gate):
     other = Run.open(shutil.copytree(run.path, tmp_path / "run"))
     gate.write(other.path / "gate.json")
     made = export(other, load_recipe(other.path / "recipe.yaml"), tmp_path / "bundle")
@@ -158,6 +158,8 @@ def test_the_gate_of_a_run_goes_into_its_bundle(run, bundle, tmp_path, gate):
         assert 0 <= one.gain <= 1
     recipe = load_recipe(other.path / "recipe.yaml")
     env = open_environment(recipe.task, recipe.retriever, [], recipe.k)
+    monkeypatch.setattr("recr1.serve.rewriter.open_environment", None)  # what is open is used
+    assert Rewriter.load(made, env=env)(["a gift for my aunt"])[0].gain == one.gain
     before = Rewriter.of_run(other, recipe, env)(["a gift for my aunt"])[0]
     assert (before.query, before.reason, before.gain) == (one.query, one.reason, one.gain)
     assert Rewriter.of_run(other, recipe, env, gate=False).gate is None
