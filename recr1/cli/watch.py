@@ -70,11 +70,12 @@ def run(args: argparse.Namespace) -> int:
         day = watch(
             rewriter, recipe, env, traffic, args.day, first=first, last=last, limits=limits, sample=args.sample, bar=bar
         )
+    page = html(day, "watch.html.jinja")
     day.write(args.out)
     with writing(args.out):
-        write_text(args.out / f"{day.day}.html", html(day, "watch.html.jinja"))
+        write_text(args.out / f"{day.day}.html", page)
     print_tables([day.table])
     for one in day.found:
-        say(f"changed     {one.name}: {one.says} ({'; '.join(one.examples[:3])})")
+        say(f"changed     {one.name}: {one.about.says} ({'; '.join(one.examples[:3])})")
     say(f"{day.verdict}\nwritten to {args.out / day.day}.json and .html")
     return 3 if day.found else 0

@@ -36,6 +36,7 @@ class Kind(NamedTuple):
     """What has changed where it finds something."""
     threshold: str
     says: str
+    """What is the case if it finds something."""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -117,13 +118,13 @@ class Check:
 
     @property
     def name(self) -> str:
-        """The kind and the side."""
-        return f"{self.kind}, {self.side}" if self.side else self.kind
+        """The side and the kind."""
+        return f"{self.side} {self.kind}".strip()
 
     @property
-    def says(self) -> str:
-        """What is the case if it is found."""
-        return KINDS[self.kind].says
+    def about(self) -> Kind:
+        """What it is about."""
+        return KINDS[self.kind]
 
 
 def compare(then: Look, again: Look, now: Look, limits: Thresholds, *, seed: int = 0) -> list[Check]:
@@ -136,7 +137,7 @@ def compare(then: Look, again: Look, now: Look, limits: Thresholds, *, seed: int
 
 
 def _judged(check: Check, p: float, limits: Thresholds) -> Check:
-    threshold = float(getattr(limits, KINDS[check.kind].threshold))
+    threshold = float(getattr(limits, check.about.threshold))
     found = p < limits.significance and check.change > threshold
     return replace(check, p=p, threshold=threshold, found=found, examples=check.examples[:EXAMPLES])
 

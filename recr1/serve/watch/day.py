@@ -21,7 +21,7 @@ from recr1.runs import write_text, writing
 from recr1.runs.provenance import changes
 from recr1.serve.rewriter import Rewrite, Rewriter
 from recr1.serve.table import normal
-from recr1.serve.watch.checks import KINDS, Check, Thresholds, compare
+from recr1.serve.watch.checks import Check, Thresholds, compare
 from recr1.serve.watch.look import SIDES, Look, look, overlaps
 from retrievers.progress import ProgressBar
 from rewards.measures import parse_measure
@@ -117,6 +117,11 @@ def watch(
     """
     env.refuse_candidates("recr1 watch", "there are no queries to watch")
     drawn, measure = _drawn(traffic, sample, recipe.seed), parse_measure(recipe.evaluate.measures[0])
+    if not drawn:
+        raise UserError("there are no searches to watch: every count is 0")
+    if first and first.facts["measure"] != measure.name:
+        what = f"{first.facts['measure']} on {first.day}, and now {measure.name}"
+        raise UserError(f"scores cannot be compared ({what}): set evaluate.measures, or begin another folder")
     judged = {normal(need.text): need for need in env.task.needs(recipe.evaluate.split)}
     texts = {normal(entry.query): entry.query for entry in (rewriter.table.entries if rewriter.table else ())}
     texts |= {key: text for key, (text, _) in traffic.items()}
@@ -128,7 +133,7 @@ def watch(
         bar.advance(len(rewrites), len(keys))
     bar.begin("searching", None)
     counts = {one.need: drawn.get(key, 0) for key, one in zip(keys, rewrites, strict=True)}
-    seen = look(env, measure, judged, counts, [one.query for one in rewrites], list(map(_outcome, rewrites)))
+    seen = look(env, measure, judged, counts, [one.query for one in rewrites], [one.reason for one in rewrites])
     then = first.seen if first else seen
     counts = dict(zip(then.needs, then.counts, strict=True))
     again = look(env, measure, judged, counts, then.queries, then.outcomes, before=then) if first else seen
@@ -137,6 +142,7 @@ def watch(
         **{name: recipe.to_dict()[name] for name in ("task", "retriever", "k")},
         "catalog": {"items": len(env.task.catalog), "fingerprint": env.task.catalog.fingerprint},
         "bundle": rewriter.bundle.id,
+        "measure": measure.name,
         "recr1": __version__,
     }
     facts = json.loads(json.dumps(facts, default=str))
@@ -147,11 +153,15 @@ def watch(
     for name, found in befores.items():
         shared = [overlaps(found[side], again.found[side]).mean() for side in SIDES]
         numbers[f"same first items as {name}"] = [f"{share:.1%}" for share in shared]
+    baseline = first.day if first else day
     outcomes = seen.marks("rewrites").most_common()
     notes = [f"Searches: {', '.join(f'{name} {count / sum(seen.counts):.1%}' for name, count in outcomes)}."]
-    if first and (differ := list(changes(first.facts, facts))):
-        notes.append(f"Not as on {first.day}: {', '.join(map(str, differ))}.")
-    baseline, searches = first.day if first else day, sum(drawn.values())
+    differ = ", ".join(map(str, changes(first.facts, facts))) if first else ""
+    if differ:
+        notes.append(f"Not as on {baseline}: {differ}.")
+    elif any(check.found and check.about.changed in ("analyzer", "results") for check in checks):
+        notes.append(f"Recipe and catalog are those of {baseline}: the engine itself has changed.")
+    searches = sum(drawn.values())
     return Day(day, facts, baseline, searches, _verdict(checks, first), notes, numbers, checks, seen, again.found)
 
 
@@ -161,12 +171,6 @@ def _drawn(traffic: Traffic, sample: int, seed: int) -> dict[str, int]:
     if counts.sum() > sample:
         counts = np.random.default_rng(seed).multinomial(sample, counts / counts.sum())
     return {key: count for key, count in zip(traffic, counts.tolist(), strict=True) if count}
-
-
-def _outcome(rewrite: Rewrite) -> str:
-    if rewrite.source == "raw":
-        return rewrite.reason
-    return "rewritten" if normal(rewrite.query) != normal(rewrite.need) else "as it was"
 
 
 def _numbers(seen: Look, side: str, measure: str, seed: int) -> dict[str, str]:
@@ -181,8 +185,8 @@ def _numbers(seen: Look, side: str, measure: str, seed: int) -> dict[str, str]:
 def _verdict(checks: Sequence[Check], first: Day | None) -> str:
     if first is None:
         return "first day: later days are compared with it"
-    changed = {KINDS[check.kind].changed: "" for check in checks if check.found}
-    for what in changed:
-        names = [check.name for check in checks if check.found and KINDS[check.kind].changed == what]
-        changed[what] = f"{what} ({', '.join(names)})"
-    return f"changed since {first.day}: {'; '.join(changed.values())}" if changed else f"no change since {first.day}"
+    changed: dict[str, list[str]] = {}
+    for check in checks:
+        changed.setdefault(check.about.changed, []).extend([check.name] * check.found)
+    listed = ", ".join(f"{what} ({', '.join(names)})" for what, names in changed.items() if names)
+    return f"changed since {first.day}: {listed}" if listed else f"no change since {first.day}"

@@ -37,14 +37,14 @@ class Look:
     counts: Sequence[int]
     """Searches of each need in the traffic; 0 for one that is looked at because it is judged."""
     queries: Sequence[str]
-    outcomes: Sequence[str]  # "rewritten", "as it was", or why the raw need is searched
+    outcomes: Sequence[str]  # the reason of each `Rewrite`: "rewritten", "unchanged", "gate" ...
     found: Mapping[str, Sequence[Sequence[str]]]  # side -> ids of the first items of each need
     categories: Sequence[str]
     """Of the first item that each raw need finds; an empty text where there is none."""
     unknown: Collection[str]
     """Words of needs and queries that no item has."""
     titles: Mapping[str, str]
-    """Of the items found, and of those asked for; items that the catalog does not have are missing."""
+    """Of the items found, those of most needs first, and of those asked for; items that are gone are missing."""
     probes: Mapping[str, Mapping[str, bool]]  # probe -> word -> whether both spellings find the same
     scores: Mapping[str, Mapping[str, float]]  # side -> judged need -> its measure
 
@@ -104,9 +104,8 @@ def look(
     used = Counter(word for text in (*texts, *queries) for word in words_of(text))
     usual = [word for word, _ in used.most_common() if word in known and len(word) > 3 and word.isalpha()]
     firsts = [catalog.row(of_need[0]) if of_need else None for of_need in found["raw"]]
-    items = {item for side in SIDES for of_need in found[side] for item in of_need}.union(
-        before.titles if before else ()
-    )
+    items = Counter(item for side in SIDES for of_need in found[side] for item in of_need)
+    items.update(dict.fromkeys(before.titles if before else (), 0))
     return Look(
         texts,
         list(needs.values()),
@@ -115,7 +114,7 @@ def look(
         found,
         ["" if row is None or field is None else str(catalog.fields[field][row]) for row in firsts],
         sorted(word for word in used if word not in known),
-        {item: catalog.title(catalog.row(item)) for item in sorted(items) if item in catalog},
+        {item: catalog.title(catalog.row(item)) for item, _ in items.most_common() if item in catalog},
         {name: _probe(env, [*before.probes[name]] if before else usual[:PROBED], name) for name in PROBES},
         scores,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter
 
@@ -58,6 +59,13 @@ def without(categories):
     """No item is, or goes well with, one of these."""
     kept = [row for row, text in enumerate(SHOP.catalog.texts) if not any(noun in text for noun in categories)]
     return Changed(kept)
+
+
+class Moody(BM25):
+    """An engine that somebody else sets up: the environment says how, and no recipe."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        super().__init__(catalog, stemmer=os.environ.get("MOODY_STEMMER"))
 
 
 def engine(task=SHOP, **options):

@@ -72,8 +72,8 @@ def test_an_engine_with_another_analyzer_is_named(then, name, options):
 
 def test_an_engine_that_ranks_in_another_way_is_named_with_what_moved_most(then):
     checks = found(then, engine(k1=3.0, b=0.0), searches(4))
-    assert "rankings, raw" in checks and changed(checks) == {"results"}
-    need, _, rest = checks["rankings, raw"].examples[0].partition(": 0% the same; first was ")
+    assert "raw rankings" in checks and changed(checks) == {"results"}
+    need, _, rest = checks["raw rankings"].examples[0].partition(": 0% the same; first was ")
     first, _, now = rest.partition(", is ")
     assert need in then.needs and {first, now} <= {*then.titles.values(), *shops.SHOP.catalog.fields["title"]}
 
@@ -85,8 +85,8 @@ def test_an_engine_that_loses_hits_is_named_with_the_searches():
     then = look_at(engine(), searches(5, brands=1.0), write)
     gone = engine(shops.without(NOUNS[:6]))
     checks = found(then, gone, searches(6, brands=1.0), write)
-    assert {"hits lost, rewritten", "items removed", "words gone"} <= set(checks)
-    assert set(checks["hits lost, rewritten"].examples) <= {noun.lower() for noun in NOUNS[:6]}
+    assert {"rewritten hits lost", "items removed", "words gone"} <= set(checks)
+    assert set(checks["rewritten hits lost"].examples) <= {noun.lower() for noun in NOUNS[:6]}
     assert set(found(then, engine(), searches(6, brands=1.0), write)) == set()
 
 
@@ -94,8 +94,8 @@ def test_a_lower_score_of_the_same_judged_needs_is_named():
     judged = [need.text for need in shops.SHOP.needs("validation")]
     then = look_at(engine(), searches(7, needs=judged, brands=0))
     checks = found(then, engine(fields={"brand": 1.0, "description": 0.1}), searches(8, needs=judged, brands=0))
-    assert "score, raw" in checks and changed(checks) <= {"results", "analyzer"}
-    assert checks["score, raw"].then > checks["score, raw"].now + 0.02
+    assert "raw score" in checks and changed(checks) <= {"results", "analyzer"}
+    assert checks["raw score"].then > checks["raw score"].now + 0.02
 
 
 def test_other_categories_of_needs_are_named_with_their_words(then):
@@ -109,8 +109,8 @@ def test_other_categories_of_needs_are_named_with_their_words(then):
 def test_longer_needs_are_named_with_the_longest(then):
     needs = {f"{need} and I need it by tomorrow please": count for need, count in searches(10).items()}
     checks = found(then, engine(), needs)
-    assert {"length, raw", "words"} <= set(checks) and not changed(checks) & {"catalog", "analyzer", "results"}
-    assert len(checks["length, raw"].examples[0].split()) == max(len(need.split()) for need in needs)
+    assert {"raw length", "words"} <= set(checks) and not changed(checks) & {"catalog", "analyzer", "results"}
+    assert len(checks["raw length"].examples[0].split()) == max(len(need.split()) for need in needs)
 
 
 def test_a_model_that_answers_no_more_is_named(then):

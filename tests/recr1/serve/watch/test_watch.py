@@ -80,6 +80,22 @@ def test_what_changed_is_named_and_the_exit_status_is_3(bundle, days, needs, jud
     assert "changed     items removed: items that were found are gone (" in capsys.readouterr().out
 
 
+def test_an_engine_that_changed_by_itself_is_said_to_have(bundle, needs, tmp_path, monkeypatch):
+    moody = "retriever={type: 'tests.recr1.serve.watch.shops:Moody'}"
+    assert watched(bundle, tmp_path / "days", needs, "2026-12-01", moody) == 0
+    monkeypatch.setenv("MOODY_STEMMER", "english")
+    assert watched(bundle, tmp_path / "days", needs, "2026-12-02", moody) == 3
+    assert read(tmp_path / "days", "2026-12-02")["notes"][-1] == (
+        "Recipe and catalog are those of 2026-12-01: the engine itself has changed."
+    )
+
+
+def test_a_day_with_another_measure_is_refused(bundle, days, needs, capsys):
+    assert watched(bundle, days, needs, "2026-12-02", "evaluate.measures=[R@10]") == 2
+    assert "scores cannot be compared (nDCG@10 on 2026-12-01, and now R@10)" in capsys.readouterr().err
+    assert not (days / "2026-12-02.json").exists()
+
+
 def test_another_day_can_be_the_one_to_compare_with(bundle, days, needs):
     options = ["retriever.stemmer=english"]
     assert watched(bundle, days, needs, "2026-12-02", *options) == 3
@@ -121,12 +137,18 @@ def test_judged_needs_of_the_table_are_measured_and_searches_are_drawn_by_their_
         (["--against", "old.json"], "it has version 0, and this recr1 reads 1"),
         (["--table", "none.jsonl"], "none.jsonl"),
         (["--queries", "none.txt"], "none.txt"),
+        (["--queries", "zero.csv"], "there are no searches to watch: every count is 0"),
         (["retriever.k1=-1"], "retriever.k1: must be a number >= 0"),
     ],
 )
 def test_a_mistake_is_told_in_one_message_and_nothing_is_written(bundle, args, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for name, text in (("log.txt", "lamp\n"), ("run.json", "{}"), ("old.json", '{"version": 0}')):
+    for name, text in (
+        ("log.txt", "lamp\n"),
+        ("zero.csv", "query,count\nlamp,0\n"),
+        ("run.json", "{}"),
+        ("old.json", '{"version": 0}'),
+    ):
         (tmp_path / name).write_text(text)
     try:
         status = recr1(["watch", str(bundle.path), "--queries", "log.txt", "--out", "days", *args])
