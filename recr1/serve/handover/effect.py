@@ -51,20 +51,20 @@ class Judged:
         return np.concatenate(found).astype(np.float64) if found else np.empty(0)
 
 
-def open_judged(bundle: Bundle, table: Table, split: str = "validation") -> Judged | str:
-    """The needs of a split that the table has; or a sentence that says why nothing can be measured."""
+def open_judged(bundle: Bundle, table: Table, split: str = "validation") -> tuple[Judged | None, str]:
+    """The needs of a split that the table has; or None, and a sentence that says why nothing can be measured."""
     try:
         recipe = bundle.recipe
         env = open_environment(recipe.task, recipe.retriever, (), recipe.k)
         measure = read_measures(recipe.evaluate.measures, recipe.k)[0]
         needs = env.task.needs(split)
     except UserError as error:
-        return f"not measured: the data of the bundle's recipe is not at hand: {str(error).splitlines()[0]}"
+        return None, f"not measured: the data of the bundle's recipe is not at hand: {str(error).splitlines()[0]}"
     found = [(need, entry) for need in needs if (entry := table.get(need.text))]
     if not found:
-        return f"not measured: none of the {len(needs)} needs of the split {split} is in the table"
+        return None, f"not measured: none of the {len(needs)} needs of the split {split} is in the table"
     rewrites = [entry.rewrite if entry.used else need.text for need, entry in found]
-    return Judged(env, split, measure, recipe.seed, [need for need, _ in found], rewrites)
+    return Judged(env, split, measure, recipe.seed, [need for need, _ in found], rewrites), ""
 
 
 def effect(judged: Judged, exported: Sequence[str] | None) -> tuple[Shown, list[str], dict[str, Any]]:

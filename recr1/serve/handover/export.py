@@ -54,18 +54,14 @@ class Given:
         return [(entry.query, entry.rewrite) for entry in self.table.entries if entry.used]
 
     @cached_property
+    def measured(self) -> tuple[Judged | None, str]:
+        """The judged needs, or why there are none."""
+        return open_judged(self.bundle, self.table)
+
+    @property
     def judged(self) -> Judged | None:
         """The judged needs; None where there are none."""
-        return None if isinstance(self._opened, str) else self._opened
-
-    @cached_property
-    def unmeasured(self) -> str | None:
-        """Why there are none."""
-        return self._opened if isinstance(self._opened, str) else None
-
-    @cached_property
-    def _opened(self) -> Judged | str:
-        return open_judged(self.bundle, self.table)
+        return self.measured[0]
 
     @cached_property
     def address(self) -> dict[str, Any]:
@@ -105,7 +101,7 @@ def hand_over(given: Given, target: str, out: str | Path) -> tuple[list[Shown], 
         raise UserError(f"{what}: there is nothing to hand over")
     values: dict[str, Any] = {**given.address, "given": given}
     export = TARGETS[target](given)
-    tables, lines, facts = list[Shown](), [text for text in (export.size, given.unmeasured) if text], dict[str, Any]()
+    tables, lines, facts = list[Shown](), [text for text in (export.size, given.measured[1]) if text], dict[str, Any]()
     if given.judged:
         shown, sentences, facts = effect(given.judged, export.queries)
         tables, lines = [shown], [*lines, *sentences]
@@ -194,10 +190,11 @@ def _rules(given: Given, held: range) -> tuple[list[synonyms.Rule], int]:
     tried = [(number, place) for number, rule in enumerate(rules) for place in places.get(rule.left, ())]
     queries = [synonyms.expanded_query(raw[at], {rules[number].left: [rules[number].right]}) for number, at in tried]
     gain_T = judged.values(queries, [at for _, at in tried]) - judged.values(raw)[[at for _, at in tried]]
-    of_rule = [gain_T[np.array([number for number, _ in tried]) == place] for place in range(len(rules))]
+    number_T = np.array([number for number, _ in tried], np.int64)
+    counts, sums = (np.bincount(number_T, weights, len(rules)).tolist() for weights in (None, gain_T))
     known = [
-        rule._replace(judged=len(gains), gain=float(gains.mean())) if len(gains) else rule
-        for rule, gains in zip(rules, of_rule, strict=True)
+        rule._replace(judged=int(count), gain=total / count) if count else rule
+        for rule, count, total in zip(rules, counts, sums, strict=True)
     ]
     kept = [rule for rule in known if rule.gain is None or rule.gain > 0]
     return kept, len(known) - len(kept)

@@ -34,8 +34,8 @@ class Rule(NamedTuple):
 
 
 def words(text: str) -> list[str]:
-    """The words of a text as rules have them: runs of letters, digits and underscores, without case."""
-    return re.findall(r"\w+", normal(text))
+    """The words of a text as Lucene's standard tokenizer cuts them, without case: "won't" is one."""
+    return re.findall(r"\w+(?:['’.]\w+)*", normal(text))
 
 
 def phrases(have: Sequence[str], most: int = LEFT) -> Iterator[Words]:

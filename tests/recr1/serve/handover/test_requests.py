@@ -15,7 +15,13 @@ import pytest
 
 pytestmark = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("bash")), reason="needs curl and bash")
 
+TRUSTED = "plugins.ml_commons.trusted_connector_endpoints_regex"
 ANSWERS = {
+    "/_cluster/settings?flat_settings=true&include_defaults=true": {
+        "persistent": {},
+        "transient": {},
+        "defaults": {TRUSTED: ["^https://api\\.openai\\.com/.*$"]},
+    },
     "/_plugins/_ml/connectors/_create": {"connector_id": "the-connector"},
     "/_plugins/_ml/models/_register": {"task_id": "the-task", "status": "CREATED"},
     "/_plugins/_ml/tasks/the-task": {"model_id": "the-model", "state": "COMPLETED"},
@@ -23,6 +29,15 @@ ANSWERS = {
     "/_plugins/_search_relevance/judgments": {"judgment_id": "the-judgements"},
 }
 """As the documentation of OpenSearch shows them."""
+
+PROCESSOR = {
+    *("model_id", "query_template", "function_name", "model_config", "model_input", "input_map", "output_map"),
+    *("full_response_path", "ignore_missing", "ignore_failure", "max_prediction_tasks", "description", "tag"),
+}
+CONNECTOR = {"name", "description", "version", "protocol", "parameters", "credential", "client_config", "actions"}
+CLIENT = {"max_connection", "connection_timeout", "read_timeout", "max_retry_times", "retry_backoff_policy"}
+ACTION = {"action_type", "method", "url", "request_body", "headers", "pre_process_function", "post_process_function"}
+"""Keys that its documentation has."""
 
 
 @contextmanager
@@ -74,6 +89,7 @@ def test_opensearch_gets_settings_connector_model_pipeline_and_search_in_this_or
     done, sent = sent_by(exported("opensearch", "--url", "http://10.0.0.7:8000/", "--index", "shop"))
     assert done.returncode == 0, done.stderr
     assert [(method, path) for method, path, _ in sent] == [
+        ("GET", "/_cluster/settings?flat_settings=true&include_defaults=true"),
         ("PUT", "/_cluster/settings"),
         ("POST", "/_plugins/_ml/connectors/_create"),
         ("POST", "/_plugins/_ml/models/_register"),
@@ -83,9 +99,10 @@ def test_opensearch_gets_settings_connector_model_pipeline_and_search_in_this_or
         ("PUT", "/_search/pipeline/recr1"),
         ("POST", "/shop/_search?search_pipeline=recr1"),
     ]
-    settings, connector, model, _, _, predict, pipeline, search = (body for *_, body in sent)
-    trusted = settings["persistent"]["plugins.ml_commons.trusted_connector_endpoints_regex"]
-    assert re.fullmatch(trusted[0], "http://10.0.0.7:8000/rewrite") and not re.fullmatch(trusted[0], "http://10x0.0.7/")
+    _, settings, connector, model, _, _, predict, pipeline, search = (body for *_, body in sent)
+    before, ours = settings["persistent"][TRUSTED]
+    assert before == ANSWERS[sent[0][1]]["defaults"][TRUSTED][0]
+    assert re.fullmatch(ours, "http://10.0.0.7:8000/rewrite") and not re.fullmatch(ours, "http://10x0.0.7:8000/rewrite")
     [action] = connector["actions"]
     assert connector["parameters"]["endpoint"] == "http://10.0.0.7:8000"
     assert connector["credential"] == {"token": "s3/cr&t="}
@@ -94,8 +111,10 @@ def test_opensearch_gets_settings_connector_model_pipeline_and_search_in_this_or
     body = action["request_body"].replace("${parameters.need}", predict["parameters"]["need"])
     assert json.loads(body) == {"need": "a query of your users"}
     assert (model["function_name"], model["connector_id"]) == ("remote", "the-connector")
+    assert set(connector) <= CONNECTOR and set(connector["client_config"]) <= CLIENT and set(action) <= ACTION
     [processor] = pipeline["request_processors"]
     rewrite = processor["ml_inference"]
+    assert set(rewrite) <= PROCESSOR
     assert rewrite["model_id"] == "the-model" and rewrite["ignore_failure"] is True
     [[(taken, read)]], [[(written, answer)]] = (
         [list(one.items()) for one in rewrite[n]] for n in ("input_map", "output_map")

@@ -94,7 +94,15 @@ def analyzed(folder, text):
 
 @needs_java
 @pytest.mark.parametrize(
-    "need", ["Running shoe, red shoe", "a lamp for the bed", "running", "shoe for winter", "red running shoe red"]
+    "need",
+    [
+        "Running shoe, red shoe",
+        "a lamp for the bed",
+        "running",
+        "shoe for winter",
+        "red running shoe red",
+        "it won't scratch, size 3.5",
+    ],
 )
 def test_lucene_reads_the_file_and_adds_the_same_words(need, tmp_path):
     jvm.start()
@@ -105,6 +113,7 @@ def test_lucene_reads_the_file_and_adds_the_same_words(need, tmp_path):
         (("red",), ("deep", "red")),
     ]
     pairs += [(("lamp", "for", "the"), ("light",)), (("bed",), ("bedside", "table"))]
+    pairs += [(("won't", "scratch"), ("safe",)), (("3.5",), ("small",))]
     rules = [Rule(*pair, 2, 1.0) for pair in pairs]
     (tmp_path / "synonyms.txt").write_text("".join(f"{line}\n" for line in solr_lines(rules)))
     with jvm.alone:
