@@ -61,12 +61,13 @@ def run(args: argparse.Namespace) -> int:
     )
     bundle = Bundle.open(args.bundle)
     recipe = load_recipe(bundle.path / RECIPE, args.overrides)
-    rewriter = Rewriter.load(
-        bundle, engine=args.engine, table=args.table, gate=not args.no_gate, options=engine_options(args)
-    )
+    options = engine_options(args)
     with ProgressBar() as bar:
         with bar.replaced_by("reading the catalog and building the index"):
             env = open_environment(recipe.task, recipe.retriever, (), recipe.k)
+        rewriter = Rewriter.load(
+            bundle, engine=args.engine, table=args.table, gate=not args.no_gate, env=env, options=options
+        )
         day = watch(
             rewriter, recipe, env, traffic, args.day, first=first, last=last, limits=limits, sample=args.sample, bar=bar
         )
