@@ -17,6 +17,7 @@ from recr1.judge.stats import Doubles, mean_interval
 from recr1.judge.table import Table as Shown
 from recr1.serve.bundle import Bundle
 from recr1.serve.table import Table
+from retrievers.progress import ProgressBar
 from rewards.base import Graded, Need
 from rewards.measures import Measure
 
@@ -44,10 +45,13 @@ class Judged:
         """The measure of queries; each is of the need of its place, or of the need at these places."""
         needs = self.needs if places is None else [self.needs[place] for place in places]
         found = []
-        for start in range(0, len(queries), CHUNK):
-            rows_QK = self.env.search(queries[start : start + CHUNK], again=AGAIN).rows_QK
-            keys = [self.env.task.qrels[need.id] for need in needs[start : start + CHUNK]]
-            found.append(self.measure.of(Graded.join(rows_QK, keys, self.env.task.catalog)))
+        with ProgressBar() as bar:
+            bar.begin("searching", len(queries))
+            for start in range(0, len(queries), CHUNK):
+                rows_QK = self.env.search(queries[start : start + CHUNK], again=AGAIN).rows_QK
+                keys = [self.env.task.qrels[need.id] for need in needs[start : start + CHUNK]]
+                found.append(self.measure.of(Graded.join(rows_QK, keys, self.env.task.catalog)))
+                bar.advance(start + len(keys), len(queries))
         return np.concatenate(found).astype(np.float64) if found else np.empty(0)
 
 
