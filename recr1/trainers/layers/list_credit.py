@@ -73,6 +73,7 @@ class ListCredit(Addition):
     def after_scoring(self, batch: dict[str, Any], rewards_B: Any) -> None:
         """Compute them over all processes, and take this process's part."""
         import torch
+        from accelerate.utils import gather_object
 
         trainer, env = self.trainer, self.trainer.reward_funcs[0].env
         ids_B = batch["completion_ids"].tolist()
@@ -80,11 +81,11 @@ class ListCredit(Addition):
         needs = [env.need(row["need_id"]) for row in self._rows]
         chats = [chat_with(row["prompt"], text) for row, text in zip(self._rows, texts, strict=True)]
         step = env.step(needs, chats, training_step=int(trainer.state.global_step))
-        prefixes_BP = rewards_of_prefixes(env, step.batch, max(len(need.candidates) for need in needs))
+        most = max(gather_object([len(need.candidates) for need in needs]))  # one width, and one "batch" to scale by
+        prefixes_BP = rewards_of_prefixes(env, step.batch, most)
         paid_BP = credits_of(trainer.own(rewards_B).double().cpu().numpy(), prefixes_BP, self.credit)
-        device, accelerator = rewards_B.device, trainer.accelerator
-        own_BP = torch.tensor(paid_BP, dtype=torch.float32, device=device)
-        all_BP = accelerator.gather(accelerator.pad_across_processes(own_BP, dim=1, pad_index=torch.nan))
+        device = rewards_B.device
+        all_BP = trainer.accelerator.gather(torch.tensor(paid_BP, dtype=torch.float32, device=device))
         columns = [self.advantages(column, trainer.num_generations, trainer.scale_rewards) for column in all_BP.T]
         places_BT = torch.zeros_like(batch["completion_ids"])
         for row, (need, text, ids) in enumerate(zip(needs, texts, ids_B, strict=True)):

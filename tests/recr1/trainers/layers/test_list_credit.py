@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,14 +13,17 @@ import pytest
 from recr1.config.build import EvaluationSpec, Part
 from recr1.env import chat_with, open_environment
 from recr1.errors import UserError
+from recr1.recipe import load_recipe
 from recr1.runs import Run
 from recr1.trainers.grpo import GRPO, group_advantages
+from recr1.trainers.layers.dynamic_sampling import DynamicSampling
 from recr1.trainers.layers.list_credit import ListCredit, credits_of, places_of, rewards_of_prefixes
 from recr1.trainers.sft import SFT
 from recr1.trainers.trl.additions import Addition
 from rewards.guards.form import FormatReward
 from rewards.measures.reward import MeasureReward
 from tests.recr1.env.test_candidates import make, run
+from tests.recr1.trainers.launch.test_ranks import LAUNCH, curve, lines, trained
 from tests.recr1.trainers.watched import WatchedGRPO, added
 
 torch = pytest.importorskip("torch", reason="pip install 'recr1[train]'")
@@ -128,6 +133,23 @@ def lister(tmp_path_factory, random_model):
     return run.policy_path
 
 
+def advantages_by_hand(env, tokenizer, need_ids, generated, credit, scale="group"):
+    """For each completion, in groups of four, the advantage of each of its tokens."""
+    needs = list(map(env.need, need_ids))
+    texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in generated]
+    chats = [chat_with(prompt, text) for prompt, text in zip(env.prompts(needs), texts, strict=True)]
+    step = env.step(needs, chats)
+    most = max(len(need.candidates) for need in needs)
+    paid = torch.tensor(credits_of(step.rewards, rewards_of_prefixes(env, step.batch, most), credit))
+    by_place = [group_advantages(column.float(), 4, scale) for column in paid.T]
+    rows = []
+    for row, (need, text, ids) in enumerate(zip(needs, texts, generated, strict=True)):
+        ends, before = env.format.ends(need, text), range(len(ids))
+        starts = [len(tokenizer.decode(ids[:token], skip_special_tokens=True)) for token in before]
+        rows.append([float(by_place[sum(end <= start for end in ends)][row]) for start in starts])
+    return rows
+
+
 class Checks(Addition):
     """Compares the advantages of a batch with those by hand, and the loss's gradient with finite differences."""
 
@@ -179,25 +201,14 @@ class Checks(Addition):
 
     def by_hand(self, env, own, batch):
         """Every completion of the batch, found again by its text, has the advantages of its places."""
-        tokenizer, size, lists = self.trainer.processing_class, 4, 0
-        needs = [env.need(row["need_id"]) for row in own._rows]
-        texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in self.generated]
-        chats = [chat_with(prompt, text) for prompt, text in zip(env.prompts(needs), texts, strict=True)]
-        step = env.step(needs, chats)
-        found = credits_of(step.rewards, rewards_of_prefixes(env, step.batch, 3), own.credit)
-        paid = torch.tensor(found, dtype=torch.float32)
-        by_place = [group_advantages(column, size, "group") for column in paid.T]
+        needs, generated = [row["need_id"] for row in own._rows], self.generated.tolist()
+        advantages = advantages_by_hand(env, self.trainer.processing_class, needs, generated, own.credit)
         told = {}
-        for row, (need, text, ids) in enumerate(zip(needs, texts, self.generated, strict=True)):
-            ends, at = env.format.ends(need, text), []
-            for token in range(len(ids)):
-                before = len(tokenizer.decode(ids[:token], skip_special_tokens=True))
-                at.append(float(by_place[sum(end <= before for end in ends)][row]))
-            told.setdefault(tuple(ids.tolist()), []).append(at)
-            lists += len(ends) > 1
-        for ids, advantages in zip(batch["completion_ids"].tolist(), batch["advantages"].tolist(), strict=True):
-            assert any(np.allclose(advantages, one, atol=1e-5) for one in told[tuple(ids)])
-        return lists
+        for ids, row in zip(generated, advantages, strict=True):
+            told.setdefault(tuple(ids), []).append(row)
+        for ids, row in zip(batch["completion_ids"].tolist(), batch["advantages"].tolist(), strict=True):
+            assert any(np.allclose(row, one, atol=1e-5) for one in told[tuple(ids)])
+        return sum(len(set(row)) > 1 for row in advantages)
 
     def after_scoring(self, batch, rewards_B):
         self.generated = batch["completion_ids"].clone()
@@ -215,6 +226,108 @@ def test_trl_trains_on_them_and_its_gradient_equals_finite_differences(tmp_path,
     np.testing.assert_allclose(checks.differences, checks.gradients, rtol=2e-3)
     np.testing.assert_allclose(checks.policy_gradient, checks.gradients, rtol=1e-6)
     assert [line["train/reward"] for line in run.read_metrics() if "train/reward" in line]
+
+
+class Kept(Addition):
+    """Writes what each process trains on."""
+
+    def after_scoring(self, batch, rewards_B):
+        trainer = self.trainer
+        path = Path(trainer.args.output_dir).parent / f"kept-{trainer.accelerator.process_index}.jsonl"
+        ids, there = batch["completion_ids"].tolist(), batch["completion_mask"].sum(1).tolist()
+        needs = [row["need_id"] for row in added(trainer, ListCredit)._rows]
+        with path.open("a") as file:
+            for row in zip(needs, ids, there, batch["advantages"].tolist(), strict=True):
+                file.write(json.dumps(row) + "\n")
+
+
+class Lists(Addition):
+    """Writes orders of four numbers, drawn for each step and place in the batch, instead of what the model samples.
+
+    With dynamic sampling the second group of a batch is four times the same, so that it is replaced.
+    """
+
+    def token_generator(self, model, generate):
+        def written(*, input_ids, **_):
+            trainer, tokenizer = self.trainer, self.trainer.processing_class
+            sampled = any(isinstance(one, DynamicSampling) for one in trainer.additions)
+            first, rows = trainer.accelerator.process_index * len(input_ids), []
+            for place in range(first, first + len(input_ids)):
+                drawn = 4 if sampled and place // 4 == 1 else place
+                order = np.random.default_rng([trainer.state.global_step, drawn]).permutation(4) + 1
+                ids = tokenizer(" > ".join(map(str, order)), add_special_tokens=False)["input_ids"]
+                rows.append(torch.tensor([*ids, tokenizer.eos_token_id]))
+            padding = tokenizer.pad_token_id
+            return torch.cat([input_ids, torch.nn.utils.rnn.pad_sequence(rows, True, padding)], 1)
+
+        return written
+
+
+class KeptGRPO(GRPO):
+    """GRPO that writes the same on one and two processes, and leaves what it trained on."""
+
+    def _additions(self, learner, monitor):
+        return [*super()._additions(learner, monitor), Lists(), Kept()]
+
+
+RANKS = """
+seed: 11
+task: {{type: reranking, task: {{type: toy}}, count: 4, words: 2,
+  format: {{type: ranking, prompt: "{{need}} {{candidates}}", mend: true}}}}
+retriever: {{type: bm25}}
+k: 4
+rewards: [{{type: measure, measure: nDCG@4}}]
+policy: {{type: transformers, model: {model}, max_new_tokens: 16}}
+trainer:
+  type: "tests.recr1.trainers.layers.test_list_credit:KeptGRPO"
+  steps: 3
+  list_credit: {credit}
+  dynamic_sampling: {rounds}
+  trl: {{num_generations: 4, per_device_train_batch_size: {batch}, learning_rate: 1.0e-2, scale_rewards: {scale}}}
+evaluate: {{split: validation, measures: [nDCG@4], every: 100, keep: last}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("credit", "scale", "rounds"),
+    [("to_go", "group", 0), ("own", "batch", 0), ("to_go", "batch", 3)],
+    ids=["the rest of the list", "the place alone, scaled by the batch", "dynamic sampling"],
+)
+def test_two_processes_give_places_the_advantages_of_one(tmp_path, random_model, credit, scale, rounds):
+    """Six rows a process, of groups of four: two rows of the second group are on each. Needs have 2 to 4 candidates."""
+    from transformers import AutoTokenizer
+
+    kept, runs = {}, {}
+    for name, launch, batch in (("one", [], 12), ("two", LAUNCH, 6)):
+        recipe = tmp_path / f"{name}.yaml"
+        recipe.write_text(RANKS.format(model=random_model, credit=credit, scale=scale, rounds=rounds, batch=batch))
+        runs[name] = trained(launch, recipe, tmp_path / name)
+        parts = [lines(path) for path in sorted(runs[name].glob("kept-*.jsonl"))]
+        assert [len(part) for part in parts] == [3 * batch] * (12 // batch)
+        kept[name] = [row for step in range(3) for part in parts for row in part[step * batch :][:batch]]
+    opened = load_recipe(recipe)
+    env = open_environment(opened.task, opened.retriever, opened.rewards, opened.k)
+    tokenizer, uneven = AutoTokenizer.from_pretrained(random_model), 0
+    for rows in kept.values():
+        for step in range(3):
+            needs, ids, there, advantages = zip(*rows[12 * step :][:12], strict=True)
+            assert needs[::4] == needs[1::4] == needs[2::4] == needs[3::4] and len(set(needs)) == 3
+            cut = [one[:length] for one, length in zip(ids, there, strict=True)]
+            by_hand = advantages_by_hand(env, tokenizer, needs, cut, credit, scale)
+            for length, one, row in zip(there, advantages, by_hand, strict=True):
+                assert one[:length] == pytest.approx(row, abs=1e-5)
+                uneven += len(set(row)) > 1
+    assert uneven > 20
+    if not rounds:
+        first, second = ([len(env.need(row[0]).candidates) for row in kept["two"][start:][:6]] for start in (0, 6))
+        assert max(first) == 2 and max(second) == 4
+    assert [row[0] for row in kept["one"]] == [row[0] for row in kept["two"]]
+    for name in ("reward", "loss", "grad_norm"):
+        one, two = (curve(run, f"train/{name}") for run in runs.values())
+        assert len(one) == 3 and two == pytest.approx(one, rel=2e-3, abs=1e-5), name
+    if rounds:
+        assert curve(runs["two"], "train/dynamic_sampling/replaced") == pytest.approx([1 / 3] * 3)
 
 
 def test_it_is_for_lists_alone(tmp_path, random_model):
