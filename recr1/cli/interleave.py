@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--places {args.places}: the recipe searches for {judged.env.k} items: choose fewer")
     raw_NK, rewritten_NK = (judged.env.search(texts).rows_QK for texts in (judged.raw, judged.rewrites))
     keys = [judged.env.task.qrels[need.id] for need in judged.needs]
-    table, lines, _ = plan(raw_NK, rewritten_NK, keys, examined_K, seed=judged.seed)
+    table, lines = plan(raw_NK, rewritten_NK, keys, examined_K, seed=judged.seed)
     print_tables([table] if table.rows else [], lines)
     return 0
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recr1.judge.difference import Difference, paired_test
-from recr1.judge.stats import Doubles
+from recr1.judge.stats import Doubles, bootstrap_interval
 from recr1.judge.table import Table
 from retrievers.base import Rows
 from rewards.base import Qrels
@@ -127,7 +127,7 @@ def sessions_needed(won: float, lost: float, wanted: float, *, seed: int = 0) ->
 
 def plan(
     first_NK: Rows, second_NK: Rows, qrels: Sequence[Qrels], examined_K: Doubles, *, seed: int = 0
-) -> tuple[Table, list[str], dict[str, Any]]:
+) -> tuple[Table, list[str]]:
     """The sessions that an interleaving test of two rankings of N needs would take, and an A/B test beside it.
 
     The A/B test compares the shares of sessions with a click. Sessions whose two rankings are equal are ties whatever
@@ -138,7 +138,7 @@ def plan(
     differ = np.flatnonzero((first_NK[:, :depth] != second_NK[:, :depth]).any(axis=1)).tolist()
     lines = [f"{len(differ):,} of {len(qrels):,} needs have other items in the first {depth} places: sessions of these"]
     if not differ:
-        return Table("Sessions needed", ["effect"], []), lines, {"needs": len(qrels), "differ": 0}
+        return Table("Sessions needed", ["effect"], []), lines
     winners, clicks = [], np.zeros(2)
     for need in differ:
         click = attraction(qrels[need], max(best, 1))
@@ -147,7 +147,7 @@ def plan(
         clicks += [1 - np.prod(1 - examined_K[: len(one)] * [click.get(row, NOISE) for row in one]) for one in lists]
     won, lost = (float(np.mean([(one == sign).mean() for one in winners])) for sign in (1, -1))
     clicked = (clicks / len(differ)).tolist()
-    shares = {"won": won, "lost": lost, "clicked_first": clicked[0], "clicked_second": clicked[1]}
+    _, low, high = bootstrap_interval(np.array([one.mean() for one in winners]), seed=seed)
     rows = []
     for name, share in SHARES.items():
         moved = (won - lost) * (1 - share) / 2
@@ -158,11 +158,11 @@ def plan(
         )
     header = ["effect", "won - lost", *(f"power {power:.0%}" for power in POWERS), f"A/B test, {POWERS[0]:.0%}"]
     lines.append(
-        f"simulated: the second ranking wins {won:.1%} of them and loses {lost:.1%}; "
-        f"alone it has clicks in {clicked[1]:.1%}, the first in {clicked[0]:.1%}"
+        f"simulated: the second ranking wins {won:.1%} of them and loses {lost:.1%} (difference {low:+.1%} to "
+        f"{high:+.1%} with other needs); alone it has clicks in {clicked[1]:.1%}, the first in {clicked[0]:.1%}"
     )
     notes = ["none: more than ten million, or no gain to find"] if any("none" in row for row in rows) else []
-    return Table("Sessions needed", header, rows, notes), lines, {"needs": len(qrels), "differ": len(differ), **shares}
+    return Table("Sessions needed", header, rows, notes), lines
 
 
 def ab_sessions(first: float, second: float, wanted: float) -> int | None:

@@ -205,11 +205,15 @@ def test_a_folder_that_is_not_empty_stays_as_it_is(bundle, written, tmp_path, ca
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
 
 
-def test_the_sessions_of_a_live_test_are_planned(bundle, written, tmp_path, capsys):
+def test_the_sessions_of_a_live_test_are_planned(bundle, table, written, tmp_path, capsys):
     assert recr1(["interleave", str(bundle.path), "--table", str(written), "--places", "5"]) == 0
     said = capsys.readouterr().out
     needed = [int(text.replace(",", "")) for text in re.findall(r"^as simulated.*?%\s+([\d,]+)", said, re.MULTILINE)]
     assert needed and needed[0] < 200
+    same = [entry._replace(rewrite=" ".join(reversed(entry.query.split()))) for entry in table.entries]
+    argv = ["interleave", str(bundle.path), "--table", str(write(Table(bundle.id, same), tmp_path / "same.jsonl"))]
+    assert recr1(argv) == 0
+    assert "0 of 60 needs have other items in the first 10 places" in capsys.readouterr().out
     few = write(Table(bundle.id, [Entry("odd words", "better ones", None, {})]), tmp_path / "few.jsonl")
     assert "not measured: none" in refused(["interleave", str(bundle.path), "--table", str(few)], capsys)
     curve = tmp_path / "clicks.json"
