@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from pathlib import Path
 from typing import NoReturn
 
@@ -56,6 +57,8 @@ def run(args: argparse.Namespace) -> NoReturn:
     load = {"engine": args.engine, "gate": not args.no_gate, "options": options}
     service = RewriteService(bundle, table=table, load=load, token=token, limits=limits)
     end_at_sigterm()
+    gc.collect()
+    gc.freeze()  # a table of a million rows would be looked through, for tens of milliseconds, again and again
     with socket, serving(service, socket) as running:
         rows = f" with a table of {len(table.entries):,} rows" if table else ""
         say(f"bundle {bundle.id}{rows} at {running.address}; {running.address}/readyz says when its model is loaded")

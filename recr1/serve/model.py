@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import socket
 import sys
 import time
@@ -212,6 +213,7 @@ def work(connection: socket.socket) -> None:
         asked = json.loads(lines.readline())
         try:
             bundle = Bundle(Path(asked.pop("bundle")), asked.pop("facts"))  # its checksums were compared by the server
+            _leave_out_torch(bundle, asked)
             rewriter = Rewriter.load(bundle, **asked)
         except UserError as error:
             return send({"refused": str(error)})
@@ -219,6 +221,14 @@ def work(connection: socket.socket) -> None:
         send({"ready": True})
         for line in lines:
             send(_entries(rewriter, json.loads(line)))
+
+
+def _leave_out_torch(bundle: Bundle, asked: Mapping[str, Any]) -> None:
+    """Spare the process a library that takes most of its start, where nothing computes with it."""
+    searches = asked.get("gate", True) and bundle.gate and bundle.gate.needs_search  # with any retriever
+    if (asked.get("engine") or bundle.engine) == "ctranslate2" and not searches:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+        os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"  # that it is missing
 
 
 def _entries(rewriter: Rewriter, needs: Sequence[str]) -> list[Entry]:

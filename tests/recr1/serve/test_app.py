@@ -12,12 +12,15 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from recr1.cli.main import run
+from recr1.cli import main
 from recr1.policies.openai import OpenAI
+from recr1.recipe import load_recipe
 from recr1.serve.bundle import Bundle
+from recr1.serve.export import export
 from recr1.serve.table import Entry, Table
 from tests.processes import begin
 from tests.retrievers.service.service_contracts import needs_service
@@ -318,7 +321,14 @@ def test_the_policy_openai_asks_it(shared):
 # The command
 
 
-def test_the_command_serves_a_bundle_and_ends_without_a_fault(bundle):
+@pytest.fixture(scope="module")
+def in_eight_bits(run, tmp_path_factory):
+    recipe = load_recipe(run.path / "recipe.yaml")
+    return export(run, recipe, tmp_path_factory.mktemp("bundles") / "int8", int8=True, may_lose=1.0)
+
+
+def test_the_command_serves_a_bundle_and_ends_without_a_fault(in_eight_bits):
+    bundle = in_eight_bits
     process = begin([sys.executable, "-m", "recr1", "serve", bundle.path, "--port", "0", "--deadline", "20000"])
     try:
         line = process.stdout.readline()
@@ -330,6 +340,8 @@ def test_the_command_serves_a_bundle_and_ends_without_a_fault(bundle):
         assert how == ["model", "rewritten"]
         assert query != "red tent for two"
         worker = client.model["process"]
+        assert "libctranslate2" in Path(f"/proc/{worker}/maps").read_text()
+        assert "libtorch" not in Path(f"/proc/{worker}/maps").read_text()  # it would double the time to start
         process.send_signal(signal.SIGTERM)
         assert process.communicate(timeout=30)[1] == ""
         assert process.returncode == 0
@@ -340,7 +352,7 @@ def test_the_command_serves_a_bundle_and_ends_without_a_fault(bundle):
 
 
 def refused(capsys, *arguments):
-    assert run(["serve", *map(str, arguments)]) == 2
+    assert main.run(["serve", *map(str, arguments)]) == 2
     return " ".join(capsys.readouterr().err.split())
 
 
