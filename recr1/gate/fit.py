@@ -118,8 +118,10 @@ def _threshold(guess_N: Doubles, harmed_N: Any, bound: float, confidence: float)
     order = np.argsort(-guess_N, kind="stable")
     falling_N = guess_N[order]
     last_N = np.append(falling_N[1:] != falling_N[:-1], True)
-    fails_N = last_N & ~_meets(harmed_N[order].cumsum(), len(order), bound, confidence)
-    passing = np.flatnonzero(last_N & ~np.logical_or.accumulate(fails_N) & (falling_N > 0))
+    passes_N = _meets(
+        harmed_N[order].cumsum(), len(order), bound, confidence
+    )  # up to some place, as the sum only grows
+    passing = np.flatnonzero(last_N & passes_N & (falling_N > 0))
     if not len(passing):
         return None
     below = falling_N[passing[-1] + 1] if passing[-1] + 1 < len(falling_N) else 0.0

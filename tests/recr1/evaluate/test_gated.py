@@ -152,6 +152,17 @@ def test_eval_shows_what_the_gate_command_shows(made, capsys):
     assert "- The gate rewrites 70.0% of needs and keeps 175.0% of the gain" in page
 
 
+def test_an_invalid_query_is_never_let_through(copied, capsys):
+    path = Path(copied, "policy/config.json")
+    answers = json.loads(path.read_text())
+    broken = next(need for need in answers if "test" in need and len(need.split()) > 2)
+    path.write_text(json.dumps(answers | {broken: ""}))
+    held = printed(capsys, "gate", copied, "--split", "test")["systems"]
+    assert held["always"]["rewritten"] == (NEEDS - 1) / NEEDS
+    assert held["gated"]["rewritten"] == pytest.approx(0.7 - 1 / NEEDS)
+    assert held["gated"]["mean"] == pytest.approx(1 - 1 / NEEDS)
+
+
 def test_compare_shows_the_gate_of_a_run(copied, capsys):
     assert run(["compare", copied, "--policies", f"raw,mine={copied}"]) == 0
     assert "Gate on test, 120 needs" in capsys.readouterr().out
