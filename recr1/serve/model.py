@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -237,9 +238,15 @@ def _entries(rewriter: Rewriter, needs: Sequence[str]) -> list[Entry]:
         return rewriter.entries(needs)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the model, the raw need can be searched
         if len(needs) == 1 or isinstance(error, EngineError):  # a server that is down is not asked for each
-            _log.warning("the model failed, and %d needs are searched as they are: %r", len(needs), error)
+            _tell_once(f"the model failed, and needs are searched as they are: {error!r}")
             return [failed(need) for need in needs]
         return [entry for need in needs for entry in _entries(rewriter, [need])]
+
+
+@lru_cache(maxsize=64)
+def _tell_once(what: str) -> None:
+    """A server that is down would fill the log; the metrics count."""
+    _log.warning(what)
 
 
 if __name__ == "__main__":
