@@ -20,6 +20,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", help="a folder that recr1 export wrote")
     text = "a head table that recr1 rewrite wrote with this bundle"
     parser.add_argument("--table", metavar="TABLE", type=Path, help=text)
+    text = "a file that keeps what the model writes, for the next start (default: in memory alone)"
+    parser.add_argument("--cache", metavar="FILE", type=Path, help=text)
     add_engine(parser)
     text = "milliseconds after which a need is searched as it came (default: 150)"
     parser.add_argument("--deadline", metavar="MS", type=at_least(1), default=150, help=text)
@@ -55,7 +57,7 @@ def run(args: argparse.Namespace) -> NoReturn:
         batch=args.batch,
     )
     load = {"engine": args.engine, "gate": not args.no_gate, "options": options}
-    service = RewriteService(bundle, table=table, load=load, token=token, limits=limits)
+    service = RewriteService(bundle, table=table, cache=args.cache, load=load, token=token, limits=limits)
     end_at_sigterm()
     gc.collect()
     gc.freeze()  # a table of a million rows would be looked through, for tens of milliseconds, again and again

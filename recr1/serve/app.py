@@ -18,6 +18,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from fastapi import HTTPException, Request, Response
@@ -62,6 +63,7 @@ class RewriteService(HTTPService):
     Args:
         bundle: What is served.
         table: Its head table; None for none.
+        cache: A file that keeps what the model writes; None keeps it in memory alone.
         load: The options of `Rewriter.load` for the process with the model.
         token: What clients must send.
         limits: Of the service.
@@ -72,13 +74,14 @@ class RewriteService(HTTPService):
         bundle: Bundle,
         *,
         table: Table | None = None,
+        cache: Path | None = None,
         load: Mapping[str, Any] | None = None,
         token: str | None = None,
         limits: RewriteLimits | None = None,
     ) -> None:
         self.limits: RewriteLimits = limits or RewriteLimits()
         super().__init__(token=token, limits=self.limits)
-        self._bundle, self._known, self._was_ready = bundle, Known(table), False
+        self._bundle, self._known, self._was_ready = bundle, Known(table, disk=cache, bundle=bundle.id), False
         asked = {"bundle": str(bundle.path.resolve()), "facts": bundle.facts, **(load or {})}
         self.model = Model(asked, self.limits, self._wrote)
         self.metrics: RewriteMetrics = RewriteMetrics(self.model)

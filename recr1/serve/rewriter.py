@@ -21,9 +21,10 @@ from recr1.gate.outcome import gate_of
 from recr1.policies.base import HasContext, KnowsLikelihood, Policy
 from recr1.recipe import Recipe
 from recr1.runs import Run
+from recr1.runs.files import append_lines
 from recr1.runs.targets import trained_part
 from recr1.serve.bundle import Bundle
-from recr1.serve.table import Entry, Table, normal
+from recr1.serve.table import Entry, Table, kept_on_disk, normal
 from retrievers.base import Rows
 from rewards.base import Chat, Need, Search
 
@@ -76,11 +77,21 @@ class OfRun(NamedTuple):
 
 
 class Known:
-    """The rewrites that need no model: of a head table, and those kept in memory. Usable from several threads."""
+    """The rewrites that need no model: of a head table, and those kept in memory and, by option, in a file.
 
-    def __init__(self, table: Table | None = None, memory: int = MEMORY) -> None:
+    Usable from several threads. The file has a line of JSON for each rewrite, as a head table, and is for one process.
+    If it cannot be written later, that is logged once. Raises `UserError` for one that another bundle wrote, or none.
+    """
+
+    def __init__(
+        self, table: Table | None = None, memory: int = MEMORY, *, disk: Path | None = None, bundle: str = ""
+    ) -> None:
         self.table = table
         self._memory, self._most, self._lock = OrderedDict[str, Entry](), memory, threading.Lock()
+        self._disk: Path | None = None
+        if disk:
+            self.remember(kept_on_disk(disk, bundle, memory))
+            self._disk, self._written_by = disk, bundle
 
     def known(self, needs: Sequence[str]) -> list[Rewrite | None]:
         """The rewrites that table or cache have; None for the others."""
@@ -98,14 +109,24 @@ class Known:
         return rewrite_of(need, source, entry, (perf_counter() - began) * 1000) if entry else None
 
     def remember(self, entries: Sequence[Entry]) -> None:
-        """Keep rewrites in memory."""
+        """Keep rewrites in memory, and those that are not there yet on disk."""
         with self._lock:
+            new = [entry for entry in entries if normal(entry.query) not in self._memory] if self._disk else []
+            self._keep_on_disk(new)
             for entry in entries:
                 key = normal(entry.query)
                 self._memory[key] = entry
                 self._memory.move_to_end(key)
             while len(self._memory) > self._most:
                 self._memory.popitem(last=False)
+
+    def _keep_on_disk(self, entries: Sequence[Entry]) -> None:
+        if self._disk and entries:
+            try:
+                append_lines(self._disk, (entry.to_dict(self._written_by) for entry in entries))
+            except OSError as error:  # searches go on without it
+                _log.warning("rewrites are not kept in %s any more: %s", self._disk, error)
+                self._disk = None
 
 
 class Rewriter(Known):

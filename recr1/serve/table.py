@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recr1.errors import DataError, MissingLibrary, UserError, shown
 from recr1.judgements.base import columns_of, query_of, values_of
-from recr1.runs.files import append_lines
+from recr1.runs.files import append_lines, read_lines, write_lines, writing
 from retrievers.progress import ProgressBar
 from retrievers.store import expanded
 
@@ -169,6 +169,28 @@ def write_table(rewriter: Rewriter, queries: Mapping[str, tuple[str, int]], out:
     _write(table, file)
     begun.unlink(missing_ok=True)
     return table
+
+
+def kept_on_disk(file: Path, bundle: str, most: int) -> list[Entry]:
+    """The newest rewrites that a server of this bundle has kept in a file, at most this many; others are removed.
+
+    A missing file is made. Raises `UserError` for a file of another bundle, or of something else.
+    """
+    with writing(file.parent):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        rows = read_lines(file) if file.exists() else []
+    try:
+        kept = {normal(row["query"]): row for row in rows}  # of two, the later
+        entries = [Entry(*(row[name] for name in COLUMNS[:-1])) for row in kept.values()][-most:]
+        others = {str(row["bundle"]) for row in rows} - {bundle}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} has no rewrites: name a new file, or one that this bundle's server wrote") from error
+    if others:
+        what = f"{file} was written by the bundle {min(others)}, and this is the bundle {bundle}"
+        raise UserError(f"{what}: name a new file, or remove this one")
+    with writing(file.parent):
+        write_lines(file, (entry.to_dict(bundle) for entry in entries))
+    return entries
 
 
 def _check_ending(file: Path) -> None:

@@ -76,13 +76,14 @@ def until(done, seconds=60):
 
 
 @contextmanager
-def served(bundle, *, ready=True, table=None, token=None, load=None, **limits):
+def served(bundle, *, ready=True, table=None, cache=None, token=None, load=None, **limits):
     from recr1.serve.app import RewriteService
     from recr1.serve.model import RewriteLimits
     from retrievers.service.server import serving
 
     limits = RewriteLimits(**{"deadline": DEADLINE, "window": 0, **limits})
-    service = RewriteService(bundle, table=table, load=load or {"engine": MOODY}, token=token, limits=limits)
+    load = load or {"engine": MOODY}
+    service = RewriteService(bundle, table=table, cache=cache, load=load, token=token, limits=limits)
     with socket.create_server(("127.0.0.1", 0)) as listener, serving(service, listener) as running:
         client = Client(service, running.address)
         if ready:
@@ -229,6 +230,14 @@ def test_before_the_model_is_loaded_answers_are_raw(copied):
         assert client.http.get("/healthz").json() == {"status": "alive"}
         client.wait()
         assert client("a cup")[1] == "model"
+
+
+def test_what_the_model_wrote_is_answered_after_a_restart_before_it_is_loaded(bundle, copied, tmp_path):
+    with served(bundle, cache=tmp_path / "cache.jsonl") as client:
+        assert client("a cup")[1] == "model"
+    (copied / "slow").write_text("1.5")
+    with served(Bundle.open(copied), cache=tmp_path / "cache.jsonl", ready=False) as client:
+        assert client("a  Cup") == ("a cup rewritten", "cache", "rewritten")
 
 
 def test_what_is_running_is_answered_when_the_service_stops(bundle):

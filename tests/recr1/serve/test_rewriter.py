@@ -17,6 +17,7 @@ from recr1.recipe import load_recipe
 from recr1.runs import Run
 from recr1.serve import Entry, Rewriter, Table
 from recr1.serve.export import export
+from recr1.serve.rewriter import Known
 from recr1.serve.table import normal, read_queries, write_table
 
 
@@ -115,6 +116,63 @@ def test_the_cache_drops_what_was_used_longest_ago(bundle):
     rewriter(["a b"])
     rewriter(["e f"])
     assert [one is not None for one in rewriter.known(["a b", "c d", "e f"])] == [True, False, True]
+
+
+def known(bundle, file, **more):
+    return Known(disk=file, bundle=bundle, **more)
+
+
+ROWS = [Entry(need, f"{need}s", True, {"reason": "rewritten", "gain": 0.1}) for need in ("coat", "lamp", "tent")]
+
+
+def test_what_is_kept_on_disk_is_there_after_a_restart_and_a_kill(tmp_path):
+    file = tmp_path / "new/cache.jsonl"
+    known("b", file).remember(ROWS[:2])
+    first = known("b", file)
+    first.remember([*ROWS, ROWS[0]._replace(rewrite="warm coats")])
+    assert len(file.read_text().splitlines()) == 3
+    file.write_text(file.read_text() + '{"query": "half')
+    again = known("b", file, memory=2)
+    assert [one and (one.query, one.source) for one in again.known(["COAT", "lamp", "tent"])] == [
+        None,
+        ("lamps", "cache"),
+        ("tents", "cache"),
+    ]
+    assert len(file.read_text().splitlines()) == 2
+
+
+def test_of_a_need_that_came_twice_the_later_rewrite_is_kept(tmp_path):
+    first = known("b", tmp_path / "cache.jsonl", memory=1)
+    for entry in (*ROWS, ROWS[0]._replace(rewrite="warm coats")):
+        first.remember([entry])
+    again = known("b", tmp_path / "cache.jsonl")
+    assert [one.query for one in again.known(["coat", "lamp", "tent"])] == ["warm coats", "lamps", "tents"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (json.dumps(ROWS[0].to_dict("other")) + "\n", "was written by the bundle other, and this is the bundle b"),
+        ('{"need": "a"}\n', "has no rewrites"),
+        ("[]\n", "has no rewrites"),
+        ("lamp\nshoe\n", "not a line of JSON"),
+    ],
+)
+def test_another_file_is_no_cache_and_stays_as_it_is(tmp_path, text, said):
+    file = write(tmp_path, text, "cache.jsonl")
+    with pytest.raises(UserError, match=said):
+        known("b", file)
+    assert file.read_text() == text
+
+
+def test_a_disk_that_fails_is_told_once_and_rewrites_stay_in_memory(tmp_path, caplog):
+    one = known("b", tmp_path / "cache.jsonl")
+    (tmp_path / "cache.jsonl").unlink()
+    (tmp_path / "cache.jsonl").mkdir()
+    for entry in ROWS:
+        one.remember([entry])
+    assert caplog.text.count("are not kept in") == 1
+    assert all(one.known(["coat", "lamp", "tent"]))
 
 
 def test_a_closed_row_of_the_table_is_searched_as_it_came(bundle):
