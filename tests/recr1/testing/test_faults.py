@@ -15,7 +15,7 @@ import pytest
 
 from recr1.formats import Plain
 from recr1.loggers.jsonl import JsonlLogger
-from recr1.policies.base import Spent
+from recr1.policies.base import Likely, Spent
 from recr1.tasks import SPLITS
 from recr1.tasks.toy import ToyTask
 from recr1.testing import FormatContract, LoggerContract, PolicyContract, TaskContract
@@ -383,6 +383,28 @@ class CountsInANumber(Drawing):
         self.spent = 0
 
 
+class Likes(Drawing):
+    """It has `greedy` too, and what it says of its completions is right."""
+
+    def greedy(self, chats):
+        return [Likely(text, -float(len(text))) for [text] in self.generate(chats, 0)]
+
+
+class LikesOtherTexts(Likes):
+    def greedy(self, chats):
+        return [one._replace(text=one.text.upper()) for one in super().greedy(chats)]
+
+
+class LikesInBatches(Likes):
+    def greedy(self, chats):
+        return [one._replace(likelihood=one.likelihood / len(chats)) for one in super().greedy(chats)]
+
+
+class LikesWithoutLogarithm(Likes):
+    def greedy(self, chats):
+        return [one._replace(likelihood=0.5) for one in super().greedy(chats)]
+
+
 class SeesInVain(Drawing):
     sees = ("hits",)
 
@@ -416,6 +438,9 @@ class HasATemplate(Drawing):
         (DropsOut, "generating_leaves_random_numbers_and_modes_alone", "a model in training mode writes something"),
         (CountsPromptsPerCompletion, "tokens_are_counted_once", "tokens of prompts must not depend on n"),
         (CountsInANumber, "tokens_are_counted_once", "spent must be a Spent, got 0"),
+        (LikesOtherTexts, "likelihoods_belong_to_greedy_completions", "greedy writes something else than generate"),
+        (LikesInBatches, "likelihoods_belong_to_greedy_completions", "one by one: "),
+        (LikesWithoutLogarithm, "likelihoods_belong_to_greedy_completions", "at most 0, got 0.5"),
         (SeesInVain, "what_it_looks_at_is_declared", "the policy has sees alone"),
         (SeesTheFuture, "what_it_looks_at_is_declared", r"sees must be some of .*, got \('the test',\)"),
         (HasATemplate, "what_it_looks_at_is_declared", "policy.format must be a Format, got '{need}'"),
@@ -423,6 +448,14 @@ class HasATemplate(Drawing):
 )
 def test_a_wrong_policy_is_caught(wrong, test, message):
     caught(PolicyContract, Drawing, wrong, test, message)
+
+
+def test_right_likelihoods_pass():
+    class Right(PolicyContract):
+        def build(self):
+            return Likes()
+
+    Right().test_likelihoods_belong_to_greedy_completions()
 
 
 def test_torch_is_seeded_in_a_fork_alone():
