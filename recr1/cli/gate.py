@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from recr1.cli.arguments import above_zero, add_json, add_overrides, share
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Fit a gate on validation and write it into the run folder, or show it on another split."""
     from recr1.config.build import build
     from recr1.env import open_environment
-    from recr1.errors import UserError
+    from recr1.errors import MissingLibrary, UserError
     from recr1.evaluate import Evaluator
     from recr1.evaluate.gated import fit_on, gated
     from recr1.gate.gate import FILE
@@ -55,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     if trained is None:
         raise UserError(f"{args.folder} is a recipe: a gate is for the policy of a run folder; train it first")
     gate, fits = _fitted(args, trained), args.split == "validation"
+    if fits and find_spec("sklearn") is None:
+        raise MissingLibrary("scikit-learn", "gate", "fitting a gate")
     env = open_environment(recipe.task, recipe.retriever, recipe.rewards, recipe.k)
     _check(env, args.split)
     with ProgressBar(quiet=args.json) as bar:

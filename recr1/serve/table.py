@@ -11,6 +11,7 @@ import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -196,6 +197,8 @@ def kept_on_disk(file: Path, bundle: str, most: int) -> list[Entry]:
 def _check_ending(file: Path) -> None:
     if file.suffix not in ENDINGS:
         raise UserError(f"{file}: a head table is a file with the ending {' or '.join(ENDINGS)}")
+    if file.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise MissingLibrary("pyarrow", "parquet", f"the head table {file}")
 
 
 def _drop_half_line(file: Path) -> None:
@@ -212,11 +215,9 @@ def _write(table: Table, file: Path) -> None:
     if file.suffix == ".jsonl":
         append_lines(part, rows)
     else:
-        try:
-            import pyarrow
-            import pyarrow.parquet
-        except ImportError as error:
-            raise MissingLibrary("pyarrow", "parquet", f"writing {file}") from error
+        import pyarrow
+        import pyarrow.parquet
+
         kinds = {**dict.fromkeys(COLUMNS, pyarrow.string()), "gate": pyarrow.bool_()}
         texts = [{**row, "evidence": json.dumps(row["evidence"])} for row in rows]
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(texts, pyarrow.schema(list(kinds.items()))), part)

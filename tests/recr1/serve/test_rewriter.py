@@ -331,3 +331,11 @@ def test_what_cannot_be_done_is_said(bundle, tmp_path, capsys, monkeypatch, more
     assert recr1(["rewrite", str(bundle.path), str(queries), *more]) == 2
     assert said in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["queries.txt"]
+
+
+def test_a_missing_library_is_told_before_anything_is_rewritten(bundle, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("recr1.serve.table.find_spec", lambda name: None)
+    monkeypatch.setattr(Rewriter, "entries", lambda *_: pytest.fail("the model was asked"))
+    out = tmp_path / "table.parquet"
+    assert recr1(["rewrite", str(bundle.path), str(write(tmp_path, "lamp\n")), "--out", str(out)]) == 2
+    assert "pip install 'recr1[parquet]'" in capsys.readouterr().err
