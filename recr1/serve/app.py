@@ -17,7 +17,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from recr1.serve.model import Model, NotReady, RewriteLimits
 from recr1.serve.rewriter import FAILED, TOO_LONG, Known, Rewrite, rewrite_of
 from recr1.serve.table import Entry, Table
 from retrievers.service.batching import SIZES, QueueFull
-from retrievers.service.paths import RETRY_AFTER, HTTPService, Metrics
+from retrievers.service.paths import RETRY_AFTER, HTTPService, Metrics, beside
 
 LATE, FULL, NOT_READY = "deadline", "queue full", "model not ready"
 """Reasons for the raw need, beside those of `recr1.serve.rewriter`."""
@@ -92,13 +92,8 @@ class RewriteService(HTTPService):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The process with the model runs."""
-        work = asyncio.create_task(self.model.run())
-        try:
+        async with beside(self.model.run()):
             yield
-        finally:
-            work.cancel()
-            with suppress(asyncio.CancelledError):
-                await work
 
     def check_ready(self) -> None:
         """Raise `HTTPException` 503 until the model is loaded; a model that fails later takes no answer away."""
@@ -146,7 +141,8 @@ class RewriteService(HTTPService):
     def _wrote(self, entries: Sequence[Entry], seconds: float) -> None:
         self.metrics.batches.observe(len(entries))
         self.metrics.model_seconds.observe(seconds)
-        self._known.remember([entry for entry in entries if entry.evidence["reason"] != FAILED])
+        new = self._known.remember([entry for entry in entries if entry.evidence["reason"] != FAILED])
+        asyncio.get_running_loop().run_in_executor(None, self._known.save, new)
 
     async def _rewrite(self, request: Request) -> Response:
         asked = _object(await self.body(request))

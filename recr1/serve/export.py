@@ -34,7 +34,7 @@ from retrievers.store import expanded
 
 NEEDS = 400
 """Held-out needs on which a bundle is checked."""
-OF_POLICY = ("max_new_tokens", "batch_size", "trust_remote_code", "compute")
+OF_POLICY = ("max_new_tokens", "batch_size", "trust_remote_code", "compute", "dtype")
 """Options of a policy that a bundle keeps."""
 
 
@@ -74,8 +74,8 @@ def export(
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "run": policy_of(run),
         "format": format_part(env.format),
-        "policy": {name: value for name, value in part.options.items() if name in OF_POLICY},
-        "dtype": dtype,
+        "policy": {name: value for name, value in part.options.items() if name in OF_POLICY}
+        | ({"dtype": dtype} if dtype else {}),
     }
     with writing(folder), replacing(folder) as (written,):
         written.mkdir(parents=True)
@@ -138,6 +138,7 @@ def _check(
                 raise UserError(f"the bundle writes other queries than the run {what}: {texts}; it was not written")
         elif test.low < -may_lose:
             size = f"{test.difference:+.3f} {measure}, interval {test.low:+.3f} to {test.high:+.3f}"
-            how = f"{engine} in {dtype or '8 bits'} may lose too much: {size} on {len(equal)} needs"
+            kind = "8 bits" if engine == "ctranslate2" else dtype
+            how = f"{engine} in {kind} may lose too much: {size} on {len(equal)} needs"
             raise UserError(f"{how} (--may-lose is {may_lose:g}); the bundle was not written")
     return found

@@ -88,10 +88,9 @@ class Known:
     ) -> None:
         self.table = table
         self._memory, self._most, self._lock = OrderedDict[str, Entry](), memory, threading.Lock()
-        self._disk: Path | None = None
+        self._disk, self._written_by, self._writing = disk, bundle, threading.Lock()
         if disk:
             self.remember(kept_on_disk(disk, bundle, memory))
-            self._disk, self._written_by = disk, bundle
 
     def known(self, needs: Sequence[str]) -> list[Rewrite | None]:
         """The rewrites that table or cache have; None for the others."""
@@ -108,25 +107,27 @@ class Known:
                     self._memory.move_to_end(key)
         return rewrite_of(need, source, entry, (perf_counter() - began) * 1000) if entry else None
 
-    def remember(self, entries: Sequence[Entry]) -> None:
-        """Keep rewrites in memory, and those that are not there yet on disk."""
+    def remember(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Keep rewrites in memory; returns those that were not there yet."""
         with self._lock:
-            new = [entry for entry in entries if normal(entry.query) not in self._memory] if self._disk else []
-            self._keep_on_disk(new)
+            new = [entry for entry in entries if normal(entry.query) not in self._memory]
             for entry in entries:
                 key = normal(entry.query)
                 self._memory[key] = entry
                 self._memory.move_to_end(key)
             while len(self._memory) > self._most:
                 self._memory.popitem(last=False)
+        return new
 
-    def _keep_on_disk(self, entries: Sequence[Entry]) -> None:
-        if self._disk and entries:
-            try:
-                append_lines(self._disk, (entry.to_dict(self._written_by) for entry in entries))
-            except OSError as error:  # searches go on without it
-                _log.warning("rewrites are not kept in %s any more: %s", self._disk, error)
-                self._disk = None
+    def save(self, entries: Sequence[Entry]) -> None:
+        """Add rewrites to the file, if there is one. A disk may be slow: not for a thread that answers in time."""
+        with self._writing:
+            if self._disk and entries:
+                try:
+                    append_lines(self._disk, (entry.to_dict(self._written_by) for entry in entries))
+                except OSError as error:  # rewrites are still answered, from memory
+                    _log.warning("rewrites are not kept in %s any more: %s", self._disk, error)
+                    self._disk = None
 
 
 class Rewriter(Known):

@@ -13,11 +13,10 @@ is `retrievers.service.client`. Imported only where something is served: FastAPI
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +29,7 @@ from retrievers.base import Catalog, Hits, Query, Retriever
 from retrievers.errors import MissingAnswers, shown
 from retrievers.service.batching import Batcher, QueueFull, SearchMetrics
 from retrievers.service.client import CATALOG, RETRIEVER, STATS
-from retrievers.service.paths import RETRY_AFTER, HTTPService, Limits
+from retrievers.service.paths import RETRY_AFTER, HTTPService, Limits, beside
 from retrievers.topk import check_k
 
 PART = 4 * 2**20
@@ -69,13 +68,10 @@ class SearchService(HTTPService):
         """Searches that wait are joined and made."""
         window, waiting, most = self.limits.window, self.limits.waiting, self.limits.bytes // _BYTES_A_PLACE
         self._batcher = Batcher(self._search, window=window, waiting=waiting, places=most)
-        work = asyncio.create_task(self._batcher.run())
         try:
-            yield
+            async with beside(self._batcher.run()):
+                yield
         finally:
-            work.cancel()
-            with suppress(asyncio.CancelledError):
-                await work
             self._batcher.close()
 
     def check_ready(self) -> None:

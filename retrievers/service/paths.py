@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import resource
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,6 +21,18 @@ LEFT = 499
 """The status, in the metrics alone, of a request whose client left before the service had read it: nginx's number."""
 
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Something that runs beside all else within, and is cancelled at the end."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +71,7 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-class HTTPService:
+class HTTPService(ABC):
     """An application with the paths of health, readiness, facts and metrics.
 
     A subclass says what it answers (`post`), what it is (`info`), when it is ready, and what runs as long as it does.
@@ -89,11 +103,11 @@ class HTTPService:
         """What runs as long as the service does."""
         yield
 
+    @abstractmethod
     async def info(self) -> dict[str, Any]:
         """What is served, and the limits."""
-        raise NotImplementedError
 
-    def check_ready(self) -> None:
+    def check_ready(self) -> None:  # noqa: B027 - ready at once, unless a subclass says otherwise
         """Raise `HTTPException` 503 where the service is not ready."""
 
     @asynccontextmanager

@@ -41,6 +41,7 @@ def test_its_id_is_that_of_what_it_writes_with(run, bundle, tmp_path):
     again = export(run, of_run(run), tmp_path / "again")
     assert again.id == bundle.id and len(bundle.id) == 12
     halves = export(run, of_run(run), tmp_path / "halves", dtype="bfloat16", may_lose=0.5)
+    assert str(halves.policy().model.dtype) == "torch.bfloat16"
     assert halves.id != bundle.id
     assert (halves.path / "model/model.safetensors").stat().st_size < 0.6 * (
         bundle.path / "model/model.safetensors"

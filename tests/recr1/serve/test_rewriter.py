@@ -122,14 +122,18 @@ def known(bundle, file, **more):
     return Known(disk=file, bundle=bundle, **more)
 
 
+def kept(one, entries):
+    one.save(one.remember(entries))
+
+
 ROWS = [Entry(need, f"{need}s", True, {"reason": "rewritten", "gain": 0.1}) for need in ("coat", "lamp", "tent")]
 
 
 def test_what_is_kept_on_disk_is_there_after_a_restart_and_a_kill(tmp_path):
     file = tmp_path / "new/cache.jsonl"
-    known("b", file).remember(ROWS[:2])
+    kept(known("b", file), ROWS[:2])
     first = known("b", file)
-    first.remember([*ROWS, ROWS[0]._replace(rewrite="warm coats")])
+    kept(first, [*ROWS, ROWS[0]._replace(rewrite="warm coats")])
     assert len(file.read_text().splitlines()) == 3
     file.write_text(file.read_text() + '{"query": "half')
     again = known("b", file, memory=2)
@@ -144,7 +148,7 @@ def test_what_is_kept_on_disk_is_there_after_a_restart_and_a_kill(tmp_path):
 def test_of_a_need_that_came_twice_the_later_rewrite_is_kept(tmp_path):
     first = known("b", tmp_path / "cache.jsonl", memory=1)
     for entry in (*ROWS, ROWS[0]._replace(rewrite="warm coats")):
-        first.remember([entry])
+        kept(first, [entry])
     again = known("b", tmp_path / "cache.jsonl")
     assert [one.query for one in again.known(["coat", "lamp", "tent"])] == ["warm coats", "lamps", "tents"]
 
@@ -170,7 +174,7 @@ def test_a_disk_that_fails_is_told_once_and_rewrites_stay_in_memory(tmp_path, ca
     (tmp_path / "cache.jsonl").unlink()
     (tmp_path / "cache.jsonl").mkdir()
     for entry in ROWS:
-        one.remember([entry])
+        kept(one, [entry])
     assert caplog.text.count("are not kept in") == 1
     assert all(one.known(["coat", "lamp", "tent"]))
 
