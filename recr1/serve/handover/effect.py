@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,11 @@ class Judged:
         """(N,) the texts of the needs."""
         return [need.text for need in self.needs]
 
+    @cached_property
+    def raw_values(self) -> Doubles:
+        """(N,) the measure of the needs as they are."""
+        return self.values(self.raw)
+
     def values(self, queries: Sequence[str], places: Sequence[int] | None = None) -> Doubles:
         """The measure of queries; each is of the need of its place, or of the need at these places."""
         needs = self.needs if places is None else [self.needs[place] for place in places]
@@ -73,14 +79,14 @@ def open_judged(bundle: Bundle, table: Table, split: str = "validation") -> tupl
 
 def effect(judged: Judged, exported: Sequence[str] | None) -> tuple[Shown, list[str], dict[str, Any]]:
     """A table, sentences and numbers of raw needs, what is exported of the rewrites, and these on the same needs."""
-    seed, name, raw = judged.seed, judged.measure.name, judged.values(judged.raw)
+    seed, name, raw = judged.seed, judged.measure.name, judged.raw_values
     systems = {EXPORTED: exported, REWRITES: judged.rewrites}
     texts = judged.rewrites if exported is None else exported
     touched = sum(text != need for text, need in zip(texts, judged.raw, strict=True))
     facts: dict[str, Any] = {"split": judged.split, "measure": name, "needs": len(raw), "touched": touched}
     rows, lines = [], [f"it changes {touched:,} of {len(raw):,} judged needs of the split {judged.split}"]
     for system, queries in {RAW_NEED: judged.raw, **{one: of for one, of in systems.items() if of is not None}}.items():
-        values = judged.values(queries)
+        values = raw if system == RAW_NEED else judged.values(queries)
         level, test = mean_interval(values[np.newaxis], seed=seed)._asdict(), paired_test(values, raw, seed=seed)
         facts[system] = level | ({} if system == RAW_NEED else {"versus_raw": test._asdict()})
         rows.append([system, mean_cell(level), "", ""])

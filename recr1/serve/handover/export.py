@@ -189,7 +189,7 @@ def _rules(given: Given, held: range) -> tuple[list[synonyms.Rule], int]:
             places.setdefault(phrase, []).append(place)
     tried = [(number, place) for number, rule in enumerate(rules) for place in places.get(rule.left, ())]
     queries = [synonyms.expanded_query(raw[at], {rules[number].left: [rules[number].right]}) for number, at in tried]
-    gain_T = judged.values(queries, [at for _, at in tried]) - judged.values(raw)[[at for _, at in tried]]
+    gain_T = judged.values(queries, [at for _, at in tried]) - judged.raw_values[[at for _, at in tried]]
     number_T = np.array([number for number, _ in tried], np.int64)
     counts, sums = (np.bincount(number_T, weights, len(rules)).tolist() for weights in (None, gain_T))
     known = [
