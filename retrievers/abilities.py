@@ -44,6 +44,13 @@ class HasMatchesEverything(Protocol):
 
 
 @runtime_checkable
+class HasReadsHistories(Protocol):
+    """Says whether a query is a history, a tuple of catalog rows, as recommenders read it; else it is text."""
+
+    reads_histories: bool
+
+
+@runtime_checkable
 class HasCapabilities(Protocol):
     """Understands more than words in a query: names of `CAPABILITIES`."""
 
@@ -95,6 +102,11 @@ def matches_everything(retriever: Retriever) -> bool:
     return isinstance(retriever, HasMatchesEverything) and bool(retriever.matches_everything)
 
 
+def reads_histories(retriever: Retriever) -> bool:
+    """Whether a query is a history, a tuple of catalog rows; else it is text."""
+    return isinstance(retriever, HasReadsHistories) and bool(retriever.reads_histories)
+
+
 def stats_of(retriever: Retriever) -> dict[str, float]:
     """The retriever's numbers for the log, now."""
     return dict(retriever.stats) if isinstance(retriever, HasStats) else {}
@@ -129,6 +141,7 @@ class Delegate:
 
     max_k = property(lambda self: max_k_of(self._inner))
     matches_everything = property(lambda self: matches_everything(self._inner))
+    reads_histories = property(lambda self: reads_histories(self._inner))
     capabilities = property(lambda self: capabilities_of(self._inner))
     syntax = property(lambda self: syntax_of(self._inner))
 

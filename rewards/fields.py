@@ -87,7 +87,8 @@ def popularity(catalog: Catalog | None, field: str, owner: str) -> Doubles:
     """(N,) the `percentiles` of a field; those of the interactions for `popularity`, if the catalog has no such field.
 
     Interactions are events, each a user and a catalog row, then anything else (time, weight): a sequence of tuples, or
-    an array of at least two columns. Raises `ValueError` where the catalog has neither, or they are something else.
+    an array of two columns or more, or with a field `row`. Raises `ValueError` where the catalog has neither, or they
+    are something else.
     """
     if catalog is None or field != POPULARITY or field in catalog.fields or catalog.interactions is None:
         return percentiles(catalog, field, owner)
@@ -103,7 +104,11 @@ def events_of(catalog: Catalog, owner: str) -> NDArray[np.int64]:
     """
     events: Any = catalog.interactions
     try:
-        rows = events[:, 1] if isinstance(events, np.ndarray) else [event[1] for event in events]
+        rows: Any
+        if isinstance(events, np.ndarray):
+            rows = events["row"] if "row" in (events.dtype.names or ()) else events[:, 1]
+        else:
+            rows = [event[1] for event in events]
         whole = isinstance(rows, np.ndarray) and rows.dtype.kind in "iu"
         rows_E = np.asarray(rows if whole else [index(row) for row in rows], np.int64)
     except (TypeError, IndexError) as error:

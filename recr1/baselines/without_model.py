@@ -7,11 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recr1.errors import MissingLibrary, UserError, shown
 from retrievers.options import PositiveInt, checked
 from rewards.base import Action, Chat, Invalid, Need, Recommend, Search
+
+if TYPE_CHECKING:
+    from recr1.env import Environment
 
 
 class Verbatim:
@@ -29,7 +32,7 @@ class Verbatim:
 class OneQuery(ABC):
     """A policy that always writes the same query for a need."""
 
-    format = Verbatim()
+    format: Verbatim = Verbatim()
 
     def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:
         """The same query every time: `max(n, 1)` copies a chat."""
@@ -40,8 +43,22 @@ class OneQuery(ABC):
         """A query for each prompt, which is what `format` makes of a need: its text, unchanged."""
 
 
+class AsTaken(Verbatim):
+    """The whole history of a need as the query, whatever the completion."""
+
+    def parse_for(self, need: Need, completion: str) -> Action:
+        """A search for the history; `Invalid` where there is none."""
+        return Search(need.history) if need.history else Invalid("no history")
+
+
 class Echo(OneQuery):
-    """Searches the need as it is: the floor that every other policy has to beat."""
+    """Searches the need as it is: the floor that every other policy has to beat. For a recommender, its history."""
+
+    sees: tuple[()] = ()
+
+    def prepare(self, env: Environment) -> None:
+        """Search histories where the retriever reads them."""
+        self.format = AsTaken() if env.reads_histories else Verbatim()
 
     def _queries(self, prompts: Sequence[str]) -> list[str]:
         return list(prompts)

@@ -76,7 +76,7 @@ def open_setup(
         opened={"task": opened - start, "index": built - opened},
         without_cache=engine != recipe.retriever,
     )
-    times = {} if env.reranks else _first_searches(setup, clock)
+    times = {} if env.reranks or env.reads_histories else _first_searches(setup, clock)
     most = int(BUDGET / max(times.get("each", 0) * QUERIES_PER_SAMPLE, 1e-9))
     affordable = min(sample, max(SMALLEST_SAMPLE, most))
     return replace(setup, sample=affordable, reduced=affordable < sample, opened={**setup.opened, **times})
@@ -86,12 +86,22 @@ def run_checks(setup: Setup) -> Iterator[Finding]:
     """Yield each finding as it is made; a part that fails is an error of that check.
 
     An engine that answers nothing, or that fails the first search, is the last finding: all others would be the same.
-    Where needs have candidates, nothing is searched for an answer: checks of the retriever are left out.
+    Where needs have candidates, nothing is searched for an answer: checks of the retriever are left out. So are they
+    for a recommender, as they ask for words.
     """
-    checks = {name: check for name, check in CHECKS.items() if not setup.env.reranks or check in _OF_TASK}
+    env = setup.env
+    kept = set(_OF_TASK) if env.reranks or env.reads_histories else set(CHECKS.values())
+    if env.reads_histories and not env.reranks:
+        kept -= {rewards}  # its queries are words
+    checks = {name: check for name, check in CHECKS.items() if check in kept}
     if left_out := len(CHECKS) - len(checks):
-        what = f"{left_out} checks left out: lists are not searched for, and it orders candidates for the floor alone"
-        yield Finding("retriever", "ok", f"{what}; to check it, set task to the one inside of this")
+        why = (
+            "lists are not searched for, and it orders candidates for the floor alone; to check it, set task to the "
+            "one inside of this"
+            if env.reranks
+            else "they search for words, and this one reads histories"
+        )
+        yield Finding("retriever", "ok", f"{left_out} checks left out: {why}")
     for name, check in checks.items():
         try:
             yield check(setup)

@@ -18,9 +18,9 @@ from recr1.env.checks import Canary, check_candidates, check_fit, checked_hits, 
 from recr1.env.search import DEPTH, Faults, among, ask, listed
 from recr1.env.step import Step
 from recr1.errors import UserError
-from recr1.formats import FitsEngine, Format, parsed
+from recr1.formats import FitsEngine, Format, WritesQueries, parsed
 from recr1.tasks.base import Task, splits_of
-from retrievers.abilities import max_k_of, shared_syntax, stats_of
+from retrievers.abilities import max_k_of, reads_histories, shared_syntax, stats_of
 from retrievers.base import Floats, Hits, Query, Retriever
 from retrievers.errors import MissingAnswers
 from rewards.abilities import cutoff_of, cutoff_problem, needs_raw_hits, retrievers_of
@@ -91,6 +91,11 @@ class Environment:
         check_candidates(self.format, task)
         if self.elsewhere:
             self.refuse_candidates("a reward on other retrievers")
+        if self.reads_histories and isinstance(self.format, WritesQueries):
+            raise UserError(
+                f"retriever: {type(retriever).__name__} reads histories, and the format {type(self.format).__name__} "
+                "writes words: choose a format that answers with a history or with items, or a retriever of texts"
+            )
 
     def _open(self, reward: Reward, built: Mapping[str, Retriever]) -> None:
         path = f"retrievers of reward '{reward.name}'"
@@ -115,6 +120,15 @@ class Environment:
     def reranks(self) -> bool:
         """Whether needs have candidates, so that these are put in order and the catalog is not searched."""
         return has_candidates(self.task)
+
+    @cached_property
+    def reads_histories(self) -> bool:
+        """Whether the retriever is a recommender, whose query is a history."""
+        return reads_histories(self.retriever)
+
+    def raw(self, need: Need) -> Query:
+        """The raw need as a query of the retriever: its text, or its history for a recommender."""
+        return need.history if self.reads_histories else need.text
 
     def refuse_candidates(self, what: str, remedy: str = "leave it out") -> None:
         """Raises `UserError` where needs have candidates, for what only means something for searches of a catalog."""
@@ -208,7 +222,7 @@ class Environment:
         queries = [r.action.query if isinstance(r.action, Search) else None for r in rollouts]
         size, needs = len(queries), [rollout.need for rollout in rollouts]
         if self._needs_raw_hits:
-            queries += [need.text for need in needs]
+            queries += [self.raw(need) for need in needs]
             needs += needs
         hits, faults = self._ask(retriever, queries, again, needs)
         for row, rollout in enumerate(rollouts):
@@ -247,6 +261,11 @@ class Environment:
         self, retriever: Retriever, queries: Sequence[Query | None], again: int, needs: Sequence[Need]
     ) -> tuple[Hits, Faults]:
         items = len(self.task.catalog)
+        if self.reads_histories and any(isinstance(query, str) for query in queries):
+            raise UserError(
+                f"retriever: {type(self.retriever).__name__} reads histories, and was asked for words: leave out what "
+                "searches for words (a policy, pairs, a command), or choose a retriever of texts"
+            )
         if not any(need.candidates for need in needs):
             return ask(retriever, queries, k=self.k, items=items, again=again)
         depth = max(self.k, min(DEPTH, items, max_k_of(retriever) or DEPTH))

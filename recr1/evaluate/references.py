@@ -11,6 +11,9 @@ queries, which are made from the answer key:
 
 It is the value of a good query, not an upper limit: a policy can be above it.
 
+For a recommender, the floor is what it finds for the history of the need, and the ceiling is the best of that and of
+what it finds for each of the last five items alone.
+
 Where needs have candidates, the floor is how a search for the raw need orders them, and the ceiling is their best
 order: by grade, unjudged ones last. The order in which they are shown, which is random, is measured too.
 """
@@ -92,11 +95,16 @@ def find_references(
 def _rankings(env: Environment, needs: Sequence[Need], keys: Sequence[Qrels]) -> tuple[list[list[str]], Rows]:
     """What is tried for each need, the raw need first, and (Q, k) what each of these finds, need after need."""
     if env.reranks:
-        raw_NK = env.search([need.text for need in needs], again=AGAIN, needs=needs).rows_QK
+        raw_NK = env.search([env.raw(need) for need in needs], again=AGAIN, needs=needs).rows_QK
         shown_NK = listed([[one.row for one in need.candidates] for need in needs], env.k).rows_QK
         best_NK = listed([best_order(*one) for one in zip(needs, keys, strict=True)], env.k).rows_QK
         orders = np.stack([raw_NK, shown_NK, best_NK], 1).reshape(-1, env.k)
         return [[need.text, "(as they are shown)", "(by grade)"] for need in needs], orders
+    if env.reads_histories:
+        histories = [[n.history, *((row,) for row in n.history[: -BEST_ITEMS - 1 : -1])] for n in needs]
+        rows_QK = env.search([one for of_need in histories for one in of_need], again=AGAIN).rows_QK
+        title = env.task.catalog.title
+        return [[" | ".join(map(title, one)) for one in of_need] for of_need in histories], rows_QK
     queries = [[n.text, *answer_queries(key, env.task.catalog)] for n, key in zip(needs, keys, strict=True)]
     return queries, env.search([query for of_need in queries for query in of_need], again=AGAIN).rows_QK
 

@@ -56,7 +56,7 @@ class ListedPairs:
         if self.order == "best":
             return [[best_order(need, env.task.qrels[need.id])] for need in needs]
         if self.order == "retriever":
-            hits = env.search([need.text for need in needs], again=AGAIN, needs=needs)
+            hits = env.search([env.raw(need) for need in needs], again=AGAIN, needs=needs)
             found = [rows_K[rows_K >= 0].tolist() for rows_K in hits.rows_QK]
             # k may be less than the candidates: what is not measured follows as it is shown.
             return [[list(dict.fromkeys([*rows, *_shown(need)]))] for need, rows in zip(needs, found, strict=True)]
