@@ -16,6 +16,7 @@ __all__ = ["KINDS", "EvaluationSpec", "Part", "build", "builtin", "check_part", 
 
 KINDS: Mapping[str, Kind] = {
     "task": Kind("recr1.tasks", ("needs",)),
+    "source": Kind("recr1.tasks.behaviour", ("pasts",)),
     **rewards.PARTS.kinds,
     "format": Kind("recr1.formats", ("render", "parse"), light=True),
     "policy": Kind("recr1.policies", ("generate",)),

@@ -1,0 +1,10 @@
+"""Tasks about people: what they took before, and what they take, rate or say next.
+
+source.py      what a source of behaviour has: a catalog, pasts by split, ratings, reviews
+people.py      a source: a generated set of people with planted tastes
+"""
+
+BUILTIN = {
+    "people": "recr1.tasks.behaviour.people:People",
+}
+"""Sources of behaviour by the name that a recipe uses."""
