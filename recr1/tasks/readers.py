@@ -20,6 +20,8 @@ Record: TypeAlias = dict[str, Any]
 _QUOTED = re.compile('"[^"]*"')
 _CSV_CELL = re.compile('"(?:[^"]*"")*[^"]*"')
 """A quoted cell; where it has two quotes in a row, some tool has quoted it."""
+ATOMIC = (".inter", ".item", ".user")
+"""The endings of RecBole's atomic files: TSV whose header has types, "rating:float"."""
 _BATCH = 2**12
 """Rows of Parquet that are made together: many more leave the processor's cache."""
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -32,10 +34,11 @@ def records(
 
     Tables need a header. TSV has no quotes (as in BEIR). CSV has double quotes, and its columns are separated by the
     first of comma, semicolon, tab and bar that the header has. Empty lines are skipped. Parquet is read under any name,
-    of its columns only those that are `wanted`.
+    of its columns only those that are `wanted`. In an atomic file of RecBole a sequence ("token_seq") is a list.
     Raises `DataError` for what cannot be read, and for a file without rows; `what` is their name in messages.
     """
-    ending = ending_of(path.name).removesuffix(".gz")
+    atomic = path.name.lower().removesuffix(".gz").endswith(ATOMIC)
+    ending = ".tsv" if atomic else ending_of(path.name).removesuffix(".gz")
     head = head_of(path)
     if head.startswith(PARQUET):
         rows = _parquet(path, wanted)
@@ -48,6 +51,7 @@ def records(
         rows = _jsonl(path, encoding)
     else:
         rows = _table(path, ending, (csv_rows if ending == ".csv" else _tsv)(path, encoding))
+        rows = _untyped(path, rows) if atomic else rows
     line = 0
     for line, record in rows:
         yield line, record
@@ -166,6 +170,22 @@ def _table(path: Path, ending: str, rows: Iterable[tuple[int, list[str]]]) -> It
         if values == written:
             raise DataError(path, line, "the header again: several files were joined; leave it out here")
         yield line, dict(zip(header, values, strict=True))
+
+
+def _untyped(path: Path, rows: Iterable[tuple[int, Record]]) -> Iterator[tuple[int, Record]]:
+    """The rows of an atomic file, their columns without types; the parts of a sequence are separated by blanks."""
+    for line, record in rows:
+        plain = [name for name in record if ":" not in name]
+        if plain:
+            what = f"the header has {shown(plain[0])} without a type"
+            raise DataError(path, 1, f"{what}: write {plain[0]}:token, or rename the file to end in .tsv")
+        yield (
+            line,
+            {
+                name.partition(":")[0]: value.split() if name.endswith("_seq") else value
+                for name, value in record.items()
+            },
+        )
 
 
 def _refuse_twice(path: Path, line: int | None, names: Sequence[str]) -> None:

@@ -75,7 +75,7 @@ def read_catalog(
     known = _Items()
     for path in (first, *more):
         cells.path = path
-        for line, record, (id_column,) in _records(path, "catalog items", how, "item_id"):
+        for line, record, (id_column,) in rows_of(path, "catalog items", how, "item_id"):
             item = id_of(path, line, record, id_column, how.missing)
             flat = {name: cells.value(line, name, value) for name, value in record.items() if name != id_column}
             if item not in known.rows:
@@ -189,7 +189,7 @@ def read_needs(path: Path, how: Reading) -> dict[str, Need]:
     """
     needs: dict[str, Need] = {}
     lines: dict[str, int] = {}
-    for line, record, (id_column, text_column) in _records(path, "needs", how, "need_id", "need_text"):
+    for line, record, (id_column, text_column) in rows_of(path, "needs", how, "need_id", "need_text"):
         need = id_of(path, line, record, id_column, how.missing)
         if need in lines:
             _refuse_known(path, line, need, lines[need], "need")
@@ -230,7 +230,7 @@ class QrelsReader:
         answers = {} if answers is None else answers
         unknown_needs: list[tuple[int, str]] = []
         unknown_items: list[tuple[int, str]] = []
-        rows = rows or _records(path, "judgements", self.how, "qrels_need", "qrels_item", "grade")
+        rows = rows or rows_of(path, "judgements", self.how, "qrels_need", "qrels_item", "grade")
         for line, record, columns in rows:
             need, item = (text_of(path, line, record, column, self.how.missing) for column in columns[:2])
             grade = self._grade(path, line, record, columns[2])
@@ -240,12 +240,12 @@ class QrelsReader:
                 unknown_items.append((line, item))
             else:
                 self._add(answers.setdefault(need, {}), self.catalog.row(item), grade)
-        _refuse_alike(path, "need", unknown_needs, self.needs)
-        _refuse_alike(path, "item", unknown_items, self.catalog.ids)
-        _refuse_unknown(path, "need", unknown_needs, "add them to the file of needs, or remove these rows")
+        refuse_alike(path, "need", unknown_needs, self.needs)
+        refuse_alike(path, "item", unknown_items, self.catalog.ids)
+        refuse_unknown(path, "need", unknown_needs, "add them to the file of needs, or remove these rows")
         if self.refuse_unknown_items:
             remedy = "add them to the catalog, or leave these rows out with unknown_items: exclude"
-            _refuse_unknown(path, "item", unknown_items, remedy)
+            refuse_unknown(path, "item", unknown_items, remedy)
         self.how.counts["judgements left out, unknown item"] += len(unknown_items)
         return answers
 
@@ -274,15 +274,16 @@ class QrelsReader:
             self.how.counts[f"judgements merged, {'same grade' if before == grade else 'highest grade kept'}"] += 1
 
 
-def _refuse_unknown(path: Path, what: str, unknown: Sequence[tuple[int, str]], remedy: str) -> None:
+def refuse_unknown(path: Path, what: str, unknown: Sequence[tuple[int, str]], remedy: str) -> None:
+    """Raises `DataError` for the first of (line, id) that are not known."""
     if unknown:
         line, first = unknown[0]
         others = f" (the first of {len(unknown):,} such rows)" if len(unknown) > 1 else ""
         raise DataError(path, line, f"unknown {what} {shown(first)}{others}: {remedy}")
 
 
-def _refuse_alike(path: Path, what: str, unknown: Sequence[tuple[int, str]], known: Iterable[str]) -> None:
-    """Refuse an unknown id that is a known one but for what tools change: blanks, first zeros, ".0", accent coding."""
+def refuse_alike(path: Path, what: str, unknown: Sequence[tuple[int, str]], known: Iterable[str]) -> None:
+    """Raises `DataError` for an unknown id that is a known one but for blanks, first zeros, ".0" or accent coding."""
 
     def plain(name: str) -> str:
         return folded(name, lowercase=False).strip().removesuffix(".0").lstrip("0")
@@ -294,7 +295,7 @@ def _refuse_alike(path: Path, what: str, unknown: Sequence[tuple[int, str]], kno
             raise DataError(path, line, f"{found}: write it the same way in all files")
 
 
-def _records(path: Path, what: str, how: Reading, *roles: str) -> Rows:
+def rows_of(path: Path, what: str, how: Reading, *roles: str) -> Rows:
     """(line, record, columns) of each row; the columns of the roles are those of the first row."""
     columns: list[str] = []
     layout: tuple[str, ...] = ()

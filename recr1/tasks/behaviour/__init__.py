@@ -2,9 +2,11 @@
 
 source.py      what a source of behaviour has: a catalog, pasts by split, ratings, reviews
 people.py      a source: a generated set of people with planted tastes
+reader.py      a source: files of interactions
 """
 
 BUILTIN = {
+    "interactions": "recr1.tasks.behaviour.reader:Interactions",
     "people": "recr1.tasks.behaviour.people:People",
 }
 """Sources of behaviour by the name that a recipe uses."""
