@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 import rewards.measures
-from rewards.measures import CORPUS_MEASURES, MEASURES, Measure, parse_measure
+from rewards.measures import ANSWER_MEASURES, CORPUS_MEASURES, MEASURES, Measure, parse_measure
 
 PAGE = """\
 # Measures
@@ -24,6 +24,12 @@ recr1 eval RUN --measures nDCG@10,R@100,RR@10
 | Name | What it is | Formula | Elsewhere |
 |---|---|---|---|
 {table}
+
+Of [answers in text](formats.md#answers-in-text), which rank nothing, so that these names have no cutoff:
+
+| Name | What it is | Formula | Elsewhere |
+|---|---|---|---|
+{answers}
 
 A name that is not one of these is an error that suggests the nearest one: `{wrong}` gives
 
@@ -85,13 +91,14 @@ def page() -> str:
     return PAGE.format(
         intro=inspect.getdoc(rewards.measures),
         table="\n".join(map(row, MEASURES.values())),
+        answers="\n".join(map(row, ANSWER_MEASURES.values())),
         wrong=wrong,
         refusal=refusal(wrong),
         settings="\n".join(settings()),
         together="\n".join(
             f"| `{symbol}@k` | {' '.join((kind.__doc__ or '').split())} |" for symbol, kind in CORPUS_MEASURES.items()
         ),
-        notes="\n".join(filter(None, map(note, MEASURES.values()))),
+        notes="\n".join(filter(None, map(note, (*MEASURES.values(), *ANSWER_MEASURES.values())))),
         ndcg="[" + ", ".join(f"{value:.3f}" for value in ndcg_B) + "]",
     )
 
@@ -110,6 +117,9 @@ SETTINGS = {
     "p": "the probability that a user looks at the next place",
     "alpha": "how much a kind that was seen before loses, from 0 to 1",
     "field": "the field of the catalog that is read (for `popularity`, the interactions if there is no such field)",
+    "low": "the lowest rating",
+    "high": "the highest rating",
+    "cap": "the share of an answer's words that may be copied from the need in runs of three; 1 allows all",
     "head": "the share of the catalog that does not belong to the tail",
 }
 
@@ -117,7 +127,7 @@ SETTINGS = {
 def settings() -> Iterator[str]:
     """A line a setting, with its default, and the measures that have it."""
     owners: dict[tuple[str, object], list[str]] = {}
-    for measure in MEASURES.values():
+    for measure in (*MEASURES.values(), *ANSWER_MEASURES.values()):
         for setting in fields(measure)[1:]:
             owners.setdefault((setting.name, setting.default), []).append(f"`{measure.symbol}`")
     for (name, default), of in owners.items():
@@ -126,12 +136,16 @@ def settings() -> Iterator[str]:
 
 def row(measure: type[Measure]) -> str:
     first, _, labelled = described(measure)
-    return f"| `{measure.symbol}@k` | {first} | {labelled['Formula']} | {labelled['Elsewhere']} |"
+    return f"| `{measure.symbol}{cut(measure)}` | {first} | {labelled['Formula']} | {labelled['Elsewhere']} |"
 
 
 def note(measure: type[Measure]) -> str:
     middle = described(measure)[1]
-    return f"- `{measure.symbol}@k`: {middle}" if middle else ""
+    return f"- `{measure.symbol}{cut(measure)}`: {middle}" if middle else ""
+
+
+def cut(measure: type[Measure]) -> str:
+    return "" if measure.symbol in ANSWER_MEASURES else "@k"
 
 
 def refusal(name: str) -> str:

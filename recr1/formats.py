@@ -23,6 +23,7 @@ BUILTIN = {
     "tag": "recr1.formats:Tag",
     "json_answer": "recr1.formats:JsonAnswer",
     "ranking": "recr1.ranking:Ranking",
+    "answer": "recr1.answers:TextAnswer",
 }
 """Formats by the name that a recipe uses."""
 
@@ -152,7 +153,7 @@ class _Query(Templated):
 
     def write(self, query: str) -> str:
         """The completion that asks for the normalized query; raises `ValueError` where none does."""
-        completion = self._written(_normalized(query))
+        completion = self._written(normalized(query))
         action = self.parse(completion)
         if isinstance(action, Invalid):
             raise ValueError(f"no answer in this format asks for {shown(query)}: {action.reason}")
@@ -166,7 +167,7 @@ class _Query(Templated):
 
     def _search(self, query: str) -> Action:
         """A search for the normalized query, if anything is left of it."""
-        query = _normalized(query)
+        query = normalized(query)
         if is_blank(query):
             return Invalid("empty query")
         return Search(query) if len(query) <= self.max_chars else Invalid("query too long")
@@ -253,7 +254,7 @@ class JsonAnswer(_Query):
         return f"{'' if self.think_opened else '<think>'}</think>\n<answer>{answer}</answer>"
 
 
-def _normalized(query: str) -> str:
+def normalized(query: str) -> str:
     """The normalized query: single blanks, and nothing that cannot be encoded."""
     return " ".join(_STRAY.sub(" ", query).split())
 

@@ -2,7 +2,7 @@
 
 import retrievers
 from retrievers.parts import Kind, Parts
-from rewards.base import Batch, Invalid, Need, Qrels, Recommend, Reward, Rollout, Search
+from rewards.base import Answer, Batch, Invalid, Need, Qrels, Recommend, Reward, Rollout, Search
 
 BUILTIN = {
     "measure": "rewards.measures.reward:MeasureReward",
@@ -21,6 +21,7 @@ BUILTIN = {
     "rank_tiers": "rewards.shaping:RankTiersReward",
     "annealed": "rewards.measures.reward:AnnealedReward",
     "across": "rewards.shaping:AcrossReward",
+    "of_family": "rewards.shaping:OfFamilyReward",
     "worth": "rewards.business:WorthReward",
     "crowding": "rewards.business:CrowdingReward",
     "shuffled": "rewards.measures.reward:ShuffledReward",
@@ -30,4 +31,16 @@ BUILTIN = {
 PARTS = Parts({**retrievers.PARTS.kinds, "reward": Kind("rewards", ("__call__",), light=True)})
 """What a reward may be made of; `PARTS.build("reward", {"type": "format"})` builds one."""
 
-__all__ = ["BUILTIN", "PARTS", "Batch", "Invalid", "Need", "Qrels", "Recommend", "Reward", "Rollout", "Search"]
+__all__ = [
+    "BUILTIN",
+    "PARTS",
+    "Answer",
+    "Batch",
+    "Invalid",
+    "Need",
+    "Qrels",
+    "Recommend",
+    "Reward",
+    "Rollout",
+    "Search",
+]

@@ -30,14 +30,22 @@ class Qrels(Mapping[int, int]):
 
     A read-only mapping that also holds its content as arrays sorted by row (`rows_J`, `grades_J`) and the positive
     grades from best to worst (`ideal_J`), made once for many rankings. `gains` is what the task says that a grade is
-    worth, for the measures that read it (`nDCG(gain=task)@10`).
+    worth, for the measures that read it (`nDCG(gain=task)@10`). `gold` is the right answer to a need that is
+    answered in text: "4", "soft, warm", a title. `measure` names the measure that `Own@k` takes for this need.
     Raises `ValueError` for a negative row or a positive grade without a gain, and `TypeError` for a grade that is not
     an integer (0.5 must not become 0).
     """
 
-    __slots__ = ("_grades", "gains", "grades_J", "ideal_J", "rows_J")
+    __slots__ = ("_grades", "gains", "gold", "grades_J", "ideal_J", "measure", "rows_J")
 
-    def __init__(self, grades: Mapping[int, int], gains: Mapping[int, float] | None = None) -> None:
+    def __init__(
+        self,
+        grades: Mapping[int, int],
+        gains: Mapping[int, float] | None = None,
+        gold: str | None = None,
+        measure: str | None = None,
+    ) -> None:
+        self.gold, self.measure = gold, measure
         self._grades = dict(sorted(grades.items()))
         # Not int32 as other rows: these index, many times over, and numpy would convert them each time.
         self.rows_J = np.fromiter(self._grades.keys(), np.intp, len(self._grades))
@@ -80,13 +88,16 @@ class Graded(NamedTuple):
     """Rankings joined with their answer keys, once for all measures.
 
     `grades_BK[b, k]` is the grade of the item in place k of ranking b: `UNJUDGED` if it has none, `EMPTY` if there is
-    no item. `rows_BK` are the items, and `catalog`, if there is one, holds their fields.
+    no item. `rows_BK` are the items, and `catalog`, if there is one, holds their fields. `answers_B` are the texts of
+    those that answer in text, and `asked_B` the texts of their needs; None where only rankings are measured.
     """
 
     grades_BK: NDArray[np.int32]
     qrels_B: Sequence[Qrels]
     rows_BK: Rows
     catalog: Catalog | None = None
+    answers_B: Sequence[str | None] | None = None
+    asked_B: Sequence[str] | None = None
 
     @classmethod
     def join(cls, rows_BK: Rows, qrels_B: Sequence[Qrels], catalog: Catalog | None = None) -> Graded:
@@ -110,6 +121,15 @@ class Graded(NamedTuple):
         """(B,) the rank of the first relevant item of each ranking; 0 if it has none."""
         relevant_BK = self.grades_BK > 0
         return np.where(relevant_BK.any(axis=1), relevant_BK.argmax(axis=1) + 1, 0)
+
+    def of(self, places: NDArray[np.integer[Any]]) -> Graded:
+        """Some of the rankings, in the order of `places`."""
+        qrels_B, answers_B, asked_B = (
+            None if column is None else [column[place] for place in places]
+            for column in (self.qrels_B, self.answers_B, self.asked_B)
+        )
+        assert qrels_B is not None
+        return Graded(self.grades_BK[places], qrels_B, self.rows_BK[places], self.catalog, answers_B, asked_B)
 
     def cut(self, depth: int) -> Graded:
         """The first `depth` places."""
@@ -144,6 +164,8 @@ class Need:
     """Catalog rows of this user's past interactions, oldest first; empty for plain search."""
     candidates: tuple[Candidate, ...] = ()
     """The items to choose from, in the order in which they are shown; empty where the policy sees none."""
+    family: str = ""
+    """Which task of a `mixed` one it belongs to; empty elsewhere."""
 
 
 class Search(NamedTuple):
@@ -160,13 +182,19 @@ class Recommend(NamedTuple):
     """What was wrong with the answer, where the format mends it: short, countable phrases."""
 
 
+class Answer(NamedTuple):
+    """The completion answers in text: a rating, a title, an explanation. Nothing is searched; it has no hits."""
+
+    text: str
+
+
 class Invalid(NamedTuple):
     """The completion is not an answer; `reason` is a short, countable phrase ("empty query")."""
 
     reason: str
 
 
-Action: TypeAlias = Search | Recommend | Invalid
+Action: TypeAlias = Search | Recommend | Answer | Invalid
 
 
 @dataclass(frozen=True)
@@ -198,11 +226,11 @@ class Found(NamedTuple):
 class Batch:
     """All that a reward may look at; row i of every member belongs to rollout i.
 
-    `hits` are (B, K): -1 everywhere for an Invalid action. `raw_hits`, those of the raw need's text, are there only if
-    some reward declares `needs_raw_hits = True`. `catalog` is what was searched: an environment always sets it, a batch
-    made by hand may have none, and a reward that reads the catalog refuses that batch. `elsewhere` is what other
-    retrievers found, by the names under which rewards declare them in their own `elsewhere`. `training_step` is how
-    many steps of training are done, None in evaluation.
+    `hits` are (B, K): -1 everywhere for an Invalid action or an Answer. `raw_hits`, those of the raw need's text, are
+    there only if some reward declares `needs_raw_hits = True`. `catalog` is what was searched: an environment
+    always sets it, a batch made by hand may have none, and a reward that reads the catalog refuses that batch.
+    `elsewhere` is what other retrievers found, by the names under which rewards declare them in their own `elsewhere`.
+    `training_step` is how many steps of training are done, None in evaluation.
     """
 
     rollouts: Sequence[Rollout]
@@ -219,7 +247,10 @@ class Batch:
     @cached_property
     def graded(self) -> Graded:
         """The hits with their grades; made when a reward first asks, then shared by all rewards."""
-        return Graded.join(self.hits.rows_QK, self.qrels, self.catalog)
+        answers_B = [r.action.text if isinstance(r.action, Answer) else None for r in self.rollouts]
+        asked_B = [rollout.need.text for rollout in self.rollouts]
+        joined = Graded.join(self.hits.rows_QK, self.qrels, self.catalog)
+        return joined._replace(answers_B=answers_B, asked_B=asked_B)
 
     def of(self, places: NDArray[np.integer[Any]]) -> Batch:
         """Some of the rollouts, in the order of `places`, with everything that belongs to them."""

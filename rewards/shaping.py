@@ -156,3 +156,48 @@ def _shown(spec: Mapping[str, Any]) -> str:
     """A retriever in a name: its type, and its options if there are any."""
     options = {name: value for name, value in spec.items() if name != "type"}
     return f"{spec.get('type')}{json.dumps(options, sort_keys=True) if options else ''}"
+
+
+@checked
+class OfFamilyReward:
+    """What a reward pays for the needs of one family of a task `mixed`, and 0 for all others.
+
+    The reward sees the rollouts of its family alone, whole groups of them, as if they were the batch. The name is that
+    of the reward with the family before it: "rating:RatingCloseness".
+
+    Args:
+        family: the name of the task in `mixed`.
+        reward: what is paid, as a recipe writes it: `{type: measure, measure: RatingCloseness}`.
+
+    Raises:
+        ValueError: For a reward that cannot be built.
+    """
+
+    def __init__(self, *, family: Annotated[str, MinLen(1)], reward: dict[str, Any]) -> None:
+        from rewards import PARTS
+
+        self._family = family
+        self._reward: Reward = PARTS.build("reward", reward)
+        self.cutoff = cutoff_of(self._reward)
+        self.needs_raw_hits = needs_raw_hits(self._reward)
+        self.needs_groups = needs_groups(self._reward)
+        self.elsewhere = retrievers_of(self._reward)
+        self.name = f"{family}:{self._reward.name}"
+
+    def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
+        """Raises `ValueError` for a family that the task does not have, or without the data that the reward reads."""
+        own = {need: key for need, key in qrels.items() if need.startswith(f"{self._family}/")}
+        if not own:
+            known = sorted({need.split("/")[0] for need in qrels if "/" in need})
+            raise ValueError(f"the task has no family '{self._family}' (families: {', '.join(known) or 'none'})")
+        check_data(self._reward, catalog, own)
+
+    def __call__(self, batch: Batch) -> Floats:
+        """(B,); raises what the reward raises."""
+        if self.cutoff is not None:
+            check_cutoff(self.name, self.cutoff, batch.hits.rows_QK.shape[1])
+        own = np.flatnonzero([rollout.need.family == self._family for rollout in batch.rollouts])
+        rewards_B = np.zeros(len(batch), np.float32)
+        if len(own):
+            rewards_B[own] = self._reward(batch.of(own))
+        return rewards_B

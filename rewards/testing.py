@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 
 from retrievers.base import Catalog, Hits, Query, Rows
 from rewards.abilities import cutoff_of, needs_raw_hits, retrievers_of
-from rewards.base import Batch, Found, Invalid, Message, Need, Qrels, Recommend, Reward, Rollout, Search
+from rewards.base import Answer, Batch, Found, Invalid, Message, Need, Qrels, Recommend, Reward, Rollout, Search
 
 Cases: TypeAlias = Sequence[tuple[Batch, Sequence[float]]]
 """Batches, each with its true rewards."""
@@ -119,6 +119,15 @@ class RewardContract:
         assert np.isfinite(paid_B).all(), f"rewards must be finite: {paid_B}"
         if self.invalid_is_worst:
             assert (self.build()(invalidated(batch)) <= paid_B).all(), "a list is paid less than an Invalid rollout"
+
+    def test_an_answer_in_text_is_paid_like_a_search_without_hits(self) -> None:
+        """A completion may be an answer in text: nothing is searched, and it is not worse than an Invalid one."""
+        batch = _without_hits(self._batch(seed=14, size=80))
+        answers = [replace(rollout, action=Answer("four words of text")) for rollout in batch.rollouts]
+        paid_B = self.build()(replace(batch, rollouts=answers))
+        assert np.isfinite(paid_B).all(), f"rewards must be finite: {paid_B}"
+        if self.invalid_is_worst:
+            assert (self.build()(invalidated(batch)) <= paid_B).all(), "an answer is paid less than an Invalid rollout"
 
     def test_raw_hits_are_read_only_where_declared(self) -> None:
         """The environment searches the raw needs only for rewards with `needs_raw_hits = True`."""

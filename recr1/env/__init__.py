@@ -4,6 +4,7 @@ from recr1.env.checks import ContractError
 from recr1.env.environment import Environment, chat_with, open_environment
 from recr1.env.step import (
     Step,
+    answer_metrics,
     copies,
     copies_share,
     known_share,
@@ -19,6 +20,7 @@ __all__ = [
     "ContractError",
     "Environment",
     "Step",
+    "answer_metrics",
     "chat_with",
     "copies",
     "copies_share",

@@ -53,7 +53,7 @@ def check_fit(reward: Reward, task: Task) -> None:
 
 def has_candidates(task: Task) -> bool:
     """Whether needs have candidates, so that these are put in order and the catalog is not searched."""
-    return any(need.candidates for needs in splits_of(task).values() for need in needs[:1])
+    return any(need.candidates for needs in splits_of(task).values() for need in needs)
 
 
 def check_candidates(answer_format: Format, task: Task) -> None:

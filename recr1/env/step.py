@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, TypeAlias
@@ -15,12 +15,13 @@ from recr1.ranking import FAULTS
 from recr1.tasks.splits import group_key
 from retrievers.base import Catalog, Floats, Query
 from retrievers.errors import EngineError
-from rewards.base import EMPTY, UNJUDGED, Action, Batch, Invalid, Need, Recommend, Search
+from rewards.base import EMPTY, UNJUDGED, Action, Answer, Batch, Invalid, Need, Recommend, Search
 from rewards.guards.catalog import CopiedReward, unknown_words
 from rewards.guards.words import operators_in, repeated_runs, text_of, words_of
+from rewards.measures.answers import number_of
 
 Outcome: TypeAlias = Literal["ok", "no_hits", "invalid", "retriever_error"]
-"""How a rollout ended: it found something, it matched nothing, it was not a query, or the retriever had no answer."""
+"""How a rollout ended: it found something or answers in text, matched nothing, was no answer, or got none."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Step:
                 ended[row] = "retriever_error"
             elif isinstance(rollout.action, Invalid):
                 ended[row] = "invalid"
+            elif isinstance(rollout.action, Answer):
+                ended[row] = "ok"
         return ended
 
 
@@ -68,6 +71,9 @@ def metrics(step: Step) -> dict[str, float]:
     - `hits/...`: see `unjudged_metrics`.
     - `list/partial`, `list/repeated`, `list/invented`: shares of completions whose list lacks a candidate, has one
       twice, or has a number of none, mended or not. Missing where needs have no candidates.
+    - `answer/...`: see `answer_metrics`. Missing where nothing is answered in text.
+    - `family/<name>/reward`, `family/<name>/invalid`: mean reward and share of invalid completions of the needs of each
+      task of a `mixed` one.
     - `retriever/<name>`: the retriever's own numbers, such as the `hit_rate` of `cached`.
     - `time/search`, `time/rewards`: seconds of wall time; `time/environment`: of the whole step, with parsing;
       `time/query`: seconds of the search per different query, 0 without any.
@@ -90,12 +96,46 @@ def metrics(step: Step) -> dict[str, float]:
         **{f"invalid/{reason}": count / size for reason, count in sorted(reasons.items())},
         **unjudged_metrics(step.batch),
         **_list_faults(step.batch),
+        **answer_metrics([r.action.text for r in step.batch.rollouts if isinstance(r.action, Answer)]),
+        **_families(step),
         **{f"retriever/{name}": float(value) for name, value in step.retriever.items()},
         "time/search": step.seconds["search"],
         "time/rewards": step.seconds["rewards"],
         "time/environment": step.seconds["total"],
         "time/query": step.seconds["search"] / len(set(queries)) if queries else 0.0,
     }
+
+
+def answer_metrics(answers: Sequence[str]) -> dict[str, float]:
+    """How different answers in text are: a policy that always gives the most usual one has little of all of these.
+
+    - `answer/words`: mean words; `answer/different`: different answers per answer.
+    - `answer/entropy`: bits of the distribution of the answers; 0 where all are the same.
+    - `answer/spread`: standard deviation of the answers, where all are numbers.
+    """
+    if not answers:
+        return {}
+    shares = np.array([*Counter(answers).values()]) / len(answers)
+    numbers = [number_of(text) for text in answers]
+    return {
+        "answer/words": sum(map(words, answers)) / len(answers),
+        "answer/different": len(shares) / len(answers),
+        "answer/entropy": abs(float((shares * np.log2(shares)).sum())),
+        **({"answer/spread": float(np.std(numbers))} if None not in numbers else {}),  # type: ignore[arg-type]
+    }
+
+
+def _families(step: Step) -> dict[str, float]:
+    rows: dict[str, list[int]] = {}
+    for row, rollout in enumerate(step.batch.rollouts):
+        if rollout.need.family:
+            rows.setdefault(rollout.need.family, []).append(row)
+    ended = step.outcomes
+    numbers = dict[str, float]()
+    for family, own in sorted(rows.items()):
+        numbers[f"family/{family}/reward"] = _mean(step.rewards[own])
+        numbers[f"family/{family}/invalid"] = sum(ended[row] == "invalid" for row in own) / len(own)
+    return numbers
 
 
 def _list_faults(batch: Batch) -> dict[str, float]:
@@ -111,16 +151,20 @@ def _list_faults(batch: Batch) -> dict[str, float]:
 
 
 def recorded(action: Action) -> dict[str, object]:
-    """An action for a file: `query`, `rows` with what was `mended` in them, or `invalid` with the reason."""
+    """An action for a file: `query`, `rows` with what was `mended` in them, `answer`, or `invalid` with the reason."""
+    if isinstance(action, Answer):
+        return {"answer": action.text}
     if isinstance(action, Recommend):
         return {"rows": list(action.rows), **({"mended": list(action.mended)} if action.mended else {})}
     return {"query": action.query} if isinstance(action, Search) else {"invalid": action.reason}
 
 
 def written(action: Action, completion: str) -> str | None:
-    """What a policy wrote, for a reader: the query, or the whole completion with a list; None if it is invalid."""
+    """What a policy wrote, for a reader: query, answer, or the whole completion with a list; None if it is invalid."""
     if isinstance(action, Invalid):
         return None
+    if isinstance(action, Answer):
+        return action.text
     return str(action.query) if isinstance(action, Search) else completion
 
 

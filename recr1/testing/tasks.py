@@ -16,7 +16,7 @@ from recr1.tasks import SPLITS, Task
 from recr1.tasks.splits import group_key
 from retrievers.base import Catalog
 from retrievers.bm25.bm25 import BM25
-from rewards.base import Chat, Invalid, Need, Qrels, Recommend, Search
+from rewards.base import Answer, Chat, Invalid, Need, Qrels, Recommend, Search
 
 TAGS = ("<query>", "</query>", "<think>", "</think>", "<answer>", "</answer>")
 PIECES = (
@@ -106,7 +106,7 @@ class FormatContract:
         raise NotImplementedError(f"{type(self).__name__}.build must return the format")
 
     def answers(self) -> Mapping[str, str | tuple[int, ...]]:
-        """Right completions, and the query that each asks for, or the rows that it names; at least one."""
+        """Right completions, and the query, the rows or the answer in text that each means; at least one."""
         raise NotImplementedError(f"{type(self).__name__}.answers must return a completion with its query")
 
     def need(self) -> Need:
@@ -114,13 +114,12 @@ class FormatContract:
         return Need("id-7f3a", "a lamp")
 
     def test_right_answers_are_read(self) -> None:
-        """As the queries or rows that `answers` gives."""
+        """As the queries, rows or answers that `answers` gives."""
         assert self.answers(), "answers() is empty: a format without one right answer is not tested"
         for completion, meant in self.answers().items():
             found = parsed(self.build(), self.need(), completion)
-            assert meant in (getattr(found, "query", None), getattr(found, "rows", None)), (
-                f"{completion!r} was read as {found}"
-            )
+            read = [getattr(found, name, None) for name in ("query", "rows", "text")]
+            assert meant in read, f"{completion!r} was read as {found}"
 
     def test_every_completion_is_an_answer_or_invalid(self) -> None:
         """Damaged answers, noise, a megabyte, what is not text: no error, no empty query, few different reasons.
@@ -144,6 +143,9 @@ class FormatContract:
                 rows, shown = action.rows, {one.row for one in self.need().candidates}
                 assert 0 < len(set(rows)) == len(rows), f"{_short(completion)} was read as the rows {rows}"
                 assert not shown or set(rows) <= shown, f"{_short(completion)} names items that are no candidates"
+            elif isinstance(action, Answer):
+                assert action.text.strip(), f"{_short(completion)} was read as an empty answer"
+                action.text.encode()
             else:
                 assert isinstance(action, Search), f"{_short(completion)} was read as {_short(action)}"
                 assert str(action.query).strip(), f"{_short(completion)} was read as an empty query"

@@ -11,7 +11,7 @@ import numpy as np
 
 from retrievers.base import Floats, Query
 from retrievers.options import NonNegativeInt, PositiveFloat, PositiveInt, checked
-from rewards.base import Action, Batch, Invalid, Rollout, Search
+from rewards.base import Action, Answer, Batch, Invalid, Recommend, Rollout, Search
 from rewards.guards.words import operators_in
 
 
@@ -44,7 +44,8 @@ class BudgetReward(ABC):
     """0 up to `budget` of something that a subclass counts, then `slope` less for each further one, at least -`cap`.
 
     An Invalid rollout earns -`cap`, the least that any query can: if it earned 0, a policy with a query over the budget
-    would gain by writing nonsense. A list of items has no query, and earns 0.
+    would gain by writing nonsense. An answer in text counts as a query, and a list of
+    items earns 0.
     """
 
     symbol: ClassVar[str]
@@ -61,9 +62,10 @@ class BudgetReward(ABC):
     def _pay(self, action: Action) -> float:
         if isinstance(action, Invalid):
             return -self.cap
-        if not isinstance(action, Search):
+        if isinstance(action, Recommend):
             return 0.0
-        return -min(self.cap, self.slope * max(0, self._count(action.query) - self.budget))
+        said = action.text if isinstance(action, Answer) else action.query
+        return -min(self.cap, self.slope * max(0, self._count(said) - self.budget))
 
     @abstractmethod
     def _count(self, query: Query) -> int: ...

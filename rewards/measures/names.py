@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from retrievers.base import Catalog, Floats, Rows
 from retrievers.errors import shown
 from rewards.base import Graded, Qrels
+from rewards.measures.answers import ANSWER_MEASURES, Own
 from rewards.measures.base import Measure
 from rewards.measures.diversity import AlphaNDCG, Categories, Entropy, SubtopicRecall
 from rewards.measures.exposure import CORPUS_MEASURES, Popularity, Tail
@@ -23,6 +24,7 @@ MEASURES: Mapping[str, type[Measure]] = {
         *(Judged, Bpref, RBP, RBPResidual),
         *(AlphaNDCG, SubtopicRecall, Categories, Entropy),
         *(Popularity, Tail),
+        Own,
     )
 }
 """Measures by their symbol, in the order of the documentation."""
@@ -44,21 +46,26 @@ _OTHER_NAMES = {
     "Entropy": ("categoryentropy",),
     "Popularity": ("avgpop", "averagepopularity", "arp"),
     "Tail": ("tailshare", "longtail", "aplt"),
+    "RatingCloseness": ("mae", "rmse", "rating"),
+    "RougeL": ("rouge",),
 }
 """What other tools call them, lower case and letters only: for "did you mean" alone."""
 
 
 def parse_measure(name: str) -> Measure:
-    """The measure of a name such as nDCG@10, nDCG(gain=exp)@10 or R(rel=2)@100.
+    """The measure of a name such as nDCG@10, nDCG(gain=exp)@10, R(rel=2)@100 or RougeL.
 
     Raises `ValueError` for any other spelling, with the nearest right one and the list of all.
     """
+    if (match := re.fullmatch(r"([A-Za-z0-9]+)(?:\(([^()]*)\))?", name)) and match[1] in ANSWER_MEASURES:
+        of_answers = ANSWER_MEASURES[match[1]]
+        return of_answers(1, **_settings(of_answers, match[2]))
     match = re.fullmatch(r"([A-Za-z_]+)(?:\(([^()]*)\))?@([1-9][0-9]*)", name)
     kind = MEASURES.get(match[1]) if match else None
     if match is None or kind is None:
         if match and match[1] in CORPUS_MEASURES:
             raise ValueError(f"{name} is a measure of all needs together, which every evaluation reports: leave it out")
-        known = f"The measures are {'@k, '.join(MEASURES)}@k, for any integer k >= 1"
+        known = f"The measures are {'@k, '.join(MEASURES)}@k, for any integer k >= 1, and {', '.join(ANSWER_MEASURES)}"
         raise ValueError(f"no measure {shown(name)}{_suggestion(name)} {known}; as in nDCG(gain=exp)@10 or R(rel=2)@10")
     return kind(int(match[3]), **_settings(kind, match[2]))
 
@@ -106,12 +113,14 @@ def _value(text: str) -> int | float | bool | str:
 
 
 def _suggestion(name: str) -> str:
-    spellings = {"".join(re.findall("[a-z]", s.lower())): s for s in MEASURES}
+    spellings = {"".join(re.findall("[a-z]", s.lower())): s for s in (*MEASURES, *ANSWER_MEASURES)}
     spellings |= {other: symbol for symbol, others in _OTHER_NAMES.items() for other in others}
     head, brackets, digits = re.match(r"([^(@0-9]*)(\([^()]*\))?[^0-9]*([0-9]*)", name).groups("")  # type: ignore[union-attr]
     near = get_close_matches("".join(re.findall("[a-z]", head.lower())), spellings, n=1, cutoff=0.7)
     if not near:
         return "."
     symbol, cutoff = spellings[near[0]], int(digits or 0)
+    if symbol in ANSWER_MEASURES:
+        return f"; did you mean '{symbol}{brackets}'? A measure of answers has no cutoff."
     why = "" if cutoff else " A cutoff of at least 1 is part of the name."
     return f"; did you mean '{symbol}{'' if symbol.endswith(')') else brackets}@{cutoff or 10}'?{why}"

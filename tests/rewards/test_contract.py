@@ -14,7 +14,7 @@ from rewards.guards.drift import DriftReward
 from rewards.guards.form import FormatReward, GroupLengthReward, LengthReward, OperatorsReward
 from rewards.guards.words import PhrasesReward, RepetitionReward
 from rewards.measures.reward import AnnealedReward, GainReward, MeasureReward, RecR1Reward, ShuffledReward
-from rewards.shaping import AcrossReward, LogRankReward, RankTiersReward
+from rewards.shaping import AcrossReward, LogRankReward, OfFamilyReward, RankTiersReward
 from rewards.testing import Cases, RewardContract, batch_of
 
 RANKED = [[5, 7, 2], [2, 5, -1], [-1, -1, -1]]
@@ -193,6 +193,32 @@ class TestAcrossRewardOfAGain(RewardContract):
         hits = batch_of(["a", "b", "c"], [[2, 5, 1]] * 3, WANTED, [[9, 8, 1]] * 3)
         others = {"bm25": Found(hits.hits, hits.raw_hits)}
         return [(replace(batch, elsewhere=others), [0.5, 0.75, 0.25])]
+
+
+class TestOfFamilyReward(RewardContract):
+    def build(self) -> Reward:
+        return OfFamilyReward(family="search", reward={"type": "measure", "measure": "RR@3"})
+
+    def known(self) -> Cases:
+        batch = batch_of(["a", "b", None, "a"], [*RANKED, RANKED[0]], [*WANTED, {2: 1}])
+        families = ("search", "search", "search", "rating")
+        needs = [replace(one.need, family=name) for one, name in zip(batch.rollouts, families, strict=True)]
+        rollouts = [replace(one, need=need) for one, need in zip(batch.rollouts, needs, strict=True)]
+        return [(replace(batch, rollouts=rollouts), [1.0, 1.0, 0.0, 0.0]), (batch, [0.0] * 4)]
+
+
+class TestGroupsOfAFamily(RewardContract):
+    """Groups stay whole: the other family has shorter queries, which must not count."""
+
+    def build(self) -> Reward:
+        return OfFamilyReward(family="search", reward={"type": "group_length"})
+
+    def known(self) -> Cases:
+        batch = batch_of(["a b c", "a", "b"], [[1], [1], [2]], [{1: 1}, {1: 1}, {2: 1}])
+        families = ("search", "search", "rating")
+        needs = [replace(one.need, family=name) for one, name in zip(batch.rollouts, families, strict=True)]
+        rollouts = [replace(one, need=need) for one, need in zip(batch.rollouts, needs, strict=True)]
+        return [(replace(batch, rollouts=rollouts), [-0.5, 0.5, 0.0])]
 
 
 SHOP = Catalog(

@@ -14,7 +14,7 @@ from recr1.errors import examples
 from recr1.formats import parsed
 from recr1.policies.prompts import prompt_ids
 from recr1.policies.transformers import ends_of
-from rewards.base import Chat, Invalid, Need, Recommend, Search
+from rewards.base import Answer, Chat, Invalid, Need, Recommend, Search
 
 GREEDY, GROUPS, AT_ONCE = 16, 8, 4
 """Needs that get a greedy completion, those that get a group of samples, and those of a batch."""
@@ -153,6 +153,8 @@ def _read(opened: PolicySetup, need: Need, text: str, *, ended: bool) -> Complet
     reason = action.reason if isinstance(action, Invalid) else ""
     if isinstance(action, Recommend):
         return Completion(text, ended, action.rows, action.rows == tuple(one.row for one in need.candidates), reason)
+    if isinstance(action, Answer):
+        return Completion(text, ended, action.text, copied=False, reason=reason)
     query = action.query if isinstance(action, Search) else None
     return Completion(text, ended, query, query is not None and copies(need.text, query), reason)
 

@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 
+from recr1.answers import TextAnswer
 from recr1.baselines.best_edit import BestEdit
 from recr1.baselines.best_of import BestOf
 from recr1.baselines.ceilings import BestItem, TermOracle
@@ -173,6 +174,22 @@ class TestRankingMended(TestRanking):
 
     def answers(self):
         return {"They drink. <answer>2 > 9 > 2</answer>": (3, 7, 5), "<answer>3</answer> 1": (5, 7, 3)}
+
+
+class TestTextAnswer(FormatContract):
+    def build(self):
+        return TextAnswer(tagged=True)
+
+    def answers(self):
+        return {"Hm. <answer> soft,\n warm</answer>": "soft, warm", "<answer>4 {need}</answer> or 5": "4 {need}"}
+
+
+class TestRatingAnswer(FormatContract):
+    def build(self):
+        return TextAnswer(scale=[1, 5])
+
+    def answers(self):
+        return {"4": "4", "I say 4.50 stars.": "4.5", "(05)": "5"}
 
 
 class TestJsonAnswer(FormatContract):
