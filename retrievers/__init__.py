@@ -17,6 +17,10 @@ BUILTIN = {
     "cached": "retrievers.combine.cached:Cached",
     "service": "retrievers.service.client:Service",
     "rerank": "retrievers.combine.rerank:Rerank",
+    "popularity": "retrievers.behaviour.popularity:Popularity",
+    "item_knn": "retrievers.behaviour.item_knn:ItemKNN",
+    "als": "retrievers.behaviour.als:ALS",
+    "ease": "retrievers.behaviour.ease:EASE",
 }
 """Retrievers by the name that a recipe uses; the classes are imported when they are asked for."""
 

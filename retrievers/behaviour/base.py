@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from operator import index
+from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrievers.abilities import versions
 from retrievers.base import Catalog, Floats, Hits, Query
 from retrievers.errors import shown
+from retrievers.store import Entry, Store, save_array
 from retrievers.topk import check_k, no_hits, topk
 
 EVENT = np.dtype([("user", "<i4"), ("row", "<i4"), ("value", "<f4"), ("time", "<i8")])
@@ -81,6 +85,15 @@ class Recommender(ABC):
     reads_histories: ClassVar[bool] = True
     matches_everything: ClassVar[bool] = True
     finds_without_history: ClassVar[bool] = False
+    libraries: ClassVar[Sequence[str]] = ("scipy",)
+    """What it imports, and the extra `behaviour` installs."""
+
+    @classmethod
+    def check_options(cls, _: Mapping[str, Any]) -> list[str]:
+        """Libraries that are missing."""
+        missing = ", ".join(name for name in cls.libraries if find_spec(name) is None)
+        what = f"{cls.__name__} needs the library {missing}. Install it with: pip install 'recr1[behaviour]'"
+        return [what] if missing else []
 
     def __init__(self, catalog: Catalog, known_N: NDArray[np.bool_] | None = None) -> None:
         """Args: the catalog, and which items can be learned from; by default those with a training event."""
@@ -137,3 +150,40 @@ def history_of(query: Query, items: int) -> History:
         if not 0 <= row < items:
             raise ValueError(f"a history has row {row}, and the catalog has {items} items")
     return history
+
+
+class Fitted:
+    """The arrays that a model was fitted to: kept in the store and memory-mapped, or in memory where `store` is None.
+
+    `fit()` is called once, in one process, and gives the arrays by name. They are fitted again when the catalog, one of
+    `options`, or the version of one of `libraries` changes. Pickled, it is the path of the entry.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        kind: str,
+        options: Mapping[str, Any],
+        libraries: Sequence[str],
+        fit: Callable[[], Mapping[str, NDArray[Any]]],
+        store: str | None,
+    ) -> None:
+        def write(folder: Path) -> None:
+            for name, array in fit().items():
+                save_array(folder, name, array)
+
+        self._entry: Entry | None = None
+        self._arrays: dict[str, NDArray[Any]] = {}
+        if store is None:
+            self._arrays |= fit()
+        else:
+            key = {"catalog": catalog.fingerprint, **options, "libraries": versions(libraries)}
+            self._entry = Store(store).open(kind, key, write)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if self._entry is not None and name not in self._arrays:
+            self._arrays[name] = self._entry.array(name)
+        return self._arrays[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | ({"_arrays": {}} if self._entry else {})

@@ -10,12 +10,19 @@ import numpy as np
 import pytest
 
 from retrievers import BUILTIN, PARTS, Catalog, Hits
+from retrievers.behaviour.ease import EASE
 from retrievers.bm25.bm25 import BM25
 from retrievers.bm25.rank_bm25 import RankBM25
 from retrievers.combine.hybrid import Hybrid
 from retrievers.combine.rerank import Rerank
 from retrievers.dense.dense import Dense
 from retrievers.testing import RetrieverContract
+from tests.retrievers.behaviour.behaviour_contracts import (
+    ALSContract,
+    EASEContract,
+    ItemKNNContract,
+    PopularityContract,
+)
 from tests.retrievers.bm25.formulas import lucene, okapi, over_fields, words
 from tests.retrievers.dense.dense_contracts import STORE, ApproximateContract, DenseContract
 from tests.retrievers.lucene.lucene_contracts import (
@@ -270,6 +277,27 @@ class TestCachedService(CachedServiceContract):
     pass
 
 
+class TestPopularity(PopularityContract):
+    pass
+
+
+class TestItemKNN(ItemKNNContract):
+    pass
+
+
+class TestALS(ALSContract):
+    pass
+
+
+class TestEASE(EASEContract):
+    pass
+
+
+class TestEASEWithoutStore(EASEContract):
+    def build(self, catalog):
+        return EASE(catalog, l2=2.5, store=None)
+
+
 def is_skipped(contract):
     return any(mark.args[0] for mark in getattr(contract, "pytestmark", []) if mark.name == "skipif")
 
@@ -278,9 +306,10 @@ def is_skipped(contract):
 def test_every_builtin_retriever_has_a_contract_test(name):
     module, _, cls = BUILTIN[name].partition(":")
     retriever = getattr(import_module(module), cls)
-    one_item = Catalog(["only"], ["item"], {"title": ["item"], "body": [""]})
     contracts = [value for key, value in globals().items() if key.startswith("Test")]
     if any(is_skipped(contract) and contract.__name__.startswith(f"Test{cls}") for contract in contracts):
         pytest.skip(f"{name} cannot run here: see its contract")
-    tested = [type(contract().build(one_item)) for contract in contracts if not is_skipped(contract)]
+    tested = [
+        type(contract().build(contract().distinct_catalog(1))) for contract in contracts if not is_skipped(contract)
+    ]
     assert retriever in tested, f"no RetrieverContract in this file builds the retriever {name!r}"

@@ -135,6 +135,10 @@ BAD = {
         "cached": {"memory": [-1, 0], "disk_mb": [0, -1]},
         "service": {"url": ["host"], "token": ["literal", "${NO_SUCH_VARIABLE}"], "timeout": [0, NAN], "attempts": [0]},
         "rerank": {"depth": [0, -1]},
+        "popularity": {},
+        "item_knn": {"neighbours": [0, -1]},
+        "als": {"factors": [0], "l2": [0, -1, NAN], "alpha": [0, NAN], "iterations": [0, -1], "seed": [-1]},
+        "ease": {"l2": [0, -1, NAN, INFINITE], "memory_gb": [0, -1, NAN]},
     },
     "encoder": {
         "hashing": {"dim": [0, 7, 12, -8], "ngrams": [1, 0]},
