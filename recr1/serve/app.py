@@ -28,14 +28,14 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 
 from recr1.errors import shown
 from recr1.serve.bundle import Bundle
-from recr1.serve.model import Model, NotReady, RewriteLimits
-from recr1.serve.rewriter import FAILED, TOO_LONG, Known, Rewrite, rewrite_of
+from recr1.serve.model import Model, RewriteLimits
+from recr1.serve.rewriter import TOO_LONG, Known, Rewrite, raw, rewrite_of
 from recr1.serve.table import Entry, Table
-from retrievers.service.batching import SIZES, QueueFull
+from retrievers.service.batching import SIZES
 from retrievers.service.paths import RETRY_AFTER, HTTPService, Metrics, beside
 
-LATE, FULL, NOT_READY = "deadline", "queue full", "model not ready"
-"""Reasons for the raw need, beside those of `recr1.serve.rewriter`."""
+LATE = "deadline"
+"""A reason for the raw need, beside those of `recr1.serve.rewriter` and `recr1.serve.model`."""
 LONGEST = 2000
 """Characters of a need; a longer one is searched as it came, and not kept."""
 OPENAI = "/v1/"
@@ -81,7 +81,7 @@ class RewriteService(HTTPService):
     ) -> None:
         self.limits: RewriteLimits = limits or RewriteLimits()
         super().__init__(token=token, limits=self.limits)
-        self._bundle, self._known, self._was_ready = bundle, Known(table, disk=cache, bundle=bundle.id), False
+        self._bundle, self._known = bundle, Known(table, disk=cache, by=bundle.id)
         asked = {"bundle": str(bundle.path.resolve()), "facts": bundle.facts, **(load or {})}
         self.model = Model(asked, self.limits, self._wrote)
         self.metrics: RewriteMetrics = RewriteMetrics(self.model)
@@ -97,8 +97,7 @@ class RewriteService(HTTPService):
 
     def check_ready(self) -> None:
         """Raise `HTTPException` 503 until the model is loaded; a model that fails later takes no answer away."""
-        self._was_ready |= self.model.ready
-        if not self._was_ready:
+        if not self.model.was_ready:
             raise HTTPException(503, "the model is being loaded; needs are answered as they came", RETRY_AFTER)
 
     async def info(self) -> dict[str, Any]:
@@ -113,36 +112,24 @@ class RewriteService(HTTPService):
     async def rewrites(self, needs: Sequence[str]) -> list[Rewrite]:
         """The rewrite of each need, not later than the deadline."""
         began, deadline = time.perf_counter(), time.monotonic() + self.limits.deadline
-        found: dict[int, Rewrite] = {}
-        asked: dict[int, asyncio.Future[Entry]] = {}
-        for place, (need, known) in enumerate(zip(needs, self._known_of(needs), strict=True)):
-            if known:
-                found[place] = known
-                continue
-            try:
-                asked[place] = self.model.ask(need, deadline)
-            except (NotReady, QueueFull) as why:
-                found[place] = _raw(need, FULL if isinstance(why, QueueFull) else NOT_READY)
-        if asked:
-            await asyncio.wait({*asked.values()}, timeout=max(0.0, deadline - time.monotonic()))
-        for place, entry in asked.items():
-            done = entry.done()
-            found[place] = rewrite_of(needs[place], "model", entry.result(), 0) if done else _raw(needs[place], LATE)
+        found = [self._known_or_asked(need, deadline) for need in needs]
+        if asked := {one for one in found if isinstance(one, asyncio.Future)}:
+            await asyncio.wait(asked, timeout=max(0.0, deadline - time.monotonic()))
+        made = [_made(*pair) for pair in zip(needs, found, strict=True)]
         ms = (time.perf_counter() - began) * 1000
-        for one in found.values():
+        for one in made:
             self.metrics.rewrites.labels(one.source, one.reason).inc()
-        return [found[place]._replace(ms=ms) for place in range(len(needs))]
+        return [one._replace(ms=ms) for one in made]
 
-    def _known_of(self, needs: Sequence[str]) -> list[Rewrite | None]:
-        long = [len(need) > LONGEST for need in needs]
-        known = iter(self._known.known([need for need, is_long in zip(needs, long, strict=True) if not is_long]))
-        return [_raw(need, TOO_LONG) if is_long else next(known) for need, is_long in zip(needs, long, strict=True)]
+    def _known_or_asked(self, need: str, deadline: float) -> Rewrite | Entry | asyncio.Future[Entry]:
+        if len(need) > LONGEST:
+            return raw(need, TOO_LONG)
+        return self._known.known(need) or self.model.ask(need, deadline)
 
     def _wrote(self, entries: Sequence[Entry], seconds: float) -> None:
         self.metrics.batches.observe(len(entries))
         self.metrics.model_seconds.observe(seconds)
-        new = self._known.remember([entry for entry in entries if entry.evidence["reason"] != FAILED])
-        asyncio.get_running_loop().run_in_executor(None, self._known.save, new)
+        asyncio.get_running_loop().run_in_executor(None, self._known.save, self._known.remember(entries))
 
     async def _rewrite(self, request: Request) -> Response:
         asked = _object(await self.body(request))
@@ -170,8 +157,11 @@ class RewriteService(HTTPService):
         return _json(answer)
 
 
-def _raw(need: str, reason: str) -> Rewrite:
-    return Rewrite(need, need, "raw", reason, 0)
+def _made(need: str, found: Rewrite | Entry | asyncio.Future[Entry]) -> Rewrite:
+    if isinstance(found, Rewrite):
+        return found
+    entry = found if isinstance(found, Entry) else found.result() if found.done() else raw(need, LATE)
+    return rewrite_of(need, "model", entry)
 
 
 def _written(one: Rewrite) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Radlinski, Kurup and Joachims, "How does clickthrough data reflect retrieval qua
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil, sqrt
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -22,8 +23,8 @@ Z = NormalDist().inv_cdf(0.975)
 """The two-sided sign test has a level of 0.05."""
 POWERS, SHARES = (0.8, 0.9, 0.95), {"as simulated": 1.0, "half of it": 0.5, "a tenth of it": 0.1}
 """Of the plan: how often a difference is to be found, and how large it may be."""
-EXPERIMENTS, MOST = 4_000, 10_000_000
-"""Experiments that are simulated for each number of sessions, and sessions above which no number is given."""
+MOST = 10_000_000
+"""Sessions above which no number is given."""
 DRAFTS, USERS = 32, 64
 """Drafts that are simulated for each need (half of them with the coins of the others turned), and users of each."""
 NOISE = 0.1
@@ -103,26 +104,19 @@ def simulate(
     return np.concatenate(found)
 
 
-def power(won: float, lost: float, sessions: int, rng: np.random.Generator) -> float:
-    """How often the sign test of that many sessions finds the second ranking better, given the shares won and lost."""
-    wins_E, losses_E, _ = rng.multinomial(sessions, [won, lost, max(1 - won - lost, 0)], EXPERIMENTS).T
-    # With the correction for continuity, the test has the level of the exact one.
-    z_E = (wins_E - losses_E - 1) / np.sqrt(np.maximum(wins_E + losses_E, 1))
-    return float((z_E >= Z).mean())
+def sessions_needed(won: float, lost: float, wanted: float) -> int | None:
+    """The sessions with which the sign test has the wanted power, given the shares won and lost; None above `MOST`.
 
-
-def sessions_needed(won: float, lost: float, wanted: float, *, seed: int = 0) -> int | None:
-    """The sessions with which the sign test has the wanted power; None for more than `MOST`."""
-    rng, high = np.random.default_rng(seed), 8
-    while power(won, lost, high, rng) < wanted:
-        high *= 2
-        if high > MOST:
-            return None
-    low = high // 2
-    while high - low > max(low // 100, 1):  # to one percent: the simulation says no more
-        middle = (low + high) // 2
-        low, high = (middle, high) if power(won, lost, middle, rng) < wanted else (low, middle)
-    return high
+    Connor, "Sample size for testing differences in proportions for the paired-sample design", Biometrics 1987, with
+    the correction for continuity of Fleiss, Tytun and Ury (Biometrics 1980), as the exact test has it.
+    """
+    differ, better = won + lost, won - lost
+    if better <= 0:
+        return None
+    root = Z * sqrt(differ) + NormalDist().inv_cdf(wanted) * sqrt(max(differ - better**2, 0))
+    plain = (root / better) ** 2
+    needed = plain / 4 * (1 + sqrt(1 + 4 / (plain * better))) ** 2
+    return ceil(needed) if needed <= MOST else None
 
 
 def plan(
@@ -151,7 +145,7 @@ def plan(
     rows = []
     for name, share in SHARES.items():
         moved = (won - lost) * (1 - share) / 2
-        cells = [sessions_needed(won - moved, lost + moved, wanted, seed=seed) for wanted in POWERS]
+        cells = [sessions_needed(won - moved, lost + moved, wanted) for wanted in POWERS]
         other = ab_sessions(clicked[0], clicked[0] + (clicked[1] - clicked[0]) * share, POWERS[0])
         rows.append(
             [name, f"{(won - lost) * share:+.1%}", *("none" if n is None else f"{n:,}" for n in (*cells, other))]
@@ -169,4 +163,4 @@ def ab_sessions(first: float, second: float, wanted: float) -> int | None:
     """The sessions of both arms with which two shares of sessions with a click are told apart, by the normal test."""
     spread = first * (1 - first) + second * (1 - second)
     needed = 2 * (Z + NormalDist().inv_cdf(wanted)) ** 2 * spread / max((second - first) ** 2, 1e-12)
-    return int(np.ceil(needed)) if second > first and needed <= MOST else None
+    return ceil(needed) if second > first and needed <= MOST else None

@@ -16,16 +16,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from recr1.errors import UserError
 from recr1.serve.bundle import Bundle
-from recr1.serve.rewriter import FAILED, Rewriter
+from recr1.serve.rewriter import FAILED, Rewriter, raw
 from recr1.serve.table import Entry, normal
-from retrievers.errors import EngineError
-from retrievers.service.batching import QueueFull
 from retrievers.service.paths import Limits
 
 _log = logging.getLogger(__name__)
@@ -36,6 +33,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before a process is started again; doubled each time that it ended without an answer."""
 LINE = 64 * 2**20
 """Bytes of the longest line."""
+NOT_READY, FULL = "model not ready", "queue full"
+"""Reasons for the raw need, beside those of `recr1.serve.rewriter`."""
 WARM_UP = "warm up"
 """A need that a new process answers before it counts as ready: the first answer takes longer than others."""
 
@@ -51,10 +50,6 @@ class RewriteLimits(Limits):
     """Needs that the model rewrites together."""
     patience: float = 30.0
     """Seconds for a batch, after which the process is killed."""
-
-
-class NotReady(Exception):  # noqa: N818 - it says what is the matter
-    """The model is being loaded."""
 
 
 @dataclass
@@ -83,24 +78,24 @@ class Model:
         self._asked: dict[str, Job] = {}
         self._came = asyncio.Event()
         self._pause = FIRST_PAUSE
-        self.ready, self.starts, self.process = False, 0, 0
+        self.ready, self.was_ready, self.starts, self.process = False, False, 0, 0
         self.refused: str | None = None
-        """Why the process cannot start at all: an option, or a file, that the user can correct."""
+        """Why the process could never start: an option, or a file, that the user can correct."""
 
     @property
     def waiting(self) -> int:
         """How many needs wait."""
         return len(self._waiting)
 
-    def ask(self, need: str, deadline: float) -> asyncio.Future[Entry]:
-        """What the model will write, also where it is asked for already; raises `NotReady` and `QueueFull`."""
+    def ask(self, need: str, deadline: float) -> Entry | asyncio.Future[Entry]:
+        """What the model will write, also where it is asked for already; the raw need where it cannot be asked."""
         if not self.ready:
-            raise NotReady
+            return raw(need, NOT_READY)
         key = normal(need)
         job = self._asked.get(key) or self._waiting.get(key)
         if job is None:
-            if len(self._waiting) >= self._limits.waiting:
-                self._drop_a_late_one()
+            if len(self._waiting) >= self._limits.waiting and not self._drop_a_late_one():
+                return raw(need, FULL)
             job = self._waiting[key] = Job(need, deadline, asyncio.get_running_loop().create_future())
             self._came.set()
         job.deadline = max(job.deadline, deadline)
@@ -142,9 +137,11 @@ class Model:
         try:
             answer = await _exchange(reader, writer, self._load, LOADING)
             if "refused" in answer:
+                if self.was_ready:  # table and cache are still answered
+                    raise ValueError(answer["refused"])
                 self.refused = str(answer["refused"])
                 return
-            self.ready = True
+            self.ready = self.was_ready = True
             while True:
                 await self._came.wait()
                 if ended.done():
@@ -174,25 +171,18 @@ class Model:
             job.entry.set_result(entry)
         self._asked = {}
 
-    def _drop_a_late_one(self) -> None:
-        """Make room by a need that nobody waits for any more; raises `QueueFull` where there is none."""
+    def _drop_a_late_one(self) -> bool:
+        """Make room by a need that nobody waits for any more, if there is one."""
         now = time.monotonic()
         late = next((key for key, job in self._waiting.items() if job.deadline < now), None)
-        if late is None:
-            raise QueueFull
-        del self._waiting[late]
+        return late is not None and self._waiting.pop(late) is not None
 
     def _end(self, jobs: Sequence[Job]) -> None:
         """Answer with the raw need what was asked of a process that is no more."""
         for job in jobs:
-            job.entry.set_result(failed(job.need))
+            job.entry.set_result(raw(job.need, FAILED))
         self._asked, self._waiting = {}, {}
         self._came.clear()
-
-
-def failed(need: str) -> Entry:
-    """The entry of a need for which the model failed."""
-    return Entry(need, need, None, {"reason": FAILED})
 
 
 async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: Any, seconds: float) -> Any:
@@ -218,10 +208,10 @@ def work(connection: socket.socket) -> None:
             rewriter = Rewriter.load(bundle, **asked)
         except UserError as error:
             return send({"refused": str(error)})
-        _entries(rewriter, [WARM_UP])
+        rewriter.tried([WARM_UP])
         send({"ready": True})
         for line in lines:
-            send(_entries(rewriter, json.loads(line)))
+            send(rewriter.tried(json.loads(line)))
 
 
 def _leave_out_torch(bundle: Bundle, asked: Mapping[str, Any]) -> None:
@@ -230,23 +220,6 @@ def _leave_out_torch(bundle: Bundle, asked: Mapping[str, Any]) -> None:
     if (asked.get("engine") or bundle.engine) == "ctranslate2" and not searches:
         sys.modules["torch"] = None  # type: ignore[assignment]
         os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"  # that it is missing
-
-
-def _entries(rewriter: Rewriter, needs: Sequence[str]) -> list[Entry]:
-    """What the model writes; where it fails, each need is asked alone, and those that fail again are raw."""
-    try:
-        return rewriter.entries(needs)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with the model, the raw need can be searched
-        if len(needs) == 1 or isinstance(error, EngineError):  # a server that is down is not asked for each
-            _tell_once(f"the model failed, and needs are searched as they are: {error!r}")
-            return [failed(need) for need in needs]
-        return [entry for need in needs for entry in _entries(rewriter, [need])]
-
-
-@lru_cache(maxsize=64)
-def _tell_once(what: str) -> None:
-    """A server that is down would fill the log; the metrics count."""
-    _log.warning(what)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ import logging
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from recr1.runs.files import append_lines
 from recr1.runs.targets import trained_part
 from recr1.serve.bundle import Bundle
 from recr1.serve.table import Entry, Table, kept_on_disk, normal
-from retrievers.base import Rows
+from retrievers.errors import EngineError
 from rewards.base import Chat, Need, Search
 
 _log = logging.getLogger(__name__)
@@ -47,33 +48,31 @@ class Rewrite(NamedTuple):
     source: Source
     reason: str
     """Short, and one of few, so that it can be counted."""
-    ms: float
-    """Milliseconds that the call took."""
     gain: float | None = None
     """What the gate expects of the rewrite; None without a gate."""
     likelihood: float | None = None
     """Mean log-probability of the answer's tokens; None where the model was not asked, or does not say."""
+    held_back: str | None = None
+    """The rewrite that the gate holds back."""
+    ms: float = 0.0
+    """Milliseconds that the call took."""
 
 
-class Origin(Protocol):
-    """Where rewrites come from: a bundle, or a run that is not exported."""
-
-    @property
-    def id(self) -> str:
-        """What tables name."""
-        ...
-
-    @property
-    def format(self) -> Format:
-        """The prompt and parser of its policy."""
-        ...
+def raw(need: str, reason: str, **more: Any) -> Entry:
+    """A need that is searched as it came."""
+    return Entry(need, need, None, {"reason": reason, **more})
 
 
-class OfRun(NamedTuple):
-    """A run that is not exported."""
-
-    id: str
-    format: Format
+def rewrite_of(need: str, source: Source, entry: Entry) -> Rewrite:
+    """What to search for by an entry of a source; the source is "raw" where the entry says so."""
+    known = entry.evidence
+    more = {name: known.get(name) for name in ("gain", "likelihood")}
+    reason = str(known.get("reason", REWRITTEN))
+    if entry.used:
+        return Rewrite(need, entry.rewrite, source, reason, **more)
+    if entry.gate is False:
+        return Rewrite(need, need, "raw", GATED, **more, held_back=entry.rewrite)
+    return Rewrite(need, need, source if reason == UNCHANGED else "raw", reason, **more)
 
 
 class Known:
@@ -84,36 +83,33 @@ class Known:
     """
 
     def __init__(
-        self, table: Table | None = None, memory: int = MEMORY, *, disk: Path | None = None, bundle: str = ""
+        self, table: Table | None = None, memory: int = MEMORY, *, disk: Path | None = None, by: str = ""
     ) -> None:
-        self.table = table
+        """`by` is the id of what writes the rewrites."""
+        self.table, self.by = table, by
         self._memory, self._most, self._lock = OrderedDict[str, Entry](), memory, threading.Lock()
-        self._disk, self._written_by, self._writing = disk, bundle, threading.Lock()
+        self._disk, self._writing = disk, threading.Lock()
         if disk:
-            self.remember(kept_on_disk(disk, bundle, memory))
+            self.remember(kept_on_disk(disk, by, memory))
 
-    def known(self, needs: Sequence[str]) -> list[Rewrite | None]:
-        """The rewrites that table or cache have; None for the others."""
-        return [self._known(need) for need in needs]
-
-    def _known(self, need: str) -> Rewrite | None:
-        began = perf_counter()
-        source: Source = "table"
-        entry = self.table.get(need) if self.table else None
-        if entry is None:
-            source, key = "cache", normal(need)
-            with self._lock:
-                if (entry := self._memory.get(key)) is not None:
-                    self._memory.move_to_end(key)
-        return rewrite_of(need, source, entry, (perf_counter() - began) * 1000) if entry else None
+    def known(self, need: str) -> Rewrite | None:
+        """The rewrite that table or cache have."""
+        if self.table and (entry := self.table.get(need)):
+            return rewrite_of(need, "table", entry)
+        key = normal(need)
+        with self._lock:
+            if (kept := self._memory.get(key)) is None:
+                return None
+            self._memory.move_to_end(key)
+        return rewrite_of(need, "cache", kept)
 
     def remember(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Keep rewrites in memory; returns those that were not there yet."""
+        """Keep rewrites in memory, and no failure; returns those that were not there yet."""
+        made = {normal(one.query): one for one in entries if one.evidence.get("reason") != FAILED}
         with self._lock:
-            new = [entry for entry in entries if normal(entry.query) not in self._memory]
-            for entry in entries:
-                key = normal(entry.query)
-                self._memory[key] = entry
+            new = [one for key, one in made.items() if key not in self._memory]
+            for key, one in made.items():
+                self._memory[key] = one
                 self._memory.move_to_end(key)
             while len(self._memory) > self._most:
                 self._memory.popitem(last=False)
@@ -124,29 +120,30 @@ class Known:
         with self._writing:
             if self._disk and entries:
                 try:
-                    append_lines(self._disk, (entry.to_dict(self._written_by) for entry in entries))
+                    append_lines(self._disk, (entry.to_dict(self.by) for entry in entries))
                 except OSError as error:  # rewrites are still answered, from memory
                     _log.warning("rewrites are not kept in %s any more: %s", self._disk, error)
                     self._disk = None
 
 
 class Rewriter(Known):
-    """Rewrites of a bundle. Usable from several threads, of which one at a time asks the model."""
+    """Rewrites of a policy. Usable from several threads, of which one at a time asks the model."""
 
     def __init__(
         self,
-        bundle: Origin,
+        by: str,
+        format: Format,
         policy: Policy,
         *,
         table: Table | None = None,
         gate: Gate | None = None,
+        env: Environment | None = None,
         memory: int = MEMORY,
     ) -> None:
         """Use `Rewriter.load` or `Rewriter.of_run`, unless the policy is open already."""
-        super().__init__(table, memory)
-        self.bundle, self.policy, self.gate = bundle, policy, gate
-        self._search: Callable[[Sequence[str]], Rows] | None = None
-        self._model = threading.Lock()
+        super().__init__(table, memory, by=by)
+        self.format, self.policy, self.gate, self._env = format, policy, gate, env
+        self._model, self._tell_once = threading.Lock(), lru_cache(64)(_log.warning)
 
     @classmethod
     def load(
@@ -175,14 +172,11 @@ class Rewriter(Known):
         """
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         rows = Table.load(table, bundle=opened.id) if table else None
-        made = cls(opened, opened.policy(engine, **(options or {})), table=rows, memory=memory)
-        made.gate = opened.gate if gate else None
-        if made.gate and made.gate.needs_search:
-            if env is None:
-                recipe = opened.recipe
-                env = open_environment(recipe.task, recipe.retriever, [], recipe.k)
-            made._search_with(env)
-        return made
+        policy, used = opened.policy(engine, **(options or {})), opened.gate if gate else None
+        if used and used.needs_search and env is None:
+            recipe = opened.recipe
+            env = open_environment(recipe.task, recipe.retriever, [], recipe.k)
+        return cls(opened.id, opened.format, policy, table=rows, gate=used, env=env, memory=memory)
 
     @classmethod
     def of_run(cls, run: Run, recipe: Recipe, env: Environment, *, gate: bool = True) -> Rewriter:
@@ -194,61 +188,52 @@ class Rewriter(Known):
             env: the recipe's: its prompt and parser, and the searches of a gate that compares two rankings.
             gate: use the run's gate, where it has one.
         """
-        made = cls(OfRun(run.path.resolve().name, env.format), build("policy", trained_part(run, recipe.policy)))
-        made.gate = gate_of(run) if gate else None
-        if made.gate and made.gate.needs_search:
-            made._search_with(env)
-        return made
-
-    def _search_with(self, env: Environment) -> None:
-        self._search = lambda queries: env.search(queries).rows_QK
+        policy = build("policy", trained_part(run, recipe.policy))
+        return cls(run.path.resolve().name, env.format, policy, gate=gate_of(run) if gate else None, env=env)
 
     def __call__(self, needs: Sequence[str]) -> list[Rewrite]:
         """The rewrite of each need, in order. What the model writes, and a model that fails, never raise."""
         began = perf_counter()
-        known = self.known(needs)
+        known = [self.known(need) for need in needs]
         first: dict[str, str] = {}
         for need, one in zip(needs, known, strict=True):
             if one is None:
                 first.setdefault(normal(need), need)
-        unknown = list(first.values())
+        written = self.tried([*first.values()])
+        self.remember(written)
+        made, ms = dict(zip(first, written, strict=True)), (perf_counter() - began) * 1000
+        rewrites = (one or rewrite_of(at, "model", made[normal(at)]) for at, one in zip(needs, known, strict=True))
+        return [one._replace(ms=ms) for one in rewrites]
+
+    def tried(self, needs: Sequence[str]) -> list[Entry]:
+        """As `entries`; where these fail, each need is asked alone, and those that fail again are raw."""
         try:
-            written = self.entries(unknown) if unknown else []
+            return self.entries(needs) if needs else []
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the model, the raw need can be searched
-            _log.warning("the model failed, and %d needs are searched as they are: %r", len(unknown), error)
-            written = [Entry(need, need, None, {"reason": FAILED}) for need in unknown]
-        else:
-            self.remember(written)
-        made = dict(zip(first, written, strict=True))
-        ms = (perf_counter() - began) * 1000
-        return [
-            one._replace(ms=ms) if one else rewrite_of(need, "model", made[normal(need)], ms)
-            for need, one in zip(needs, known, strict=True)
-        ]
+            if len(needs) > 1 and not isinstance(error, EngineError):  # a server that is down is not asked for each
+                return [entry for need in needs for entry in self.tried([need])]
+            self._tell_once(f"the model failed, and needs are searched as they are: {error!r}")
+            return [raw(need, FAILED) for need in needs]
 
     def entries(self, needs: Sequence[str]) -> list[Entry]:
         """What the model writes for each need, with the gate's word; neither table nor cache is asked.
 
         Raises what the model raises.
         """
-        chats = [self.bundle.format.render(Need("", need)) for need in needs]
+        chats = [self.format.render(Need("", need)) for need in needs]
         refused = [self._refused(need, chat) for need, chat in zip(needs, chats, strict=True)]
         asked = [chat for chat, reason in zip(chats, refused, strict=True) if not reason]
-        with self._model:
+        with self._model:  # a retriever that the gate searches need not search for two at once either
             answers: list[tuple[str, float | None]]
             if isinstance(self.policy, KnowsLikelihood):
                 answers = [*self.policy.greedy(asked)]
             else:
                 answers = [(texts[0], None) for texts in self.policy.generate(asked, 0)]
-        if len(answers) != len(asked):
-            raise ValueError(f"the model gave {len(answers)} answers for {len(asked)} needs")
-        given = iter(answers)
-        return self._gated(
-            [
-                _raw(need, reason) if reason else self._read(need, *next(given))
-                for need, reason in zip(needs, refused, strict=True)
-            ]
-        )
+            if len(answers) != len(asked):
+                raise ValueError(f"the model gave {len(answers)} answers for {len(asked)} needs")
+            given = iter(answers)
+            pairs = zip(needs, refused, strict=True)
+            return self._gated([raw(at, why) if why else self._read(at, *next(given)) for at, why in pairs])
 
     def _refused(self, need: str, chat: Chat) -> str:
         """Why the model is not asked; empty if it is."""
@@ -257,13 +242,13 @@ class Rewriter(Known):
         return TOO_LONG if isinstance(self.policy, HasContext) and not self.policy.fits(chat) else ""
 
     def _read(self, need: str, answer: str, likelihood: float | None) -> Entry:
-        action = self.bundle.format.parse(answer)
+        action = self.format.parse(answer)
         known = {} if likelihood is None or math.isnan(likelihood) else {"likelihood": likelihood}
         if isinstance(action, Search) and copies(need, str(action.query)):
-            return _raw(need, UNCHANGED, **known)
+            return raw(need, UNCHANGED, **known)
         if isinstance(action, Search):
             return Entry(need, str(action.query), None, {"reason": REWRITTEN, **known})
-        return _raw(need, UNREADABLE, why=getattr(action, "reason", type(action).__name__), **known)
+        return raw(need, UNREADABLE, why=getattr(action, "reason", type(action).__name__), **known)
 
     def _gated(self, entries: list[Entry]) -> list[Entry]:
         """The entries; of rewritten ones the gate decides, and is closed where it lacks a likelihood that it needs."""
@@ -273,24 +258,11 @@ class Rewriter(Known):
         needs, queries = ([getattr(entries[place], name) for place in places] for name in ("query", "rewrite"))
         given = [entries[place].evidence.get("likelihood") for place in places]
         known = [np.nan if one is None else one for one in given] if self.gate.needs_likelihood else None
-        overlaps = overlaps_of(*map(self._search, (needs, queries))) if self._search else None
+        overlaps = None
+        if self.gate.needs_search and self._env:
+            overlaps = overlaps_of(*(self._env.search(texts).rows_QK for texts in (needs, queries)))
         gains, opened = self.gate.decide(needs, queries, known, overlaps)
         for place, gain, is_open in zip(places, gains.tolist(), opened.tolist(), strict=True):
             more = {} if np.isnan(gain) else {"gain": gain}
             entries[place] = entries[place]._replace(gate=is_open, evidence={**entries[place].evidence, **more})
         return entries
-
-
-def _raw(need: str, reason: str, **more: Any) -> Entry:
-    return Entry(need, need, None, {"reason": reason, **more})
-
-
-def rewrite_of(need: str, source: Source, entry: Entry, ms: float) -> Rewrite:
-    """What to search for by an entry of a source; the source is "raw" where the entry says so."""
-    known = entry.evidence
-    more = {name: known.get(name) for name in ("gain", "likelihood")}
-    reason = str(known.get("reason", REWRITTEN))
-    if entry.used:
-        return Rewrite(need, entry.rewrite, source, reason, ms, **more)
-    own: Source = source if reason == UNCHANGED else "raw"
-    return Rewrite(need, need, own, GATED if entry.gate is False else reason, ms, **more)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("query", "rewrite", "gate", "evidence", "bundle")
 ENDINGS = (".jsonl", ".parquet")
+BEGIN = b'{"query": '
 CHUNK = 512
 """Needs that are written before they are on disk."""
 
@@ -85,7 +86,7 @@ class Table:
         made = cls(bundle or "".join(sorted(writers)[:1]), entries)
         if writers - {made.bundle}:
             other = sorted(writers - {made.bundle})[0]
-            remedy = "write it again: recr1 rewrite BUNDLE QUERIES --out TABLE"
+            remedy = "remove it, and write it again: recr1 rewrite BUNDLE QUERIES --out TABLE"
             raise UserError(f"{path} was written by the bundle {other}, and this is the bundle {made.bundle}: {remedy}")
         if len(made._by_key) < len(entries):
             raise DataError(file, None, "two rows have queries that differ in case or white space alone: keep one")
@@ -147,7 +148,7 @@ def write_table(rewriter: Rewriter, queries: Mapping[str, tuple[str, int]], out:
     Raises `UserError` for another ending, and where the rest of an interrupted call is of another bundle; what the
     model raises passes through.
     """
-    file, bundle = expanded(out), rewriter.bundle.id
+    file, bundle = expanded(out), rewriter.by
     _check_ending(file)
     file.parent.mkdir(parents=True, exist_ok=True)
     begun = file.with_name(f".{file.name}.part.jsonl")
@@ -175,12 +176,14 @@ def write_table(rewriter: Rewriter, queries: Mapping[str, tuple[str, int]], out:
 def kept_on_disk(file: Path, bundle: str, most: int) -> list[Entry]:
     """The newest rewrites that a server of this bundle has kept in a file, at most this many; others are removed.
 
-    A missing file is made. Raises `UserError` for a file of another bundle, or of something else.
+    A missing file is made. Raises `UserError` for a file of another bundle, or of something else, which stays as it is.
     """
     with writing(file.parent):
         file.parent.mkdir(parents=True, exist_ok=True)
         rows = read_lines(file) if file.exists() else []
     try:
+        if not rows and file.exists() and not BEGIN.startswith(file.read_bytes()[: len(BEGIN)]):
+            raise TypeError  # what a kill left of a first line begins as one
         kept = {normal(row["query"]): row for row in rows}  # of two, the later
         entries = [Entry(*(row[name] for name in COLUMNS[:-1])) for row in kept.values()][-most:]
         others = {str(row["bundle"]) for row in rows} - {bundle}
@@ -209,16 +212,15 @@ def _drop_half_line(file: Path) -> None:
 
 
 def _write(table: Table, file: Path) -> None:
-    part = file.with_name(f".{file.name}.new")
-    rows: Iterable[dict[str, Any]] = (entry.to_dict(table.bundle) for entry in table.entries)
-    part.unlink(missing_ok=True)
+    rows = [entry.to_dict(table.bundle) for entry in table.entries]
     if file.suffix == ".jsonl":
-        append_lines(part, rows)
-    else:
-        import pyarrow
-        import pyarrow.parquet
+        return write_lines(file, rows)
+    import pyarrow
+    import pyarrow.parquet
 
-        kinds = {**dict.fromkeys(COLUMNS, pyarrow.string()), "gate": pyarrow.bool_()}
-        texts = [{**row, "evidence": json.dumps(row["evidence"])} for row in rows]
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(texts, pyarrow.schema(list(kinds.items()))), part)
+    part = file.with_name(f".{file.name}.new")
+    kinds = {**dict.fromkeys(COLUMNS, pyarrow.string()), "gate": pyarrow.bool_()}
+    texts = [{**row, "evidence": json.dumps(row["evidence"])} for row in rows]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(texts, pyarrow.schema(list(kinds.items()))), part)
     part.replace(file)
+    return None

@@ -65,7 +65,7 @@ class Playground(HTTPService):
     async def info(self) -> dict[str, Any]:
         """What the page shows before anything is searched."""
         return {
-            "by": self._rewriter.bundle.id,
+            "by": self._rewriter.by,
             "gate": self._rewriter.gate is not None,
             "retrievers": list(self._envs),
             "longest": LONGEST,
@@ -121,7 +121,7 @@ class Playground(HTTPService):
         if trial is None:
             raise HTTPException(404, "these lists are no longer kept: search again, then mark")
         (need, query, name), now = trial, datetime.now(UTC).isoformat(timespec="seconds")
-        blind, by = asked.get("blind") is True, self._rewriter.bundle.id
+        blind, by = asked.get("blind") is True, self._rewriter.by
         try:
             return JSONResponse(self._marks.add(Mark(need, need, query, name, better, now, blind, by)))
         except UserError as error:

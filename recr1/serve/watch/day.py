@@ -141,7 +141,7 @@ def watch(
     facts: dict[str, Any] = {
         **{name: recipe.to_dict()[name] for name in ("task", "retriever", "k")},
         "catalog": {"items": len(env.task.catalog), "fingerprint": env.task.catalog.fingerprint},
-        "bundle": rewriter.bundle.id,
+        "bundle": rewriter.by,
         "measure": measure.name,
         "recr1": __version__,
     }

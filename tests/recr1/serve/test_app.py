@@ -185,6 +185,18 @@ def test_a_model_that_ends_itself_is_started_again(bundle):
         until(lambda: client("e")[1] != "raw")
 
 
+def test_a_model_that_cannot_be_loaded_again_costs_rewrites_and_no_answer(copied):
+    with served(Bundle.open(copied)) as client:
+        assert client("a")[1] == "model"
+        (copied / "refuse").write_text("the weights are gone")
+        assert client("exit now")[2] == "model failed"
+        until(lambda: client.model["starts"] >= 3)
+        assert (client("a")[1], client("b")[2]) == ("cache", "model not ready")
+        assert client.service.model.refused is None
+        (copied / "refuse").unlink()
+        until(lambda: client("c")[1] != "raw")
+
+
 def test_a_model_that_is_stopped_costs_rewrites_and_no_answer(bundle):
     with served(bundle) as client:
         client.signal(signal.SIGSTOP)

@@ -4,6 +4,7 @@ from math import comb
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from recr1.judgements.clicks import Impressions
 from recr1.judgements.models import values_of
@@ -11,7 +12,6 @@ from recr1.serve.interleave import (
     NOISE,
     attraction,
     estimate,
-    power,
     sessions_needed,
     simulate,
     team_draft,
@@ -95,15 +95,17 @@ def test_the_simulated_clicks_are_those_of_the_position_based_model_of_the_logs(
     np.testing.assert_allclose(values_of(log, "pbm", 0.0).examined_R, examined, atol=0.03)
 
 
-def test_the_power_is_that_of_the_sign_test():
-    rng = np.random.default_rng(5)
-    assert power(0.3, 0.2, 400, rng) == pytest.approx(0.79, abs=0.03)  # normal: (1.96 + 0.81)^2 * 0.5 / 0.1^2 = 384
-    assert power(0.25, 0.25, 400, rng) < 0.04  # one side of a level of 0.05
+@pytest.mark.parametrize("wanted", [0.8, 0.95])
+@pytest.mark.parametrize(("won", "lost"), [(0.3, 0.2), (0.12, 0.08), (0.5, 0.1), (0.61, 0.12), (0.39, 0.34)])
+def test_with_the_sessions_needed_the_exact_sign_test_has_the_power(won, lost, wanted):
+    needed = sessions_needed(won, lost, wanted)
+    wins, losses, _ = np.random.default_rng(5).multinomial(needed, [won, lost, 1 - won - lost], 20_000).T
+    better = (wins > losses) & (2 * binom.sf(wins - 1, wins + losses, 0.5) < 0.05)
+    assert wanted - 0.015 < better.mean() < wanted + 0.05  # above: whole sessions, and the correction for continuity
 
 
-def test_the_sessions_needed_are_those_of_the_formula():
-    for won, lost in ((0.3, 0.2), (0.12, 0.08), (0.5, 0.1)):
-        formula = (1.96 + 0.8416) ** 2 * (won + lost) / (won - lost) ** 2
-        assert formula * 0.9 < sessions_needed(won, lost, 0.8) < formula * 1.25 + 8
+def test_no_number_of_sessions_shows_what_is_not_there():
     assert sessions_needed(0.2, 0.2, 0.8) is None
     assert sessions_needed(0.2, 0.3, 0.8) is None
+    assert sessions_needed(0.2, 0.1999, 0.8) is None
+    assert sessions_needed(1.0, 0.0, 0.8) < 10
