@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     bundle = Bundle.open(args.bundle)
     judged, why = open_judged(bundle, Table.load(args.table, bundle=bundle.id), args.split)
     if judged is None:
-        raise UserError(f"{why}: put the judged needs among the queries of 'recr1 rewrite'")
+        raise UserError(why)
     if args.places > judged.env.k:
         raise UserError(f"--places {args.places}: the recipe searches for {judged.env.k} items: choose fewer")
     raw_NK, rewritten_NK = (judged.env.search(texts).rows_QK for texts in (judged.raw, judged.rewrites))

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from recr1.cli.arguments import add_overrides, parts
 from recr1.cli.listening import add_address, check_libraries, end_at_sigterm, listener, token_of
+from recr1.cli.rewrite import add_engine, add_table, engine_options, opened
 from recr1.terminal import note, say
 
 EXAMPLES = 60
@@ -20,7 +21,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--retrievers", metavar="A,B", type=parts, default=[], help=text)
     text = "the file that marks are added to (default: marks.jsonl)"
     parser.add_argument("--marks", metavar="FILE", default="marks.jsonl", help=text)
-    parser.add_argument("--no-gate", action="store_true", help="rewrite every need, although there is a gate")
+    add_table(parser)
+    add_engine(parser)
     add_address(parser)
 
 
@@ -46,9 +48,13 @@ def run(args: argparse.Namespace) -> NoReturn:
 
     folder = expanded(args.folder)
     source = Run.open(folder) if (folder / "run.json").exists() else Bundle.open(args.folder)
-    for override in args.overrides if isinstance(source, Bundle) else ():
-        if override.startswith("policy"):
-            raise UserError(f"{override}: a bundle writes as it was exported: name the run instead")
+    engine_options(args)
+    if isinstance(source, Bundle):
+        for override in args.overrides:
+            if override.startswith("policy"):
+                raise UserError(f"{override}: a bundle writes as it was exported: name the run instead")
+    elif given := [f"--{name}" for name in ("table", "engine") if getattr(args, name)]:
+        raise UserError(f"{given[0]}: is for a bundle, and {args.folder} is a run: export it first, or leave it out")
     recipe = load_recipe(source.path / "recipe.yaml", args.overrides)
     others = read_retrievers(args.retrievers, recipe.retriever)
     with listener(args.host, args.port) as socket:
@@ -62,7 +68,7 @@ def run(args: argparse.Namespace) -> NoReturn:
             for remark in remarks_on_run(source, recipe, env, "validation", edited=not args.overrides):
                 note(remark)
         else:
-            rewriter = Rewriter.load(source, gate=not args.no_gate, env=env)
+            rewriter = opened(args, source, env)
         needs = needs_of(env.task, "validation")[0]
         examples = [need.text for need in needs[:: max(len(needs) // EXAMPLES, 1)]][:EXAMPLES]
         end_at_sigterm()

@@ -5,8 +5,14 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recr1.terminal import say
+
+if TYPE_CHECKING:
+    from recr1.env import Environment
+    from recr1.serve.bundle import Bundle
+    from recr1.serve.rewriter import Rewriter
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +24,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     text = "columns with other names, such as query=text,count=n"
     parser.add_argument("--columns", metavar="R=C,...", help=text)
     add_engine(parser)
+
+
+def add_table(parser: argparse.ArgumentParser) -> None:
+    text = "a head table that recr1 rewrite wrote with this bundle"
+    parser.add_argument("--table", metavar="TABLE", type=Path, help=text)
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
@@ -46,15 +57,23 @@ def engine_options(args: argparse.Namespace) -> dict[str, str]:
     return given
 
 
+def opened(args: argparse.Namespace, bundle: Bundle, env: Environment | None = None) -> Rewriter:
+    """The bundle with what the arguments say of its table, gate and engine; `env` is for a gate that searches."""
+    from recr1.serve.rewriter import Rewriter
+
+    table, options = getattr(args, "table", None), engine_options(args)
+    return Rewriter.load(bundle, engine=args.engine, table=table, gate=not args.no_gate, env=env, options=options)
+
+
 def run(args: argparse.Namespace) -> int:
     """Rewrite all queries of a file and write the table; prints what became of them."""
     from recr1.judgements.formats import named_columns
-    from recr1.serve.rewriter import GATED, REWRITTEN, Rewriter
+    from recr1.serve.bundle import Bundle
+    from recr1.serve.rewriter import GATED, REWRITTEN
     from recr1.serve.table import read_queries, write_table
 
     queries = read_queries(args.queries, named_columns(args.columns) if args.columns else {})
-    rewriter = Rewriter.load(args.bundle, engine=args.engine, gate=not args.no_gate, options=engine_options(args))
-    table = write_table(rewriter, queries, args.out)
+    table = write_table(opened(args, Bundle.open(args.bundle)), queries, args.out)
     searches = sum(count for _, count in queries.values())
     say(f"wrote {args.out}: {len(table.entries):,} different queries of {searches:,}, by the bundle {table.bundle}")
     counts = Counter(

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from recr1.cli.arguments import at_least
 from recr1.cli.listening import add_listening, check_libraries, end_at_sigterm, listener, token_of
-from recr1.cli.rewrite import add_engine, engine_options
+from recr1.cli.rewrite import add_engine, add_table, engine_options
 from recr1.terminal import say
 
 HASTE = {"attempts": 1, "timeout": 10.0}
@@ -18,8 +18,7 @@ HASTE = {"attempts": 1, "timeout": 10.0}
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", help="a folder that recr1 export wrote")
-    text = "a head table that recr1 rewrite wrote with this bundle"
-    parser.add_argument("--table", metavar="TABLE", type=Path, help=text)
+    add_table(parser)
     text = "a file that keeps what the model writes, for the next start (default: in memory alone)"
     parser.add_argument("--cache", metavar="FILE", type=Path, help=text)
     add_engine(parser)

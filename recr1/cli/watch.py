@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from recr1.cli.arguments import add_overrides, at_least
-from recr1.cli.rewrite import add_engine, engine_options
+from recr1.cli.rewrite import add_engine, add_table, opened
 from recr1.terminal import say
 
 
@@ -19,7 +19,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     text = "a folder with a file and a page for each day"
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help=text)
     parser.add_argument("--columns", metavar="R=C,...", help="columns with other names, such as query=text,count=n")
-    parser.add_argument("--table", metavar="TABLE", help="a head table of this bundle")
+    add_table(parser)
     text = "the file of the day to compare with (default: the first one in DIR)"
     parser.add_argument("--against", metavar="FILE", type=Path, help=text)
     text = "a YAML file that says what counts as a change (default: that of the documentation)"
@@ -47,7 +47,6 @@ def run(args: argparse.Namespace) -> int:
     from recr1.report.page import html
     from recr1.runs import write_text, writing
     from recr1.serve.bundle import RECIPE, Bundle
-    from recr1.serve.rewriter import Rewriter
     from recr1.serve.table import read_queries
     from recr1.serve.watch import Day, Thresholds, days_in, watch
     from retrievers.progress import ProgressBar
@@ -61,16 +60,11 @@ def run(args: argparse.Namespace) -> int:
     )
     bundle = Bundle.open(args.bundle)
     recipe = load_recipe(bundle.path / RECIPE, args.overrides)
-    options = engine_options(args)
     with ProgressBar() as bar:
         with bar.replaced_by("reading the catalog and building the index"):
             env = open_environment(recipe.task, recipe.retriever, (), recipe.k)
-        rewriter = Rewriter.load(
-            bundle, engine=args.engine, table=args.table, gate=not args.no_gate, env=env, options=options
-        )
-        day = watch(
-            rewriter, recipe, env, traffic, args.day, first=first, last=last, limits=limits, sample=args.sample, bar=bar
-        )
+        known = {"first": first, "last": last, "limits": limits, "sample": args.sample, "bar": bar}
+        day = watch(opened(args, bundle, env), recipe, env, traffic, args.day, **known)
     page = html(day, "watch.html.jinja")
     day.write(args.out)
     with writing(args.out):

@@ -39,29 +39,18 @@ def rewrites(evaluation: Evaluation) -> tuple[list[str], list[str], Sequence[flo
 
 
 def fit_on(
-    evaluation: Evaluation, *, search: bool, margin: float, bound: float, confidence: float, facts: Mapping[str, Any]
+    evaluation: Evaluation, *, search: bool, facts: Mapping[str, Any], **bounds: float
 ) -> tuple[Gate, dict[str, Any]]:
     """The gate fitted on an evaluation of greedy completions, and what it does there, out of fold.
 
-    `search` uses the overlap of the two rankings.
+    `search` uses the overlap of the two rankings; `bounds` are the margin, bound and confidence of `fit`.
     """
     needs, queries, likelihoods, overlaps = rewrites(evaluation)
     measure, seed = next(iter(evaluation.values)), evaluation.seed
     raw_N, policy_N = evaluation.references.floor[measure].astype(float), evaluation.per_need(measure)
     known = {"measure": measure, "split": evaluation.split, "k": evaluation.env.k, **facts}
-    gate, found = fit(
-        needs,
-        queries,
-        raw_N,
-        policy_N,
-        likelihoods,
-        overlaps if search else None,
-        margin=margin,
-        bound=bound,
-        confidence=confidence,
-        seed=seed,
-        facts=known,
-    )
+    more: dict[str, Any] = {"overlaps": overlaps if search else None, "seed": seed, "facts": known, **bounds}
+    gate, found = fit(needs, queries, raw_N, policy_N, likelihoods, **more)
     return gate, outcome([gate], measure, raw_N, policy_N, rewritten(needs, queries), found.open_N, seed=seed)
 
 

@@ -76,14 +76,13 @@ def fit(
         intercept, weights = _ridge([rows[at] for at in places], gain_N[places])
     threshold = _threshold(guess_N, harmed_N & own_N, bound, confidence)
     open_N = guess_N >= (np.inf if threshold is None else threshold)
-    share, gained = float((open_N & harmed_N).mean()), float(gain_N.sum())
+    gained = float(gain_N.sum())
     known = {
         **(facts or {}),
         **{"needs": len(needs), "queries_rewritten": len(places), "margin": margin, "bound": bound},
         **{"confidence": confidence, "threshold": threshold, "rewritten": float(open_N.mean())},
         "gain_kept": float(gain_N[open_N].sum()) / gained if gained > 0 else None,
-        "harmed": share,
-        "harmed_at_most": _at_most(share, len(needs), confidence),
+        "harmed": float((open_N & harmed_N).mean()),
         "closed": _why_closed(guess_N, harmed_N & own_N, bound, confidence) if threshold is None else None,
     }
     gate = Gate(intercept=intercept, weights=weights, threshold=threshold, facts=known)
@@ -118,9 +117,7 @@ def _threshold(guess_N: Doubles, harmed_N: Any, bound: float, confidence: float)
     order = np.argsort(-guess_N, kind="stable")
     falling_N = guess_N[order]
     last_N = np.append(falling_N[1:] != falling_N[:-1], True)
-    passes_N = _meets(
-        harmed_N[order].cumsum(), len(order), bound, confidence
-    )  # up to some place, as the sum only grows
+    passes_N = _meets(harmed_N[order].cumsum(), len(order), bound, confidence)  # up to some place: the sum only grows
     passing = np.flatnonzero(last_N & passes_N & (falling_N > 0))
     if not len(passing):
         return None
@@ -133,14 +130,6 @@ def _meets(harmed: Any, needs: Any, bound: float, confidence: float) -> Any:
     from scipy.special import bdtr
 
     return bdtr(harmed, needs, bound) <= 1 - confidence
-
-
-def _at_most(share: float, needs: int, confidence: float) -> float:
-    """The exact upper bound of a share (Clopper and Pearson 1934)."""
-    from scipy.special import betaincinv
-
-    count = round(share * needs)
-    return 1.0 if count == needs else float(betaincinv(count + 1, needs - count, confidence))
 
 
 def _why_closed(guess_N: Doubles, harmed_N: Any, bound: float, confidence: float) -> str:

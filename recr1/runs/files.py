@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from recr1.errors import RunError
-from retrievers.store import sync
+from recr1.errors import RunError, UserError
+from retrievers.store import expanded, sync
 
 
 def write_text(path: Path, text: str) -> None:
@@ -96,6 +96,14 @@ def replacing(*folders: Path, writer: bool = True) -> Iterator[list[Path]]:
                 replace_folder(part, folder)
     finally:
         remove_all(parts)
+
+
+def new_folder(out: str | Path) -> Path:
+    """The folder of `--out`; raises `UserError` for one that is not empty."""
+    folder = expanded(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"--out {out}: is there already, and not empty: name a new folder")
+    return folder
 
 
 def replace_folder(part: Path, folder: Path) -> None:

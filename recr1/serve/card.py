@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from recr1.config.build import build
+from recr1.errors import MissingLibrary
 from recr1.formats import SLOT
 from recr1.judge.difference import Difference, statement
 from recr1.recipe import Recipe
 from recr1.runs import Run
 from rewards.base import Need
 
-TEMPLATE = Path(__file__).with_name("templates") / "card.md"
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 def card(run: Run, recipe: Recipe, facts: Mapping[str, Any] | None = None) -> str:
@@ -43,14 +42,19 @@ def card(run: Run, recipe: Recipe, facts: Mapping[str, Any] | None = None) -> st
         "results": _results(run.path / "eval" / "test" / "trained" / "eval.json"),
         "prompt": _prompt(facts),
     }
-    made = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,
-        keep_trailing_newline=True,
-    )
-    return made.from_string(TEMPLATE.read_text(encoding="utf-8")).render(values)
+    return str(templates(TEMPLATES).get_template("card.md").render(values))
+
+
+def templates(folder: Path) -> Any:
+    """The templates of a folder, for text that is not HTML; raises `MissingLibrary` without jinja2."""
+    try:
+        import jinja2
+    except ImportError as error:
+        raise MissingLibrary("jinja2", "report", "writing a bundle or an export") from error
+    how: dict[str, Any] = dict.fromkeys(("trim_blocks", "lstrip_blocks", "keep_trailing_newline"), True)
+    made = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), undefined=jinja2.StrictUndefined, **how)
+    made.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
+    return made
 
 
 def _reward(spec: Mapping[str, Any]) -> str:

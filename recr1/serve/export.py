@@ -23,14 +23,13 @@ from recr1.policies.loading import load_tokenizer, load_weights
 from recr1.policies.sources import Source
 from recr1.recipe import Recipe
 from recr1.runs import Run, policy_of, write_text, writing
-from recr1.runs.files import replacing
+from recr1.runs.files import new_folder, replacing
 from recr1.runs.manifest import write_manifest
 from recr1.runs.run import POLICY_CARD
 from recr1.runs.targets import trained_part
 from recr1.serve.bundle import CARD, FILE, INT8, MODEL, RECIPE, VERSION, Bundle, format_part, id_of
 from recr1.serve.card import card
 from retrievers.progress import ProgressBar
-from retrievers.store import expanded
 
 NEEDS = 400
 """Held-out needs on which a bundle is checked."""
@@ -59,9 +58,7 @@ def export(
     for a family that is not converted;
     `RunError` where the folder cannot be written. Nothing is left half written.
     """
-    folder = expanded(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"--out {out}: is there already, and not empty: name a new folder")
+    folder = new_folder(out)
     part = trained_part(run, recipe.policy)
     if part.type != "transformers":
         raise UserError(f"the policy of {run.path} is of type {part.type!r}; only transformers has weights to export")

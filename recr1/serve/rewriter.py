@@ -65,14 +65,15 @@ def raw(need: str, reason: str, **more: Any) -> Entry:
 
 def rewrite_of(need: str, source: Source, entry: Entry) -> Rewrite:
     """What to search for by an entry of a source; the source is "raw" where the entry says so."""
-    known = entry.evidence
-    more = {name: known.get(name) for name in ("gain", "likelihood")}
-    reason = str(known.get("reason", REWRITTEN))
+    known, query, held_back = entry.evidence, need, None
+    reason = str(known.get("reason", UNCHANGED if entry.rewrite == entry.query else REWRITTEN))
     if entry.used:
-        return Rewrite(need, entry.rewrite, source, reason, **more)
-    if entry.gate is False:
-        return Rewrite(need, need, "raw", GATED, **more, held_back=entry.rewrite)
-    return Rewrite(need, need, source if reason == UNCHANGED else "raw", reason, **more)
+        query = entry.rewrite
+    elif entry.gate is False:
+        source, reason, held_back = "raw", GATED, entry.rewrite
+    elif reason != UNCHANGED:
+        source = "raw"
+    return Rewrite(need, query, source, reason, known.get("gain"), known.get("likelihood"), held_back)
 
 
 class Known:

@@ -18,6 +18,7 @@ from recr1.judge.stats import Doubles, mean_interval
 from recr1.judge.table import Table as Shown
 from recr1.serve.bundle import Bundle
 from recr1.serve.table import Table
+from recr1.tasks.base import needs_of
 from retrievers.progress import ProgressBar
 from rewards.base import Graded, Need
 from rewards.measures import Measure
@@ -67,12 +68,14 @@ def open_judged(bundle: Bundle, table: Table, split: str = "validation") -> tupl
         recipe = bundle.recipe
         env = open_environment(recipe.task, recipe.retriever, (), recipe.k)
         measure = read_measures(recipe.evaluate.measures, recipe.k)[0]
-        needs = env.task.needs(split)
+        needs, lacking = needs_of(env.task, split)
     except UserError as error:
         return None, f"not measured: the data of the bundle's recipe is not at hand: {str(error).splitlines()[0]}"
     found = [(need, entry) for need in needs if (entry := table.get(need.text))]
     if not found:
-        return None, f"not measured: none of the {len(needs)} needs of the split {split} is in the table"
+        none = f"none of the {len(needs)} needs of the split {split} is in the table"
+        why = lacking or f"{none}: put them among the queries of 'recr1 rewrite'"
+        return None, f"not measured: {why}"
     rewrites = [entry.rewrite if entry.used else need.text for need, entry in found]
     return Judged(env, split, measure, recipe.seed, [need for need, _ in found], rewrites), ""
 

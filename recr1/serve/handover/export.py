@@ -14,16 +14,16 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from recr1.errors import MissingLibrary, UserError
+from recr1.errors import UserError
 from recr1.judge.table import Table as Shown
 from recr1.judgements import WRITERS, Judgement, Judgements
 from recr1.runs import write_text, writing
-from recr1.runs.files import replacing
+from recr1.runs.files import new_folder, replacing
 from recr1.serve.bundle import Bundle
+from recr1.serve.card import templates
 from recr1.serve.handover import querqy, synonyms
 from recr1.serve.handover.effect import Judged, effect, open_judged
 from recr1.serve.table import Table, normal
-from retrievers.store import expanded
 
 TEMPLATES = Path(__file__).with_name("templates")
 SET, QUERIES = 10_000, 1_000
@@ -93,45 +93,25 @@ def hand_over(given: Given, target: str, out: str | Path) -> tuple[list[Shown], 
     Raises `UserError` for a folder that is not empty, and a table that has nothing for this engine; `RunError` where
     the folder cannot be written. Nothing is left half written.
     """
-    folder = expanded(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"--out {out}: is there already, and not empty: name a new folder")
+    folder, made = new_folder(out), templates(TEMPLATES)
     if not given.pairs:
         what = f"the table rewrites none of its {len(given.table.entries):,} queries"
         raise UserError(f"{what}: there is nothing to hand over")
-    values: dict[str, Any] = {**given.address, "given": given}
-    export = TARGETS[target](given)
+    address, export = given.address, TARGETS[target](given)
     tables, lines, facts = list[Shown](), [text for text in (export.size, given.measured[1]) if text], dict[str, Any]()
     if given.judged:
         shown, sentences, facts = effect(given.judged, export.queries)
         tables, lines = [shown], [*lines, *sentences]
-    files = {**export.files, **_rendered(target, {**values, **export.values, "tables": tables, "lines": lines})}
+    values = {**address, **export.values, "given": given, "tables": tables, "lines": lines}
+    names = sorted(file.name for file in (TEMPLATES / target).iterdir())
+    filled = {name.removesuffix(".jinja"): made.get_template(f"{target}/{name}").render(values) for name in names}
     about = {"target": target, "bundle": given.bundle.id, "said": lines, "effect": facts}
-    files["effect.json"] = json.dumps(about, indent=2) + "\n"
+    files = {**export.files, **filled, "effect.json": json.dumps(about, indent=2) + "\n"}
     with writing(folder), replacing(folder) as (part,):
         part.mkdir(parents=True)
         for name, text in files.items():
             write_text(part / name, text)
     return tables, lines
-
-
-def _rendered(target: str, values: Mapping[str, Any]) -> dict[str, str]:
-    """The templates of a target, filled in."""
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MissingLibrary("jinja2", "report", "writing an export") from error
-    options: dict[str, Any] = dict.fromkeys(("trim_blocks", "lstrip_blocks", "keep_trailing_newline"), True)
-    loader = jinja2.FileSystemLoader(TEMPLATES)
-    made = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, **options)
-    made.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
-    names = sorted(file.name for file in (TEMPLATES / target).iterdir())
-    return {name.removesuffix(".jinja"): made.get_template(f"{target}/{name}").render(values) for name in names}
-
-
-def _server(_: Given) -> Export:
-    """Nothing but templates: the engine asks `recr1 serve`, and gets the rewrites."""
-    return Export()
 
 
 def _workbench(given: Given) -> Export:
@@ -214,10 +194,10 @@ def _querqy(given: Given) -> Export:
 
 
 TARGETS: Mapping[str, Callable[[Given], Export]] = {
-    "opensearch": _server,
+    "opensearch": lambda _: Export(),  # it asks `recr1 serve`
     "workbench": _workbench,
     "synonyms": _synonyms,
     "querqy": _querqy,
-    "proxy": _server,
+    "proxy": lambda _: Export(),
 }
 """Engines by the names that `recr1 handover` takes."""

@@ -204,6 +204,11 @@ def test_a_closed_row_of_the_table_is_searched_as_it_came(bundle):
     assert one.held_back == "coat warm"
 
 
+def test_a_row_without_evidence_is_counted_as_what_it_is(bundle):
+    rewriter = of(bundle, None, Entry("lamp", "lamp", None, {}), Entry("tent", "marquee", None, {}))
+    assert short(rewriter(["lamp", "tent"])) == [("lamp", "table", "unchanged"), ("marquee", "table", "rewritten")]
+
+
 LIKELY = Gate(intercept=0.0, weights={"likelihood": 1.0}, threshold=-1.0, facts={})
 FEW_WORDS = Gate(intercept=0.0, weights={"query_words": -0.1}, threshold=-0.25, facts={})
 

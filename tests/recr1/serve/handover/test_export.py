@@ -3,11 +3,13 @@ from __future__ import annotations
 import csv
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
 
 from recr1.cli.main import run as recr1
+from recr1.errors import MissingLibrary
 from recr1.judgements import read_judgements
 from recr1.serve.handover import export
 from recr1.serve.handover.effect import open_judged
@@ -196,6 +198,13 @@ def test_bad_input_is_one_message_and_nothing_is_written(bundle, table, written,
     assert "damaged" in of(folder=copied)
 
 
+def test_a_missing_library_is_told_before_anything_is_measured(bundle, table, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.setattr(export, "open_judged", lambda *_: pytest.fail("needs were searched"))
+    with pytest.raises(MissingLibrary, match="writing a bundle or an export needs the library 'jinja2'"):
+        hand_over(Given(bundle, table), "querqy", tmp_path / "out")
+
+
 def test_a_folder_that_is_not_empty_stays_as_it_is(bundle, written, tmp_path, capsys):
     out = tmp_path / "out"
     out.mkdir()
@@ -224,3 +233,5 @@ def test_the_sessions_of_a_live_test_are_planned(bundle, table, written, tmp_pat
     curve.write_text("{}")
     assert "not the JSON that 'recr1 judgements clicks' writes" in refused(argv, capsys)
     assert "searches for" in refused([*argv[:4], "--places", "5000"], capsys)
+    told = refused([*argv[:4], "--split", "tests"], capsys)
+    assert told.endswith("not measured: the task 'shop' has no split 'tests'; it has: train, validation, test")

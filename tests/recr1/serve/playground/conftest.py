@@ -76,7 +76,7 @@ def opened(bundle, envs, tmp_path):
     @contextmanager
     def opened(token=None, examples=NEEDS, gate=None):
         marks = Marks(tmp_path / "marks.jsonl")
-        page = Playground(Rewriter(bundle, Script(), gate=gate), envs, marks, examples, token)
+        page = Playground(Rewriter(bundle.id, bundle.format, Script(), gate=gate), envs, marks, examples, token)
         with listener("127.0.0.1", 0) as socket, serving(page, socket) as running:
             yield running.address, marks
 

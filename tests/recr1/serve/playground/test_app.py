@@ -56,6 +56,7 @@ def test_a_gate_says_what_it_expects_where_it_rewrites_and_where_it_does_not(ope
         assert (one["query"], one["gain"]) == ("red tent", pytest.approx(0.2))
         assert (short_one["query"], short_one["source"], short_one["reason"]) == ("kettle", "raw", "gate")
         assert (short_one["gain"], short_one["trial"]) == (pytest.approx(0.1), None)
+        assert (one["held_back"], short_one["held_back"]) == (None, "pot")
 
 
 @pytest.mark.parametrize(("need", "reason"), [("nothing else", "unchanged"), ("broken", "model failed")])

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from recr1.gate import Gate
-from tests.recr1.report.test_browser import CONTRAST, browser  # noqa: F401 - a fixture
+from tests.browsers import CONTRAST, browser, open_tab  # noqa: F401 - a fixture
 from tests.recr1.serve.playground.conftest import HOSTILE, NEEDS
 
 SAID = {"raw": "Raw is better.", "rewritten": "Rewritten is better.", "same": "same."}
@@ -20,24 +20,18 @@ SIZES = {"light": ("light", 1280), "dark": ("dark", 1280), "telephone": ("dark",
 @pytest.fixture
 def tab(browser, opened):  # noqa: F811
     """Opens a page; what it says in the console, asks and is asked is kept, and none of it may be a fault."""
-    contexts = []
+    pages = []
 
     def tab(address, scheme="light", width=1280, **more):
-        context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme, **more)
-        contexts.append(context)
-        page = context.new_page()
-        page.said, page.asked = [], []
-        page.on("console", lambda message: page.said.append(message.text))
-        page.on("pageerror", lambda error: page.said.append(str(error)))
-        page.on("dialog", lambda dialog: (page.said.append("dialog"), dialog.dismiss()))
-        page.on("request", lambda asked: page.asked.append(asked.url))
+        page = open_tab(browser, scheme, width, **more)
+        pages.append(page)
         page.goto(address)
         until(page, "document.querySelectorAll('#retriever option').length || !document.getElementById('key').hidden")
         return page
 
     yield tab
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.context.close()
 
 
 def until(page, true, *given):
@@ -268,6 +262,7 @@ def test_what_the_gate_expects_is_shown(opened, tab):
         assert re.search(r"Gain that the gate expects\s+\+0\.200$", page.inner_text(".facts"))
         search(page, "kettle")
         assert re.search(r"Source\s+raw\s+Reason\s+gate\s", page.inner_text(".facts"))
+        assert re.search(r"Held back by the gate\s+pot\s", page.inner_text(".facts"))
         assert page.text_content("#said") == "Searched as it came: gate."
 
 

@@ -14,7 +14,9 @@ import pytest
 
 from recr1.cli.main import run as recr1
 from recr1.serve.playground.marks import Marks
+from recr1.serve.table import Entry
 from tests.processes import begin
+from tests.retrievers.remote.loopback import Engine
 
 pytest.importorskip("fastapi", reason="pip install 'recr1[service]'")
 
@@ -56,6 +58,23 @@ def test_a_bundle_is_tried_and_the_tally_is_printed_at_the_end(bundle, start, tm
     assert (process.returncode, said) == (0, f"{tmp_path / 'marks.jsonl'}: raw 0, rewritten 0, same 1\n")
 
 
+def test_a_table_and_another_engine_are_tried_as_they_are_served(bundle, start, tmp_path):
+    table = tmp_path / "table.jsonl"
+    rows = [Entry("Warm coat", "winter parka", True, {}), Entry("a lamp", "kettle", False, {"gain": -0.1})]
+    table.write_text("".join(json.dumps(row.to_dict(bundle.id)) + "\n" for row in rows))
+    server = Engine("tests.recr1.policies.chat_server")
+    _, address = start(
+        *(bundle.path, "--table", table),
+        *("--engine", "openai", "--url", f"{server.url}/v1", "--model", "m"),
+    )
+    one, held, other = (
+        asked(address, "/try", need=need, retriever="bm25") for need in ("warm coat", "a lamp", "red tent")
+    )
+    assert (one["query"], one["source"]) == ("winter parka", "table")
+    assert (held["query"], held["reason"], held["held_back"]) == ("a lamp", "gate", "kettle")
+    assert (other["query"], other["source"]) == ("tent red", "model")
+
+
 def test_a_run_writes_before_it_is_exported_and_a_kill_loses_no_mark(run, start, tmp_path):
     process, address = start(run.path)
     one = asked(address, "/try", need="a gift for my aunt", retriever="bm25")
@@ -67,7 +86,7 @@ def test_a_run_writes_before_it_is_exported_and_a_kill_loses_no_mark(run, start,
     assert Marks(tmp_path / "marks.jsonl").tally()["raw"] == 1
 
 
-def test_what_cannot_be_used_is_refused_in_one_message(bundle, tmp_path, capsys, monkeypatch):
+def test_what_cannot_be_used_is_refused_in_one_message(bundle, run, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NO_TOKEN", raising=False)
     (tmp_path / "notes.txt").write_text("my notes")
@@ -84,6 +103,8 @@ def test_what_cannot_be_used_is_refused_in_one_message(bundle, tmp_path, capsys,
         (bundle.path, "--host", "0.0.0.0"): "--host 0.0.0.0 can be reached from other machines",
         (bundle.path, "--token-env", "NO_TOKEN"): "the environment variable NO_TOKEN is not set",
         (bundle.path, "--port", str(taken.getsockname()[1])): "cannot be served on: Address already in use",
+        (run.path, "--table", "table.jsonl"): "--table: is for a bundle, and",
+        (bundle.path, "--engine", "openai"): "--engine openai: name the address of the server with --url",
         (bundle.path, "policy.max_new_tokens=3"): "policy.max_new_tokens=3: a bundle writes as it was exported",
         (
             bundle.path,

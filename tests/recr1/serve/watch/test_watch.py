@@ -11,7 +11,7 @@ import pytest
 from recr1.cli.main import run as recr1
 from recr1.config.build import build
 from recr1.recipe import load_recipe
-from tests.recr1.report.test_browser import CONTRAST, browser  # noqa: F401 - a fixture
+from tests.browsers import CONTRAST, browser, open_tab  # noqa: F401 - a fixture
 
 SHOP = ["task.items=300", "task.validation=60", "task.test=60"]
 HOSTILE = "<script>alert(1)</script> {{ 7 * 7 }} lamp"
@@ -164,17 +164,10 @@ def seen(bundle, first, needs, browser, tmp_path_factory, request):  # noqa: F81
     folder = shutil.copytree(first, tmp_path_factory.mktemp("seen") / "days")
     shop = ["retriever.stemmer=english", "task.items=200"]
     assert watched(bundle, folder, [HOSTILE] * 100 + needs, "2026-12-02", *shop) == 3
-    scheme, width = request.param
-    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
-    tab = context.new_page()
-    tab.said, tab.asked = [], []
-    tab.on("console", lambda message: tab.said.append(message.text))
-    tab.on("pageerror", lambda error: tab.said.append(str(error)))
-    tab.on("dialog", lambda dialog: (tab.said.append("dialog"), dialog.dismiss()))
-    tab.on("request", lambda asked: tab.asked.append(asked.url))
+    tab = open_tab(browser, *request.param)
     tab.goto((folder / "2026-12-02.html").as_uri())
     yield tab
-    context.close()
+    tab.context.close()
 
 
 def test_the_page_says_what_changed_and_asks_no_network(seen):
