@@ -21,6 +21,7 @@ BUILTIN = {
     "item_knn": "retrievers.behaviour.item_knn:ItemKNN",
     "als": "retrievers.behaviour.als:ALS",
     "ease": "retrievers.behaviour.ease:EASE",
+    "content": "retrievers.behaviour.content:Content",
 }
 """Retrievers by the name that a recipe uses; the classes are imported when they are asked for."""
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from retrievers.analyzer import VERSION
-from retrievers.base import Catalog, Query, Retriever
+from retrievers.base import Catalog, Query, Retriever, Rows
 from retrievers.secrets import without_variables
 
 CAPABILITIES: Mapping[str, str] = {
@@ -90,6 +90,19 @@ class HasUnparsed(Protocol):
     """Counts the queries that it could not parse."""
 
     unparsed: int
+
+
+@runtime_checkable
+class RanksWith(Protocol):
+    """A recommender of texts that ranks an item again as if its text were another one, without a new index."""
+
+    def rank_with(self, row: int, texts: Sequence[str | None], histories: Sequence[tuple[int, ...]]) -> Rows:
+        """(T, H) the rank of an item for each history with each text, None its own; 0 where it is not found."""
+        ...
+
+    def with_texts(self, texts: Mapping[int, str]) -> Retriever:
+        """The retriever of a catalog in which these rows have other texts."""
+        ...
 
 
 def max_k_of(retriever: Retriever) -> int | None:

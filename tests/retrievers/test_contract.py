@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 
 from retrievers import BUILTIN, PARTS, Catalog, Hits
+from retrievers.behaviour.content import Content
 from retrievers.behaviour.ease import EASE
+from retrievers.behaviour.testing import BehaviourContract
 from retrievers.bm25.bm25 import BM25
 from retrievers.bm25.rank_bm25 import RankBM25
 from retrievers.combine.hybrid import Hybrid
 from retrievers.combine.rerank import Rerank
 from retrievers.dense.dense import Dense
+from retrievers.dense.encoders import Hashing
 from retrievers.testing import RetrieverContract
 from tests.retrievers.behaviour.behaviour_contracts import (
     ALSContract,
@@ -296,6 +299,19 @@ class TestEASE(EASEContract):
 class TestEASEWithoutStore(EASEContract):
     def build(self, catalog):
         return EASE(catalog, l2=2.5, store=None)
+
+
+class TestContent(BehaviourContract):
+    learns = False
+
+    def build(self, catalog):
+        return Content(catalog, encoder={"type": "hashing", "dim": 4096}, store=STORE.name)
+
+    def brute_force(self, catalog, query):
+        vectors = Hashing(dim=4096).encode_items(catalog.texts).astype(np.float64)
+        known = [row for row in set(query) if vectors[row].any()]
+        scores = {row: float(sum(vectors[row] @ vectors[one] for one in known)) for row in range(len(catalog))}
+        return {row: scores[row] for row in scores if known and vectors[row].any() and row not in query}
 
 
 def is_skipped(contract):

@@ -138,6 +138,7 @@ BAD = {
         "popularity": {},
         "item_knn": {"neighbours": [0, -1]},
         "als": {"factors": [0], "l2": [0, -1, NAN], "alpha": [0, NAN], "iterations": [0, -1], "seed": [-1]},
+        "content": {},
         "ease": {"l2": [0, -1, NAN, INFINITE], "memory_gb": [0, -1, NAN]},
     },
     "encoder": {
