@@ -67,7 +67,8 @@ class ALS(Recommender):
                 )
                 done = lambda turn, *_: bar.advance(turn + 1, iterations)  # noqa: E731 - the callback of implicit
                 model.fit(matrix_of(catalog), show_progress=False, callback=done)
-            return {"vectors": on_grid(model.item_factors)}
+            vectors_NF = on_grid(model.item_factors)
+            return {"vectors": vectors_NF, "gram": vectors_NF.T.astype(np.float64) @ vectors_NF}
 
         self._fitted = Fitted(catalog, "als", options, ("numpy", *self.libraries), fit, store)
 
@@ -77,11 +78,11 @@ class ALS(Recommender):
 
     def user_vectors(self, histories: Sequence[History]) -> Floats:
         """(Q, factors) the vector of each history of known items."""
-        vectors_NF = self.item_vectors().astype(np.float64)
-        base_FF = vectors_NF.T @ vectors_NF + self._l2 * np.eye(vectors_NF.shape[1])
+        vectors_NF = self.item_vectors()
+        base_FF = self._fitted["gram"] + self._l2 * np.eye(vectors_NF.shape[1])
         solved = []
         for history in histories:
-            own_IF = vectors_NF[sorted(set(history))]
+            own_IF = vectors_NF[sorted(set(history))].astype(np.float64)
             weighted_FF = base_FF + (self._alpha - 1) * own_IF.T @ own_IF
             solved.append(np.linalg.solve(weighted_FF, self._alpha * own_IF.sum(axis=0)))
         return np.array(solved, np.float32)

@@ -76,11 +76,13 @@ class EASE(Recommender):
         self._fitted = Fitted(catalog, "ease", options, ("numpy", *self.libraries), fit, store)
 
     def contributions(self, history: History, row: int) -> Floats:
-        """What each item of a history adds to the score of an item, which is the sum of these numbers."""
-        place = np.searchsorted(self._rows, [*history, row])
-        assert self._known_N[[*history, row]].all(), "only items with training events have weights"
-        weights: Floats = self._fitted["weights"][place[:-1], place[-1]]
-        return weights
+        """(I,) what each item of a history adds to the score of an item, which is the sum; 0 for what is unknown."""
+        own_I, added_I = np.array(history, np.int32), np.zeros(len(history), np.float32)
+        known_I = self._known_N[own_I] & self._known_N[row]
+        places = np.searchsorted(self._rows, own_I[known_I])
+        if len(places):
+            added_I[known_I] = self._fitted["weights"][places, np.searchsorted(self._rows, row)]
+        return added_I
 
     def _scores(self, histories: Sequence[History]) -> Floats:
         scores_QM = histories_matrix(histories, len(self._known_N))[:, self._rows] @ self._fitted["weights"]

@@ -62,6 +62,9 @@ def test_a_score_of_ease_is_the_sum_of_what_the_items_of_the_history_add():
     rows, scores = (array[0] for array in ease.search([HISTORIES[0]], 5))
     for row, score in zip(rows, scores, strict=True):
         assert score == pytest.approx(ease.contributions(HISTORIES[0], int(row)).sum(), rel=1e-5)
+    cold = EASE(behaviour_catalog(60, [[0, 1], [1, 2]]), l2=5, store=None)
+    assert (cold.contributions((1, 9, 0), 2) > 0).tolist() == [True, False, False]
+    assert cold.contributions((1, 0), 9).tolist() == [0, 0]
 
 
 def test_ease_refuses_a_catalog_that_does_not_fit_with_the_number_and_what_to_do():
