@@ -88,7 +88,7 @@ def ceiling(setup: Setup) -> Finding:
         what = f"for only {by_text:.0%} of needs, the text of a best item finds it within k={setup.env.k}"
         problems.append(Fault(reach, f"{what}: raise k, or search the fields that hold the texts"))
     ok = f"{len(needs)} needs can be served: {measure.name} is {floor:.3f} for raw needs, {top:.3f} for the best query"
-    if lists:
+    if lists and references.shown:
         numbers["shown"] = shown = float(references.shown[measure.name].mean())
         ok = (
             f"{measure.name} of {len(needs)} needs is {shown:.3f} as candidates are shown, {floor:.3f} as the retriever"

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recr1.baselines.access import prepare
-from recr1.env import ContractError, Environment, Step, chat_with, copies_share, known_share, words
+from recr1.env import ContractError, Environment, Step, answer_metrics, chat_with, copies_share, known_share, words
 from recr1.errors import UserError
+from recr1.evaluate.answers import families, rating_errors
 from recr1.evaluate.gated import gated, with_likelihoods
 from recr1.evaluate.references import AGAIN, CHUNK, Progress, References, find_references
 from recr1.evaluate.second import SecondOpinion, opinion, read_second
@@ -24,7 +25,7 @@ from recr1.policies.base import Policy, format_of
 from recr1.runs.provenance import surroundings
 from retrievers.base import Floats, Hits
 from retrievers.errors import MissingAnswers
-from rewards.base import Action, Chat, Graded, Invalid, Need, Qrels, Search
+from rewards.base import Action, Answer, Chat, Graded, Invalid, Need, Qrels, Search
 from rewards.measures import CORPUS_MEASURES, Measure, parse_measure
 
 
@@ -71,7 +72,9 @@ class Evaluation:
     def systems(self, measure: str) -> dict[str, NDArray[np.floating]]:
         """(N,) the values of the policy, the floor and the ceiling on each need, and of the order shown if any."""
         bounds = {name: getattr(self.references, name) for name in ("floor", "shown", "ceiling")}
-        return {"policy": self.per_need(measure), **{name: of[measure] for name, of in bounds.items() if of}}
+        found = {name: of[measure] for name, of in bounds.items() if of}
+        plain = {name: of[measure] for name, of in self.references.plain.items()}
+        return {"policy": self.per_need(measure), **found, **plain}
 
     @property
     def qrels(self) -> list[Qrels]:
@@ -104,7 +107,8 @@ class Evaluation:
         actions = [action for of_need in self.actions for action in of_need]
         queries = [action.query for action in actions if isinstance(action, Search)]
         reasons = Counter(action.reason for action in actions if isinstance(action, Invalid))
-        valid = len(actions) - reasons.total()
+        answers = [action.text for action in actions if isinstance(action, Answer)]
+        valid = len(actions) - reasons.total() - len(answers)
         found = int((self.hits.rows_QK[:, 0] >= 0).sum())
         return {
             "query_words": sum(map(words, queries)) / len(queries) if queries else 0.0,
@@ -114,6 +118,7 @@ class Evaluation:
             "query_known": known_share(queries, self.env.task.catalog),
             "invalid": reasons.total() / len(actions),
             "no_hits": (valid - found) / len(actions),
+            **({"answers": answer_metrics(answers)} if answers else {}),
             "invalid_reasons": {reason: count / len(actions) for reason, count in sorted(reasons.items())},
         }
 
@@ -131,6 +136,10 @@ class Evaluation:
         logged["reward"] = float(self.rewards.mean())
         logged |= {f"query/{name}": behaviour[f"query_{name}"] for name in ("words", "copies_need", "known")}
         logged |= {"outcome/invalid": behaviour["invalid"], "outcome/no_hits": behaviour["no_hits"]}
+        logged |= behaviour.get("answers", {})
+        logged |= {name: value for name, value in rating_errors(self).get("policy", {}).items() if name != "entropy"}
+        for family, of in families(self).items():
+            logged |= {f"family/{family}/{name}": means["policy"] for name, means in of["measures"].items()}
         return {f"eval/{self.split}/{name}": value for name, value in logged.items()}
 
     @property
@@ -151,6 +160,8 @@ class Evaluation:
             "measures": {name: against_floor(self.systems(name), seed=self.seed) for name in self.values},
             **({"second_opinion": opinion([self], self.second)} if self.second else {}),
             **({"gate": gated([self])} if self.gate else {}),
+            **({"ratings": found} if (found := rating_errors(self)) else {}),
+            **({"families": of} if (of := families(self)) else {}),
             "exposure": self.exposure,
             "reward": float(self.rewards.mean()) if self.env.rewards else None,
             **self.behaviour(),

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recr1.env import recorded, written
+from recr1.evaluate.answers import families, families_table, rating_errors, ratings_table
 from recr1.evaluate.evaluation import Evaluation
 from recr1.evaluate.gated import decided
 from recr1.evaluate.second import second_table, sentence, values_of
@@ -27,6 +28,7 @@ from recr1.judge.difference import RAW_NEED, Difference, mean_cell, paired_tests
 from recr1.judge.table import Table
 from recr1.runs import write_text, writing
 from recr1.runs.files import write_lines
+from recr1.tasks.base import plain_answers
 from retrievers.base import Catalog, Floats, Hits, Rows
 from rewards.base import Graded, Need, Qrels
 
@@ -47,7 +49,8 @@ def table(evaluations: Sequence[Evaluation]) -> Table:
     check_same_needs(evaluations)
     first = evaluations[0]
     main, measured = next(iter(first.values)), first.summary["measures"].values()
-    bounds = {"floor": "floor", **({"shown": "order shown"} if first.references.shown else {}), "ceiling": "ceiling"}
+    more = {"shown": "order shown"} if first.references.shown else {name: name for name in first.references.plain}
+    bounds = {"floor": "floor", **more, "ceiling": "ceiling"}
     *floors, ceiling = (
         [label, *(mean_cell(one[name]) for one in measured), "", "", ""] for name, label in bounds.items()
     )
@@ -59,13 +62,27 @@ def table(evaluations: Sequence[Evaluation]) -> Table:
         rows.append([evaluation.name, *cells, outcome, f"{summary['query_words']:.1f}", f"{summary['invalid']:.1%}"])
     settings = first.settings
     note = (
-        f"{CANDIDATES_NOTE if first.references.shown else BOUNDS_NOTE} "
+        f"{_bounds_note(first)} "
         f"Means over needs with {settings['level']:.0%} bootstrap intervals ({settings['resamples']} resamples). "
         f"p: two-sided paired randomisation test against the floor ({settings['permutations']} permutations). "
         f"won/tied/lost: needs above, at and below the floor in {main}. words: per valid query."
     )
     header = ["", *first.values, "won/tied/lost", "words", "invalid"]
     return Table(f"{first.split}: {len(first.needs)} needs", header, [*floors, *rows, ceiling], [note])
+
+
+def _floor_name(evaluation: Evaluation) -> str:
+    """What the floor is, for a sentence."""
+    if all(key.gold is None for key in evaluation.qrels):
+        return RAW_NEED
+    names = {next(iter(plain_answers(evaluation.env.task, need)), RAW_NEED) for need in evaluation.needs}
+    return f"the {names.pop()}" if len(names) == 1 else "what needs no model"
+
+
+def _bounds_note(evaluation: Evaluation) -> str:
+    if all(key.gold is not None for key in evaluation.qrels):
+        return f"floor: {_floor_name(evaluation)}. ceiling: the gold answer."
+    return CANDIDATES_NOTE if evaluation.references.shown else BOUNDS_NOTE
 
 
 def tables(evaluations: Sequence[Evaluation]) -> list[Table]:
@@ -75,9 +92,22 @@ def tables(evaluations: Sequence[Evaluation]) -> list[Table]:
     gates = {one.name: one.summary["gate"] for one in evaluations if one.gate}
     return [
         table(evaluations),
+        *_beside(evaluations),
         *([second_table(first.split, opinions)] if opinions else []),
         *([gate_table(first.split, gates, len(first.needs))] if gates else []),
     ]
+
+
+def _beside(evaluations: Sequence[Evaluation]) -> Iterator[Table]:
+    """Errors of ratings of all policies, and the families of each."""
+    ratings: dict[str, Mapping[str, float]] = {}
+    for one in evaluations:
+        ratings |= {one.name if name == "policy" else name: of for name, of in rating_errors(one).items()}
+    if ratings:
+        yield ratings_table(evaluations[0].split, ratings)
+    for one in evaluations:
+        if found := families(one):
+            yield families_table(f"{one.split}, {one.name}", found)
 
 
 def verdict(evaluations: Sequence[Evaluation]) -> list[str]:
@@ -87,7 +117,7 @@ def verdict(evaluations: Sequence[Evaluation]) -> list[str]:
     """
     *others, last = evaluations
     measure = next(iter(last.values))
-    rivals: dict[str, NDArray[np.floating]] = {RAW_NEED: last.references.floor[measure]}
+    rivals: dict[str, NDArray[np.floating]] = {_floor_name(last): last.references.floor[measure]}
     rivals |= {other.name: other.per_need(measure) for other in others}
     tests = paired_tests(last.per_need(measure), rivals, seed=last.seed)
     said = [f"{statement(last.name, name, measure, test)}." for name, test in tests.items()]
@@ -123,6 +153,8 @@ def examples(before: Evaluation, after: Evaluation, n: int = 5, width: int = 100
             action, ranks = one.actions[need][0], one.relevant_ranks(need)
             query = written(action, one.completions[need][0]) or f"(invalid: {getattr(action, 'reason', '')})"
             at = f"first relevant at {ranks[0]}" if ranks else "nothing relevant"
+            gold = one.qrels[need].gold
+            at = at if gold is None else f"gold: {gold}"
             lines.append(f"{one.name:<{margin}}{query}")
             lines.append(f"{'':<{margin}}{measure} {one.values[measure][need, 0]:.2f}, {at}")
             lines += [shortened(f"{'':<{margin}}  {title}", width) for title in titles_of(one, need, SHOWN)]
@@ -205,6 +237,8 @@ def per_need(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
                 "found": first_items(catalog, references.floor_rows_NK[row], floor[row]),
             },
             "ceiling_query": references.best_queries[row],
+            **({"family": need.family} if need.family else {}),
+            **({"gold": gold} if (gold := evaluation.qrels[row].gold) is not None else {}),
             **slices[row],
             "measures": {
                 measure: {name: float(values[row]) for name, values in systems.items()}

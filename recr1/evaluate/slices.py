@@ -42,11 +42,14 @@ class Slice(NamedTuple):
 def slices_of(task: Task, needs: Sequence[Need], category: str | None = None) -> list[Slice]:
     """The slices of some needs; a criterion that puts all needs into one slice is left out.
 
-    They are by words of the need, by the number of relevant items, by `popularity_of`, and by the category field of the
-    first item of the highest grade. Raises `UserError` for a category field that the catalog does not have.
+    They are by words of the need, by its family, by the number of relevant items, by `popularity_of`, and by the
+    category field of the first item of the highest grade. Raises `UserError` for a category field that the catalog does
+    not have.
     """
     qrels = [task.qrels[need.id] for need in needs]
     criteria = [by_length([need.text for need in needs]), by_relevant([key.positives for key in qrels])]
+    if any(need.family for need in needs):
+        criteria.append(("family", [need.family for need in needs]))
     if found := popularity_of(task, qrels):
         criteria.append(found)
     if field := category_field(list(task.catalog.fields), category, "the catalog"):

@@ -14,6 +14,7 @@ BUILTIN = {
     "few_shot": "recr1.baselines.prompting:FewShot",
     "prompt_search": "recr1.baselines.prompting:PromptSearch",
     "best_of": "recr1.baselines.best_of:BestOf",
+    "mean_rating": "recr1.baselines.plain:MeanRating",
     "best_item": "recr1.baselines.ceilings:BestItem",
     "linear_edits": "recr1.baselines.linear_edits:LinearEdits",
     "best_edit": "recr1.baselines.best_edit:BestEdit",

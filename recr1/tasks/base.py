@@ -46,6 +46,20 @@ class HasCanary(Protocol):
     canary: str  # empty for none
 
 
+@runtime_checkable
+class KnowsAnswers(Protocol):
+    """A task that can itself give answers in text without a model: the floors of a policy."""
+
+    def plain_answers(self, need: Need) -> Mapping[str, str]:
+        """Name ("global mean") -> answer, the floor first; empty for a need that is not answered in text."""
+        ...
+
+
+def plain_answers(task: Task, need: Need) -> Mapping[str, str]:
+    """What a task answers without a model; empty where it knows nothing."""
+    return task.plain_answers(need) if isinstance(task, KnowsAnswers) else {}
+
+
 def remarks_on(task: Task) -> str:
     """The counts of a task as a line; nothing without any."""
     said = "; ".join(f"{what}: {count:,}" for what, count in task.counts.items())

@@ -25,6 +25,7 @@ from retrievers.store import expanded
 from rewards.base import Chat, Need
 
 BUILTIN = {
+    "answered": "recr1.trainers.pairs.answered:AnsweredPairs",
     "copy": "recr1.trainers.pairs.edited:CopyPairs",
     "edits": "recr1.trainers.pairs.edited:EditPairs",
     "file": "recr1.trainers.pairs.pairs:FilePairs",

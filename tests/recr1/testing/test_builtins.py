@@ -17,9 +17,11 @@ from recr1.baselines.best_of import BestOf
 from recr1.baselines.ceilings import BestItem, TermOracle
 from recr1.baselines.feedback import RM3
 from recr1.baselines.linear_edits import LinearEdits
+from recr1.baselines.plain import MeanRating
 from recr1.baselines.prompting import FewShot, PromptSearch
 from recr1.baselines.without_model import AsShown, Echo, Keywords, Scripted
 from recr1.config.build import builtin, find_class
+from recr1.env import Environment
 from recr1.formats import JsonAnswer, Plain, Tag
 from recr1.loggers.jsonl import JsonlLogger
 from recr1.loggers.tensorboard import TensorBoardLogger
@@ -29,7 +31,11 @@ from recr1.policies.ctranslate2 import CTranslate2, convert
 from recr1.policies.openai import OpenAI
 from recr1.policies.transformers import Transformers
 from recr1.ranking import Ranking
+from recr1.tasks.behaviour.explain_text import ExplainTextTask
+from recr1.tasks.behaviour.rating import RatingTask
+from recr1.tasks.behaviour.review_title import ReviewTitleTask
 from recr1.tasks.files import FilesTask
+from recr1.tasks.mixed import MixedTask
 from recr1.tasks.published.amazon_c4 import AmazonC4Task
 from recr1.tasks.published.amazon_reviews import AmazonReviewsTask
 from recr1.tasks.published.esci import EsciTask
@@ -41,7 +47,9 @@ from recr1.tasks.reranking import RerankingTask
 from recr1.tasks.shop.task import ShopTask
 from recr1.tasks.toy import TOY_DATA, ToyTask
 from recr1.testing import FormatContract, LoggerContract, PolicyContract, TaskContract
+from retrievers.bm25.bm25 import BM25
 from rewards.base import Candidate, Need
+from rewards.measures.reward import MeasureReward
 from tests.recr1.loggers.test_loggers import accumulated, closed, histories
 from tests.recr1.tasks.published import c4_data, esci_data, hnm_data, ir_data, reviews_data, trec_data, wands_data
 from tests.retrievers.remote.loopback import shared_engine
@@ -131,6 +139,30 @@ class TestTrecProducts(PublishedContract):
 class TestRerankOfJudgedItems(TaskContract):
     def build(self):
         return RerankingTask(task={"type": "toy"})
+
+
+PEOPLE = {"type": "people", "users": 30, "items": 300}
+
+
+class TestRating(TaskContract):
+    def build(self):
+        return RatingTask(source=PEOPLE)
+
+
+class TestExplainText(TaskContract):
+    def build(self):
+        return ExplainTextTask(source=PEOPLE)
+
+
+class TestReviewTitle(TaskContract):
+    def build(self):
+        return ReviewTitleTask(source=PEOPLE, template="held_out", fields=["features", "category"])
+
+
+class TestMixed(TaskContract):
+    def build(self):
+        tasks = {"rating": {"type": "rating", "source": PEOPLE}, "title": {"type": "review_title", "source": PEOPLE}}
+        return MixedTask(tasks=tasks, measures={"rating": "RatingCloseness", "title": "RougeL"})
 
 
 class TestRerankOfASearch(TaskContract):
@@ -248,6 +280,15 @@ class TestAsShown(Fixed):
 class TestEcho(Fixed):
     def build(self):
         return Echo()
+
+
+class TestMeanRating(Fixed):
+    def build(self):
+        return MeanRating(of="user")
+
+    def environment(self):
+        task = RatingTask(source=PEOPLE)
+        return Environment(task, BM25(task.catalog), [(MeasureReward(measure="RatingCloseness"), 1.0)], k=1)
 
 
 class TestScripted(Fixed):

@@ -1,0 +1,222 @@
+"""Needs that are answered in text: ratings, explanations, titles, and several families in one task."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recr1.baselines.plain import MeanRating
+from recr1.config.build import build, check_part
+from recr1.env import Environment, chat_with, metrics
+from recr1.errors import UserError
+from recr1.evaluate import Evaluator
+from recr1.evaluate.answers import families, rating_errors
+from recr1.evaluate.report import tables, verdict
+from recr1.tasks.base import plain_answers
+from retrievers.bm25.bm25 import BM25
+from rewards.base import Answer, Invalid
+from rewards.guards.form import GroupLengthReward
+from rewards.measures.reward import MeasureReward
+from rewards.shaping import OfFamilyReward
+
+SOURCE = {"type": "people", "users": 40, "items": 300, "purchases": 6}
+FAMILIES = {"rating": "rating", "explain": "explain_text", "title": "review_title"}
+OWN = {"rating": "RatingCloseness", "explain": "FeatureF1", "title": "RougeL"}
+
+
+def part(kind, **options):
+    return {"type": kind, "source": SOURCE, **options}
+
+
+@pytest.fixture(scope="module")
+def rating():
+    return build("task", part("rating"))
+
+
+@pytest.fixture(scope="module")
+def mixed():
+    tasks = {name: part(kind) for name, kind in FAMILIES.items()}
+    return build("task", {"type": "mixed", "tasks": tasks, "measures": OWN})
+
+
+class Says:
+    """Answers each need with what a function says."""
+
+    def __init__(self, task, say):
+        self.env, self.say = Environment(task, BM25(task.catalog), [], k=1), say
+        split = {chat[-1]["content"]: need for need in task.needs("test") for chat in self.env.prompts([need])}
+        self.need_of = split
+
+    def generate(self, chats, n):
+        return [[self.say(self.need_of[chat[-1]["content"]])] * max(n, 1) for chat in chats]
+
+
+def evaluated(task, say, measures):
+    env = Environment(task, BM25(task.catalog), [], k=1)
+    return Evaluator(env, "test", measures)(Says(task, say) if callable(say) else say)
+
+
+def test_a_rating_is_what_the_person_gave_and_the_text_shows_their_past(rating):
+    source = rating._source
+    for past in source.pasts("test"):
+        for place, (row, value) in enumerate(zip(past.targets, past.target_values, strict=True)):
+            need = next(need for need in rating.needs("test") if need.id == f"{past.id}.{place}")
+            assert rating.qrels[need.id].gold == f"{value:g}" and dict(rating.qrels[need.id]) == {row: 1}
+            assert rating.catalog.title(row) in need.text and need.history == past.history
+            assert f"{past.values[-1]:g} {rating.catalog.title(past.history[-1])}" in need.text
+
+
+def test_no_mean_knows_a_held_out_rating(rating):
+    events, need = rating.catalog.interactions, rating.needs("test")[0]
+    (row,) = rating.qrels[need.id]
+    of_item = events["value"][events["row"] == row]
+    plain = plain_answers(rating, need)
+    assert plain["global mean"] == f"{events['value'].mean():.3f}"
+    assert plain["item mean"] == f"{(of_item if len(of_item) else events['value']).mean():.3f}"
+    assert plain["median"] == f"{np.median(events['value']):.3f}"
+
+
+def test_the_held_out_template_is_in_no_prompt_of_training(rating):
+    held = build("task", part("rating", template="held_out"))
+    seen = {need.text.split("\n")[0] for split in ("train", "test") for need in rating.needs(split)}
+    assert len(seen) == 2
+    assert not seen & {need.text.split("\n")[0] for need in held.needs("test")}
+    assert [need.id for need in held.needs("test")] == [need.id for need in rating.needs("test")]
+
+
+def test_explanations_and_titles_have_the_words_of_the_review(mixed):
+    for need in mixed.needs("test"):
+        _, own = mixed._origin[need.id]
+        task = mixed._tasks[need.family]
+        past, row = task._pasts[own.id]
+        review = task._source.reviews[past.user, row]
+        gold = {"explain": ", ".join(review.features), "title": review.title}.get(need.family)
+        assert gold is None or mixed.qrels[need.id].gold == gold
+
+
+def test_the_floor_is_the_global_mean_and_gold_is_the_ceiling(rating):
+    found = evaluated(rating, MeanRating(of="global"), ["RatingCloseness"])
+    assert np.array_equal(found.per_need("RatingCloseness"), found.references.floor["RatingCloseness"])
+    assert (found.references.ceiling["RatingCloseness"] == 1).all()
+    assert set(found.systems("RatingCloseness")) == {"policy", "floor", "user mean", "item mean", "median", "ceiling"}
+    assert "against the global mean" in verdict([found])[0]
+    said = "\n".join(table.text() for table in tables([found]))
+    assert "floor: the global mean. ceiling: the gold answer." in said and "errors of ratings" in said
+
+
+def test_errors_of_ratings_are_those_of_numpy_and_invalid_is_the_largest(rating):
+    gold = np.array([float(rating.qrels[need.id].gold) for need in rating.needs("test")])
+    found = evaluated(rating, lambda need: "2", ["RatingCloseness"])
+    errors = rating_errors(found)
+    assert errors["policy"]["RMSE"] == pytest.approx(np.sqrt(((gold - 2) ** 2).mean()))
+    assert errors["policy"]["MAE"] == pytest.approx(4 * (1 - found.per_need("RatingCloseness").mean()))
+    assert errors["policy"]["entropy"] == 0
+    mean = float(plain_answers(rating, rating.needs("test")[0])["global mean"])
+    assert errors["global mean"]["MAE"] == pytest.approx(np.abs(gold - mean).mean())
+    invalid = evaluated(rating, lambda need: "many", ["RatingCloseness"])
+    assert rating_errors(invalid)["policy"]["MAE"] == 4 and invalid.behaviour()["no_hits"] == 0
+    assert found.metrics()["eval/test/RMSE"] == errors["policy"]["RMSE"]
+
+
+@pytest.mark.parametrize("of", ["global", "user", "item", "median"])
+def test_rivals_rate_as_the_task_says(rating, of):
+    found = evaluated(rating, MeanRating(of=of), ["RatingCloseness"])
+    name = of if of == "median" else f"{of} mean"
+    assert rating_errors(found)["policy"] == rating_errors(found)[name]
+
+
+def test_a_rival_for_ratings_needs_ratings():
+    with pytest.raises(UserError, match="this task has no ratings"):
+        evaluated(build("task", {"type": "toy"}), MeanRating(), ["RR@1"])
+
+
+def test_each_family_keeps_its_format_its_measure_and_its_reward(mixed):
+    by_family = {name: next(n for n in mixed.needs("test") if n.family == name) for name in FAMILIES}
+    rewards = [(OfFamilyReward(family=n, reward={"type": "measure", "measure": m}), 1.0) for n, m in OWN.items()]
+    env = Environment(mixed, BM25(mixed.catalog), [*rewards, (MeasureReward(measure="Own@1"), 0.0)], k=1)
+    needs = [by_family[name] for name in FAMILIES for _ in range(2)]
+    texts = [text for name in FAMILIES for text in (str(mixed.qrels[by_family[name].id].gold), "9")]
+    prompts = env.prompts(needs)
+    step = env.step(needs, [chat_with(prompt, text) for prompt, text in zip(prompts, texts, strict=True)])
+    kinds = [type(rollout.action) for rollout in step.batch.rollouts]
+    assert kinds == [Answer, Invalid, Answer, Answer, Answer, Answer]  # 9 is no rating, and a poor title
+    assert step.rewards.tolist() == [1, 0, 1, 0, 1, 0]
+    assert np.array_equal(step.rewards, step.parts["Own@1"])
+    assert [*step.parts] == ["rating:RatingCloseness", "explain:FeatureF1", "title:RougeL", "Own@1"]
+    numbers = metrics(step)
+    assert numbers["family/rating/invalid"] == numbers["family/rating/reward"] == 0.5
+    assert numbers["family/title/invalid"] == 0
+
+
+def test_an_evaluation_says_each_family_for_itself(mixed):
+    found = evaluated(mixed, lambda need: str(mixed.qrels[need.id].gold), ["Own@1", "RatingCloseness"])
+    of = families(found)
+    assert {name: [*one["measures"]] for name, one in of.items()} == {
+        **{name: ["Own@1"] for name in ("explain", "title")},
+        **{"rating": ["Own@1", "RatingCloseness"]},
+    }
+    assert all(one["measures"]["Own@1"]["policy"] == 1 for one in of.values())
+    assert found.summary["families"] == of
+    assert "title: Own@1" in "\n".join(table.text(200) for table in tables([found]))
+
+
+def test_the_floor_of_each_family_is_what_its_task_answers(mixed):
+    plain = evaluated(mixed, lambda need: next(iter(plain_answers(mixed, need).values())), ["Own@1"])
+    assert np.array_equal(plain.per_need("Own@1"), plain.references.floor["Own@1"])
+
+
+def test_families_with_searches_and_lists_share_a_task():
+    tasks = {"search": {"type": "toy"}, "list": {"type": "reranking", "task": {"type": "toy"}}}
+    task = build("task", {"type": "mixed", "tasks": tasks, "measures": {"search": "RR@3", "list": "nDCG@2"}})
+    env = Environment(
+        task,
+        BM25(task.catalog),
+        [(OfFamilyReward(family="list", reward={"type": "measure", "measure": "nDCG@2"}), 1.0)],
+        k=3,
+    )
+    found = Evaluator(env, "test", ["Own@3"]).references
+    alone = Environment(build("task", tasks["search"]), BM25(task.catalog), [], k=3)
+    of_search = [row for row, need in enumerate(found.needs) if need.family == "search"]
+    expected = Evaluator(alone, "test", ["RR@3"]).references
+    assert found.floor["Own@3"][of_search].tolist() == expected.floor["RR@3"].tolist()
+    assert found.ceiling["Own@3"][of_search].tolist() == expected.ceiling["RR@3"].tolist()
+    assert (found.ceiling["Own@3"] >= found.floor["Own@3"]).all() and not found.shown
+
+
+def test_groups_stay_whole_in_a_mixed_batch(mixed):
+    one, other = (next(n for n in mixed.needs("test") if n.family == name) for name in ("explain", "title"))
+    env = Environment(
+        mixed, BM25(mixed.catalog), [(OfFamilyReward(family="title", reward={"type": "group_length"}), 1.0)], k=1
+    )
+    needs = [one, other, one, other]
+    texts = ["a", "b c", "d", "e"]
+    step = env.step(needs, [chat_with(p, t) for p, t in zip(env.prompts(needs), texts, strict=True)])
+    assert step.rewards[[0, 2]].tolist() == [0, 0]
+    assert GroupLengthReward.needs_groups and env.rewards[0][0].needs_groups
+
+
+def test_shares_are_kept_and_families_are_mixed_evenly():
+    tasks = {name: part(kind) for name, kind in FAMILIES.items()}
+    task = build("task", {"type": "mixed", "tasks": tasks, "share": {"rating": 2, "explain": 1, "title": 1}})
+    families_ = [need.family for need in task.needs("train")]
+    assert families_.count("rating") == pytest.approx(2 * families_.count("title"), abs=2)
+    assert abs(families_[:20].count("rating") - 10) <= 1
+    assert len(task.needs("test")) == sum(len(build("task", one).needs("test")) for one in tasks.values())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"tasks": {"a": {"type": "toi"}}}, "no 'toi'"),
+        ({"tasks": {"a": {"type": "toy"}}, "share": {"b": 1}}, "share: no task 'b'"),
+        ({"tasks": {"a": {"type": "toy"}}, "measures": {"a": "nDGC@3"}}, "did you mean 'nDCG@3'"),
+        ({"tasks": {"a/b": {"type": "toy"}}}, "without /"),
+    ],
+)
+def test_a_mixed_task_is_checked_before_it_is_opened(wrong, said):
+    assert any(said in str(problem) for problem in check_part("task", {"type": "mixed", **wrong}, "task"))
+
+
+def test_families_of_different_catalogs_are_refused():
+    with pytest.raises(UserError, match="'b' has another catalog than 'a'"):
+        build("task", {"type": "mixed", "tasks": {"a": {"type": "toy"}, "b": part("rating")}})
