@@ -107,6 +107,8 @@ def _check(env: Environment, split: str) -> None:
     from recr1.errors import UserError
     from recr1.tasks.base import splits_of
 
+    if env.answers:
+        raise UserError("a gate decides whether to search for a query, and this task is answered in text")
     if env.reranks:
         raise UserError("a gate decides whether to search for a query, and this task orders candidates")
     if split == "validation" and not splits_of(env.task).get(split):

@@ -19,6 +19,7 @@ from recr1.config.spelling import read_part, spell_part
 from recr1.env import Environment, written
 from recr1.errors import RecipeError, UserError
 from recr1.evaluate import Evaluation, Evaluator
+from recr1.evaluate.answers import rating_errors
 from recr1.evaluate.gated import with_likelihoods
 from recr1.formats import Format
 from recr1.gate import Gate
@@ -175,6 +176,11 @@ class ComparedPolicy(ListedPolicy):
         means: Doubles = self.by_seed(measure).mean(axis=0)
         return means
 
+    def _ratings(self) -> dict[str, float]:
+        """RMSE, MAE and entropy of its ratings, means over the seeds; empty without needs with ratings."""
+        found = [own["policy"] for one in self.evaluations if (own := rating_errors(one))]
+        return {name: float(np.mean([of[name] for of in found])) for name in (found[0] if found else ())}
+
     def as_mapping(self, seed: int) -> dict[str, Any]:
         """Its part of `compare.json`; cost and behaviour are means over the seeds, queries are of the first seed."""
         firsts = [(a, c) for (a, *_), (c, *_) in zip(self.first.actions, self.first.completions, strict=True)]
@@ -195,6 +201,7 @@ class ComparedPolicy(ListedPolicy):
                 name: float(np.mean([behaviour[name] for behaviour in behaviours]))
                 for name in ("query_words", "invalid", "no_hits")
             },
+            **({"ratings": ratings} if (ratings := self._ratings()) else {}),
             "per_seed": {name: self.by_seed(name).mean(axis=1).tolist() for name in names},
             "per_need": {name: self.per_need(name).tolist() for name in names},
             "queries": [written(action, completion) for action, completion in firsts],

@@ -12,6 +12,7 @@ from typing import Any
 
 from recr1.compare.comparison import Comparison
 from recr1.compare.policies import ComparedPolicy
+from recr1.evaluate.answers import ratings_table
 from recr1.evaluate.second import second_table
 from recr1.gate.outcome import gate_table
 from recr1.judge.difference import CONCLUSIONS, RAW_NEED, Tone, difference_cell, listed, mean_cell, statement
@@ -31,7 +32,9 @@ def tables(held: Held) -> list[Table]:
     opinions = held.get("second_opinion")
     second = [second_table(held["split"], opinions)] if opinions else []
     gates = [gate_table(held["split"], held["gates"], len(held["needs"]))] if held.get("gates") else []
-    return [_measured(held), *second, *gates, _costs(held), *_sliced(held)]
+    ratings = {name: policy["ratings"] for name, policy in held["policies"].items() if "ratings" in policy}
+    errors = [ratings_table(held["split"], ratings)] if ratings else []
+    return [_measured(held), *errors, *second, *gates, _costs(held), *_sliced(held)]
 
 
 def _measured(held: Held) -> Table:

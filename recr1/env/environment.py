@@ -130,8 +130,15 @@ class Environment:
         """The raw need as a query of the retriever: its text, or its history for a recommender."""
         return need.history if self.reads_histories else need.text
 
+    @cached_property
+    def answers(self) -> bool:
+        """Whether needs, or some of them, are answered in text."""
+        return any(key.gold is not None for key in self.task.qrels.values())
+
     def refuse_candidates(self, what: str, remedy: str = "leave it out") -> None:
-        """Raises `UserError` where needs have candidates, for what only means something for searches of a catalog."""
+        """Raises `UserError` where needs have candidates or are answered in text, for what only searches can do."""
+        if self.answers:
+            raise UserError(f"{what} is about searches, and needs of this task are answered in text: {remedy}")
         if self.reranks:
             raise UserError(f"{what} searches the whole catalog, and this task puts candidates in order: {remedy}")
 

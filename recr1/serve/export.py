@@ -63,6 +63,8 @@ def export(
     if part.type != "transformers":
         raise UserError(f"the policy of {run.path} is of type {part.type!r}; only transformers has weights to export")
     env = open_environment(recipe.task, recipe.retriever, [], recipe.k)
+    if env.answers:
+        raise UserError(f"{run.path} answers in text and writes no queries: a bundle is for policies that do")
     if isinstance(env.format, ReadsNeed):
         raise UserError(f"{run.path} puts candidates in order and writes no queries: a bundle is for policies that do")
     facts: dict[str, Any] = {

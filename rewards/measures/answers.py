@@ -3,7 +3,7 @@
 They read the text that a completion means (`Answer`) and the `gold` of the answer key; no item is ranked, so that their
 names have no cutoff. A completion that is no answer measures 0, and so does every one of a need whose answer key has no
 gold of their kind: a number for `RatingCloseness`, a text for the others. Words are compared in one case, without
-punctuation, and are not stemmed. They are 0 to 1, and higher is better.
+punctuation, and are not stemmed. All are 0 to 1.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 
 from retrievers.analyzer import Analyzer, stopword_lists
 from retrievers.base import Catalog, Floats, Rows
+from retrievers.errors import UserError
 from retrievers.options import PositiveInt, Share
 from rewards.base import Doubles, Graded, Qrels
 from rewards.measures.base import Measure
@@ -70,12 +71,12 @@ class AnswerMeasure(Measure):
 
     def __call__(self, rows_BK: Rows, qrels_B: Sequence[Qrels], catalog: Catalog | None = None) -> Floats:
         """Raises `ValueError`: rankings have no answers; see `of` and `of_texts`."""
-        raise ValueError(f"{self.name} measures answers in text, not rankings")
+        raise UserError(f"{self.name} measures answers in text, not rankings")
 
     def of(self, graded: Graded) -> Floats:
         """(B,) float32; raises `ValueError` where there are rankings alone, as for what a search of the need finds."""
         if graded.answers_B is None:
-            raise ValueError(f"{self.name} measures answers in text, and here are rankings alone")
+            raise UserError(f"{self.name} measures answers in text, and here are rankings alone")
         return self._score(graded).astype(np.float32)
 
     def of_texts(self, texts_B: Sequence[str | None], qrels_B: Sequence[Qrels], asked_B: Sequence[str]) -> Floats:

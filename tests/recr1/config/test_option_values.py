@@ -73,8 +73,11 @@ NEEDED = {
     "phrases": {"phrases": ["in stock"]},
     "rank_tiers": {"places": [1, 10], "pays": [1.0, 0.5]},
     "across": {"reward": NDCG, "retrievers": [{"type": "rank_bm25"}]},
+    "of_family": {"family": "rating", "reward": NDCG},
     "worth": {"fields": {"margin": 0.5}},
     "reranking": {"task": {"type": "toy"}},
+    **{name: {"source": {"type": "people"}} for name in ("rating", "explain_text", "review_title")},
+    "mixed": {"tasks": {"one": {"type": "toy"}}},
     "scripted": {"answers": {"mug": "red mug"}},
     "transformers": {"model": "tiny-shopper"},
     "ctranslate2": {"model": "./no/such/folder"},
@@ -171,6 +174,7 @@ BAD = {
             "reward": [{"type": "across", "reward": NDCG, "retrievers": [{"type": "bm25"}]}],
             "retrievers": [[], [{"type": "bm25"}, {"type": "bm25"}]],
         },
+        "of_family": {"family": [""], "reward": [{"type": "measure", "measure": "nDCG"}]},
         "worth": {
             "fields": [{"margin": -1.0}, {"margin": NAN}, {"margin": INFINITE}],
             "cutoff": [0, -1],
@@ -216,6 +220,7 @@ BAD = {
         "prompt_search": {"prompts": [1], "budget": [10], "instructions": [[" "]]},
         "best_of": {"n": [1, 0]},
         "best_item": {"words": [0]},
+        "mean_rating": {"of": ["mode"]},
         "best_edit": {"rounds": [0], "beam": [0], "tried": [0], "added": [-1], "measure": ["nDCG"]},
         "linear_edits": {
             "at_least": [0, -0.1, NAN],
@@ -272,6 +277,20 @@ BAD = {
             "splits": [{"train": 1.5}],
             "max_needs": [0, -1],
         },
+        **{
+            name: {
+                "source": [{"type": "peeple"}, {"type": "people", "users": 0}],
+                "template": ["unseen"],
+                "last": [0],
+                "words": [0],
+            }
+            for name in ("rating", "explain_text", "review_title")
+        },
+        "mixed": {
+            "tasks": [{}, {"one": {"type": "toyy"}}, {"a/b": {"type": "toy"}}],
+            "share": [{"two": 1.0}, {"one": 0.0}],
+            "measures": [{"two": "nDCG@1"}, {"one": "nDCG"}],
+        },
         "reranking": {
             "task": [{"type": "toyy"}],
             "candidates": ["judge", {"type": "bm52"}, {"type": "bm25", "k1": -1}],
@@ -312,6 +331,7 @@ BAD = {
         "copy": {"needs": [0, -1]},
         "edits": {"edits": [0, -1], "changed": [-0.1, 1.1, NAN], "per_need": [0, -1], "needs": [0, -1]},
         "file": {},
+        "answered": {"per_need": [0], "at_least": [NAN, INFINITE], "needs": [0]},
         "listed": {"order": ["worst"], "per_need": [0], "needs": [0]},
         "sampled": {"per_need": [0, -1], "keep": [0, 9], "at_least": [NAN, INFINITE], "needs": [0, -1]},
         "searched": {

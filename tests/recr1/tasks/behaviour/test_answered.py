@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from recr1.baselines.plain import MeanRating
+from recr1.compare.comparison import Comparison
+from recr1.compare.policies import measured
+from recr1.compare.report import tables as compared
 from recr1.config.build import build, check_part
 from recr1.env import Environment, chat_with, metrics
 from recr1.errors import UserError
@@ -220,3 +223,20 @@ def test_a_mixed_task_is_checked_before_it_is_opened(wrong, said):
 def test_families_of_different_catalogs_are_refused():
     with pytest.raises(UserError, match="'b' has another catalog than 'a'"):
         build("task", {"type": "mixed", "tasks": {"a": {"type": "toy"}, "b": part("rating")}})
+
+
+def test_a_comparison_has_the_errors_of_ratings(rating):
+    evaluator = Evaluator(Environment(rating, BM25(rating.catalog), [], k=1), "test", ["RatingCloseness"])
+    policies = [measured(evaluator, [lambda of=of: MeanRating(of=of)], of, of) for of in ("global", "user")]
+    held = Comparison(policies).summary
+    errors = {name: one["ratings"] for name, one in held["policies"].items()}
+    assert errors["user"] == rating_errors(policies[1].first)["user mean"]
+    assert "errors of ratings" in "\n".join(table.text() for table in compared(held))
+
+
+def test_what_is_about_searches_refuses_answers_in_text(rating):
+    env = Environment(rating, BM25(rating.catalog), [], k=1)
+    with pytest.raises(UserError, match="--retrievers is about searches, and needs of this task are answered in text"):
+        env.refuse_candidates("--retrievers")
+    toy = build("task", {"type": "toy"})
+    assert not Environment(toy, BM25(toy.catalog), [], k=1).answers
