@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
+from recr1.baselines.plain import PlainFormat
 from recr1.doctor.base import Fault, Finding, Setup, finding
 from recr1.env import Step, unjudged_metrics
 from recr1.evaluate.references import answer_queries, best_order
 from recr1.ranking import Ranking, WritesLists
+from recr1.tasks.base import plain_answers
 from retrievers.base import Floats
 from rewards.base import Need
 
@@ -34,6 +36,8 @@ def rewards(setup: Setup) -> Finding:
     needs = setup.sampled(setup.judged_needs, "rewards", min(NEEDS, setup.sample))
     if not needs:
         return Finding("rewards", "error", "no need has a valid answer key: see the check qrels", {})
+    if setup.env.answers:
+        return _of_answers(setup, [need for need in needs if setup.env.task.qrels[need.id].gold is not None])
     if setup.env.reranks:
         return _of_lists(setup, needs)
     if not setup.vocabulary:
@@ -72,6 +76,39 @@ def rewards(setup: Setup) -> Finding:
         f"have the same reward in {groups_flat} groups"
     )
     return finding("rewards", problems, ok, numbers | unjudged)
+
+
+def _of_answers(setup: Setup, needs: Sequence[Need]) -> Finding:
+    """The same of answers in text: what needs no model, the gold answers, and groups of gold answers to other needs."""
+    if not needs:
+        return Finding("rewards", "ok", "not checked: no sampled need is answered in text", {})
+    task, rng = setup.env.task, setup.rng("rewards")
+    answers: dict[str, list[str]] = {}
+    for need in needs:
+        answers.setdefault(need.family, []).append(str(task.qrels[need.id].gold))
+    owners = [need for need in needs for _ in range(setup.group)]
+    guessed = [answers[need.family][int(rng.integers(len(answers[need.family])))] for need in owners]
+
+    def earned(asked: Sequence[Need], texts: Sequence[str]) -> Floats:
+        return setup.reward(asked, texts, PlainFormat()).rewards
+
+    random = earned(owners, guessed)
+    best = earned(needs, [str(task.qrels[need.id].gold) for need in needs])
+    plain = earned(needs, [next(iter(plain_answers(task, need).values()), need.text) for need in needs])
+    flat = float((np.ptp(random.reshape(-1, setup.group), 1) <= FLAT).mean())
+    everything = np.concatenate([random, best, plain])
+    problems = _problems(everything, float(random.mean()), float(best.mean()), 0)
+    if flat > MOST_FLAT:
+        what = f"in {flat:.0%} of groups of guesses all have the same reward, so nothing is learned"
+        problems.append(Fault("warning", f"{what}: use another measure, or a larger group"))
+    summaries = {name: _summary(of) for name, of in {"random": random, "plain": plain, "best": best}.items()}
+    numbers = {"needs": len(needs), "group": setup.group, **summaries, "zero_variance_groups": {"random": flat}}
+    ok = (
+        f"the mean reward is {random.mean():.3f} for answers to other needs, {plain.mean():.3f} for what needs no "
+        f"model, {best.mean():.3f} for gold answers; all {setup.group} guesses of a group have the same reward in "
+        f"{flat:.0%} of groups"
+    )
+    return finding("rewards", problems, ok, numbers)
 
 
 def _of_lists(setup: Setup, needs: Sequence[Need]) -> Finding:

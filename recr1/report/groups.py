@@ -264,7 +264,8 @@ def _changed(policies: Sequence[PooledPolicy], measure: str, place: int, change:
         own = policy.first.lines[place]
         if own["need"] != line["need"]:
             continue
-        text = own.get("query", f"({own.get('invalid')})")
+        text = own.get("query", own.get("answer"))
         value = own["measures"][measure]["policy"]
-        attempts.append(Attempt(policy.policy, str(text), "query" in own, value, first_rank(own), own.get("found")))
+        shown = f"({own.get('invalid')})" if text is None else str(text)
+        attempts.append(Attempt(policy.policy, shown, text is not None, value, first_rank(own), own.get("found")))
     return ChangedNeed(line["text"], float(change), attempts)

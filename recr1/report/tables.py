@@ -219,7 +219,8 @@ def samples(runs: Sequence[RunData]) -> Table | None:
     rows = []
     for run in runs:
         for line in _median_rollouts(run):
-            query, rank = line.get("query", f"({line.get('invalid')})"), line.get("first_relevant") or "none"
+            query = line.get("query", line.get("answer", f"({line.get('invalid')})"))
+            rank = line.get("first_relevant") or "none"
             rows.append([run.name, *map(str, (line["step"], line["need"], query, f"{line['reward']:.3f}", rank))])
     if not rows:
         return None

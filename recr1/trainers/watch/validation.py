@@ -15,6 +15,7 @@ from recr1.evaluate.report import titles_of
 from recr1.evaluate.slices import by_length, by_relevant
 from recr1.policies import Policy
 from recr1.trainers.trl.reward import histograms
+from rewards.base import Answer
 
 FOLLOWED = 16
 """Needs whose queries are shown after each validation, at even distances in the split: always the same ones."""
@@ -80,7 +81,7 @@ def _query(evaluation: Evaluation, place: int) -> dict[str, Any]:
     need, action = evaluation.needs[place], evaluation.actions[place][0]
     qrels, raw_K = evaluation.env.task.qrels[need.id], evaluation.references.floor_rows_NK[place].tolist()
     query = written(action, evaluation.completions[place][0])
-    found = "ok" if evaluation.hits.rows_QK[place, 0] >= 0 else "no_hits"
+    found = "ok" if evaluation.hits.rows_QK[place, 0] >= 0 or isinstance(action, Answer) else "no_hits"
     return {
         "need": need.id,
         "text": need.text,

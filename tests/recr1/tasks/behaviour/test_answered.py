@@ -10,6 +10,7 @@ from recr1.compare.comparison import Comparison
 from recr1.compare.policies import measured
 from recr1.compare.report import tables as compared
 from recr1.config.build import build, check_part
+from recr1.doctor import CHECKS, Setup
 from recr1.env import Environment, chat_with, metrics
 from recr1.errors import UserError
 from recr1.evaluate import Evaluator
@@ -18,7 +19,7 @@ from recr1.evaluate.report import tables, verdict
 from recr1.tasks.base import plain_answers
 from retrievers.bm25.bm25 import BM25
 from rewards.base import Answer, Invalid
-from rewards.guards.form import GroupLengthReward
+from rewards.guards.form import GroupLengthReward, LengthReward
 from rewards.measures.reward import MeasureReward
 from rewards.shaping import OfFamilyReward
 
@@ -240,3 +241,14 @@ def test_what_is_about_searches_refuses_answers_in_text(rating):
         env.refuse_candidates("--retrievers")
     toy = build("task", {"type": "toy"})
     assert not Environment(toy, BM25(toy.catalog), [], k=1).answers
+
+
+def test_the_doctor_rewards_guesses_less_than_gold_answers(rating):
+    def finding(reward):
+        env = Environment(rating, BM25(rating.catalog), [(reward, 1.0)], k=1)
+        return CHECKS["rewards"](Setup(env, "RatingCloseness"))
+
+    good = finding(MeasureReward(measure="RatingCloseness"))
+    assert good.verdict == "ok" and good.numbers["best"]["mean"] == 1
+    assert 0.4 < good.numbers["random"]["mean"] < good.numbers["plain"]["mean"] < 1
+    assert "the reward is constant" in finding(LengthReward(budget=5)).message
