@@ -22,6 +22,10 @@ BUILTIN = {
     "als": "retrievers.behaviour.als:ALS",
     "ease": "retrievers.behaviour.ease:EASE",
     "content": "retrievers.behaviour.content:Content",
+    "multvae": "retrievers.behaviour.multvae:MultVAE",
+    "personas": "retrievers.behaviour.personas:Personas",
+    "vqrec": "retrievers.behaviour.vqrec:VQRec",
+    "history_text": "retrievers.behaviour.history_text:HistoryText",
 }
 """Retrievers by the name that a recipe uses; the classes are imported when they are asked for."""
 

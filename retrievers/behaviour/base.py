@@ -86,13 +86,15 @@ class Recommender(ABC):
     matches_everything: ClassVar[bool] = True
     finds_without_history: ClassVar[bool] = False
     libraries: ClassVar[Sequence[str]] = ("scipy",)
-    """What it imports, and the extra `behaviour` installs."""
+    """What it imports."""
+    extras: ClassVar[str] = "behaviour"
+    """The extras of this project that install them."""
 
     @classmethod
     def check_options(cls, _: Mapping[str, Any]) -> list[str]:
         """Libraries that are missing."""
         missing = ", ".join(name for name in cls.libraries if find_spec(name) is None)
-        what = f"{cls.__name__} needs the library {missing}. Install it with: pip install 'recr1[behaviour]'"
+        what = f"{cls.__name__} needs the library {missing}. Install it with: pip install 'recr1[{cls.extras}]'"
         return [what] if missing else []
 
     def __init__(self, catalog: Catalog, known_N: NDArray[np.bool_] | None = None) -> None:
@@ -184,6 +186,12 @@ class Fitted:
         if self._entry is not None and name not in self._arrays:
             self._arrays[name] = self._entry.array(name)
         return self._arrays[name]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the arrays."""
+        files = self._entry.folder.glob("*.npy") if self._entry else ()
+        return sorted({*self._arrays, *(file.stem for file in files)})
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | ({"_arrays": {}} if self._entry else {})

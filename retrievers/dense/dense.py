@@ -86,7 +86,7 @@ class Dense:
     ) -> None:
         sizes = {"nlist": nlist, "hnsw_m": hnsw_m, "ef_construction": ef_construction, "pq_m": pq_m}
         texts = catalog.column(field)
-        self._device = _device(device) if index == "exact" else "cpu"
+        self._device = usable_device(device) if index == "exact" else "cpu"
         self._encoder: Encoder = PARTS.build("encoder", encoder)
         self._candidates, self._effort = candidates or 128, {"nprobe": nprobe, "ef_search": ef_search}
         build = resolved(index, len(catalog), self._encoder.dim, sizes)
@@ -168,7 +168,7 @@ class Dense:
             self._to_device()
 
 
-def _device(wanted: str | None) -> str:
+def usable_device(wanted: str | None) -> str:
     """Where to compute; raises `ValueError` for a GPU that is not there."""
     there = False
     if wanted != "cpu":

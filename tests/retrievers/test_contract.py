@@ -23,8 +23,13 @@ from retrievers.testing import RetrieverContract
 from tests.retrievers.behaviour.behaviour_contracts import (
     ALSContract,
     EASEContract,
+    HistoryTextContract,
     ItemKNNContract,
+    MultDAEContract,
+    MultVAEContract,
+    PersonasContract,
     PopularityContract,
+    VQRecContract,
 )
 from tests.retrievers.bm25.formulas import lucene, okapi, over_fields, words
 from tests.retrievers.dense.dense_contracts import STORE, ApproximateContract, DenseContract
@@ -289,6 +294,26 @@ class TestItemKNN(ItemKNNContract):
 
 
 class TestALS(ALSContract):
+    pass
+
+
+class TestMultVAE(MultVAEContract):
+    pass
+
+
+class TestMultDAE(MultDAEContract):
+    pass
+
+
+class TestPersonas(PersonasContract):
+    pass
+
+
+class TestVQRec(VQRecContract):
+    pass
+
+
+class TestHistoryText(HistoryTextContract):
     pass
 
 

@@ -53,6 +53,12 @@ ONLINE = {
     "curriculum_start": ["./no/such/folder"],
 }
 GROUPS = {**ONLINE, "dynamic_sampling": [-1], "dynamic_sampling_tolerance": [-0.1, NAN, INFINITE]}
+FITTED = {
+    **{key: [0, -1] for key in ("epochs", "patience", "batch_size")},
+    "learning_rate": [0, NAN, INFINITE],
+    "seed": [-1],
+    "dropout": [-0.1, 1, NAN],
+}
 SIZES = ("candidates", "nlist", "nprobe", "hnsw_m", "ef_construction", "ef_search", "pq_m")
 
 NEEDED = {
@@ -60,6 +66,8 @@ NEEDED = {
     "service": {"url": "http://host"},
     "dense": {"encoder": {"type": "hashing"}},
     "milvus": {"encoder": {"type": "hashing"}},
+    "vqrec": {"encoder": {"type": "hashing"}},
+    "history_text": {"retriever": {"type": "bm25"}},
     "hybrid": {"parts": [{"type": "bm25"}, {"type": "rank_bm25"}]},
     "cached": {"retriever": {"type": "bm25"}},
     "rerank": {"retriever": {"type": "bm25"}, "scorer": {"type": "cross_encoder", "model": "some/model"}},
@@ -143,6 +151,14 @@ BAD = {
         "als": {"factors": [0], "l2": [0, -1, NAN], "alpha": [0, NAN], "iterations": [0, -1], "seed": [-1]},
         "content": {},
         "ease": {"l2": [0, -1, NAN, INFINITE], "memory_gb": [0, -1, NAN]},
+        "multvae": {**FITTED, **{key: [0] for key in ("hidden", "latent")}, "beta": [-1], "positive_weight": [0]},
+        "personas": {**FITTED, **{key: [0] for key in ("personas", "dim", "rounds", "sample")}, "prior": [-1]},
+        "vqrec": {
+            **{name: values for name, values in FITTED.items() if name != "dropout"},
+            **{key: [0] for key in ("parts", "dim", "last", "examples", "decay", "temperature")},
+            "encoder": [None],
+        },
+        "history_text": {"last": [0]},
     },
     "encoder": {
         "hashing": {"dim": [0, 7, 12, -8], "ngrams": [1, 0]},
