@@ -25,6 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the bundle of a run, once it writes the same queries as the run; or its model card alone."""
     from recr1.errors import UserError
+    from recr1.gate.outcome import gate_of, remarks_on_gate
     from recr1.recipe import load_recipe
     from recr1.runs import Run, write_text, writing
     from recr1.serve.card import card, checked_text
@@ -32,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
 
     trained = Run.open(args.folder)
     recipe = load_recipe(trained.path / "recipe.yaml")
-    if remark := trained.unfinished():
+    unfinished = trained.unfinished()
+    for remark in ([unfinished] if unfinished else []) + [*remarks_on_gate(gate_of(trained), trained)]:
         note(remark)
     if args.card:
         text = card(trained, recipe)

@@ -26,6 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Simulate clicks on both rankings of the needs, and print the sessions needed."""
     from recr1.errors import UserError
+    from recr1.evaluate.references import AGAIN
     from recr1.judge.table import print_tables
     from recr1.serve.bundle import Bundle
     from recr1.serve.handover.effect import open_judged
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(why)
     if args.places > judged.env.k:
         raise UserError(f"--places {args.places}: the recipe searches for {judged.env.k} items: choose fewer")
-    raw_NK, rewritten_NK = (judged.env.search(texts).rows_QK for texts in (judged.raw, judged.rewrites))
+    raw_NK, rewritten_NK = (judged.env.search(texts, again=AGAIN).rows_QK for texts in (judged.raw, judged.rewrites))
     keys = [judged.env.task.qrels[need.id] for need in judged.needs]
     table, lines = plan(raw_NK, rewritten_NK, keys, examined_K, seed=judged.seed)
     print_tables([table] if table.rows else [], lines)

@@ -7,12 +7,13 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from ipaddress import ip_address
 
 from recr1.cli.arguments import at_least
 
-LIBRARIES = ("fastapi", "uvicorn", "prometheus_client", "httpx", "tenacity", "pybreaker")
+SERVICE = ("fastapi", "uvicorn", "prometheus_client", "httpx", "tenacity", "pybreaker")
 
 
 def add_address(parser: argparse.ArgumentParser) -> None:
@@ -35,13 +36,13 @@ def add_listening(parser: argparse.ArgumentParser, what: str, *, full: str, max_
     parser.add_argument("--max-mb", metavar="MB", type=at_least(1), default=max_mb, help=text)
 
 
-def check_libraries(command: str) -> None:
+def check_libraries(command: str, libraries: Sequence[str] = SERVICE, extra: str = "service") -> None:
     """Raise `MissingLibrary` where one is missing."""
     from recr1.errors import MissingLibrary
 
-    for library in LIBRARIES:
+    for library in libraries:
         if find_spec(library) is None:
-            raise MissingLibrary(library, "service", command)
+            raise MissingLibrary(library, extra, command)
 
 
 def end_at_sigterm() -> None:

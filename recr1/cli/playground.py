@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from recr1.cli.arguments import add_overrides, parts
 from recr1.cli.listening import add_address, check_libraries, end_at_sigterm, listener, token_of
 from recr1.cli.rewrite import add_engine, add_table, engine_options, opened
 from recr1.terminal import note, say
+
+if TYPE_CHECKING:
+    from recr1.runs import Run
+    from recr1.serve.bundle import Bundle
 
 EXAMPLES = 60
 """Needs of validation to try."""
@@ -30,31 +34,21 @@ def run(args: argparse.Namespace) -> NoReturn:
     """Show the page until SIGTERM or Ctrl-C, then print the tally of the marks."""
     from recr1.config.spelling import read_retrievers, spell_part
     from recr1.env import open_environment
-    from recr1.errors import UserError
+    from recr1.gate.outcome import remarks_on_gate
     from recr1.recipe import load_recipe
     from recr1.runs import Run
     from recr1.runs.targets import remarks_on_run
-    from recr1.serve.bundle import Bundle
     from recr1.serve.playground.marks import Marks
     from recr1.serve.rewriter import Rewriter
     from recr1.swap import open_retrievers
     from recr1.tasks.base import needs_of
-    from retrievers.store import expanded
 
     token, marks = token_of(args.host, args.token_env), Marks(args.marks)
     check_libraries("recr1 playground")
     from recr1.serve.playground.app import Playground
     from retrievers.service.server import serving
 
-    folder = expanded(args.folder)
-    source = Run.open(folder) if (folder / "run.json").exists() else Bundle.open(args.folder)
-    engine_options(args)
-    if isinstance(source, Bundle):
-        for override in args.overrides:
-            if override.startswith("policy"):
-                raise UserError(f"{override}: a bundle writes as it was exported: name the run instead")
-    elif given := [f"--{name}" for name in ("table", "engine") if getattr(args, name)]:
-        raise UserError(f"{given[0]}: is for a bundle, and {args.folder} is a run: export it first, or leave it out")
+    source = _source(args)
     recipe = load_recipe(source.path / "recipe.yaml", args.overrides)
     others = read_retrievers(args.retrievers, recipe.retriever)
     with listener(args.host, args.port) as socket:
@@ -65,7 +59,8 @@ def run(args: argparse.Namespace) -> NoReturn:
         envs = {name: env.with_retriever(engine) for name, engine in engines.items()}
         if isinstance(source, Run):
             rewriter = Rewriter.of_run(source, recipe, env, gate=not args.no_gate)
-            for remark in remarks_on_run(source, recipe, env, "validation", edited=not args.overrides):
+            remarks = remarks_on_run(source, recipe, env, "validation", edited=not args.overrides)
+            for remark in (*remarks, *remarks_on_gate(rewriter.gate, source)):
                 note(remark)
         else:
             rewriter = opened(args, source, env)
@@ -80,3 +75,21 @@ def run(args: argparse.Namespace) -> NoReturn:
                 said = ", ".join(f"{better} {count}" for better, count in marks.tally().items())
                 say(f"{args.marks}: {said}")
     raise RuntimeError("the page ended without a signal; what it wrote before says why")
+
+
+def _source(args: argparse.Namespace) -> Run | Bundle:
+    """What writes the queries; raises `UserError` where it does not go with the other arguments."""
+    from recr1.errors import UserError
+    from recr1.runs import Run
+    from recr1.serve.bundle import Bundle
+    from retrievers.store import expanded
+
+    engine_options(args)
+    if (expanded(args.folder) / "run.json").exists():
+        if given := [f"--{name}" for name in ("table", "engine") if getattr(args, name)]:
+            what = f"is for a bundle, and {args.folder} is a run"
+            raise UserError(f"{given[0]}: {what}: export it first, or leave it out")
+        return Run.open(args.folder)
+    if given := [override for override in args.overrides if override.startswith("policy")]:
+        raise UserError(f"{given[0]}: a bundle writes as it was exported: name the run instead")
+    return Bundle.open(args.folder)

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from recr1.cli.arguments import add_overrides, at_least
+from recr1.cli.listening import check_libraries
 from recr1.cli.rewrite import add_engine, add_table, opened
 from recr1.terminal import say
 
@@ -51,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from recr1.serve.watch import Day, Thresholds, days_in, watch
     from retrievers.progress import ProgressBar
 
+    check_libraries("recr1 watch", ("jinja2", "scipy"), "report")
     limits = Thresholds.load(args.thresholds) if args.thresholds else Thresholds()
     traffic = read_queries(args.queries, named_columns(args.columns) if args.columns else {})
     earlier = days_in(args.out, args.day)

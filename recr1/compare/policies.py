@@ -131,8 +131,7 @@ def _of_run(folder: Path, recipe: Recipe) -> tuple[Part, tuple[str, ...], dict[s
     notes = tuple(f"trained with another {name}, {spell_part(getattr(own, name))}" for name in other)
     unfinished = [text] if (text := run.unfinished()) else []
     gate = gate_of(run)
-    stale = remarks_on_gate(gate, run) if gate else ()
-    return trained_part(run, own.policy), (*notes, *unfinished, *stale), policy_of(run), gate
+    return trained_part(run, own.policy), (*notes, *unfinished, *remarks_on_gate(gate, run)), policy_of(run), gate
 
 
 class Cost(NamedTuple):

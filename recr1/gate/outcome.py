@@ -27,9 +27,9 @@ def gate_of(run: Run) -> Gate | None:
     return Gate.load(path) if path.exists() else None
 
 
-def remarks_on_gate(gate: Gate, run: Run) -> Iterator[str]:
-    """What to know before a run's gate is used: that it was fitted on another policy."""
-    for why in policy_mismatch(gate.facts.get("origin") or {}, run.facts()):
+def remarks_on_gate(gate: Gate | None, run: Run) -> Iterator[str]:
+    """What to know before a run's gate is used, if it has one: that it was fitted on another policy."""
+    for why in policy_mismatch((gate.facts.get("origin") if gate else None) or {}, run.facts()):
         yield f"{run.path / FILE} does not belong to this policy: {why} (make it again with recr1 gate {run.path})"
 
 

@@ -60,13 +60,8 @@ class RewriteMetrics(Metrics):
 class RewriteService(HTTPService):
     """The application. Clients must send `token`, if it is set.
 
-    Args:
-        bundle: What is served.
-        table: Its head table; None for none.
-        cache: A file that keeps what the model writes; None keeps it in memory alone.
-        load: The options of `Rewriter.load` for the process with the model.
-        token: What clients must send.
-        limits: Of the service.
+    `cache` is a file that keeps what the model writes; without one it is kept in memory alone. `load` are the options
+    of `Rewriter.load` for the process with the model.
     """
 
     def __init__(

@@ -14,8 +14,8 @@ from recr1.env import Environment, open_environment
 from recr1.errors import UserError
 from recr1.evaluate import Evaluation, Evaluator
 from recr1.formats import ReadsNeed
-from recr1.gate import Gate
 from recr1.gate.gate import FILE as GATE
+from recr1.gate.outcome import gate_of
 from recr1.judge.difference import paired_test
 from recr1.policies.base import Policy
 from recr1.policies.ctranslate2 import convert
@@ -80,8 +80,8 @@ def export(
         written.mkdir(parents=True)
         recipe.dump(written / RECIPE)
         _write_model(run.policy_path, written, dtype, trusted=bool(facts["policy"].get("trust_remote_code")))
-        if (run.path / GATE).is_file():
-            Gate.load(run.path / GATE).write(written / GATE)
+        if gate := gate_of(run):
+            gate.write(written / GATE)
         if int8:
             convert(str(written / MODEL), written / INT8)
         facts["check"] = _check(build("policy", part), Bundle(written, facts), env, recipe, dtype, may_lose)

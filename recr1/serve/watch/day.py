@@ -19,7 +19,7 @@ from recr1.judge.table import Table
 from recr1.recipe import Recipe
 from recr1.runs import write_text, writing
 from recr1.runs.provenance import changes
-from recr1.serve.rewriter import Rewrite, Rewriter
+from recr1.serve.rewriter import FAILED, Rewrite, Rewriter
 from recr1.serve.table import normal
 from recr1.serve.watch.checks import Check, Thresholds, compare
 from recr1.serve.watch.look import SIDES, Look, look, overlaps
@@ -100,20 +100,9 @@ def watch(
 ) -> Day:
     """Look at a sample of the traffic, and again at the needs of the first day.
 
-    Judged needs of the traffic and of the head table are looked at too, at most as many again, where the sample has not
-    drawn them.
-
-    Args:
-        rewriter: of a bundle, perhaps with a head table.
-        recipe: of the bundle; its first measure is measured, on needs of `evaluate.split`.
-        env: today's task and retriever.
-        traffic: of today.
-        day: today.
-        first: the day to compare with.
-        last: the day before this one.
-        limits: what counts as a change.
-        sample: searches that are drawn at random, if there are more.
-        bar: progress.
+    Judged needs (of `evaluate.split`) of the traffic and of the head table are looked at too, at most as many again,
+    where the sample has not drawn them. `env` is today's, `first` is compared with, `last` is the day before this one.
+    Raises `UserError` for days that cannot be compared, and where the model fails for all that it is asked.
     """
     env.refuse_candidates("recr1 watch", "there are no queries to watch")
     drawn, measure = _drawn(traffic, sample, recipe.seed), parse_measure(recipe.evaluate.measures[0])
@@ -131,6 +120,9 @@ def watch(
     while len(rewrites) < len(keys):
         rewrites += rewriter([texts[key] for key in keys[len(rewrites) :][:CHUNK]])
         bar.advance(len(rewrites), len(keys))
+    asked = [one for one in rewrites if one.source == "model" or one.reason == FAILED]
+    if asked and all(one.reason == FAILED for one in asked):
+        raise UserError(f"the model failed for all {len(asked)} needs that it was asked: correct what it said above")
     bar.begin("searching", None)
     counts = {one.need: drawn.get(key, 0) for key, one in zip(keys, rewrites, strict=True)}
     seen = look(env, measure, judged, counts, [one.query for one in rewrites], [one.reason for one in rewrites])

@@ -82,14 +82,8 @@ def look(
 ) -> Look:
     """Search needs and queries on today's engine.
 
-    Args:
-        env: today's task and retriever.
-        measure: of the judged needs.
-        judged: those by their `normal` text.
-        needs: need -> how often it is searched.
-        queries: of each need; the need itself where it is not rewritten.
-        outcomes: of each need, as in a `Look`.
-        before: a look at these needs on another day, whose items are looked up and whose words are probed again.
+    `judged` are by their `normal` text, `needs` have how often each is searched. `before` is a look at these needs on
+    another day, whose items are looked up and whose words are probed again.
     """
     catalog, texts = env.task.catalog, list(needs)
     known, field = vocabulary(catalog), category_field(list(catalog.fields), None, "the catalog")

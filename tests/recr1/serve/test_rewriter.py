@@ -251,6 +251,14 @@ def test_the_gate_of_a_run_goes_into_its_bundle(run, bundle, tmp_path, monkeypat
     assert Rewriter.of_run(other, recipe, env, gate=False).gate is None
 
 
+def test_a_gate_of_another_policy_is_said_to_be_one_where_it_is_exported(run, tmp_path, capsys):
+    other = Run.open(shutil.copytree(run.path, tmp_path / "run"))
+    origin = {name: other.facts().get(name) for name in ("started", "seed")} | {"step": 1}
+    Gate(intercept=0.0, weights={}, threshold=0.0, facts={"origin": origin}).write(other.path / "gate.json")
+    assert recr1(["export", str(other.path), "--card"]) == 0
+    assert "gate.json does not belong to this policy: it is of" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize("text", ["\uff37arm  coat", "WARM\tcoat ", "warm coat"])
 def test_one_key_for_width_case_and_space(text):
     assert normal(text) == "warm coat"

@@ -67,6 +67,22 @@ def test_the_first_day_is_kept_and_a_second_like_it_is_silent(bundle, days, need
     assert "no change since 2026-12-01" in capsys.readouterr().out
 
 
+def test_a_model_that_fails_for_all_is_no_first_day(bundle, needs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("recr1.policies.transformers.Transformers.greedy", None)
+    assert watched(bundle, tmp_path / "days", [*needs[:3], "  "], "2026-12-01") == 2
+    assert "the model failed for all 3 needs that it was asked" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "days").exists()
+
+
+def test_a_library_that_the_page_needs_is_named_before_anything_is_searched(
+    bundle, needs, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("recr1.cli.listening.find_spec", lambda name: None if name == "jinja2" else name)
+    monkeypatch.setattr("recr1.env.open_environment", lambda *_: pytest.fail("it searches"))
+    assert watched(bundle, tmp_path / "days", needs[:3], "2026-12-01") == 2
+    assert "recr1 watch needs the library 'jinja2'" in " ".join(capsys.readouterr().err.split())
+
+
 def test_what_changed_is_named_and_the_exit_status_is_3(bundle, days, needs, judged, capsys):
     same = [*needs, *judged[:40], HOSTILE]
     assert watched(bundle, days, same, "2026-12-02", "retriever.stemmer=english") == 3
