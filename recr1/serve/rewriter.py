@@ -155,7 +155,6 @@ class Rewriter(Known):
         table: str | Path | None = None,
         gate: bool = True,
         env: Environment | None = None,
-        memory: int = MEMORY,
         options: Mapping[str, Any] | None = None,
     ) -> Rewriter:
         """Open a bundle for rewriting.
@@ -166,7 +165,6 @@ class Rewriter(Known):
             table: a head table of this bundle.
             gate: use the bundle's gate, where it has one.
             env: what a gate that compares two rankings searches; default: task and retriever of the bundle's recipe.
-            memory: rewrites that are kept in memory; the least recently used are dropped.
             options: of the engine, such as `url` and `model` of "openai".
 
         Raises `UserError` for what is wrong with any of them.
@@ -177,7 +175,7 @@ class Rewriter(Known):
         if used and used.needs_search and env is None:
             recipe = opened.recipe
             env = open_environment(recipe.task, recipe.retriever, [], recipe.k)
-        return cls(opened.id, opened.format, policy, table=rows, gate=used, env=env, memory=memory)
+        return cls(opened.id, opened.format, policy, table=rows, gate=used, env=env)
 
     @classmethod
     def of_run(cls, run: Run, recipe: Recipe, env: Environment, *, gate: bool = True) -> Rewriter:

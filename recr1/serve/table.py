@@ -72,7 +72,7 @@ class Table:
         return self._by_key.get(normal(need))
 
     @classmethod
-    def load(cls, path: str | Path, *, bundle: str | None) -> Table:
+    def load(cls, path: str | Path, *, bundle: str) -> Table:
         """The table of a file, .jsonl or .parquet; raises `UserError` where another bundle than this wrote it."""
         file = expanded(path)
         _check_ending(file)
@@ -83,11 +83,12 @@ class Table:
             known = evidence if isinstance(evidence, Mapping) else _evidence(file, line, evidence)
             entries.append(Entry(query_of(file, line, query), query_of(file, line, rewrite, "rewrite"), gate, known))
             writers.add(str(writer))
-        made = cls(bundle or "".join(sorted(writers)[:1]), entries)
-        if writers - {made.bundle}:
-            other = sorted(writers - {made.bundle})[0]
+        made = cls(bundle, entries)
+        if others := writers - {bundle}:
             remedy = "remove it, and write it again: recr1 rewrite BUNDLE QUERIES --out TABLE"
-            raise UserError(f"{path} was written by the bundle {other}, and this is the bundle {made.bundle}: {remedy}")
+            raise UserError(
+                f"{path} was written by the bundle {min(others)}, and this is the bundle {bundle}: {remedy}"
+            )
         if len(made._by_key) < len(entries):
             raise DataError(file, None, "two rows have queries that differ in case or white space alone: keep one")
         return made

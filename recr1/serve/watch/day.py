@@ -26,7 +26,7 @@ from recr1.serve.watch.look import SIDES, Look, look, overlaps
 from retrievers.progress import ProgressBar
 from rewards.measures import parse_measure
 
-VERSION, CHUNK, SAMPLE = 1, 256, 1000
+VERSION, CHUNK = 1, 256
 Traffic: TypeAlias = Mapping[str, tuple[str, int]]
 """The key of a need -> its text, and how often it is searched."""
 
@@ -95,7 +95,7 @@ def watch(
     first: Day | None = None,
     last: Day | None = None,
     limits: Thresholds,
-    sample: int = SAMPLE,
+    sample: int,
     bar: ProgressBar,
 ) -> Day:
     """Look at a sample of the traffic, and again at the needs of the first day.

@@ -68,7 +68,7 @@ def test_the_first_day_is_kept_and_a_second_like_it_is_silent(bundle, days, need
 
 
 def test_a_model_that_fails_for_all_is_no_first_day(bundle, needs, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("recr1.policies.transformers.Transformers.greedy", None)
+    monkeypatch.setattr("recr1.policies.transformers.Transformers.greedy", lambda *_: [])
     assert watched(bundle, tmp_path / "days", [*needs[:3], "  "], "2026-12-01") == 2
     assert "the model failed for all 3 needs that it was asked" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "days").exists()
