@@ -22,14 +22,15 @@ class ItemKNN(Recommender):
 
     The score of an item is the sum of its similarities to the items of the history, and is found if it is above 0. Only
     the nearest items of each item have a similarity. It is the cosine of the columns of users, counted alike (`cosine`)
-    or weighted as words are in text search, so that users who took nearly everything say little (`tfidf`, `bm25`).
+    or by how few items they took (`tfidf`), or the product of columns that are weighted as terms are in text search
+    (`bm25`), so that users who took nearly everything say little.
 
     Fast and small on millions of items, and each recommendation can be explained by one item of the history. Fitted
     once with the library implicit (`pip install 'recr1[behaviour]'`), and kept on disk.
 
     Args:
         catalog: What is recommended, with its interactions.
-        neighbours: How many nearest items each item has; 20 to 500 are usual.
+        neighbours: How many nearest items each item has; try 5 to 100: accuracy depends on it most.
         weighting: How much a user counts.
         store: The folder that keeps the similarities; "auto" is the folder of RECR1_CACHE, or ~/.cache/recr1. None
             keeps nothing.
@@ -41,8 +42,8 @@ class ItemKNN(Recommender):
         self,
         catalog: Catalog,
         *,
-        neighbours: PositiveInt = 100,
-        weighting: Literal["cosine", "tfidf", "bm25"] = "cosine",
+        neighbours: PositiveInt = 20,
+        weighting: Literal["cosine", "tfidf", "bm25"] = "bm25",
         store: str | None = "auto",
     ) -> None:
         super().__init__(catalog)

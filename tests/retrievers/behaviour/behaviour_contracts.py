@@ -62,7 +62,7 @@ class PopularityContract(BehaviourContract):
 
 class ItemKNNContract(BehaviourContract):
     def build(self, catalog):
-        return ItemKNN(catalog, neighbours=1000, store=STORE.name)
+        return ItemKNN(catalog, neighbours=1000, weighting="cosine", store=STORE.name)
 
     def brute_force(self, catalog, query):
         matrix = users_by_items(catalog)
