@@ -12,6 +12,7 @@ BUILTIN = {
     "group_length": "rewards.guards.form:GroupLengthReward",
     "repetition": "rewards.guards.words:RepetitionReward",
     "unmatched": "rewards.guards.catalog:UnmatchedReward",
+    "facts": "rewards.guards.catalog:FactsReward",
     "copied": "rewards.guards.catalog:CopiedReward",
     "phrases": "rewards.guards.words:PhrasesReward",
     "drift": "rewards.guards.drift:DriftReward",
@@ -24,6 +25,7 @@ BUILTIN = {
     "of_family": "rewards.shaping:OfFamilyReward",
     "worth": "rewards.business:WorthReward",
     "crowding": "rewards.business:CrowdingReward",
+    "lift": "rewards.rewriting:LiftReward",
     "shuffled": "rewards.measures.reward:ShuffledReward",
 }
 """Rewards by the name that a recipe uses; their classes are imported when needed."""

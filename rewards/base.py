@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypedDict, runtime_chec
 import numpy as np
 from numpy.typing import NDArray
 
+from retrievers.abilities import RanksWith
 from retrievers.base import Catalog, Floats, Hits, Query, Rows
 
 
@@ -89,7 +90,8 @@ class Graded(NamedTuple):
 
     `grades_BK[b, k]` is the grade of the item in place k of ranking b: `UNJUDGED` if it has none, `EMPTY` if there is
     no item. `rows_BK` are the items, and `catalog`, if there is one, holds their fields. `answers_B` are the texts of
-    those that answer in text, and `asked_B` the texts of their needs; None where only rankings are measured.
+    those that answer in text, and `asked_B` the texts of their needs; None where only rankings are measured. `ranker`
+    ranks again with such a text as that of an item, if the retriever can.
     """
 
     grades_BK: NDArray[np.int32]
@@ -98,6 +100,7 @@ class Graded(NamedTuple):
     catalog: Catalog | None = None
     answers_B: Sequence[str | None] | None = None
     asked_B: Sequence[str] | None = None
+    ranker: RanksWith | None = None
 
     @classmethod
     def join(cls, rows_BK: Rows, qrels_B: Sequence[Qrels], catalog: Catalog | None = None) -> Graded:
@@ -129,7 +132,8 @@ class Graded(NamedTuple):
             for column in (self.qrels_B, self.answers_B, self.asked_B)
         )
         assert qrels_B is not None
-        return Graded(self.grades_BK[places], qrels_B, self.rows_BK[places], self.catalog, answers_B, asked_B)
+        part = {"grades_BK": self.grades_BK[places], "qrels_B": qrels_B, "rows_BK": self.rows_BK[places]}
+        return self._replace(**part, answers_B=answers_B, asked_B=asked_B)
 
     def cut(self, depth: int) -> Graded:
         """The first `depth` places."""
@@ -240,6 +244,7 @@ class Batch:
     catalog: Catalog | None = None
     elsewhere: Mapping[str, Found] = field(default_factory=dict)
     training_step: int | None = None
+    ranker: RanksWith | None = None
 
     def __len__(self) -> int:
         return len(self.rollouts)
@@ -250,7 +255,7 @@ class Batch:
         answers_B = [r.action.text if isinstance(r.action, Answer) else None for r in self.rollouts]
         asked_B = [rollout.need.text for rollout in self.rollouts]
         joined = Graded.join(self.hits.rows_QK, self.qrels, self.catalog)
-        return joined._replace(answers_B=answers_B, asked_B=asked_B)
+        return joined._replace(answers_B=answers_B, asked_B=asked_B, ranker=self.ranker)
 
     def of(self, places: NDArray[np.integer[Any]]) -> Batch:
         """Some of the rollouts, in the order of `places`, with everything that belongs to them."""

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from retrievers.analyzer import Analyzer
 from retrievers.base import Catalog
 from retrievers.errors import shown
 from rewards.base import Doubles
@@ -69,6 +70,12 @@ def labels(catalog: Catalog, field: str) -> Labels:
         names = dict.fromkeys(" ".join(str(one).split()) for one in there)
         of_N.append(tuple(numbered.setdefault(one, len(numbered)) for one in names if one))
     return Labels(of_N, len(numbered))
+
+
+@_once
+def phrases(catalog: Catalog, field: str) -> frozenset[tuple[str, ...]]:
+    """The different values of a field, each as its words in lower case; those without a word are left out."""
+    return frozenset(words for value in set(catalog.column(field)) if (words := tuple(Analyzer().words(value))))
 
 
 @_once

@@ -20,7 +20,7 @@ from recr1.env.step import Step
 from recr1.errors import UserError
 from recr1.formats import FitsEngine, Format, WritesQueries, parsed
 from recr1.tasks.base import Task, splits_of
-from retrievers.abilities import max_k_of, reads_histories, shared_syntax, stats_of
+from retrievers.abilities import RanksWith, max_k_of, reads_histories, shared_syntax, stats_of
 from retrievers.base import Floats, Hits, Query, Retriever
 from retrievers.errors import MissingAnswers
 from rewards.abilities import cutoff_of, cutoff_problem, needs_raw_hits, retrievers_of
@@ -126,6 +126,11 @@ class Environment:
         """Whether the retriever is a recommender, whose query is a history."""
         return reads_histories(self.retriever)
 
+    @property
+    def ranker(self) -> RanksWith | None:
+        """The retriever, if it can rank with a changed text."""
+        return self.retriever if isinstance(self.retriever, RanksWith) else None
+
     def raw(self, need: Need) -> Query:
         """The raw need as a query of the retriever: its text, or its history for a recommender."""
         return need.history if self.reads_histories else need.text
@@ -200,7 +205,7 @@ class Environment:
         (hits, raw_hits), elsewhere, faults = self._search_rollouts(rollouts, again)
         searched = perf_counter()
         qrels = [self.task.qrels[need.id] for need in needs]
-        batch = Batch(rollouts, hits, qrels, raw_hits, self.task.catalog, elsewhere, training_step)
+        batch = Batch(rollouts, hits, qrels, raw_hits, self.task.catalog, elsewhere, training_step, self.ranker)
         parts = self._parts(batch, faults)
         total = np.zeros(len(rollouts), np.float32)
         for reward, weight in self.rewards:

@@ -11,8 +11,8 @@ from recr1.env import answer_metrics
 from recr1.judge.table import Table
 from recr1.tasks.base import plain_answers
 from rewards.base import Answer, Invalid, Qrels
-from rewards.measures import AnswerMeasure, parse_measure
-from rewards.measures.answers import RatingCloseness, number_of
+from rewards.measures import parse_measure
+from rewards.measures.answers import GoldMeasure, RatingCloseness, number_of
 
 if TYPE_CHECKING:
     from recr1.evaluate.evaluation import Evaluation
@@ -96,7 +96,7 @@ def families(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
 
 def _says_something(name: str, keys: Sequence[Qrels]) -> bool:
     measure = parse_measure(name)
-    if isinstance(measure, AnswerMeasure):
+    if isinstance(measure, GoldMeasure):
         return any(measure.applies(key) for key in keys)
     return measure.symbol == "Own" or any(key.gold is None for key in keys)
 

@@ -17,6 +17,7 @@ from recr1.errors import UserError
 from recr1.evaluate.answers import families, rating_errors
 from recr1.evaluate.gated import gated, with_likelihoods
 from recr1.evaluate.references import AGAIN, CHUNK, Progress, References, find_references
+from recr1.evaluate.reindex import HasPeople, reindexed, rewrites_of
 from recr1.evaluate.second import SecondOpinion, opinion, read_second
 from recr1.gate import Gate
 from recr1.judge.difference import against_floor
@@ -53,6 +54,8 @@ class Evaluation:
     likelihoods: Sequence[float] | None = None  # (N,) of greedy completions
     gate: Gate | None = None
     """What says which needs are rewritten; the values above are of all."""
+    rewrites: Mapping[int, str] | None = None
+    """Catalog row -> new text of the items of all splits, where needs are items."""
 
     @property
     def needs(self) -> Sequence[Need]:
@@ -160,6 +163,7 @@ class Evaluation:
             "measures": {name: against_floor(self.systems(name), seed=self.seed) for name in self.values},
             **({"second_opinion": opinion([self], self.second)} if self.second else {}),
             **({"gate": gated([self])} if self.gate else {}),
+            **({"reindexed": reindexed([self])} if self.rewrites else {}),
             **({"ratings": found} if (found := rating_errors(self)) else {}),
             **({"families": of} if (of := families(self)) else {}),
             "exposure": self.exposure,
@@ -222,7 +226,14 @@ class Evaluator:
         self.references = find_references(self.env, self.needs, self.measures, progress)
 
     def __call__(
-        self, policy: Policy, *, samples: int = 0, name: str = "policy", gate: Gate | None = None, likely: bool = False
+        self,
+        policy: Policy,
+        *,
+        samples: int = 0,
+        name: str = "policy",
+        gate: Gate | None = None,
+        likely: bool = False,
+        whole: bool = False,
     ) -> Evaluation:
         """Measure a policy. Its own `format` is used if it has one, and it gets the access that it declares.
 
@@ -232,6 +243,7 @@ class Evaluator:
             name: The policy's name in tables.
             gate: Of greedy completions; what it says is kept beside the values.
             likely: Keep the likelihoods of greedy completions; a gate that needs them does so too.
+            whole: Where needs are items, rewrite those of all splits too, to measure them together.
 
         Raises:
             ContractError: If the policy returns the wrong number of completions.
@@ -283,6 +295,7 @@ class Evaluator:
             second=self.second,
             likelihoods=kept if keep else None,
             gate=gate,
+            rewrites=rewrites_of(env, policy) if whole and isinstance(env.task, HasPeople) else None,
         )
 
 

@@ -86,7 +86,7 @@ def find_references(
         floor_rows.append(rows_QK[starts])
         graded = Graded.join(rows_QK[:, : deepest(measures)], qrels, env.task.catalog)
         asked_Q = [need.text for need, of_need in zip(chunk, queries, strict=True) for _ in of_need]
-        graded = graded._replace(answers_B=answers_Q, asked_B=asked_Q)
+        graded = graded._replace(answers_B=answers_Q, asked_B=asked_Q, ranker=env.ranker)
         for place, measure in enumerate(measures):
             values = measure.of(graded)
             floor[measure.name].append(values[starts])

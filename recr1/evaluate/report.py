@@ -20,6 +20,7 @@ from recr1.env import recorded, written
 from recr1.evaluate.answers import families, families_table, rating_errors, ratings_table
 from recr1.evaluate.evaluation import Evaluation
 from recr1.evaluate.gated import decided
+from recr1.evaluate.reindex import reindex_table, reindexed
 from recr1.evaluate.second import second_table, sentence, values_of
 from recr1.evaluate.slices import kept_of
 from recr1.gate.outcome import gate_table
@@ -95,6 +96,7 @@ def tables(evaluations: Sequence[Evaluation]) -> list[Table]:
         *_beside(evaluations),
         *([second_table(first.split, opinions)] if opinions else []),
         *([gate_table(first.split, gates, len(first.needs))] if gates else []),
+        *([reindex_table(first.split, reindexed(evaluations))] if first.rewrites else []),
     ]
 
 

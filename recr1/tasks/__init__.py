@@ -5,6 +5,7 @@ from recr1.tasks.base import SPLITS, Task
 BUILTIN = {
     "amazon_c4": "recr1.tasks.published.amazon_c4:AmazonC4Task",
     "amazon_reviews": "recr1.tasks.published.amazon_reviews:AmazonReviewsTask",
+    "augment": "recr1.tasks.behaviour.augment:AugmentTask",
     "esci": "recr1.tasks.published.esci:EsciTask",
     "explain_text": "recr1.tasks.behaviour.explain_text:ExplainTextTask",
     "files": "recr1.tasks.files:FilesTask",

@@ -12,6 +12,7 @@ from retrievers.analyzer import Analyzer, vocabulary
 from retrievers.base import Catalog, Floats, Rows
 from retrievers.options import PositiveInt, checked
 from rewards.base import Batch, Invalid, Qrels
+from rewards.fields import phrases
 from rewards.guards.words import says, text_of, words_of
 
 FIRST = 10
@@ -109,6 +110,42 @@ class CopiedReward:
             return False
         found = (_title_words(str(titles[row])) for row in rows_K.tolist() if row >= 0 and titles[row] is not None)
         return any(len(title) >= self.title_words and says(words, title) for title in found)
+
+
+@checked
+class FactsReward:
+    """-1 for a text with a number or a brand that its source lacks; else 0.
+
+    The source is the first line of the need's text: in the task `augment`, an item's own text, without those of its
+    neighbours. A number is a word with a digit; a brand is a value of a field of the catalog, as a run of words. Case
+    and punctuation are ignored. An Invalid rollout earns -1, the least.
+
+    The name is "facts", with the field if it is not `brand`.
+
+    Args:
+        field: The field with the brands; null looks at numbers alone.
+    """
+
+    def __init__(self, *, field: str | None = "brand") -> None:
+        self.field = field
+        self.name = "facts" if field == "brand" else f"facts(field={field})"
+
+    def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
+        """Raises `ValueError` where the catalog has no such field."""
+        if self.field:
+            phrases(catalog, self.field, self.name)
+
+    def __call__(self, batch: Batch) -> Floats:
+        """(B,) of 0 and -1; raises `ValueError` for a batch without a catalog, and a field that it does not have."""
+        brands = phrases(_catalog_of(batch, self.name), self.field, self.name) if self.field else frozenset()
+        paid_B = np.zeros(len(batch), np.float32)
+        for row, rollout in enumerate(batch.rollouts):
+            words, source = words_of(text_of(rollout) or ""), words_of(rollout.need.text.partition("\n")[0])
+            invented = any(set(word) & set("0123456789") and word not in source for word in words)
+            runs = (words[at : at + size] for size in {len(one) for one in brands} for at in range(len(words)))
+            invented = invented or any(tuple(run) in brands and not says(source, run) for run in runs)
+            paid_B[row] = -(invented or isinstance(rollout.action, Invalid))
+        return paid_B
 
 
 @lru_cache(maxsize=2**14)

@@ -13,13 +13,15 @@ from retrievers.analyzer import Analyzer
 from retrievers.base import Floats
 from retrievers.errors import shown
 from retrievers.options import PositiveInt, checked
-from rewards.base import Batch, Invalid, Rollout, Search
+from rewards.base import Answer, Batch, Invalid, Rollout, Search
 
 _ANALYZER = Analyzer()
 
 
 def text_of(rollout: Rollout) -> str | None:
-    """The query of a rollout; None if it has none, or one that is not text."""
+    """The query of a rollout, or its answer in text; None if it has none, or one that is not text."""
+    if isinstance(rollout.action, Answer):
+        return rollout.action.text
     query = rollout.action.query if isinstance(rollout.action, Search) else None
     return query if isinstance(query, str) else None
 

@@ -5,8 +5,8 @@ Every setting is in the name, and the cutoff always is. The definitions are thos
 - An item is relevant when its grade is at least `rel` (1 unless the name says otherwise).
 - An unjudged item counts as grade 0, and so does a negative grade: not relevant, no gain and no loss.
   Only `judged_only=True`, `Judged@k`, `Bpref@k` and `RBPResidual@k` distinguish unjudged items from grade 0.
-- The measures of answers in text (`RatingCloseness`, `FeatureRecall`, `FeaturePrecision`, `FeatureF1`, `RougeL`) rank
-  nothing, and have no cutoff; what follows is about the others.
+- The measures of answers in text (`RatingCloseness`, `FeatureRecall`, `FeaturePrecision`, `FeatureF1`, `RougeL`,
+  `Standing`) rank nothing, and have no cutoff; what follows is about the others.
 - A need without any relevant item measures 0, except in measures that do not ask for relevance (`Judged@k`,
   `RBPResidual@k`, `Categories@k`, `Entropy@k`, `Popularity@k`, `Tail@k`). Tasks refuse or leave out such needs, so
   that no mean is diluted by them.
@@ -17,10 +17,10 @@ Every setting is in the name, and the cutoff always is. The definitions are thos
 - Each item is judged once (loaders merge repeated judgements) and ranked once (retrievers promise it).
 """
 
-from rewards.measures.answers import ANSWER_MEASURES, AnswerMeasure
+from rewards.measures.answers import AnswerMeasure
 from rewards.measures.base import Measure
 from rewards.measures.exposure import CORPUS_MEASURES
-from rewards.measures.names import MEASURES, deepest, measure_all, measure_option, parse_measure
+from rewards.measures.names import ANSWER_MEASURES, MEASURES, deepest, measure_all, measure_option, parse_measure
 
 __all__ = [
     "ANSWER_MEASURES",

@@ -63,12 +63,6 @@ class AnswerMeasure(Measure):
     def check_depth(self, k: int) -> None:
         """Any k is enough."""
 
-    def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
-        """Raises `ValueError` where no answer key has a gold of its kind, or a number is outside of the scale."""
-        if not any(self.applies(key) for key in qrels.values()):
-            what = "no answer key of this task has such a gold answer: measure what its answers are"
-            raise ValueError(f"{self.name} compares answers in text with gold ones, and {what}")
-
     def __call__(self, rows_BK: Rows, qrels_B: Sequence[Qrels], catalog: Catalog | None = None) -> Floats:
         """Raises `ValueError`: rankings have no answers; see `of` and `of_texts`."""
         raise UserError(f"{self.name} measures answers in text, not rankings")
@@ -83,6 +77,17 @@ class AnswerMeasure(Measure):
         """(B,) float32 from answers, their answer keys and the texts of their needs."""
         empty = np.empty((len(texts_B), 0), np.int32)
         return self.of(Graded(empty, qrels_B, empty, answers_B=texts_B, asked_B=asked_B))
+
+
+@dataclass(frozen=True)
+class GoldMeasure(AnswerMeasure):
+    """A measure of the answer that compares it with the gold one."""
+
+    def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
+        """Raises `ValueError` where no answer key has a gold of its kind, or a number is outside of the scale."""
+        if not any(self.applies(key) for key in qrels.values()):
+            what = "no answer key of this task has such a gold answer: measure what its answers are"
+            raise ValueError(f"{self.name} compares answers in text with gold ones, and {what}")
 
     def applies(self, qrels: Qrels) -> bool:
         """Whether the answer key has a gold answer of its kind."""
@@ -103,7 +108,7 @@ class AnswerMeasure(Measure):
 
 
 @dataclass(frozen=True)
-class RatingCloseness(AnswerMeasure):
+class RatingCloseness(GoldMeasure):
     """How close a rating is to the true one: 1 for the same, 0 for the other end of the scale, or for no number.
 
     Its mean is 1 - MAE / (high - low), with an answer that is no rating counted as the largest error. The best constant
@@ -142,7 +147,7 @@ class RatingCloseness(AnswerMeasure):
 
 
 @dataclass(frozen=True)
-class TextMeasure(AnswerMeasure):
+class TextMeasure(GoldMeasure):
     """A measure of words, which are paid less in an answer that copies more of its need than `cap` allows."""
 
     cap: Share = 0.5
@@ -297,9 +302,3 @@ def common_length(one: Sequence[str], other: Sequence[str]) -> int:
         for place, own in enumerate(other, start=1):
             before, best[place] = best[place], before + 1 if word == own else max(best[place], best[place - 1])
     return best[-1]
-
-
-ANSWER_MEASURES: Mapping[str, type[AnswerMeasure]] = {
-    kind.symbol: kind for kind in (RatingCloseness, FeatureRecall, FeaturePrecision, FeatureF1, RougeL)
-}
-"""Measures of answers by their symbol, in the order of the documentation."""

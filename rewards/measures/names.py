@@ -10,11 +10,20 @@ from difflib import get_close_matches
 from retrievers.base import Catalog, Floats, Rows
 from retrievers.errors import shown
 from rewards.base import Graded, Qrels
-from rewards.measures.answers import ANSWER_MEASURES, Own
+from rewards.measures.answers import (
+    AnswerMeasure,
+    FeatureF1,
+    FeaturePrecision,
+    FeatureRecall,
+    Own,
+    RatingCloseness,
+    RougeL,
+)
 from rewards.measures.base import Measure
 from rewards.measures.diversity import AlphaNDCG, Categories, Entropy, SubtopicRecall
 from rewards.measures.exposure import CORPUS_MEASURES, Popularity, Tail
 from rewards.measures.ranking import NDCG, AveragePrecision, Precision, Recall, ReciprocalRank, Success
+from rewards.measures.standing import Standing
 from rewards.measures.unjudged import RBP, Bpref, Judged, RBPResidual
 
 MEASURES: Mapping[str, type[Measure]] = {
@@ -28,6 +37,11 @@ MEASURES: Mapping[str, type[Measure]] = {
     )
 }
 """Measures by their symbol, in the order of the documentation."""
+
+ANSWER_MEASURES: Mapping[str, type[AnswerMeasure]] = {
+    kind.symbol: kind for kind in (RatingCloseness, FeatureRecall, FeaturePrecision, FeatureF1, RougeL, Standing)
+}
+"""Measures of answers by their symbol, in the order of the documentation."""
 
 _OTHER_NAMES = {
     "nDCG(gain=exp)": ("ndcgexp", "expndcg", "ndcgburges"),

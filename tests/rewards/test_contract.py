@@ -3,17 +3,20 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib import import_module
 
+import numpy as np
 import pytest
 
 from retrievers.base import Catalog
+from retrievers.behaviour.content import Content
 from rewards import BUILTIN, Reward
-from rewards.base import Found
+from rewards.base import Answer, Batch, Found, Search
 from rewards.business import CrowdingReward, WorthReward
-from rewards.guards.catalog import CopiedReward, UnmatchedReward
+from rewards.guards.catalog import CopiedReward, FactsReward, UnmatchedReward
 from rewards.guards.drift import DriftReward
 from rewards.guards.form import FormatReward, GroupLengthReward, LengthReward, OperatorsReward
 from rewards.guards.words import PhrasesReward, RepetitionReward
 from rewards.measures.reward import AnnealedReward, GainReward, MeasureReward, RecR1Reward, ShuffledReward
+from rewards.rewriting import Held, LiftReward
 from rewards.shaping import AcrossReward, LogRankReward, OfFamilyReward, RankTiersReward
 from rewards.testing import Cases, RewardContract, batch_of
 
@@ -289,6 +292,44 @@ class TestGainRewardOfKinds(RewardContract):
         wanted = [{2: 3, 3: 1, 5: 1, 9: 0}] * 3
         loss = 0.5 * 0.6309298 / 1.6309298  # the second place pays half for a kind that was there
         return [(batch_of(["a", "b", None], ranked, wanted, raw, shop), [0.0, -loss, -1.0])]
+
+
+def rewriting(batch: Batch) -> Batch:
+    """The batch with items as needs: each query is a new text of item 3, judged by who took it, and by who did not."""
+    shop = Catalog(list("abcd"), ["red lamp", "red sofa", "blue sofa sofa", "lamp oak pine"])
+    ranker = Content(shop, encoder={"type": "hashing", "dim": 4096}, store=None)
+    rollouts = [
+        replace(one, action=Answer(str(one.action.query))) if isinstance(one.action, Search) else one
+        for one in batch.rollouts
+    ]
+    keys = {one.need.id: Held(3, [(0, 3)], [(1,)]) for one in rollouts}
+    return replace(batch, rollouts=rollouts, qrels=[keys[one.need.id] for one in rollouts], ranker=ranker)
+
+
+class TestLiftReward(RewardContract):
+    """The holder took the red lamp: the item is second, behind the red sofa; for the other one it is third."""
+
+    def build(self) -> Reward:
+        return LiftReward()
+
+    def known(self) -> Cases:
+        second = 1 / np.log2(3)
+        batch = batch_of(["red lamp", "red sofa lamp", "lamp oak pine", None], [[-1]] * 4, [{3: 1}] * 4)
+        return [(rewriting(batch), [1 - second, 1 - second - 0.5, 0.0, -second])]
+
+    def _batch(self, seed: int, size: int = 24) -> Batch:
+        return rewriting(super()._batch(seed, size))
+
+
+class TestFactsReward(RewardContract):
+    def build(self) -> Reward:
+        return FactsReward(field="category")
+
+    def known(self) -> Cases:
+        shop = Catalog(["a", "b", "c"], ["x"] * 3, {"category": ["Acme Tools", "shopper", None]})
+        texts = ["tent of 4", "tent 5 wants", "the ACME-Tools tent", "acme tent", "shopper tent", None]
+        batch = batch_of(texts, [[-1]] * 6, [{1: 1}] * 6, catalog=shop)  # the need: "what shopper 5 wants"
+        return [(batch, [-1, 0, -1, 0, 0, -1])]
 
 
 @pytest.mark.parametrize("kind", BUILTIN)

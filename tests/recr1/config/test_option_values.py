@@ -65,6 +65,7 @@ NEEDED = {
     "http": {"url": "http://host", "body": {"q": "{query}"}},
     "service": {"url": "http://host"},
     "dense": {"encoder": {"type": "hashing"}},
+    "content": {"encoder": {"type": "hashing"}},
     "milvus": {"encoder": {"type": "hashing"}},
     "vqrec": {"encoder": {"type": "hashing"}},
     "history_text": {"retriever": {"type": "bm25"}},
@@ -84,7 +85,7 @@ NEEDED = {
     "of_family": {"family": "rating", "reward": NDCG},
     "worth": {"fields": {"margin": 0.5}},
     "reranking": {"task": {"type": "toy"}},
-    **{name: {"source": {"type": "people"}} for name in ("rating", "explain_text", "review_title")},
+    **{name: {"source": {"type": "people"}} for name in ("rating", "explain_text", "review_title", "augment")},
     "mixed": {"tasks": {"one": {"type": "toy"}}},
     "scripted": {"answers": {"mug": "red mug"}},
     "transformers": {"model": "tiny-shopper"},
@@ -167,6 +168,8 @@ BAD = {
     "scorer": {"cross_encoder": {"batch_size": [0], "max_length": [7], "model": ["./no/such/folder"]}},
     "reward": {
         "measure": NO_MEASURE,
+        "lift": {"others": [-1, NAN]},
+        "facts": {},
         "gain": NO_MEASURE,
         "rec_r1": NO_MEASURE,
         "shuffled": NO_MEASURE,
@@ -301,6 +304,12 @@ BAD = {
                 "words": [0],
             }
             for name in ("rating", "explain_text", "review_title")
+        },
+        "augment": {
+            "source": [{"type": "peeple"}, {"type": "people", "users": 0}],
+            "neighbours": [-1],
+            "users": [0],
+            "shares": [{"train": 1.5}, {"trian": 1.0}, {"train": 0.5}],
         },
         "mixed": {
             "tasks": [{}, {"one": {"type": "toyy"}}, {"a/b": {"type": "toy"}}],

@@ -31,6 +31,7 @@ from recr1.policies.ctranslate2 import CTranslate2, convert
 from recr1.policies.openai import OpenAI
 from recr1.policies.transformers import Transformers
 from recr1.ranking import Ranking
+from recr1.tasks.behaviour.augment import AugmentTask
 from recr1.tasks.behaviour.explain_text import ExplainTextTask
 from recr1.tasks.behaviour.rating import RatingTask
 from recr1.tasks.behaviour.review_title import ReviewTitleTask
@@ -163,6 +164,12 @@ class TestMixed(TaskContract):
     def build(self):
         tasks = {"rating": {"type": "rating", "source": PEOPLE}, "title": {"type": "review_title", "source": PEOPLE}}
         return MixedTask(tasks=tasks, measures={"rating": "RatingCloseness", "title": "RougeL"})
+
+
+class TestAugment(TaskContract):
+    def build(self):
+        source = {"type": "people", "users": 200, "items": 100, "split": "users"}
+        return AugmentTask(source=source, neighbours=2, truth="features")
 
 
 class TestRerankOfASearch(TaskContract):
