@@ -17,6 +17,7 @@ BUILTIN = {
     "mean_rating": "recr1.baselines.plain:MeanRating",
     "best_item": "recr1.baselines.ceilings:BestItem",
     "linear_edits": "recr1.baselines.linear_edits:LinearEdits",
+    "field_clauses": "recr1.baselines.field_clauses:FieldClauses",
     "best_edit": "recr1.baselines.best_edit:BestEdit",
     "term_oracle": "recr1.baselines.ceilings:TermOracle",
 }

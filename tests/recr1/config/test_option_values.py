@@ -250,6 +250,7 @@ BAD = {
             "needs": [0],
             "measure": ["nDCG"],
         },
+        "field_clauses": {"clauses": [0], "at_least": [-0.1, NAN], "measure": ["nDCG"]},
         "term_oracle": {"terms": [0], "items": [0], "tried": [0], "measure": ["nDCG"]},
     },
     "task": {

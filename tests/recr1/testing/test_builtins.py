@@ -16,6 +16,7 @@ from recr1.baselines.best_edit import BestEdit
 from recr1.baselines.best_of import BestOf
 from recr1.baselines.ceilings import BestItem, TermOracle
 from recr1.baselines.feedback import RM3
+from recr1.baselines.field_clauses import FieldClauses
 from recr1.baselines.linear_edits import LinearEdits
 from recr1.baselines.plain import MeanRating
 from recr1.baselines.prompting import FewShot, PromptSearch
@@ -49,10 +50,12 @@ from recr1.tasks.shop.task import ShopTask
 from recr1.tasks.toy import TOY_DATA, ToyTask
 from recr1.testing import FormatContract, LoggerContract, PolicyContract, TaskContract
 from retrievers.bm25.bm25 import BM25
+from retrievers.lucene.lucene import Lucene
 from rewards.base import Candidate, Need
 from rewards.measures.reward import MeasureReward
 from tests.recr1.loggers.test_loggers import accumulated, closed, histories
 from tests.recr1.tasks.published import c4_data, esci_data, hnm_data, ir_data, reviews_data, trec_data, wands_data
+from tests.retrievers.lucene.lucene_contracts import needs_java
 from tests.retrievers.remote.loopback import shared_engine
 
 TINY = {"type": "transformers", "model": "tiny-shopper", "max_new_tokens": 6}
@@ -327,6 +330,17 @@ class TestBestEdit(Fixed):
 class TestLinearEdits(Fixed):
     def build(self):
         return LinearEdits(needs=8, rounds=1)
+
+
+@needs_java
+class TestFieldClauses(Fixed):
+    def build(self):
+        return FieldClauses()
+
+    def environment(self):
+        task = ToyTask()
+        engine = Lucene(task.catalog, syntax="lucene", store=None)
+        return Environment(task, engine, [(MeasureReward(measure="nDCG@10"), 1.0)], k=10)
 
 
 class TestTermOracle(Fixed):
