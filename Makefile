@@ -70,9 +70,10 @@ imports: $(READY)
 docs: $(READY)  ## build the docs, strictly
 	$(BIN)/mkdocs build --strict --quiet
 
-map: $(READY)  ## write docs/map.md and docs/measures.md again, from the docstrings
+map: $(READY)  ## write docs/map.md, measures.md and systems.md again, from docstrings and records
 	$(BIN)/python docs/gen_map.py > docs/map.md
 	$(BIN)/python docs/gen_measures.py > docs/measures.md
+	$(BIN)/python docs/gen_systems.py > docs/systems.md
 
 bench: $(READY)  ## speed and memory, as ratios measured side by side
 	for file in $(filter-out benchmarks/equal_time.py benchmarks/reward_shapes.py benchmarks/guards.py benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done

@@ -121,7 +121,7 @@ class PolicyContract:
         assert len(declared) != 1, f"the policy has {declared[0]} alone: access needs both sees and prepare"
         if isinstance(policy, NeedsAccess):
             known = get_args(Visible)
-            assert policy.sees and set(policy.sees) <= set(known), f"sees must be some of {known}, got {policy.sees}"
+            assert set(policy.sees) <= set(known), f"sees must be some of {known}, got {policy.sees}"
         form = format_of(policy)
         assert form is None or isinstance(form, Format), f"policy.format must be a Format, got {form!r}"
 
