@@ -24,6 +24,8 @@ BUILTIN = {
     "json_answer": "recr1.formats:JsonAnswer",
     "ranking": "recr1.ranking:Ranking",
     "answer": "recr1.answers:TextAnswer",
+    "pick_one": "recr1.choosing:PickOne",
+    "history": "recr1.choosing:History",
 }
 """Formats by the name that a recipe uses."""
 

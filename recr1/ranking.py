@@ -47,6 +47,22 @@ class MarksPlaces(ReadsNeed, Protocol):
         ...
 
 
+def chat_of(system: str | None, prompt: str, put: Mapping[str, str]) -> list[Message]:
+    """The messages of a prompt with a text in place of each slot."""
+    # In one pass: what a need or an item says is not searched for the other slot.
+    user = re.sub("|".join(map(re.escape, put)), lambda match: put[match[0]], prompt)
+    chat = [Message(role="system", content=system)] if system is not None else []
+    return [*chat, Message(role="user", content=user)]
+
+
+def numbers_in(text: str) -> list[int] | None:
+    """The numbers of a list, between which are white space and any of `> , ; [ ] ( )`; None where it has others."""
+    words = text.translate(_BETWEEN).split()
+    if not words or not all(word.isascii() and word.isdigit() and len(word) <= _DIGITS for word in words):
+        return None
+    return [int(word) for word in words]
+
+
 class _Listed(NamedTuple):
     """The numbers of candidates that an answer has, each with the place where it ends in the completion."""
 
@@ -93,11 +109,7 @@ class Ranking(Templated):
     def render(self, need: Need) -> list[Message]:
         """The prompt with the need's text and one line for each candidate, "1. red mug"."""
         lines = [f"{number}. {' '.join(one.text.split())}" for number, one in enumerate(need.candidates, start=1)]
-        put = {SLOT: need.text, ITEMS: "\n".join(lines)}
-        # In one pass: what a need or an item says is not searched for the other slot.
-        user = re.sub("|".join(map(re.escape, put)), lambda match: put[match[0]], self.prompt)
-        chat = [Message(role="system", content=self.system)] if self.system is not None else []
-        return [*chat, Message(role="user", content=user)]
+        return chat_of(self.system, self.prompt, {SLOT: need.text, ITEMS: "\n".join(lines)})
 
     def parse(self, completion: str) -> Action:
         """`Invalid`: without a need there are no candidates; see `parse_for`."""
@@ -128,8 +140,7 @@ class Ranking(Templated):
         inside = between(completion, ANSWER) if self.tagged else completion
         if isinstance(inside, Invalid):
             return inside
-        words = inside.translate(_BETWEEN).split()
-        if not words or not all(word.isascii() and word.isdigit() and len(word) <= _DIGITS for word in words):
+        if numbers_in(inside) is None:
             return Invalid(NO_LIST)
         start = completion.index(ANSWER[0]) + len(ANSWER[0]) if self.tagged else 0
         ends: dict[int, int] = {}

@@ -198,7 +198,8 @@ class ComparedPolicy(ListedPolicy):
             "cost": costs | {"setup_tokens": round(costs["setup_tokens"])},
             "behaviour": {
                 name: float(np.mean([behaviour[name] for behaviour in behaviours]))
-                for name in ("query_words", "invalid", "no_hits")
+                for name in ("query_words", "invalid", "no_hits", "success_of_valid")
+                if name in behaviours[0]
             },
             **({"ratings": ratings} if (ratings := self._ratings()) else {}),
             "per_seed": {name: self.by_seed(name).mean(axis=1).tolist() for name in names},

@@ -13,6 +13,7 @@ from typing import Any
 from recr1.compare.comparison import Comparison
 from recr1.compare.policies import ComparedPolicy
 from recr1.evaluate.answers import ratings_table
+from recr1.evaluate.evaluation import valid_note
 from recr1.evaluate.second import second_table
 from recr1.gate.outcome import gate_table
 from recr1.judge.difference import CONCLUSIONS, RAW_NEED, Tone, difference_cell, listed, mean_cell, statement
@@ -83,7 +84,8 @@ def _costs(held: Held) -> Table:
         "makes (not the final one), and tokens of language models. setup: once, before the first query; without "
         "training."
     )
-    return Table("What a query costs", header, rows, [note])
+    said = valid_note({_name(label, one): one["behaviour"] for label, one in held["policies"].items()})
+    return Table("What a query costs", header, rows, [note, *said])
 
 
 def _sliced(held: Held) -> Iterator[Table]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recr1.choosing import PickOne
 from recr1.errors import LeakError, UserError, shown
 from recr1.formats import Format
 from recr1.ranking import Ranking
@@ -57,11 +58,12 @@ def has_candidates(task: Task) -> bool:
 
 
 def check_candidates(answer_format: Format, task: Task) -> None:
-    """Raises `UserError` for the format `ranking` where needs have no candidates."""
-    if isinstance(answer_format, Ranking) and not has_candidates(task):
+    """Raises `UserError` for a format of candidates where needs have none."""
+    if isinstance(answer_format, Ranking | PickOne) and not has_candidates(task):
+        name = "ranking" if isinstance(answer_format, Ranking) else "pick_one"
         raise UserError(
-            "task.format: ranking: the needs of this task have no candidates; give them some with task: "
-            "{type: reranking, task: {type: ...}}, or choose another format"
+            f"task.format: {name}: the needs of this task have no candidates; give them some with task: "
+            "{type: reranking, task: {type: ...}} or the option candidates of sequential, or choose another format"
         )
 
 

@@ -15,11 +15,11 @@ import numpy as np
 
 from recr1.config.build import Part, build
 from recr1.env.checks import Canary, check_candidates, check_fit, checked_hits, checked_reward, has_candidates
-from recr1.env.search import DEPTH, Faults, among, ask, listed
+from recr1.env.search import DEPTH, Faults, among, ask, listed, without_taken
 from recr1.env.step import Step
 from recr1.errors import UserError
 from recr1.formats import FitsEngine, Format, WritesQueries, parsed
-from recr1.tasks.base import Task, splits_of
+from recr1.tasks.base import HidesHistory, Task, splits_of
 from retrievers.abilities import RanksWith, max_k_of, reads_histories, shared_syntax, stats_of
 from retrievers.base import Floats, Hits, Query, Retriever
 from retrievers.errors import MissingAnswers
@@ -262,7 +262,8 @@ class Environment:
 
         None means "no query" and finds nothing; if there is no query at all, the retriever is not called. Queries
         without an answer are retried `again` times; raises `MissingAnswers` if some still have none. With `needs`, one
-        for each query, only the candidates of a need that has some are ranked.
+        for each query, only the candidates of a need that has some are ranked; where a task hides histories, no item of
+        a need's history is found.
         """
         hits, faults = self._ask(self.retriever, queries, again, needs)
         if faults:
@@ -279,6 +280,11 @@ class Environment:
                 "searches for words (a policy, pairs, a command), or choose a retriever of texts"
             )
         if not any(need.candidates for need in needs):
+            if needs and isinstance(self.task, HidesHistory) and self.task.hides_history:
+                most = max(len(set(need.history)) for need in needs)
+                depth = max(self.k, min(self.k + most, items, max_k_of(retriever) or items))
+                hits, faults = ask(retriever, queries, k=depth, items=items, again=again)
+                return without_taken(hits, [need.history for need in needs], self.k), faults
             return ask(retriever, queries, k=self.k, items=items, again=again)
         depth = max(self.k, min(DEPTH, items, max_k_of(retriever) or DEPTH))
         hits, faults = ask(retriever, queries, k=depth, items=items, again=again)

@@ -80,3 +80,14 @@ def among(hits: Hits, queries: Sequence[Query | None], needs: Sequence[Need], k:
             one = listed([list(dict.fromkeys([*own, *shown]))], k)
             cut.rows_QK[row], cut.scores_QK[row] = one.rows_QK[0], one.scores_QK[0]
     return cut
+
+
+def without_taken(hits: Hits, histories: Sequence[Sequence[int]], k: int) -> Hits:
+    """(B, k) the first k hits that are not in the history of their place: those below move up."""
+    taken_BK = np.array([np.isin(rows, taken) for rows, taken in zip(hits.rows_QK, histories, strict=True)])
+    rows_BK, scores_BK = np.where(taken_BK, -1, hits.rows_QK), np.where(taken_BK, -np.inf, hits.scores_QK)
+    order_BK = np.argsort(rows_BK < 0, axis=1, kind="stable")[:, :k]
+    return Hits(
+        np.take_along_axis(rows_BK, order_BK, 1).astype(np.int32),
+        np.take_along_axis(scores_BK, order_BK, 1).astype(np.float32),
+    )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recr1.baselines.access import prepare
+from recr1.choosing import PickOne
 from recr1.env import ContractError, Environment, Step, answer_metrics, chat_with, copies_share, known_share, words
 from recr1.errors import UserError
 from recr1.evaluate.answers import families, rating_errors
@@ -123,7 +124,13 @@ class Evaluation:
             "no_hits": (valid - found) / len(actions),
             **({"answers": answer_metrics(answers)} if answers else {}),
             "invalid_reasons": {reason: count / len(actions) for reason, count in sorted(reasons.items())},
+            **({"success_of_valid": self._success_of_valid()} if isinstance(self.env.task.format, PickOne) else {}),
         }
+
+    def _success_of_valid(self) -> float:
+        """The share of valid answers whose item is relevant; 0 without any."""
+        valid_B = np.array([not isinstance(action, Invalid) for of_need in self.actions for action in of_need])
+        return float((self.graded.grades_BK[valid_B, 0] > 0).mean()) if valid_B.any() else 0.0
 
     def metrics(self) -> dict[str, float]:
         """The means for a log; the names are stable and described in docs/runs.md."""
@@ -173,6 +180,21 @@ class Evaluation:
             "data": dict(self.env.task.counts),
             "versions": surroundings()["versions"],
         }
+
+
+def valid_note(behaviours: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What evaluations of `pick_one` also say, of the `behaviour` of each policy by name; nothing for other formats."""
+    shares = [
+        f"{name} {one['success_of_valid']:.3f} (valid {1 - one['invalid']:.1%})"
+        for name, one in behaviours.items()
+        if "success_of_valid" in one
+    ]
+    if not shares:
+        return []
+    return [
+        f"hit@1 of valid answers only: {', '.join(shares)}. Published numbers divide by valid answers; Success@1 "
+        "counts invalid ones as wrong."
+    ]
 
 
 class Evaluator:

@@ -34,7 +34,7 @@ from recr1.env import Environment
 from recr1.env.search import listed
 from recr1.tasks.base import plain_answers
 from retrievers.analyzer import folded
-from retrievers.base import Catalog, Floats, Rows
+from retrievers.base import Catalog, Floats, Query, Rows
 from rewards.base import UNJUDGED, Graded, Need, Qrels
 from rewards.measures import Measure, deepest
 
@@ -156,11 +156,16 @@ def _rankings(
         return [[need.text, "(as they are shown)", "(by grade)"] for need in needs], orders
     if env.reads_histories:
         histories = [[n.history, *((row,) for row in n.history[: -BEST_ITEMS - 1 : -1])] for n in needs]
-        rows_QK = env.search([one for of_need in histories for one in of_need], again=AGAIN).rows_QK
+        rows_QK = _found(env, histories, needs)
         title = env.task.catalog.title
         return [[" | ".join(map(title, one)) for one in of_need] for of_need in histories], rows_QK
     queries = [[n.text, *answer_queries(key, env.task.catalog)] for n, key in zip(needs, keys, strict=True)]
-    return queries, env.search([query for of_need in queries for query in of_need], again=AGAIN).rows_QK
+    return queries, _found(env, queries, needs)
+
+
+def _found(env: Environment, queries: Sequence[Sequence[Query]], needs: Sequence[Need]) -> Rows:
+    asked = [(query, need) for of_need, need in zip(queries, needs, strict=True) for query in of_need]
+    return env.search([query for query, _ in asked], again=AGAIN, needs=[need for _, need in asked]).rows_QK
 
 
 def best_order(need: Need, qrels: Qrels) -> list[int]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from recr1.env import recorded, written
 from recr1.evaluate.answers import families, families_table, rating_errors, ratings_table
-from recr1.evaluate.evaluation import Evaluation
+from recr1.evaluate.evaluation import Evaluation, valid_note
 from recr1.evaluate.gated import decided
 from recr1.evaluate.reindex import reindex_table, reindexed
 from recr1.evaluate.second import second_table, sentence, values_of
@@ -69,7 +69,8 @@ def table(evaluations: Sequence[Evaluation]) -> Table:
         f"won/tied/lost: needs above, at and below the floor in {main}. words: per valid query."
     )
     header = ["", *first.values, "won/tied/lost", "words", "invalid"]
-    return Table(f"{first.split}: {len(first.needs)} needs", header, [*floors, *rows, ceiling], [note])
+    notes = [note, *valid_note({one.name: one.summary for one in evaluations})]
+    return Table(f"{first.split}: {len(first.needs)} needs", header, [*floors, *rows, ceiling], notes)
 
 
 def _floor_name(evaluation: Evaluation) -> str:

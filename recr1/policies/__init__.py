@@ -5,6 +5,7 @@ from recr1.policies.base import Policy
 BUILTIN = {
     "echo": "recr1.baselines.without_model:Echo",
     "as_shown": "recr1.baselines.without_model:AsShown",
+    "recommender": "recr1.baselines.recommender:Recommender",
     "scripted": "recr1.baselines.without_model:Scripted",
     "transformers": "recr1.policies.transformers:Transformers",
     "ctranslate2": "recr1.policies.ctranslate2:CTranslate2",

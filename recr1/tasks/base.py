@@ -60,6 +60,13 @@ def plain_answers(task: Task, need: Need) -> Mapping[str, str]:
     return task.plain_answers(need) if isinstance(task, KnowsAnswers) else {}
 
 
+@runtime_checkable
+class HidesHistory(Protocol):
+    """A task of users: no search shows a user what is in the history of their need, as no shop suggests it again."""
+
+    hides_history: bool
+
+
 def remarks_on(task: Task) -> str:
     """The counts of a task as a line; nothing without any."""
     said = "; ".join(f"{what}: {count:,}" for what, count in task.counts.items())

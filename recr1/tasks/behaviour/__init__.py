@@ -3,6 +3,7 @@
 source.py      what a source of behaviour has: a catalog, pasts by split, ratings, reviews
 people.py      a source: a generated set of people with planted tastes
 reader.py      a source: files of interactions
+sequential.py  the tasks sequential and pick_one: what a user takes next
 """
 
 BUILTIN = {

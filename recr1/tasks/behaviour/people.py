@@ -21,7 +21,7 @@ from retrievers.options import PositiveInt, checked
 GROUPS = ("young", "old")
 """Labels of people for an audit of groups; each product type is liked more often by one of them."""
 START, DAY = 1_600_000_000, 86_400
-_LIKES, _FOCUS = 3, 2.0
+_LIKES, _FOCUS = 3, 4.0
 """Product types that a person likes, and how much more they like the one that they look at now."""
 _TITLES = {
     1: ("awful {noun}", "avoid this {noun}", "never again this {noun}"),
@@ -113,19 +113,23 @@ class People(SplitSource):
         kinds = [rows for name, rows in self.shop.rows.items() if person.tastes.get(f"type/{name}", 0) > 0]
         kinds = kinds or list(self.shop.rows.values())  # a small shop may have nothing that they like
         utility_N, left_N = kind_N + liking_N + self._appeal_N, np.ones(self.items, np.bool_)
-        time, focus, events = START + int(rng.integers(365)) * DAY, 0, []
+        time, focus, events, again = START + int(rng.integers(365)) * DAY, 0, [], list[int]()
         fewest = self.purchases // 2
         for place in range(min(fewest + int(rng.poisson(self.purchases - fewest)), self.items // 2)):
-            focus = int(rng.integers(len(kinds))) if place == 0 or rng.random() < 0.3 else focus
-            time += DAY * int(rng.geometric(0.1)) if place == 0 or rng.random() < 0.8 else 0  # 0: the same basket
+            focus = int(rng.integers(len(kinds))) if place == 0 or rng.random() < 0.2 else focus
+            if place == 0 or rng.random() < 0.8:  # else the same basket
+                time += DAY * int(rng.geometric(0.1))
+                left_N[again] = True  # few things are bought again, and none in the same basket
+                again = []
             drawn_N = utility_N + rng.gumbel(size=self.items)
             drawn_N[list(kinds[focus])] += _FOCUS
             row = int(np.where(left_N, drawn_N, -np.inf).argmax())
-            felt = 2.3 + 0.7 * liking_N[row] + 0.5 * self.quality_N[row] - person.strict + rng.normal(scale=0.4)
+            felt = 1.8 + 0.7 * liking_N[row] + 0.5 * self.quality_N[row] - person.strict + rng.normal(scale=0.4)
             rating = int(np.clip(np.rint(felt), 1, 5))
             events.append((number, row, float(rating), time))
             reviews[number, row] = self._said(row, person, rating, rng)
-            left_N[row] = rng.random() < 0.1  # few things are bought again
+            left_N[row] = False
+            again += [row] if rng.random() < 0.05 else []
         return events
 
     def _said(self, row: int, person: Person, rating: int, rng: np.random.Generator) -> Review:
@@ -162,6 +166,6 @@ def _person(lexicon: Lexicon, seed: int, number: int) -> Person:
         tastes[f"type/{lexicon.types[kind]}"] = float(rng.uniform(3.5, 4.5))
     for family, values in lexicon.values.items():
         liked, disliked = rng.choice(len(values), 2, replace=False).tolist()
-        tastes[f"{family}/{values[liked]}"] = float(rng.uniform(1.0, 2.0))
+        tastes[f"{family}/{values[liked]}"] = float(rng.uniform(1.5, 2.5))
         tastes[f"{family}/{values[disliked]}"] = -float(rng.uniform(0.5, 1.5))
     return Person(f"p{number:05d}", GROUPS[group], tastes, float(rng.normal(scale=0.4)))

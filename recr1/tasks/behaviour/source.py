@@ -62,6 +62,7 @@ class Source:
         scale: the lowest and the highest rating; None where values are 1.
         counts: what was left out, merged or missing -> how many, without zeros.
         text_fields: the fields of the catalog that an item's text is made of.
+        all_pasts: split -> its pasts.
     """
 
     catalog: Catalog
@@ -71,14 +72,14 @@ class Source:
     scale: tuple[float, float] | None
     counts: Mapping[str, int]
     text_fields: Sequence[str]
-    _pasts: Mapping[str, Sequence[Past]]
+    all_pasts: Mapping[str, Sequence[Past]]
 
     def pasts(self, split: str) -> Sequence[Past]:
         """The pasts of "train", "validation" or "test"; raises `UserError` for a split that is not there."""
-        if not self._pasts.get(split):
-            known = ", ".join(name for name in SPLITS if self._pasts.get(name))
+        if not self.all_pasts.get(split):
+            known = ", ".join(name for name in SPLITS if self.all_pasts.get(name))
             raise UserError(f"no split {split!r} in this behaviour{did_you_mean(split, SPLITS)}; it has: {known}")
-        return self._pasts[split]
+        return self.all_pasts[split]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -143,7 +144,7 @@ class SplitSource(Source):
         self.catalog, self.user_ids = catalog, [users[user] for user in order]
         self.groups = [groups[user] if groups else "" for user in order]
         self.reviews = {(int(number_of[user]), row): said for (user, row), said in (reviews or {}).items()}
-        self._pasts = {
+        self.all_pasts = {
             split: [replace(past, user=int(number_of[past.user])) for past in pasts] for split, pasts in found.items()
         }
         self.counts = {what: count for what, count in counts.items() if count}

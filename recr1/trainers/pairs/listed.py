@@ -1,4 +1,4 @@
-"""Pairs of re-ranking: each training need with a list of its candidates, by the answer key, a search or chance."""
+"""Pairs of lists: each training need with a list of its candidates, or a part of its history."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Literal
 
+from recr1.choosing import History
 from recr1.env import Environment
 from recr1.errors import UserError
 from recr1.evaluate.references import AGAIN, best_order
@@ -18,11 +19,12 @@ from rewards.base import Need
 
 @checked
 class ListedPairs:
-    """Each training need with a list of its candidates, in the format of the task.
+    """Each training need with a list of its candidates, in the format of the task; with `pick_one`, its first item.
 
     "best" is by grade, equal ones as they are shown: learning to rank from the training answer keys. "retriever" is how
     the recipe's retriever orders them for the raw need: the policy learns the floor. "random" teaches the format and
-    nothing else, so that reinforcement learning starts from every order alike.
+    nothing else, so that reinforcement learning starts from every order alike. With the format `history`, "random" is
+    needed: a part of the history of any size, drawn like the orders.
 
     Args:
         order: best, retriever or random.
@@ -44,8 +46,12 @@ class ListedPairs:
     def pairs(self, env: Environment, *_: object) -> list[Pair]:
         """The pairs, in the order of the needs; raises `UserError` for a format that has no lists."""
         form, needs = env.format, taught_needs(env, self.needs)
-        if not isinstance(form, WritesLists) or not env.reranks:
-            raise UserError("trainer.pairs: 'listed' is for needs with candidates and the format ranking")
+        parts = isinstance(form, History) and self.order == "random"
+        if not isinstance(form, WritesLists) or not (env.reranks or parts):
+            raise UserError(
+                "trainer.pairs: 'listed' is for needs with candidates and the formats ranking and pick_one, or for the "
+                "format history with order: random"
+            )
         return [
             Pair(need, form.write_for(need, rows), f"need '{need.id}'")
             for need, lists in zip(needs, self._lists(env, needs), strict=True)
@@ -65,8 +71,8 @@ class ListedPairs:
     def _drawn(self, need: Need) -> Iterator[list[int]]:
         rng, rows = Random(f"{self.seed} {need.id}"), _shown(need)
         for _ in range(self.per_need):
-            yield rng.sample(rows, len(rows))
+            yield rng.sample(rows, len(rows) if need.candidates else rng.randint(1, len(rows)))
 
 
 def _shown(need: Need) -> list[int]:
-    return [one.row for one in need.candidates]
+    return [one.row for one in need.candidates] or [*History.rows(need)]

@@ -10,6 +10,7 @@ import rewards
 from recr1 import policies, tasks, trainers
 from recr1.cli.main import run
 from recr1.config.build import KINDS, check_part, find_class
+from recr1.tasks import behaviour
 from recr1.trainers.pairs import pairs
 from retrievers import BUILTIN
 from retrievers.base import Catalog
@@ -59,6 +60,19 @@ FITTED = {
     "seed": [-1],
     "dropout": [-0.1, 1, NAN],
 }
+SPLIT_SOURCE = {
+    "split": ["random"],
+    "per_user": [-1],
+    "shares": [{"test": 0.1}, {"test": 0}, {"test": 1.5}],
+    "cuts": [[1, 2]],
+}
+SEQUENTIAL = {
+    "source": [{"type": "peeple"}, {"type": "people", "users": 0}],
+    "last": [0],
+    "candidates": [1, 41],
+    "distractors": ["near", {"type": "bm52"}],
+    "max_needs": [0],
+}
 SIZES = ("candidates", "nlist", "nprobe", "hnsw_m", "ef_construction", "ef_search", "pq_m")
 
 NEEDED = {
@@ -87,6 +101,10 @@ NEEDED = {
     "reranking": {"task": {"type": "toy"}},
     **{name: {"source": {"type": "people"}} for name in ("rating", "explain_text", "review_title", "augment")},
     "mixed": {"tasks": {"one": {"type": "toy"}}},
+    "sequential": {"source": {"type": "people"}},
+    "pick_one": {"source": {"type": "people"}},
+    "recommender": {"retriever": {"type": "bm25"}},
+    "interactions": {"path": "data"},
     "scripted": {"answers": {"mug": "red mug"}},
     "transformers": {"model": "tiny-shopper"},
     "ctranslate2": {"model": "./no/such/folder"},
@@ -206,6 +224,7 @@ BAD = {
         "echo": {},
         "as_shown": {},
         "scripted": {},
+        "recommender": {"retriever": [{"type": "bm52"}, {"type": "bm25", "k1": -1}]},
         "transformers": {
             "model": ["./no/such/folder"],
             "lora_rank": [-1],
@@ -323,6 +342,8 @@ BAD = {
             "count": [1, 41],
             "words": [0],
         },
+        "sequential": SEQUENTIAL,
+        "pick_one": {**SEQUENTIAL, "candidates": [None, 1, 41]},
         "shop": {
             "items": [99, -1],
             "train": [-1],
@@ -332,6 +353,16 @@ BAD = {
             "indirect": [-0.1, 1.1, NAN],
             "typos": [-0.1, 1.1, NAN],
             "dialect": ["c"],
+        },
+    },
+    "source": {
+        "people": {**SPLIT_SOURCE, "users": [0], "items": [99], "purchases": [3]},
+        "interactions": {
+            **SPLIT_SOURCE,
+            "columns": [{"usr": "u"}],
+            "scale": [[5, 1]],
+            "at_least": [NAN, INFINITE],
+            "encoding": ["klingon"],
         },
     },
     "trainer": {
@@ -406,6 +437,7 @@ def test_no_built_in_type_is_left_out():
     assert set(BAD["policy"]) == set(policies.BUILTIN)
     assert set(BAD["task"]) == set(tasks.BUILTIN)
     assert set(BAD["trainer"]) == set(trainers.BUILTIN)
+    assert set(BAD["source"]) == set(behaviour.BUILTIN)
     assert set(BAD["pairs"]) == set(pairs.BUILTIN)
 
 

@@ -20,7 +20,9 @@ from recr1.baselines.field_clauses import FieldClauses
 from recr1.baselines.linear_edits import LinearEdits
 from recr1.baselines.plain import MeanRating
 from recr1.baselines.prompting import FewShot, PromptSearch
+from recr1.baselines.recommender import Recommender
 from recr1.baselines.without_model import AsShown, Echo, Keywords, Scripted
+from recr1.choosing import History, PickOne
 from recr1.config.build import builtin, find_class
 from recr1.env import Environment
 from recr1.formats import JsonAnswer, Plain, Tag
@@ -36,6 +38,7 @@ from recr1.tasks.behaviour.augment import AugmentTask
 from recr1.tasks.behaviour.explain_text import ExplainTextTask
 from recr1.tasks.behaviour.rating import RatingTask
 from recr1.tasks.behaviour.review_title import ReviewTitleTask
+from recr1.tasks.behaviour.sequential import PickOneTask, SequentialTask
 from recr1.tasks.files import FilesTask
 from recr1.tasks.mixed import MixedTask
 from recr1.tasks.published.amazon_c4 import AmazonC4Task
@@ -180,6 +183,16 @@ class TestRerankOfASearch(TaskContract):
         return RerankingTask(task={"type": "toy"}, candidates={"type": "bm25"}, count=5)
 
 
+class TestSequential(TaskContract):
+    def build(self):
+        return SequentialTask(source={"type": "people", "users": 40, "items": 200})
+
+
+class TestPickOne(TaskContract):
+    def build(self):
+        return PickOneTask(source={"type": "people", "users": 40, "items": 200}, candidates=5)
+
+
 # Formats
 
 
@@ -232,6 +245,33 @@ class TestRatingAnswer(FormatContract):
 
     def answers(self):
         return {"4": "4", "I say 4.50 stars.": "4.5", "(05)": "5"}
+
+
+class TestPickOneOfItems(FormatContract):
+    def build(self):
+        return PickOne()
+
+    def need(self):
+        return Need("n", "tea", (), (Candidate(7, "red mug"), Candidate(3, "tea {need}"), Candidate(5, "{candidates}")))
+
+    def answers(self):
+        return {" Red  MUG\n": (7,), "3": (5,), "2. tea {need}": (3,)}
+
+
+class TestPickOneOfNumbers(TestPickOneOfItems):
+    def build(self):
+        return PickOne(answer="number")
+
+
+class TestHistory(FormatContract):
+    def build(self):
+        return History()
+
+    def need(self):
+        return Need("n", "red mug\nblue tent\n{need}", (4, 4, 9, 2))
+
+    def answers(self):
+        return {"1": (4,), "3, 2, 3": (9, 2), "[1] > [2] > [3]": (4, 9, 2)}
 
 
 class TestJsonAnswer(FormatContract):
@@ -310,6 +350,11 @@ class TestKeywords(Fixed):
     def build(self):
         pytest.importorskip("yake")
         return Keywords()
+
+
+class TestRecommender(Fixed):
+    def build(self):
+        return Recommender(retriever={"type": "bm25"})
 
 
 class TestPRF(Fixed):

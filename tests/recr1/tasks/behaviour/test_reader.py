@@ -37,14 +37,14 @@ def write(folder, events=EVENTS, items=ITEMS, ending=".jsonl", spoil=lambda rows
 
 
 def said(source):
-    everything = {split: source._pasts[split] for split in SPLITS}
+    everything = {split: source.all_pasts[split] for split in SPLITS}
     return source.user_ids, source.catalog.interactions.tolist(), everything
 
 
 def total(source):
     """All events: those to learn from, and the targets of leave_last."""
     return len(source.catalog.interactions) + sum(
-        len(past.targets) for split in SPLITS for past in source._pasts[split]
+        len(past.targets) for split in SPLITS for past in source.all_pasts[split]
     )
 
 

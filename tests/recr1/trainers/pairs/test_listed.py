@@ -3,9 +3,12 @@ from __future__ import annotations
 import pytest
 
 from recr1.config.build import Part
-from recr1.env import chat_with, open_environment
+from recr1.env import Environment, chat_with, open_environment
 from recr1.errors import UserError
+from recr1.tasks.behaviour.sequential import SequentialTask
 from recr1.trainers.pairs.listed import ListedPairs
+from retrievers.behaviour.popularity import Popularity
+from rewards.base import Search
 
 TASK = {"task": {"type": "toy"}, "candidates": {"type": "bm25"}, "count": 5}
 
@@ -56,5 +59,19 @@ def test_other_formats_and_needs_are_refused():
     plain = opened(format={"type": "plain"})
     toy = open_environment(Part("toy"), Part("bm25"), [], 10)
     for env in (plain, toy):
-        with pytest.raises(UserError, match="'listed' is for needs with candidates and the format ranking"):
+        with pytest.raises(
+            UserError, match="'listed' is for needs with candidates and the formats ranking and pick_one"
+        ):
             ListedPairs().pairs(env)
+
+
+def test_parts_of_a_history_are_drawn_for_the_format_history_alone():
+    task = SequentialTask(source={"type": "people", "users": 30, "items": 200}, last=4, format={"type": "history"})
+    env = Environment(task, Popularity(task.catalog), (), 5)
+    pairs = ListedPairs(order="random", per_need=20).pairs(env)
+    assert len(pairs) == 20 * len(task.needs("train"))
+    kept = [env.format.parse_for(pair.need, pair.completion) for pair in pairs]
+    assert all(isinstance(action, Search) for action in kept)
+    assert {len(action.query) for action in kept} == {1, 2, 3, 4}
+    with pytest.raises(UserError, match="or for the format history with order: random"):
+        ListedPairs(order="best").pairs(env)

@@ -1,0 +1,135 @@
+"""Formats of choosing: one of the candidates, or the part of a history that a recommender reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
+
+from recr1.errors import UserError, shown
+from recr1.formats import SLOT, Templated
+from recr1.ranking import ITEMS, NO_LIST, chat_of, numbers_in
+from retrievers.analyzer import folded
+from retrievers.options import checked
+from rewards.base import Action, Invalid, Message, Need, Recommend, Search
+
+NOT_SHOWN, NO_ITEM = "not among the candidates", "no item has this number"
+_NUMBERED = re.compile(r"\s*([0-9]{1,9})[.)]?(?:\s+(.*))?", re.DOTALL)
+
+
+@checked
+class PickOne(Templated):
+    """The policy reads candidates, and answers with one of them: its title, its number, or both ("3. red mug").
+
+    Titles are compared without case and spacing. A title that two candidates have is that of the first one shown; the
+    tasks here show no two of the same title. Any other answer is invalid, "not among the candidates".
+
+    Args:
+        prompt: the user message, with `{need}` for the need's text and `{candidates}` for the items, one a line.
+        system: the system message; none by default.
+        answer: what the default prompt and pairs ask for; with "number", items are shown with their numbers.
+    """
+
+    def __init__(
+        self, *, prompt: str | None = None, system: str | None = None, answer: Literal["title", "number"] = "title"
+    ) -> None:
+        if prompt is not None and ITEMS not in prompt:
+            raise UserError(f"prompt: must contain {ITEMS}, where the items go, got {shown(prompt)}")
+        self.answer = answer
+        super().__init__(prompt=prompt, system=system)
+
+    def _default_prompt(self, syntax: Mapping[str, str]) -> str:
+        history = f"A user took these items, the oldest first:\n\n{SLOT}\n\nOne of these is what they take next:"
+        return f"{history}\n\n{ITEMS}\n\nAnswer with the {self.answer} of that item alone."
+
+    def with_syntax(self, syntax: Mapping[str, str]) -> Self:
+        """Itself: nothing is searched."""
+        return self
+
+    def render(self, need: Need) -> list[Message]:
+        """The prompt with the need's text and a line for each candidate."""
+        lines = [" ".join(one.text.split()) for one in need.candidates]
+        if self.answer == "number":
+            lines = [f"{number}. {line}" for number, line in enumerate(lines, start=1)]
+        return chat_of(self.system, self.prompt, {SLOT: need.text, ITEMS: "\n".join(lines)})
+
+    def parse(self, completion: str) -> Action:
+        """`Invalid`: without a need there are no candidates; see `parse_for`."""
+        return self.parse_for(Need("", ""), completion)
+
+    def parse_for(self, need: Need, completion: Any) -> Action:
+        """`Recommend` with the one item, or `Invalid`."""
+        if not isinstance(completion, str):
+            return Invalid("completion is not text")
+        row_of = {_key(one.text): one.row for one in reversed(need.candidates)}
+        if (row := row_of.get(_key(completion))) is not None:
+            return Recommend((row,))
+        match = _NUMBERED.fullmatch(completion)
+        if match and 1 <= int(match[1]) <= len(need.candidates):
+            row, text = need.candidates[int(match[1]) - 1]
+            if _key(match[2] or "") in ("", _key(text)):
+                return Recommend((row,))
+        return Invalid(NOT_SHOWN)
+
+    def write_for(self, need: Need, rows: Sequence[int]) -> str:
+        """The completion that names the first of these rows."""
+        place = [one.row for one in need.candidates].index(rows[0])
+        return str(place + 1) if self.answer == "number" else " ".join(need.candidates[place].text.split())
+
+
+def _key(text: str) -> str:
+    return " ".join(folded(text).split())
+
+
+@checked
+class History(Templated):
+    """The policy reads the numbered items that a user took, and answers with the numbers that a recommender reads.
+
+    The answer is a search for these items, in the order in which they were taken: "2 5 6". Numbers are as in the format
+    `ranking`; one that appears twice counts once. An answer with no number or with one of no item is invalid.
+
+    Args:
+        prompt: the user message, with `{need}` for the numbered items, which are the lines of the need's text.
+        system: the system message; none by default.
+    """
+
+    instruction = "Answer with the numbers of the items that say most about what they take next, like this: 2 5 6"
+
+    def _default_prompt(self, syntax: Mapping[str, str]) -> str:
+        what = "A recommender reads what a user took, and finds what they take next. They took, the oldest first:"
+        return f"{what}\n\n{SLOT}\n\n{self.instruction}"
+
+    def with_syntax(self, syntax: Mapping[str, str]) -> Self:
+        """Itself: no words are searched."""
+        return self
+
+    def render(self, need: Need) -> list[Message]:
+        """The prompt with a line for each item of the history that the need's text shows, "1. red mug"."""
+        lines = [f"{number}. {line}" for number, line in enumerate(need.text.splitlines(), start=1)]
+        return chat_of(self.system, self.prompt, {SLOT: "\n".join(lines) if self.rows(need) else need.text})
+
+    def parse(self, completion: str) -> Action:
+        """`Invalid`: without a need there is no history; see `parse_for`."""
+        return self.parse_for(Need("", ""), completion)
+
+    def parse_for(self, need: Need, completion: Any) -> Action:
+        """A `Search` for the items that the completion names, or `Invalid`."""
+        if not isinstance(completion, str):
+            return Invalid("completion is not text")
+        numbers = numbers_in(completion)
+        if numbers is None:
+            return Invalid(NO_LIST)
+        rows = self.rows(need)
+        if not all(1 <= number <= len(rows) for number in numbers):
+            return Invalid(NO_ITEM)
+        return Search(tuple(rows[number - 1] for number in sorted(set(numbers))))
+
+    def write_for(self, need: Need, rows: Sequence[int]) -> str:
+        """The completion that names these rows of the history, oldest first."""
+        return " ".join(str(number) for number, row in enumerate(self.rows(need), start=1) if row in rows)
+
+    @staticmethod
+    def rows(need: Need) -> tuple[int, ...]:
+        """The rows that can be named: the last ones of the history, as many as the need's text has lines."""
+        lines = len(need.text.splitlines())
+        return need.history[-lines:] if lines <= len(need.history) and lines else ()
