@@ -27,8 +27,8 @@ class EASE(Recommender):
     with P = (X'X + l2 I)^-1, item j has the weights B[i, j] = -P[i, j] / P[j, j] (Steck, WWW 2019, arXiv 1905.03375).
     So column j is the ridge regression of item j on the others.
 
-    It is the most accurate of the models that are fitted in a moment, and has one number to choose, `l2`: try 10 to
-    3,000 on validation needs. Time grows with the cube of the items that have training events, and memory with their
+    It was the most accurate where it was measured, and has one number to choose, `l2`: try 10 to 3,000
+    on validation needs. Time grows with the cube of the items that have training events, and memory with their
     square: 3,659 items take seconds, 20,000 minutes and 5 GB. Fitted once, and kept on disk.
 
     Args:
