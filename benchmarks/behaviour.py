@@ -49,6 +49,11 @@ MODELS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "item_knn, tfidf": grid("item_knn", neighbours=NEIGHBOURS, weighting=["tfidf"]),
     "item_knn, bm25": grid("item_knn", neighbours=NEIGHBOURS, weighting=["bm25"]),
     "als": grid("als", alpha=[1, 3, 10], l2=[1, 3, 30]),
+    "multvae": grid("multvae", epochs=[30]),
+    "multvae, logistic": grid("multvae", likelihood=["logistic"], epochs=[30]),
+    "multvae, DAE": grid("multvae", variational=[False], epochs=[30]),
+    "personas, 4": grid("personas", personas=[4], epochs=[15]),
+    "personas, 1": grid("personas", personas=[1], epochs=[15]),
 }
 """What is compared: a name for each line, and the options of a retriever among which validation chooses."""
 BY_L2 = ("ease", "ease, no zero diagonal", "ease, clipped")

@@ -131,11 +131,10 @@ class VQRec(Learned):
             sizes = {"w0": (self._inputs.shape[1], inner), "w1": (inner, self.dim)}
             weights = {n: torch.nn.init.xavier_uniform_(torch.empty(size), generator=draw) for n, size in sizes.items()}
             return {**weights, "b0": torch.zeros(inner), "b1": torch.zeros(self.dim)}
+        rows = items if self.features == "ids" else self.parts * PQ_CENTROIDS
         return {
-            "table": torch.randn(
-                items if self.features == "ids" else self.parts * PQ_CENTROIDS, self.dim, generator=draw
-            )
-        }
+            "table": torch.randn(rows, self.dim, generator=draw) / 10
+        }  # only directions count: large ones learn late
 
     def _vectors(self, weights: Weights) -> Any:
         """(N, dim) unit vectors of the items."""
