@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from annotated_types import Ge, Le
 
 from recr1.config import yaml12
-from recr1.config.build import EvaluationSpec, Part, build, check_part, find_class
+from recr1.config.build import AuditSpec, EvaluationSpec, Part, build, check_part, find_class
 from recr1.errors import MissingLibrary, RecipeError, UserError, shown
 from recr1.tasks.base import SPLITS
 from retrievers.options import Problem, convert, did_you_mean, in_words, options_of, placed, value_problems
 from retrievers.parts import left_out
 from rewards.abilities import cutoff_of, cutoff_problem
 
-SECTIONS = ("seed", "task", "retriever", "k", "rewards", "policy", "trainer", "evaluate", "log")
+SECTIONS = ("seed", "task", "retriever", "k", "rewards", "policy", "trainer", "evaluate", "audit", "log")
 """The keys of a recipe, in the order in which they are written."""
 LONGEST = 1_000_000
 """Bytes of the longest file that is read: a file of data in the place of a recipe would be read for minutes."""
+
+_Section = TypeVar("_Section", EvaluationSpec, AuditSpec)
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Recipe:
     stages: tuple[Part, ...] = ()
     """The trainers, one after the other: each starts from the policy of the one before."""
     evaluate: EvaluationSpec = field(default_factory=EvaluationSpec)
+    audit: AuditSpec | None = None
+    """What `recr1 audit` looks at, and its limits; None for the defaults."""
     log: tuple[Part, ...] = ()
     """Services that get the numbers too, besides the run folder."""
 
@@ -73,6 +77,7 @@ class Recipe:
             "policy": self.policy.to_dict(),
             "trainer": stages[0] if len(stages) == 1 else stages,
             "evaluate": self.evaluate.to_dict(),
+            "audit": self.audit.to_dict() if self.audit else None,
             "log": [part.to_dict() for part in self.log],
         }
         return {name: value for name, value in whole.items() if value not in (None, [])}
@@ -179,10 +184,11 @@ class _Check:
         if online and rewards and not any(weight for _, weight in rewards):
             self.problems.append(Problem("rewards", "every weight is 0: there is nothing to learn from"))
         evaluate = self._evaluate(k)
+        audit = self._section("audit", AuditSpec) if "audit" in self.raw else None
         log = self._parts("logger", "log")
         if self.problems or not (task and retriever and policy):
             return None
-        return Recipe(seed, task, retriever, k, tuple(rewards), policy, stages, evaluate, log)
+        return Recipe(seed, task, retriever, k, tuple(rewards), policy, stages, evaluate, audit, log)
 
     def _integer(self, name: str, annotation: Any, otherwise: int) -> int:
         if name == "k" and name not in self.raw:
@@ -266,16 +272,20 @@ class _Check:
                 self.problems.append(Problem(path, problem))
         return rewards
 
-    def _evaluate(self, k: int) -> EvaluationSpec:
-        """The section, with wrong values left at their defaults."""
-        from rewards.measures import parse_measure
-
-        spec = self.raw.get("evaluate", {})
-        problems = value_problems(EvaluationSpec, spec, "evaluate")
+    def _section(self, name: str, kind: type[_Section]) -> _Section:
+        """A section without a type, with wrong values left at their defaults."""
+        spec = self.raw.get(name, {})
+        problems = value_problems(kind, spec, name)
         self.problems += problems
         wrong = {problem.path.split(".")[1] for problem in problems if "." in problem.path}
         sound = {key: value for key, value in spec.items() if key not in wrong} if isinstance(spec, Mapping) else {}
-        evaluate = EvaluationSpec(**convert(options_of(EvaluationSpec), sound))
+        return kind(**convert(options_of(kind), sound))
+
+    def _evaluate(self, k: int) -> EvaluationSpec:
+        """The section, with what is wrong with its split and measures."""
+        from rewards.measures import parse_measure
+
+        evaluate = self._section("evaluate", EvaluationSpec)
         if evaluate.split not in SPLITS:
             what = f"no split {evaluate.split!r}{did_you_mean(evaluate.split, SPLITS)} (splits: {', '.join(SPLITS)})"
             self.problems.append(Problem("evaluate.split", what))

@@ -26,6 +26,10 @@ BUILTIN = {
     "worth": "rewards.business:WorthReward",
     "crowding": "rewards.business:CrowdingReward",
     "lift": "rewards.rewriting:LiftReward",
+    "popularity_lift": "rewards.audit.terms:PopularityLiftReward",
+    "miscalibration": "rewards.audit.terms:MiscalibrationReward",
+    "disagreement": "rewards.audit.terms:DisagreementReward",
+    "by_person": "rewards.audit.terms:ByPersonReward",
     "shuffled": "rewards.measures.reward:ShuffledReward",
 }
 """Rewards by the name that a recipe uses; their classes are imported when needed."""

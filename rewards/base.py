@@ -170,6 +170,17 @@ class Need:
     """The items to choose from, in the order in which they are shown; empty where the policy sees none."""
     family: str = ""
     """Which task of a `mixed` one it belongs to; empty elsewhere."""
+    person: str = ""
+    """What the text says about the person besides the need, such as "gender=female"; empty for nothing."""
+
+    def in_order(self, places: Sequence[int]) -> Need:
+        """The same need with its candidates in another order: their places now, in the new order."""
+        return replace(self, candidates=tuple(self.candidates[place] for place in places))
+
+    def of_person(self, attribute: str, word: str, sentence: str) -> Need:
+        """The same need of a person who says a word of themselves: `sentence` has {word} and {need}."""
+        text = sentence.replace("{word}", word).replace("{need}", self.text)
+        return replace(self, text=text, person=f"{attribute}={word}")
 
 
 class Search(NamedTuple):

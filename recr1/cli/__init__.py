@@ -22,6 +22,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "compare": "Compare policies and baselines, with significance tests.",
         "cross": "Evaluate the policy of each run on the catalogs of others.",
         "report": "Write the results of runs into one HTML file, and Markdown.",
+        "audit": "Look for biases: position, popularity, people, length.",
         "rescore": "Score queries of a run with another retriever or measure.",
     },
     "serve": {

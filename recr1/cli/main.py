@@ -36,7 +36,8 @@ exit status:
   1    a failure in a retriever, a reward or recr1 itself, with its traceback
   2    something to fix: the command line, a recipe, a data file, a missing
        library, a folder, a search engine that does not answer
-  3    'recr1 doctor' found an error, 'recr1 watch' a change
+  3    'recr1 doctor' found an error, 'recr1 watch' a change,
+       'recr1 audit' a number above its limit
   130  interrupted with Ctrl-C
   141  the program that read the output closed it
 

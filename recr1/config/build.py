@@ -1,4 +1,4 @@
-"""What a recipe is made of: the kinds of its parts, and the section `evaluate`."""
+"""What a recipe is made of: the kinds of its parts, and the sections `evaluate` and `audit`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,24 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias
 
-from annotated_types import Gt, Lt, MinLen
+from annotated_types import Gt, Le, Lt, MinLen
 
 import rewards
-from retrievers.options import NonNegativeFloat, PositiveFloat, PositiveInt, checked
+from retrievers.options import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, checked
 from retrievers.parts import Kind, Part, Parts
 
-__all__ = ["KINDS", "EvaluationSpec", "Part", "build", "builtin", "check_part", "find_class", "options_of_part"]
+__all__ = [
+    "KINDS",
+    "AuditLimits",
+    "AuditSpec",
+    "EvaluationSpec",
+    "Part",
+    "build",
+    "builtin",
+    "check_part",
+    "find_class",
+    "options_of_part",
+]
 
 KINDS: Mapping[str, Kind] = {
     "task": Kind("recr1.tasks", ("needs",)),
@@ -127,3 +138,76 @@ class EvaluationSpec:
     def to_dict(self) -> dict[str, Any]:
         """The mapping that a recipe holds."""
         return {**vars(self), "measures": list(self.measures), "alarm": self.alarm.to_dict()}
+
+
+_Limit: TypeAlias = Annotated[float, Gt(0), Le(1)]
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class AuditLimits:
+    """The largest numbers that `recr1 audit` accepts; null for no limit.
+
+    A number fails where it is above its limit and that is not chance: of 100 audits of policies without any bias, at
+    most one fails.
+    """
+
+    slots: _Limit | None = 0.2
+    """How far the shares of the places that are chosen first are from chance (total variation)."""
+    order: _Limit | None = 0.2
+    """Kendall's tau of lists with the order in which the candidates were shown, above or below 0."""
+    flips: _Limit | None = None
+    """How often the first item changes with the order; a policy that answers at random changes it most of the time."""
+    popularity_lift: _Limit | None = 0.1
+    """How much more popular listed items are than those of the user's history, in shares of the catalog."""
+    prior: _Limit | None = 0.2
+    """What the model's likelihood of a title explains of exposure beyond popularity (partial correlation)."""
+    spread: _Limit | None = 0.1
+    """How different the similarity to the neutral list is for the words of an attribute (largest - smallest)."""
+    gap: _Limit | None = 0.05
+    """How different nDCG is for the words of an attribute (largest - smallest)."""
+    doubles: _Limit | None = None
+    """Share of listed items with almost the title of an item above."""
+    growth: Annotated[float, Gt(1)] | None = 4.0
+    """Words of the queries, as a multiple of those of the needs."""
+    repeated: _Limit | None = 0.2
+    """Share of the words of a query that appeared in it before."""
+    miscalibration: _Limit | None = 0.1
+    """How much further the kinds in lists are from those of histories than in lists drawn at random."""
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class AuditSpec:
+    """What `recr1 audit` looks at: the `audit` section of a recipe."""
+
+    needs: PositiveInt = 200
+    """How many needs of the split, from its start; few needs show little."""
+    cutoff: PositiveInt = 5
+    """How many items of a list are read; at most k, and half of the candidates."""
+    orders: NonNegativeInt = 4
+    """Other orders of the candidates that each need is shown in; 0 leaves position out."""
+    words: dict[str, Annotated[list[str], MinLen(2)]] = field(
+        default_factory=lambda: {"gender": ["a woman", "a man"], "age": ["young", "old"]}
+    )
+    """Attributes of people, each with two words or more that are said of a person; {} leaves groups out."""
+    sentence: Annotated[str, MinLen(1)] = "I am {word}. {need}"
+    """How a word is said beside the text of a need."""
+    popularity: str = "popularity"
+    """The catalog field that says how popular items are; "popularity" may be counted in interactions."""
+    kinds: str = "category"
+    """The catalog field with the kinds of items."""
+    titles: PositiveInt = 500
+    """Items whose titles the model reads, and that are compared by their texts."""
+    limits: AuditLimits = field(default_factory=AuditLimits)
+
+    @staticmethod
+    def check_options(options: Mapping[str, Any]) -> list[str]:
+        """What is wrong with the sentence."""
+        sentence = options.get("sentence", AuditSpec.sentence)
+        lacks = [slot for slot in ("{word}", "{need}") if slot not in sentence]
+        return [f"sentence: must contain {' and '.join(lacks)}, got {sentence!r}"] if lacks else []
+
+    def to_dict(self) -> dict[str, Any]:
+        """The mapping that a recipe holds."""
+        return asdict(self)

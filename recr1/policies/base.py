@@ -62,6 +62,15 @@ class KnowsLikelihood(Protocol):
 
 
 @runtime_checkable
+class RatesTexts(Protocol):
+    """A policy that says how likely its model finds a text, without a prompt."""
+
+    def likelihoods(self, texts: Sequence[str]) -> list[float]:
+        """The mean natural log-probability of the tokens of each text."""
+        ...
+
+
+@runtime_checkable
 class CountsTokens(Protocol):
     """A policy that counts the tokens it reads and writes."""
 

@@ -117,6 +117,26 @@ class Likelihoods:
         return (logps_BT * goes_on_BT).sum(1) / goes_on_BT.sum(1)
 
 
+def text_likelihoods(model: Any, texts: Sequence[Sequence[int]], start: int) -> list[float]:
+    """The mean log-probability of the tokens of each text (B,), read after the token `start`; 0 without a token."""
+    import torch
+
+    lengths = torch.tensor([len(ids) for ids in texts])
+    rows = [[start, *ids, *[start] * (int(lengths.max()) - len(ids))] for ids in texts]  # padded at the right
+    ids_BT = torch.tensor(rows, device=model.device)
+    there_BT = torch.arange(ids_BT.shape[1] - 1)[None] < lengths[:, None]
+    mask_BT = torch.cat([torch.ones_like(there_BT[:, :1]), there_BT], 1).long().to(model.device)
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        logits_BTV = model(input_ids=ids_BT, attention_mask=mask_BT).logits[:, :-1].float()
+    model.train(was_training)
+    chosen_BT = logits_BTV.gather(2, ids_BT[:, 1:, None])[..., 0] - logits_BTV.logsumexp(2)
+    sums_B = (chosen_BT.cpu() * there_BT).sum(1)
+    found: list[float] = (sums_B / lengths.clamp(min=1)).tolist()
+    return found
+
+
 def until_end(written_BT: Tensor, ends: Sequence[int]) -> Tensor:
     """(B, T) which tokens belong to the completions, with those that end them; what follows is padding."""
     import torch

@@ -27,7 +27,7 @@ from recr1.policies.cpu import Copy, is_fast, is_large, keep_freed_memory
 from recr1.policies.loading import load_tokenizer, load_weights, plain_model
 from recr1.policies.model_cache import ModelKey, cached
 from recr1.policies.prompts import prompt_ids, prompt_tensors
-from recr1.policies.reading import Likelihoods, can_share, generate_from_shared, until_end
+from recr1.policies.reading import Likelihoods, can_share, generate_from_shared, text_likelihoods, until_end
 from recr1.policies.sources import Source, find_model, place_of, quiet_transformers, source_problems
 from recr1.policies.sources import missing_libraries as missing_for_model
 from retrievers.options import NonNegativeInt, PositiveFloat, PositiveInt, ShareBelowOne, checked
@@ -161,6 +161,14 @@ class Transformers:
     def greedy(self, chats: Sequence[Chat]) -> list[Likely]:
         """One greedy completion of each chat: the text that `generate(chats, 0)` gives, and its likelihood."""
         return self._in_batches(chats, self._greedy_batch, by_length=True)
+
+    def likelihoods(self, texts: Sequence[str]) -> list[float]:
+        """The mean natural log-probability of the tokens of each text, which follows the token that begins texts."""
+        first = self.tokenizer.bos_token_id
+        start = self._ends[0] if first is None else first
+        ids = [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+        rows = [ids[place : place + self.batch_size] for place in range(0, len(ids), self.batch_size)]
+        return [one for batch in rows for one in text_likelihoods(self.model, batch, start)]
 
     def _in_batches(self, chats: Sequence[Chat], write: Callable[..., list[_T]], *, by_length: bool) -> list[_T]:
         """What `write` gives for the chats, in their order."""

@@ -132,7 +132,7 @@ def standing(policies: Sequence[PooledPolicy], measure: str, name: str) -> Figur
     rows += [(one.policy, one.measures[measure]["policy"], SERIES[0]) for one in policies]
     rows.append(("ceiling", last["ceiling"], CEILING))
     title = f"{measure} between floor and ceiling"
-    return _intervals(f"standing-{name}", title, rows, f"Mean {measure} on the {policies[-1].first.split} needs")
+    return intervals(f"standing-{name}", title, rows, f"Mean {measure} on the {policies[-1].first.split} needs")
 
 
 def compared(comparison: Mapping[str, Any], name: str) -> Figure:
@@ -144,10 +144,10 @@ def compared(comparison: Mapping[str, Any], name: str) -> Figure:
         cut = shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 3]}..."
         rows.append((cut, policy["measures"][main], CEILING if policy["bound"] else colour))
     says = f"Mean {main} of each policy on the {comparison['split']} needs (*: reads the answers)"
-    return _intervals(f"compared-{name}", f"{main} of all policies", rows, says)
+    return intervals(f"compared-{name}", f"{main} of all policies", rows, says)
 
 
-def _intervals(name: str, title: str, rows: Sequence[tuple[str, Mapping[str, float], str]], says: str) -> Figure:
+def intervals(name: str, title: str, rows: Sequence[tuple[str, Mapping[str, float], str]], says: str) -> Figure:
     """Means with their intervals; a row is a name, numbers and a colour."""
 
     def paint(axis: Axes) -> None:

@@ -53,7 +53,7 @@ class Written:
 def read_written(run: Run) -> list[Written]:
     """The rollouts of training, then each evaluation; `RunError` if the run has neither, or a file is broken."""
     found = [_training(run.path / "rollouts.jsonl")]
-    found += [_evaluation(file) for file in sorted((run.path / "eval").rglob("eval.json"))]
+    found += [read_evaluation(file) for file in sorted((run.path / "eval").rglob("eval.json"))]
     found = [one for one in found if len(one)]
     if not found:
         raise RunError(f"{run.path} has no completions: set trainer.rollouts_every, or run recr1 eval {run.path}")
@@ -68,7 +68,8 @@ def _training(path: Path) -> Written:
         return _written(TRAINING, places, saved)
 
 
-def _evaluation(file: Path) -> Written:
+def read_evaluation(file: Path) -> Written:
+    """The completions of an evaluation, from the folder of its `eval.json`."""
     path = file.with_name("per_need.jsonl")
     places, saved = [], []
     with _whole(path):

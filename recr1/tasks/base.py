@@ -67,6 +67,14 @@ class HidesHistory(Protocol):
     hides_history: bool
 
 
+@runtime_checkable
+class HasGroups(Protocol):
+    """A task that says which group of people a need's person is in, for an audit; the policy does not read it."""
+
+    group_of: Mapping[str, str]
+    """Need id -> the label of the person; a need without one is in none."""
+
+
 def remarks_on(task: Task) -> str:
     """The counts of a task as a line; nothing without any."""
     said = "; ".join(f"{what}: {count:,}" for what, count in task.counts.items())

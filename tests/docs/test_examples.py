@@ -115,8 +115,8 @@ def test_parts_in_yaml_blocks_are_sound(block, monkeypatch):
         return  # its mistakes are shown with their messages, see below
     kinds = {"rewards": "reward", "log": "logger"}
     sections = dict(document.value)
-    if "evaluate" in sections:  # no part of a registry: it is checked as a recipe's
-        load_recipe(find_recipe("quickstart"), [f"evaluate={json.dumps(sections.pop('evaluate'))}"])
+    for name in {"evaluate", "audit"} & sections.keys():  # no part of a registry: it is checked as a recipe's
+        load_recipe(find_recipe("quickstart"), [f"{name}={json.dumps(sections.pop(name))}"])
     several = {key: value if isinstance(value, list) else [value] for key, value in sections.items()}
     for key, spec in [(key, spec) for key, specs in several.items() for spec in specs]:
         bare = {name: value for name, value in spec.items() if name != "weight"}

@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from annotated_types import MinLen
 
 from recr1.env import Environment
 from recr1.runs import Run
@@ -15,6 +17,7 @@ from recr1.trainers.layers.curriculum import Curriculum, DrawnNeeds, curriculum_
 from recr1.trainers.layers.dynamic_sampling import DynamicSampling
 from recr1.trainers.layers.generation import FiniteCheck, FromCopy
 from recr1.trainers.layers.shared_prompts import SharedPrompts, pays
+from recr1.trainers.layers.variants import Variants, variant_problems
 from recr1.trainers.trl.additions import Addition
 from recr1.trainers.trl.reward import RewardFunction, training_data
 from retrievers.options import NonNegativeFloat, NonNegativeInt, PositiveShare
@@ -89,7 +92,18 @@ class GroupTrainer(OnlineTrainer):
     rewarded in the same step; 0 for none."""
     dynamic_sampling_tolerance: NonNegativeFloat = 1e-6
     """The difference between the highest and the lowest reward of a group up to which they are the same."""
+    own_order: bool = False
+    """Each completion of a group reads the candidates in an order of its own, for the reward `disagreement`."""
+    own_word: dict[str, Annotated[list[str], MinLen(1)]] | None = None
+    """Attributes of people with words, {gender: [a woman, a man]}: every other completion of a group reads one of them
+    in the sentence of the section `audit`'s default, for the reward `by_person`."""
+
+    @classmethod
+    def check_options(cls, options: Mapping[str, Any]) -> list[str]:
+        """Problems that show before anything is loaded."""
+        return super().check_options(options) + variant_problems(options)
 
     def _algorithm(self, learner: Any, curriculum: DrawnNeeds | None) -> list[Addition]:
         rounds, tolerance = self.dynamic_sampling, self.dynamic_sampling_tolerance
-        return [DynamicSampling(rounds, tolerance, curriculum)] if rounds else []
+        varied = [Variants(own_order=self.own_order, words=self.own_word)] if self.own_order or self.own_word else []
+        return [*([DynamicSampling(rounds, tolerance, curriculum)] if rounds else []), *varied]

@@ -9,7 +9,7 @@ from typing import Any
 from recr1.env import Environment, chat_with, metrics, words
 from recr1.runs import Run
 from recr1.trainers.launch import FailureBudget, Ranks
-from rewards.base import Action, Chat, Graded, Search
+from rewards.base import Action, Chat, Graded, Need, Search
 
 
 class RewardFunction:
@@ -33,13 +33,18 @@ class RewardFunction:
         log_metric: Callable[[str, float], None],
         trainer_state: Any,
         replacement: Sequence[bool] = (False,),
+        *,
+        variant: Sequence[Need] = (),
         **_columns: Any,
     ) -> list[float | None]:
-        """The rewards of a batch; `replacement` if its groups only replace some of the step's batch."""
+        """The rewards of a batch; `replacement` if its groups only replace some of the step's batch.
+
+        `variant` has the needs as the prompts have them, where members of a group read different ones.
+        """
         with self._ranks.together():
             texts = [completion[0]["content"] for completion in completions]
             chats = [chat_with(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
-            needs = [self.env.need(name) for name in need_id]
+            needs = variant or [self.env.need(name) for name in need_id]
             step = self.env.step(needs, chats, training_step=int(trainer_state.global_step))
             self._budget.spend(step, alone=not replacement[0])
         for name, value in metrics(step).items():

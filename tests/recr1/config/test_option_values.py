@@ -219,6 +219,10 @@ BAD = {
             "relevance": [-1.0, NAN, INFINITE],
         },
         "crowding": {"cutoff": [0, -1]},
+        "popularity_lift": {"cutoff": [0, -1], "over": ["everyone"]},
+        "miscalibration": {"cutoff": [0, -1]},
+        "disagreement": {},
+        "by_person": {"cutoff": [0, -1], "similarity": ["cosine"]},
     },
     "policy": {
         "echo": {},
