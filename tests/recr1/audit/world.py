@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from recr1.baselines.without_model import Verbatim
 from recr1.env import Environment
 from recr1.ranking import Ranking
+from recr1.tasks.shop.task import ShopTask
+from recr1.tasks.splits import unit_hash
 from retrievers.base import Catalog
 from retrievers.bm25.bm25 import BM25
 from rewards.base import Candidate, Need, Qrels, Recommend
@@ -46,6 +50,24 @@ class World:
 def environment(task=None, k=10):
     task = task or World()
     return Environment(task, BM25(task.catalog), (), k)
+
+
+class PopularShop(ShopTask):
+    """The shop, in which items are popular by the words of their titles: some words are of best sellers.
+
+    A policy can learn to add such words to every query, which finds popular items whatever the need.
+    """
+
+    def __init__(self, *, items: int = 3000, train: int = 4000, seed: int = 0) -> None:
+        super().__init__(items=items, train=train, seed=seed)
+        words = [title.lower().replace(",", "").split() for title in self.catalog.column("title")]
+        counts = Counter(word for of in words for word in set(of))
+        # The words of attributes, which many items have; the most popular ones by chance.
+        best = {word for word, count in counts.items() if count > items / 40 and unit_hash(7, word) < 0.12}
+        noise = np.random.default_rng(7).random(items)
+        value = [float(len(best & {*of}) + one) for of, one in zip(words, noise, strict=True)]
+        fields = {**self.catalog.fields, "popularity": value}
+        self.catalog = Catalog(self.catalog.ids, self.catalog.texts, fields)
 
 
 class Lists:
