@@ -19,11 +19,14 @@ ITEMS, USERS, SHOWN, KINDS = 400, 200, 12, 8
 
 
 class World:
-    """Needs with a history of ten items and twelve candidates, of which one is relevant: a user's next item."""
+    """Needs with a history of ten items and twelve candidates, of which one is relevant: a user's next item.
+
+    The other candidates are any items, or as popular as the relevant one (`popular`), so that popularity says nothing.
+    """
 
     format = Ranking()
 
-    def __init__(self, seed=0, users=USERS):
+    def __init__(self, seed=0, users=USERS, popular=False):
         rng = np.random.default_rng(seed)
         kind = rng.integers(0, KINDS, ITEMS)
         weight = rng.pareto(1.2, ITEMS) + 0.05
@@ -34,7 +37,9 @@ class World:
             chance = weight * taste[kind]
             own = rng.choice(ITEMS, 11, replace=False, p=chance / chance.sum()).tolist()
             events += [(user, row) for row in own[:10]]
-            others = rng.choice(np.setdiff1d(np.arange(ITEMS), own), SHOWN - 1, replace=False).tolist()
+            left = np.setdiff1d(np.arange(ITEMS), own)
+            share = weight[left] / weight[left].sum() if popular else None
+            others = rng.choice(left, SHOWN - 1, replace=False, p=share).tolist()
             shown = rng.permutation([own[10], *others]).tolist()
             text = "; ".join(titles[row] for row in own[-4:-1])
             candidates = tuple(Candidate(row, titles[row]) for row in shown)
