@@ -28,6 +28,8 @@ def groups(seen: Seen) -> Part:
     if not seen.words:
         what = "audit.words is empty" if not seen.spec.words else "the prompt does not have the text of the need"
         return Part(title, numbers, remarks=[f"words are not audited: {what}"])
+    if not any(lists(seen.plain)):
+        return Part(title, numbers, remarks=["words are not audited: no answer is a list, or finds anything"])
     rows: list[list[str]] = []
     shares = {}
     plain_B = np.asarray(seen.ndcg.of(seen.plain.graded), np.float64)
