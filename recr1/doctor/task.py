@@ -63,15 +63,16 @@ def ceiling(setup: Setup) -> Finding:
     with catching("searching the texts of the best items"):
         references = find_references(setup.env, needs, [measure])
     best, lists = references.ceiling[measure.name], setup.env.reranks
-    unserved = [need.id for need, value in zip(needs, best, strict=True) if value <= 0]
-    by_text = 1.0 if lists else _found_by_text(setup, needs)
+    histories = setup.env.reads_histories  # no history is sure to find an item, and no text is one
+    unserved = [] if histories else [need.id for need, value in zip(needs, best, strict=True) if value <= 0]
+    by_text = 1.0 if lists or histories else _found_by_text(setup, needs)
     floor, top = float(references.floor[measure.name].mean()), float(best.mean())
     numbers = {
         "needs": len(needs),
         "measure": measure.name,
         "floor": floor,
         "ceiling": top,
-        **({} if lists else {"best_items_found_by_text": by_text}),
+        **({} if lists or histories else {"best_items_found_by_text": by_text}),
         "unserved": unserved,
     }
     problems = []
@@ -114,7 +115,9 @@ def prompt(setup: Setup) -> Finding:
         chats = setup.env.prompts(some)
     texts = ["\n".join(message["content"] for message in chat) for chat in chats]
     problems = []
-    without = sum(need.text not in text for need, text in zip(some, texts, strict=True))
+    # Line by line: the format `history` numbers them.
+    pairs = [(need.text.splitlines(), text) for need, text in zip(some, texts, strict=True)]
+    without = sum(not all(line in text for line in lines) for lines, text in pairs)
     if without:
         what = f"{without} of {len(some)} prompts do not contain the text of their need"
         problems.append(Fault("error", f"{what}: the policy cannot know what is wanted; put {{need}} in the prompt"))

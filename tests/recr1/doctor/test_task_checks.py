@@ -326,3 +326,10 @@ def test_a_bad_option_is_refused(option, capsys):
 def test_the_page_describes_every_check():
     page = read("docs/doctor.md").partition("## Of the policy")[0]
     assert sorted(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == sorted(CHECKS)
+
+
+def test_a_task_for_recommenders_whose_prompts_number_the_history_has_no_problem():
+    small = ["task.source.users=40", "task.source.items=200", "retriever.type=popularity"]
+    findings = {one.name: one for one in run_checks(open_setup(load_recipe("verbalise", small)))}
+    assert {one.verdict for one in findings.values()} == {"ok"}, findings
+    assert "1. " in findings["prompt"].shown
