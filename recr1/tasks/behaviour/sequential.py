@@ -92,6 +92,11 @@ class SequentialTask(JudgedTask):
         kept = set(self.qrels)
         self.pasts = {name: past for name, past in self.pasts.items() if name in kept}
 
+    @property
+    def group_of(self) -> dict[str, str]:
+        """The group of people that each need's person is in, for an audit; "" for none."""
+        return {name: self.behaviour.groups[past.user] for name, past in self.pasts.items()}
+
     def _need(self, past: Past, counts: Counter[str]) -> tuple[Need | None, dict[int, int]]:
         """The need of a past and its answer key; None where it is left out."""
         taken = set() if self.repeats else set(past.history)

@@ -18,6 +18,7 @@ from recr1.env import Environment
 from recr1.errors import RecipeError
 from recr1.formats import Plain
 from recr1.recipe import load_recipe
+from recr1.tasks.behaviour.sequential import SequentialTask
 from rewards.audit.terms import ByPersonReward, DisagreementReward, MiscalibrationReward, PopularityLiftReward
 from tests.recr1.audit.world import Lists, Queries, World, at_random, environment, shown_rows, steady
 
@@ -96,6 +97,13 @@ def test_people_whose_group_gets_worse_lists_are_found():
     policy.choose = lambda need: steady(need) if world.group_of[need.id] == "old" else knowing(need)
     [gap] = find_biases(environment(world), policy, "test", QUICK).failures
     assert gap.name == "gap(nDCG@5)" and gap.value > 0.5 and gap.corrected < 0.01
+
+
+def test_a_task_of_people_names_their_groups():
+    task = SequentialTask(source={"type": "people", "users": 40, "items": 200}, candidates=6)
+    found = find_biases(environment(task), Lists(steady), "validation", AuditSpec(needs=30, words={}, orders=1))
+    assert set(task.group_of.values()) == {"young", "old"} and 0 <= value(found, "gap(nDCG@3)") <= 1
+    assert np.isfinite(value(found, "popularity_lift@3")) and np.isfinite(value(found, "miscalibration@3"))
 
 
 def test_lists_are_read_to_half_of_the_candidates():
