@@ -215,7 +215,16 @@ INLINE = sorted(
 )
 SECTIONS = "evaluate|k|log|policy|retriever|rewards|seed|task|trainer"
 PLACES = (
-    *("{}", "evaluate.{}", "task.{}", "trainer.{}", "trainer.trl={}", "task.gains={}", "retriever={}"),
+    *(
+        "{}",
+        "evaluate.{}",
+        "task.{}",
+        "trainer.{}",
+        "trainer.trl={}",
+        "task.gains={}",
+        "retriever={}",
+        "trainer.0.pairs={}",
+    ),
     "rewards=[{}, {{type: measure, measure: RR@7}}]",
 )
 
@@ -232,7 +241,7 @@ def is_sound(overrides: str, *recipes: str) -> bool:
 def test_overrides_in_the_prose_are_sound(monkeypatch, tmp_path):
     monkeypatch.chdir(write_start(tmp_path))
     found = [one for one in INLINE if re.match(rf"'?({SECTIONS})(\.\w+)*=", one[1])]
-    recipes = ("quickstart", "your_data", "gpu_24gb_lora", "quickstart_sft_grpo", "quickstart_ppo")
+    recipes = ("quickstart", "your_data", "gpu_24gb_lora", "quickstart_sft_grpo", "quickstart_ppo", "rating")
     assert [one for one in found if not is_sound(one[1], *recipes)] == []
     assert len(found) > 40
 
@@ -243,7 +252,10 @@ def test_mappings_in_the_prose_are_sound_somewhere_in_a_recipe(monkeypatch, tmp_
     for page, code in found:
         written = re.sub(r"^(\w+): ", r"\1=", code)
         overrides = [shlex.quote(place.format(written)) for place in PLACES]
-        assert any(is_sound(one, "quickstart", "your_data", "tiny_shopper") for one in overrides), (page, code)
+        assert any(is_sound(one, "quickstart", "your_data", "tiny_shopper", "pick_one") for one in overrides), (
+            page,
+            code,
+        )
     assert len(found) > 25
 
 
