@@ -47,10 +47,10 @@ def test_the_mapping_is_left_as_it_was():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"k1": 1}, r"^parts\.1\.type: missing \(built in: bm25, cached, "),
+        ({"k1": 1}, r"^parts\.1\.type: missing \(built in: als, bm25, cached, "),
         ("bm25", r"^parts\.1: must be a mapping with a type, such as \{type: bm25\}, got 'bm25'"),
         ({"type": "bm52"}, r"^parts\.1\.type: no 'bm52' here; did you mean 'bm25'\?"),
-        ({"type": "zzz"}, r"^parts\.1\.type: no 'zzz' here; built in: bm25, "),
+        ({"type": "zzz"}, r"^parts\.1\.type: no 'zzz' here; built in: als, bm25, "),
         ({"type": "bm25", "k2": 1}, r"^parts\.1\.k2: bm25 has no option 'k2'; did you mean 'k1'\?"),
         ({"type": HERE, "first": -1}, r"^parts\.1\.first: must be 0 or more, got -1$"),
         (

@@ -7,8 +7,8 @@ import pytest
 from recr1.audit import find_biases
 from recr1.audit.report import write
 from recr1.config.build import AuditSpec
+from tests.browsers import CONTRAST, browser  # noqa: F401 - a fixture
 from tests.recr1.audit.world import Lists, World, environment, shown_rows
-from tests.recr1.report.test_browser import CHROMIUM, CONTRAST
 
 
 @pytest.fixture(scope="module")
@@ -19,19 +19,8 @@ def written(tmp_path_factory):
     return write(found, tmp_path_factory.mktemp("audit")) / "audit.html"
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here: install one to see pages as readers do")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
-def test_it_can_be_read_on_a_desktop_and_on_a_telephone(browser, written, scheme, width):
+def test_it_can_be_read_on_a_desktop_and_on_a_telephone(browser, written, scheme, width):  # noqa: F811
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
     tab, said = context.new_page(), []
     tab.on("console", lambda message: said.append(message.text))

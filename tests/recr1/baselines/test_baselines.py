@@ -200,7 +200,7 @@ def toy_in_brackets():
 @pytest.mark.parametrize("name", [*BUILTIN, "tests.recr1.policies.speaker:Speaker"])
 def test_only_baselines_that_declare_it_are_introduced(name):
     declared = {"prf", "few_shot", "prompt_search", "best_of", "best_item", "best_edit", "linear_edits", "term_oracle"}
-    declared |= {"echo", "field_clauses", "mean_rating"}
+    declared |= {"echo", "field_clauses", "mean_rating", "recommender"}
     cls = find_class("policy", name)
     assert (hasattr(cls, "prepare") and hasattr(cls, "sees")) == (name in declared)
 

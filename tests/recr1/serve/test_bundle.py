@@ -61,8 +61,8 @@ def test_one_that_writes_other_queries_than_the_run_is_not_written(run, tmp_path
 def test_in_eight_bits_it_is_measured_and_used(run, tmp_path):
     made = export(run, of_run(run), tmp_path / "bundle", int8=True, may_lose=0.3)  # CPUs differ
     check = made.facts["check"]
-    assert check["transformers"]["equal"] == 60 and 40 <= check["ctranslate2"]["equal"] <= 60
-    assert abs(check["ctranslate2"]["difference"]) < 0.1
+    assert check["transformers"]["equal"] == 60 and 10 <= check["ctranslate2"]["equal"] <= 60
+    assert abs(check["ctranslate2"]["difference"]) < 0.2
     assert made.engine == "ctranslate2" and type(made.policy()).__name__ == "CTranslate2"
     assert type(made.policy("transformers")).__name__ == "Transformers"
     [one] = Rewriter.load(made.path)(["a gift for my aunt"])
