@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def rating_errors(evaluation: Evaluation) -> dict[str, dict[str, float]]:
     """Who rates ("policy", "global mean") -> RMSE, MAE and entropy of the answers; empty without needs with ratings.
 
-    A completion that is no number has the largest error that the scale allows, as in `RatingCloseness`.
+    A completion that is not a number has the largest error that the scale allows, as in `RatingCloseness`.
     """
     keys, task = evaluation.qrels, evaluation.env.task
     rated = [row for row, key in enumerate(keys) if key.gold is not None and number_of(key.gold) is not None]
@@ -64,7 +64,7 @@ def ratings_table(split: str, ratings: Mapping[str, Mapping[str, float]]) -> Tab
         for name, of in sorted(ratings.items(), key=lambda one: -one[1]["RMSE"])
     ]
     note = (
-        "An answer that is no number has the largest error of the scale. entropy: bits of the distribution of the "
+        "An answer that is not a number has the largest error of the scale. entropy: bits of the distribution of the "
         "answers; 0 is always the same one."
     )
     return Table(f"{split}: errors of ratings", ["", "RMSE", "MAE", "entropy"], rows, [note])

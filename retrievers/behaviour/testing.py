@@ -113,7 +113,7 @@ class BehaviourContract(RetrieverContract):
             assert self.personal is False or (rows >= 0).any(), f"{query} found nothing"
 
     def test_only_the_interactions_of_the_catalog_are_learned(self) -> None:
-        """A pair that is held out changes nothing where it stands in a field, and something among the interactions."""
+        """A held-out pair changes nothing when it is in a field of the catalog; among the interactions it does."""
         catalog = blocks_catalog()
         query, held_out = (0, 1), SIDE + 2
         told = [f"user 0 takes item-{held_out} next"] * len(catalog)

@@ -257,7 +257,7 @@ def _seconds(path: Path, line: int, record: Record, column: str, how: Reading) -
             raise DataError(path, line, f"{what}: correct it, or name the column of times with columns") from error
         return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
     if not math.isfinite(number):
-        raise DataError(path, line, f"time {shown(cell)} is no number: correct it, or remove this row")
+        raise DataError(path, line, f"time {shown(cell)} is not a number: correct it, or remove this row")
     while abs(number) >= _LATEST:
         number /= 1000
     return int(number)
