@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from retrievers.analyzer import VERSION
-from retrievers.base import Catalog, Query, Retriever, Rows
+from retrievers.base import Catalog, Floats, Query, Retriever, Rows
 from retrievers.secrets import without_variables
 
 CAPABILITIES: Mapping[str, str] = {
@@ -76,6 +76,15 @@ class HasNormalQuery(Protocol):
     """Knows which queries have the same hits: those with equal normal forms."""
 
     normal_query: Callable[[Query], Hashable]
+
+
+@runtime_checkable
+class HasItemVectors(Protocol):
+    """Has a vector of each item, by which items are compared or scored."""
+
+    def item_vectors(self) -> Floats:
+        """(N, D), in the order of the catalog; zeros for an item without one."""
+        ...
 
 
 @runtime_checkable

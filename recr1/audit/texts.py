@@ -12,6 +12,7 @@ from recr1.audit.base import DRAWS, Number, Part, Seen, interval, lists, spread_
 from recr1.judge.stats import Doubles, randomisation_test, ratio_interval
 from recr1.judge.table import Table
 from recr1.tasks.base import HasGroups
+from retrievers.abilities import HasItemVectors
 from retrievers.base import Rows
 from rewards.audit.lists import SIMILARITIES, jaccard, partial_spearman
 from rewards.audit.terms import ByPersonReward
@@ -136,11 +137,12 @@ def coupling(seen: Seen) -> Part:
         doubled_B[place] = np.mean(again) if again else np.nan
     says = f"share of listed items with {ALIKE:.0%} of their title's words in common with an item above"
     numbers = [seen.mean("doubles", doubled_B, says, limit=limits.doubles)]
-    vectors = getattr(seen.env.retriever, "item_vectors", None)
-    if vectors is None:
+    if not isinstance(seen.env.retriever, HasItemVectors):
         return Part("Text", numbers, remarks=["coupling is not audited: the retriever has no vectors of its items"])
     some = seen.rng().choice(len(catalog), min(len(catalog), seen.spec.titles), replace=False).astype(np.int32)
-    return Part("Text", [*numbers, *_coupled(seen, some, np.asarray(vectors(some), np.float64))])
+    return Part(
+        "Text", [*numbers, *_coupled(seen, some, np.asarray(seen.env.retriever.item_vectors()[some], np.float64))]
+    )
 
 
 def _almost(one: frozenset[str], other: frozenset[str]) -> bool:

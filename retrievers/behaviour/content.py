@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers import PARTS
-from retrievers.base import Catalog, Floats, Rows
+from retrievers.base import Catalog, Floats
 from retrievers.behaviour.base import History, Recommender, histories_matrix
 from retrievers.dense.encoders import Encoder
 from retrievers.dense.vectors import embed, on_grid
@@ -57,9 +57,9 @@ class Content(Recommender):
         self._vectors_ND, self._known_N = vectors_ND, np.asarray(vectors_ND.any(axis=1))
         self._kept: dict[History, tuple[Doubles, Doubles]] = {}
 
-    def item_vectors(self, rows: Rows) -> Floats:
-        """(len(rows), dim) the vectors of items."""
-        vectors: Floats = self._vectors_ND[rows].astype(np.float32)
+    def item_vectors(self) -> Floats:
+        """(N, dim) the vectors of items' texts; zeros for a text without a word."""
+        vectors: Floats = self._vectors_ND.astype(np.float32)
         return vectors
 
     def _scores(self, histories: Sequence[History]) -> Floats:

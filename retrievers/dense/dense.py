@@ -123,6 +123,10 @@ class Dense:
             hits.rows_QK[nonzero], hits.scores_QK[nonzero] = found
         return hits
 
+    def item_vectors(self) -> Floats:
+        """(N, D) the vectors of items, as the encoder makes them, rounded; zeros for a text with nothing to read."""
+        return self._vectors
+
     def recall(self, queries: Sequence[str], k: int) -> float:
         """The share of the true best k of some queries that a search finds, by score: a tie is as good."""
         vectors_QD = on_grid(self._encoder.encode_queries(queries))

@@ -19,8 +19,10 @@ from recr1.errors import RecipeError
 from recr1.formats import Plain
 from recr1.recipe import load_recipe
 from recr1.tasks.behaviour.sequential import SequentialTask
+from retrievers.bm25.bm25 import BM25
+from retrievers.dense.dense import Dense
 from rewards.audit.terms import ByPersonReward, DisagreementReward, MiscalibrationReward, PopularityLiftReward
-from tests.recr1.audit.world import Lists, Queries, World, at_random, environment, shown_rows, steady
+from tests.recr1.audit.world import ITEMS, Lists, Queries, World, at_random, environment, shown_rows, steady
 
 WORLD = World(users=40)
 QUICK = AuditSpec(orders=2, words={"age": ["young", "old"]})
@@ -160,3 +162,22 @@ def test_the_command_writes_its_files_and_fails_above_a_limit(policy, status, tm
 def test_a_table_for_a_terminal_has_what_is_limited(found):
     [table] = tables(found)
     assert [row[0] for row in table.rows] == [one.name for one in found.numbers if one.limit is not None]
+
+
+class OfItsOwn(BM25):
+    """Vectors of items that have nothing to do with their texts."""
+
+    def item_vectors(self):
+        return np.random.default_rng(0).normal(size=(ITEMS, 16)).astype(np.float32)
+
+
+def test_vectors_of_texts_are_coupled_to_texts_and_others_are_not():
+    world, coupled = World(users=4), {}
+    for name, retriever in {
+        "text": Dense(world.catalog, encoder={"type": "hashing"}, store=None),
+        "own": OfItsOwn(world.catalog),
+    }.items():
+        found = find_biases(Environment(world, retriever, (), 10), Lists(shown_rows), "test", AuditSpec(orders=1))
+        coupled[name] = {one.name: one.value for one in found.numbers if one.name in ("coupling", "neighbours")}
+    assert coupled["text"]["coupling"] > 0.5 and coupled["text"]["neighbours"] > 0.2
+    assert abs(coupled["own"]["coupling"]) < 0.05 and coupled["own"]["neighbours"] < 0.06

@@ -74,4 +74,4 @@ def test_scores_that_are_kept_are_forgotten_before_they_fill_the_memory(monkeypa
 def test_it_is_a_retriever_that_ranks_with_a_changed_text():
     recommender = built(["red lamp", "red sofa"])
     assert isinstance(recommender, RanksWith)
-    assert recommender.item_vectors(np.array([1], np.int32)).shape == (1, 64)
+    assert recommender.item_vectors()[[1]].shape == (1, 64)
