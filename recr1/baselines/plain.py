@@ -8,7 +8,7 @@ from typing import Literal
 from recr1.baselines.access import ByNeed, Visible
 from recr1.env import Environment
 from recr1.errors import UserError
-from recr1.tasks.base import plain_answers
+from recr1.tasks.base import plain_answers, splits_of
 from retrievers.options import checked
 from rewards.base import Action, Answer, Chat, Invalid
 
@@ -41,9 +41,8 @@ class MeanRating:
     def prepare(self, env: Environment) -> None:
         """Keep the task; raises `UserError` where it has no ratings."""
         self._env = env
-        splits = ("validation", "test", "train")
-        some = next((needs for split in splits if (needs := env.task.needs(split))), ())
-        if not any(self._name in plain_answers(env.task, need) for need in some):
+        needs = (need for of_split in splits_of(env.task).values() for need in of_split)
+        if not any(self._name in plain_answers(env.task, need) for need in needs):
             raise UserError("policy 'mean_rating': this task has no ratings: choose the task rating, or a mixed one")
 
     def generate(self, chats: Sequence[Chat], n: int) -> list[list[str]]:

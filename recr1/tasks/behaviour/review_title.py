@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
+from typing import Any, Literal
 
 from recr1.tasks.behaviour.answered import AnsweredTask
 from recr1.tasks.behaviour.source import Past, Review
+from retrievers.options import PositiveInt, checked
 
 
+@checked
 class ReviewTitleTask(AnsweredTask):
     """A review with its stars and its item: the answer is its title.
 
@@ -18,7 +21,6 @@ class ReviewTitleTask(AnsweredTask):
     Args:
         source: behaviour with reviews that have titles, a part of kind "source": {type: people}.
         template: "seen" takes two prompt templates by turns, "held_out" a third one.
-        last: not used: no past item is shown.
         fields: fields of the catalog that the policy reads of an item; null for its title.
         words: words of an item, at most.
         format: prompt and parser, `{type: answer}` by default.
@@ -30,6 +32,17 @@ class ReviewTitleTask(AnsweredTask):
         "write a title. stars: {stars}. item: {item}. review: {review}",
     )
     lacking = "it has no reviews with a title: choose a source with some"
+
+    def __init__(
+        self,
+        *,
+        source: dict[str, Any],
+        template: Literal["seen", "held_out"] = "seen",
+        fields: list[str] | None = None,
+        words: PositiveInt = 12,
+        format: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(source=source, template=template, fields=fields, words=words, format=format)
 
     def gold(self, past: Past, row: int, value: float, review: Review | None) -> str | None:
         """The title of the review."""

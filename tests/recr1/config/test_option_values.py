@@ -324,8 +324,8 @@ BAD = {
             name: {
                 "source": [{"type": "peeple"}, {"type": "people", "users": 0}],
                 "template": ["unseen"],
-                "last": [0],
                 "words": [0],
+                **({} if name == "review_title" else {"last": [0]}),
             }
             for name in ("rating", "explain_text", "review_title")
         },
