@@ -186,7 +186,9 @@ class Interactions(SplitSource):
                 self._group_of[user] = str(record[of["group"]])
             if "review_title" in of or "review_text" in of:
                 title, text = (str(record.get(of.get(role, "")) or "") for role in ("review_title", "review_text"))
-                self._said[user, items[-1]] = Review(title, text)
+                about = user, items[-1]
+                how.counts["reviews replaced by a later row of the user and item"] += about in self._said
+                self._said[about] = Review(title, text)
             row = _Row(line, user, items, value, time)
             if "items" in of and "item" in of:
                 row = row._replace(time=0)  # that of the item alone
@@ -202,7 +204,7 @@ class Interactions(SplitSource):
         if isinstance(listed, str):
             listed = listed.replace(",", " ").split()
         if not isinstance(listed, list | tuple):
-            what = f"{shown(listed)} in {of['items']!r} is no list of items"
+            what = f"{shown(listed)} in {of['items']!r} is not a list of items"
             raise DataError(path, line, f"{what}: write ids with blanks between them, or a list in JSON")
         one = (id_of(path, line, record, of["item"], how.missing),) if "item" in of else ()
         return (*(str(item) for item in listed if not is_missing(item, how.missing)), *one)

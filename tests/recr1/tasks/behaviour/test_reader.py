@@ -155,7 +155,7 @@ def test_what_is_left_out_is_counted_and_nothing_else_is_lost(tmp_path, events, 
         (EVENTS, {"scale": (6, 9)}, r"jsonl: no event is left"),
         ([{**e, "user_id": "x"} for e in EVENTS], {}, r":1: 'user_id' and 'user' could both be the user: .*columns"),
         ([{"who": "a", "item": "i1"}], {}, r":1: no field 'user_id' or .*name it with columns: \{user: \.\.\.\}"),
-        (at(0, items={"a": 1}), {}, r":1: .* in 'items' is no list of items"),
+        (at(0, items={"a": 1}), {}, r":1: .* in 'items' is not a list of items"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_its_line_and_a_remedy(tmp_path, events, options, error):
@@ -218,6 +218,10 @@ def test_what_users_say_and_their_groups_are_read_where_columns_are_named(tmp_pa
     assert source.reviews[0, 1].title == "fine"
     assert source.reviews[0, 1].text == "red"
     assert source.groups == ["f", "f", "f"]
+    again = write(tmp_path, [*events, {**events[0], "body": "blue"}])
+    source = Interactions(path=str(again), columns=named)
+    assert "blue" in {review.text for review in source.reviews.values()}
+    assert source.counts["reviews replaced by a later row of the user and item"] >= 1
 
 
 def test_every_event_of_online_retail_is_learned_from_or_asked_for():
