@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,9 +13,8 @@ from retrievers import PARTS
 from retrievers.base import Catalog, Floats
 from retrievers.behaviour.base import History, Recommender, histories_matrix
 from retrievers.dense.encoders import Encoder
-from retrievers.dense.vectors import embed, on_grid
+from retrievers.dense.vectors import embedded, on_grid
 from retrievers.options import checked
-from retrievers.store import Store
 
 Doubles: TypeAlias = NDArray[np.float64]
 
@@ -43,15 +41,9 @@ class Content(Recommender):
     def __init__(
         self, catalog: Catalog, *, encoder: dict[str, Any], field: str = "texts", store: str | None = "auto"
     ) -> None:
-        texts = catalog.column(field)
         self._encoder: Encoder = PARTS.build("encoder", encoder)
-        key = {"catalog": catalog.fingerprint, "field": field, "encoder": dict(self._encoder.identity)}
-        with TemporaryDirectory() as nowhere:
-            place = Store(nowhere if store is None else store)
-            entry = place.open("embeddings", key, lambda folder: embed(self._encoder, texts, folder), resumes=True)
-            vectors_ND = np.array(entry.array("vectors"), np.float64)
         super().__init__(catalog, np.ones(len(catalog), np.bool_))
-        self._index(vectors_ND)
+        self._index(embedded(catalog, field, self._encoder, store).astype(np.float64))
 
     def _index(self, vectors_ND: Doubles) -> None:
         self._vectors_ND, self._known_N = vectors_ND, np.asarray(vectors_ND.any(axis=1))

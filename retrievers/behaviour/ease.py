@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from retrievers.base import Catalog, Floats
-from retrievers.behaviour.base import Fitted, History, Recommender, histories_matrix, matrix_of
+from retrievers.behaviour.base import Fitted, History, Recommender, histories_matrix, history_of, matrix_of
 from retrievers.options import PositiveFloat, checked
 
 SMALLEST = 1e-9
@@ -76,12 +76,17 @@ class EASE(Recommender):
         self._fitted = Fitted(catalog, "ease", options, ("numpy", *self.libraries), fit, store)
 
     def contributions(self, history: History, row: int) -> Floats:
-        """(I,) what each item of a history adds to the score of an item, which is the sum; 0 for what is unknown."""
-        own_I, added_I = np.array(history, np.int32), np.zeros(len(history), np.float32)
-        known_I = self._known_N[own_I] & self._known_N[row]
-        places = np.searchsorted(self._rows, own_I[known_I])
-        if len(places):
-            added_I[known_I] = self._fitted["weights"][places, np.searchsorted(self._rows, row)]
+        """(I,) what each item of a history adds to the score of an item, which is the sum.
+
+        0 for an item without a training event, and for one that is there already: repeats do not count.
+        """
+        *own, row = history_of((*history, row), len(self._known_N))
+        own_I, added_I = np.array(own, np.int64), np.zeros(len(own), np.float32)
+        first = np.unique(own_I, return_index=True)[1]
+        heard = first[self._known_N[own_I[first]]]
+        if self._known_N[row] and len(heard):
+            places = np.searchsorted(self._rows, own_I[heard])
+            added_I[heard] = self._fitted["weights"][places, np.searchsorted(self._rows, row)]
         return added_I
 
     def _scores(self, histories: Sequence[History]) -> Floats:

@@ -21,7 +21,7 @@ class HistoryText:
     """The titles of the last items of a history, one a line and the oldest first, searched as a text.
 
     Items of the history are not found again. Nothing is learned, so items that nobody took are found too; it is the
-    floor for recommenders that read texts. An empty history finds nothing.
+    floor for recommenders that read texts. A history without a text finds nothing.
 
     Args:
         catalog: What is searched.
@@ -62,8 +62,8 @@ class HistoryText:
         except MissingAnswers as error:
             first, faults = error.hits, error.faults
         rows_QM = first.rows_QK.copy()
-        for rows_M, history in zip(rows_QM, histories, strict=True):
-            rows_M[np.isin(rows_M, history) | (not history)] = -1
+        for rows_M, history, read in zip(rows_QM, histories, known, strict=True):
+            rows_M[np.isin(rows_M, history) | (not read)] = -1
         hits = topk_of(rows_QM, first.scores_QK, k)
         if faults:
             raise MissingAnswers(hits, faults)

@@ -13,16 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrievers.base import Catalog, Floats
-from retrievers.behaviour.base import Fitted, History, Recommender, events_in, histories_matrix
+from retrievers.behaviour.base import Fitted, History, Recommender
+from retrievers.behaviour.stopping import CUTOFF, HeldOut, best_epoch, histories_in
 from retrievers.dense.dense import usable_device
 from retrievers.options import NonNegativeInt, PositiveFloat, PositiveInt
 from retrievers.progress import ProgressBar
-from retrievers.topk import topk
 
-CUTOFF = 100
-"""Early stopping watches nDCG at this cutoff."""
-FEWEST = 5
-"""A user with fewer items is not held out."""
 Weights: TypeAlias = dict[str, Any]
 """Tensors by name."""
 
@@ -77,8 +73,7 @@ class Learned(Recommender):
     @property
     def stats(self) -> Mapping[str, float]:
         """As of every recommender, and of the best epoch its number, nDCG@100 of held-out users, and what was noted."""
-        names = ("fit/epoch", f"fit/nDCG@{CUTOFF}", *(f"fit/{name}" for name in self.noted))
-        return {**super().stats, **dict(zip(names, self._best, strict=True))}
+        return {**super().stats, **best_epoch(self._best, self.noted)}
 
     @property
     def _torch(self) -> Any:
@@ -117,13 +112,14 @@ class Learned(Recommender):
 
     def _fit(self, histories: Sequence[History]) -> dict[str, NDArray[Any]]:
         torch, draw = self._torch, self._torch.Generator().manual_seed(self.seed)
-        users, asked, wanted = held_out(histories, self.seed)
+        held = HeldOut(histories, self.seed, self.patience)
+        users = held.learned
         weights = {name: one.to(self._fits_on).requires_grad_() for name, one in self._begin(draw).items()}
         optimiser = torch.optim.Adam(weights.values(), lr=self.learning_rate, fused=True)
-        best, best_epoch, kept, log = -1.0, 0, weights, [0.0]
+        kept, log = weights, [0.0]
         with _one_thread(torch), ProgressBar(quiet=len(users) < 200) as bar:
             bar.begin(f"fitting {self.name}", self.epochs)
-            bar.note(lambda: f"nDCG@{CUTOFF} {best:.4f}")
+            bar.note(lambda: f"nDCG@{CUTOFF} {held.best:.4f}")
             for epoch in range(1, self.epochs + 1):
                 total = 0.0
                 for some in torch.randperm(len(users), generator=draw).split(self.batch_size):
@@ -138,47 +134,17 @@ class Learned(Recommender):
                     )
                 with torch.no_grad():
                     self._weights = {name: one.cpu().double() for name, one in self._kept(weights).items()}
-                measured = ndcg(self._scores(asked), asked, wanted) if asked else float("nan")
+                better = held.is_best(self, epoch)
                 notes = "".join(f", {name} {value:.4g}" for name, value in zip(self.noted, self._notes, strict=True))
                 told = "%s: epoch %d of %d, loss %.4f, nDCG@%d of %d held-out users %.4f%s"
-                _log.info(told, self.name, epoch, self.epochs, total, CUTOFF, len(asked), measured, notes)
+                _log.info(told, self.name, epoch, self.epochs, total, CUTOFF, len(held.asked), held.last, notes)
                 bar.advance(epoch, self.epochs)
-                if not asked or measured > best:
-                    best, best_epoch, kept, log = measured, epoch, self._weights, [epoch, measured, *self._notes]
-                elif epoch - best_epoch >= self.patience:
+                if better:
+                    kept, log = self._weights, [epoch, held.best, *self._notes]
+                elif held.is_over(epoch):
                     break
+        self._read = self._unknown = 0  # what early stopping asked is not counted
         return {"log": np.array(log), **{name: one.float().numpy() for name, one in kept.items()}}
-
-
-def histories_in(catalog: Catalog, known_N: NDArray[np.bool_]) -> list[History]:
-    """The known items of each user of a catalog's events in the order in which they were first taken, each once."""
-    events = events_in(catalog)
-    events = events[known_N[events["row"]]]
-    users: dict[int, dict[int, None]] = {}
-    for user, row in zip(events["user"].tolist(), events["row"].tolist(), strict=True):
-        users.setdefault(user, {})[row] = None
-    return [tuple(rows) for rows in users.values()]
-
-
-def held_out(histories: Sequence[History], seed: int) -> tuple[list[History], list[History], list[History]]:
-    """Histories to learn from; and of a tenth of all users the first four fifths of their items, and the others."""
-    order = np.random.default_rng(seed).permutation(len(histories)).tolist()
-    kept_back = [user for user in order if len(histories[user]) >= FEWEST][: len(histories) // 10]
-    cuts = {user: len(histories[user]) * 4 // 5 for user in kept_back}
-    return (
-        [rows for user, rows in enumerate(histories) if user not in cuts],
-        [histories[user][:cut] for user, cut in cuts.items()],
-        [histories[user][cut:] for user, cut in cuts.items()],
-    )
-
-
-def ndcg(scores_QN: Floats, asked: Sequence[History], wanted: Sequence[History]) -> float:
-    """Mean nDCG@100 of the wanted items, each of grade 1, where the asked ones are not found."""
-    scores_QN[histories_matrix(asked, scores_QN.shape[1]).nonzero()] = -np.inf
-    gains_K = 1 / np.log2(np.arange(2, CUTOFF + 2))
-    found_QK = topk(scores_QN, CUTOFF).rows_QK
-    reached = [gains_K[np.isin(rows_K, one)].sum() for rows_K, one in zip(found_QK, wanted, strict=True)]
-    return float(np.mean([got / gains_K[: len(one)].sum() for got, one in zip(reached, wanted, strict=True)]))
 
 
 @contextmanager

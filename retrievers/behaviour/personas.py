@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from retrievers.base import Floats
-from retrievers.behaviour.base import History
+from retrievers.behaviour.base import History, history_of
 from retrievers.behaviour.learned import Learned, Weights
 from retrievers.options import NonNegativeFloat, PositiveFloat, PositiveInt, ShareBelowOne, checked
 
@@ -74,7 +74,13 @@ class Personas(Learned):
         return shares
 
     def explain(self, history: History, row: int) -> Explanation:
-        """The persona to which an item appeals, and the items of the history that appeal to it too."""
+        """The persona to which an item appeals, and the items of the history that appeal to it too.
+
+        Raises `ValueError` for an item without a training event, of which no persona knows anything.
+        """
+        *_, row = history_of((*history, row), len(self._known_N))
+        if not self._known_N[row]:
+            raise ValueError(f"row {row} has no training event, so that no persona knows it: explain what is found")
         shares_KN = self.attention(history)
         persona, rows = int(shares_KN[:, row].argmax()), np.array(list(dict.fromkeys(history)), np.int64)
         own = rows[(shares_KN[:, rows].argmax(0) == persona) & self._known_N[rows]]

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -15,13 +12,12 @@ from numpy.typing import NDArray
 
 from retrievers import PARTS
 from retrievers.base import Catalog, Floats
-from retrievers.behaviour.base import History
+from retrievers.behaviour.base import Fitted, History
 from retrievers.behaviour.learned import Learned, Weights
 from retrievers.dense.approximate import PQ_CENTROIDS, library
 from retrievers.dense.encoders import Encoder
-from retrievers.dense.vectors import embed, on_grid
+from retrievers.dense.vectors import embedded, on_grid
 from retrievers.options import PositiveFloat, PositiveInt, PositiveShare, checked
-from retrievers.store import Store, save_array
 
 _log = logging.getLogger(__name__)
 
@@ -68,10 +64,8 @@ class VQRec(Learned):
         self._made_of: dict[str, Any] = {}
         self._readable_N: NDArray[np.bool_] | None = None
         self._shared: dict[str, float] = {}
-        with ExitStack() as stack:
-            place = Store(stack.enter_context(TemporaryDirectory()) if self.store is None else self.store)
-            if self.encoder is not None:
-                self._read_texts(catalog, PARTS.build("encoder", self.encoder), place)
+        if self.encoder is not None:
+            self._read_texts(catalog, PARTS.build("encoder", self.encoder))
         super().__post_init__(catalog)
 
     @classmethod
@@ -101,18 +95,15 @@ class VQRec(Learned):
         vectors: Floats = self._weights["vectors"].float().numpy()
         return vectors
 
-    def _read_texts(self, catalog: Catalog, encoder: Encoder, place: Store) -> None:
-        texts = catalog.column(self.field)
-        key: dict[str, Any] = {"catalog": catalog.fingerprint, "field": self.field, "encoder": dict(encoder.identity)}
-        entry = place.open("embeddings", key, lambda folder: embed(encoder, texts, folder), resumes=True)
-        self._made_of, vectors_ND = key, entry.array("vectors")
+    def _read_texts(self, catalog: Catalog, encoder: Encoder) -> None:
+        self._inputs = vectors_ND = embedded(catalog, self.field, encoder, self.store)
+        self._made_of = {"field": self.field, "encoder": dict(encoder.identity)}
         self._readable_N = readable_N = np.asarray(vectors_ND.any(axis=1))
         if self.features == "text":
-            self._inputs = vectors_ND.copy()
             return
         self._made_of |= {"parts": self.parts, "faiss": library().__version__}
-        made = place.open("codes", self._made_of, lambda folder: write_codes(vectors_ND, self.parts, folder))
-        self._inputs = made.array("codes").copy()
+        fit = lambda: {"codes": codes_of(vectors_ND, self.parts)}  # noqa: E731 - called once, or never
+        self._inputs = np.array(Fitted(catalog, "codes", self._made_of, ("numpy",), fit, self.store)["codes"])
         _, which, counts = np.unique(self._inputs[readable_N], axis=0, return_inverse=True, return_counts=True)
         self._shared = {"codes/shared": float((counts[which] > 1).mean())} if len(which) else {}
         told = "vqrec: %d items have %d different codes: %.1f%% share theirs, and come in the order of their rows"
@@ -180,8 +171,8 @@ class VQRec(Learned):
         return users_QD @ kept["vectors"].T / self.temperature
 
 
-def write_codes(vectors_ND: Floats, parts: int, folder: Path) -> None:
-    """Writes `codes` (N, parts), bytes, of vectors; raises `ValueError` for more parts than numbers of a vector."""
+def codes_of(vectors_ND: Floats, parts: int) -> NDArray[np.uint8]:
+    """(N, parts) the codes of vectors; raises `ValueError` for more parts than a vector has numbers."""
     faiss, dim = library(), vectors_ND.shape[1]
     if parts > dim:
         raise ValueError(f"parts: vectors of {dim} numbers cannot be cut into {parts} parts; set it to {dim} or less")
@@ -196,6 +187,7 @@ def write_codes(vectors_ND: Floats, parts: int, folder: Path) -> None:
         examples = np.resize(different, (max(PQ_CENTROIDS, len(different)), dim))
         rotation.train(examples)
         quantizer.train(rotation.apply(examples))
-        save_array(folder, "codes", quantizer.compute_codes(rotation.apply(different))[place_N])
+        codes: NDArray[np.uint8] = quantizer.compute_codes(rotation.apply(different))[place_N]
+        return codes
     finally:
         faiss.omp_set_num_threads(before)

@@ -13,14 +13,15 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from retrievers.base import Floats, Hits, Rows
+from retrievers.base import Catalog, Floats, Hits, Rows
 from retrievers.dense.encoders import Encoder, ReadsOnlyTheBeginning
 from retrievers.progress import ProgressBar
-from retrievers.store import save_array
+from retrievers.store import Store, save_array
 from retrievers.topk import LAST_ROW, NO_KEY, Keys, best_keys, hits_from_keys
 
 _log = logging.getLogger(__name__)
@@ -84,6 +85,16 @@ def embed(encoder: Encoder, texts: Sequence[str], folder: Path) -> None:
         for first in range(0, len(vectors), ITEMS_AT_A_TIME)
     ]
     save_array(folder, "blank", np.concatenate(blank).astype(np.int32))
+
+
+def embedded(catalog: Catalog, field: str, encoder: Encoder, store: str | None) -> Floats:
+    """(N, dim) the vectors of a field of all items, kept in the store if there is one; zeros for nothing to read."""
+    texts = catalog.column(field)
+    key = {"catalog": catalog.fingerprint, "field": field, "encoder": dict(encoder.identity)}
+    with TemporaryDirectory() as nowhere:
+        place = Store(nowhere if store is None else store)
+        entry = place.open("embeddings", key, lambda folder: embed(encoder, texts, folder), resumes=True)
+        return np.array(entry.array("vectors"))
 
 
 def search_numpy(vectors_ND: Floats, blank: Rows, queries_QD: Floats, k: int) -> Hits:

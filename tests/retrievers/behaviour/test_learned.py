@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from retrievers.behaviour.als import ALS
 from retrievers.behaviour.base import matrix_of
 from retrievers.behaviour.history_text import HistoryText
-from retrievers.behaviour.learned import held_out, histories_in, ndcg
 from retrievers.behaviour.multvae import MultVAE
 from retrievers.behaviour.personas import Personas
+from retrievers.behaviour.stopping import HeldOut, histories_in, ndcg
 from retrievers.behaviour.testing import behaviour_catalog
 from retrievers.behaviour.vqrec import VQRec
 from retrievers.bm25.bm25 import BM25
@@ -105,16 +106,42 @@ def test_a_fit_stops_when_held_out_users_gain_nothing_and_keeps_its_best_epoch(c
 
 def test_a_tenth_of_the_users_is_held_out_and_asked_for_the_last_fifth_of_their_items():
     histories = histories_in(SHOP, np.ones(60, np.bool_))
-    learned, asked, wanted = held_out(histories, 0)
-    assert (len(learned), len(asked), len(wanted)) == (216, 24, 24) and set(map(len, asked)) == {8}
-    assert sorted([*learned, *(one + two for one, two in zip(asked, wanted, strict=True))]) == sorted(histories)
-    assert held_out(histories, 1)[1] != asked
+    held = HeldOut(histories, 0, 5)
+    assert (len(held.learned), len(held.asked), len(held.wanted)) == (216, 24, 24)
+    assert set(map(len, held.asked)) == {8}
+    whole = [one + two for one, two in zip(held.asked, held.wanted, strict=True)]
+    assert sorted([*held.learned, *whole]) == sorted(histories)
+    assert HeldOut(histories, 1, 5).asked != held.asked
+    assert HeldOut(histories, 0, None).learned == histories and not HeldOut(histories[:9], 0, 5).asked
 
 
-def test_ndcg_is_one_for_the_wanted_items_first_and_skips_what_was_asked_with():
-    scores = np.array([[9, 8, 7, 1], [9, 8, 7, 1]], np.float32)
-    assert ndcg(scores.copy(), [(0,), (0,)], [(1, 2), (1, 2)]) == 1
-    assert ndcg(scores[:1].copy(), [(0,)], [(3,)]) == pytest.approx(1 / 2)
+def test_ndcg_is_one_for_the_wanted_items_first_and_less_below():
+    assert ndcg(np.array([[1, 2, 3], [2, 1, -1]]), [(1, 2), (1, 2)]) == 1
+    assert ndcg(np.array([[1, 2, 3]]), [(3,)]) == pytest.approx(1 / 2)
+    assert ndcg(np.array([[1, 2], [-1, -1]]), [(9, 1), (1,)]) == pytest.approx(1 / (1 + 1 / np.log2(3)) / 2)
+
+
+@pytest.mark.parametrize("build", [lambda: MultVAE(SHOP, **SMALL, epochs=2), lambda: ALS(SHOP, store=None)])
+def test_what_early_stopping_asks_is_not_counted_as_read(build):
+    model = build()
+    model.search([(0, 1)], 3)
+    assert model._read == 2 and model.stats["fit/nDCG@100"] > 0
+
+
+def test_als_stops_when_held_out_users_gain_nothing_and_keeps_its_best_iteration():
+    options = {"factors": 32, "l2": 0.1, "alpha": 100, "store": None}
+    whole = ALS(SHOP, iterations=40, patience=2, **options)
+    best = int(whole.stats["fit/epoch"])
+    assert 1 <= best < 38
+    cut = ALS(SHOP, iterations=best, patience=2, **options)
+    assert np.array_equal(cut.item_vectors(), whole.item_vectors()) and cut.stats == whole.stats
+    worse = [ALS(SHOP, iterations=turn, patience=1000, **options).stats["fit/nDCG@100"] for turn in (1, best + 2)]
+    assert max(worse) <= whole.stats["fit/nDCG@100"]
+
+
+def test_als_without_patience_learns_from_every_event():
+    told = ALS(SHOP, iterations=3, patience=None, store=None).stats
+    assert told["fit/epoch"] == 3 and math.isnan(told["fit/nDCG@100"])
 
 
 def test_a_learning_rate_that_diverges_is_named():
@@ -182,7 +209,9 @@ def test_attention_sums_to_one_and_its_entropy_is_logged(personas):
 @pytest.mark.parametrize("features", ["codes", "text", "ids"])
 def test_the_next_item_follows_from_the_last_one_of_the_history(features):
     encoder = {} if features != "ids" else {"encoder": None}
-    model = vqrec(CHAIN, features=features, epochs=30, patience=30, decay=0.2, **encoder)
+    users = [[(3 * first + step) % 12 for step in range(12)] for first in range(9)]  # too few to hold one out
+    chain = behaviour_catalog(12, users, [f"thing{row}" for row in range(12)])
+    model = vqrec(chain, features=features, epochs=60, examples=20, decay=0.2, **encoder)
     histories = [(row, (row + 1) % 12) for row in range(12)]
     found = model.search(histories, 1).rows_QK[:, 0]
     assert (found == (np.arange(12) + 2) % 12).mean() >= 0.8
@@ -228,6 +257,30 @@ def test_a_history_is_searched_as_the_titles_of_its_last_items():
     plain = BM25(catalog).search(["red lamp\nblue tent"], 6)
     assert found.rows_QK[0].tolist() == [*(row for row in plain.rows_QK[0] if row not in (5, 0, 4, -1)), -1, -1, -1]
     assert (found.rows_QK[1] == -1).all()
+
+
+class Everything(BM25):
+    """Finds something for every text, as neural encoders do."""
+
+    def search(self, queries, k):
+        return super().search([query or "lamp" for query in queries], k)
+
+
+def test_a_history_without_a_text_finds_nothing_whatever_the_retriever_makes_of_no_words():
+    catalog = behaviour_catalog(3, [[0, 1]], ["", "red lamp", "blue lamp"])
+    retriever = HistoryText(catalog, retriever={"type": f"{__name__}:Everything"})
+    found = retriever.search([(0,), (0, 1), ()], 3).rows_QK
+    assert found.tolist() == [[-1, -1, -1], [2, -1, -1], [-1, -1, -1]]
+    assert retriever.stats["history/unknown"] == 2 / 3
+
+
+def test_an_item_that_no_persona_knows_is_not_explained():
+    model = Personas(behaviour_catalog(5, [[0, 1, 2], [1, 2, 0]] * 6), epochs=1, dim=8, store=None)
+    assert model.explain((0, 4, 0), 2).rows == (0,)
+    with pytest.raises(ValueError, match="row 4 has no training event, so that no persona knows it"):
+        model.explain((0, 1), 4)
+    with pytest.raises(ValueError, match="a history has row 9, and the catalog has 5 items"):
+        model.explain((0, 9), 1)
 
 
 def test_events_count_once_and_in_the_order_in_which_items_were_first_taken():

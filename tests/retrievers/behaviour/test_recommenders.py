@@ -67,6 +67,16 @@ def test_a_score_of_ease_is_the_sum_of_what_the_items_of_the_history_add():
     assert cold.contributions((1, 0), 9).tolist() == [0, 0]
 
 
+def test_an_item_that_was_taken_again_adds_to_a_score_of_ease_once():
+    ease, history = EASE(SHOP, l2=5, store=None), (7, 3, 7, 7, 3)
+    rows, scores = (array[0] for array in ease.search([history], 3))
+    for row, score in zip(rows.tolist(), scores, strict=True):
+        added = ease.contributions(history, row)
+        assert score == pytest.approx(added.sum(), rel=1e-5) and added[2:].tolist() == [0, 0, 0]
+    with pytest.raises(ValueError, match="a history has row -1"):
+        ease.contributions((3, -1), 2)
+
+
 def test_ease_refuses_a_catalog_that_does_not_fit_with_the_number_and_what_to_do():
     with pytest.raises(ValueError, match=r"60 items with training events need 0\.0 GB to fit, more than memory_gb"):
         EASE(SHOP, memory_gb=1e-6)
@@ -97,7 +107,7 @@ def test_als_scores_as_implicit_does():
 
     library = AlternatingLeastSquares(factors=12, regularization=2, alpha=5, iterations=6, random_state=1)
     library.fit(matrix_of(SHOP), show_progress=False)
-    assert_same_scores(ALS(SHOP, factors=12, l2=2, alpha=5, iterations=6, seed=1, store=None), library)
+    assert_same_scores(ALS(SHOP, factors=12, l2=2, alpha=5, iterations=6, seed=1, patience=None, store=None), library)
 
 
 def assert_same_scores(ours, library):
