@@ -64,7 +64,7 @@ def main() -> None:
         if "engines" in options.parts:
             engines(options.model, options.needs, folder)
         if "open" in options.parts:
-            opened(bundle_of(options.model, folder / "opened"))
+            opened(bundle_of(options.model, folder / "opened"), folder)
 
 
 def bundle_of(model: str, folder: Path) -> Path:
@@ -269,15 +269,16 @@ def _timed(policy: Policy, chats: list[Any]) -> tuple[float, float]:
     return time.perf_counter() - began, time.process_time() - cpu
 
 
-def opened(bundle: Path) -> None:
-    print("\nfrom the start of a process to its first rewrite, second time of two")
+def opened(bundle: Path, folder: Path) -> None:
+    print("\nfrom the start of a process to its first rewrite; the first time, Python compiles what it imports")
+    # Bytecode is written, as it is by default: a PYTHONDONTWRITEBYTECODE around us would make every time the first.
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
     for engine in ("transformers", "ctranslate2"):
-        for _ in range(2):
+        for time_of in ("first", "second", "third"):
             before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
             ours, theirs = socket.socketpair()
-            process = subprocess.Popen(
-                [sys.executable, "-m", "recr1.serve.model", str(theirs.fileno())], pass_fds=[theirs.fileno()]
-            )
+            command = [sys.executable, "-m", "recr1.serve.process", str(theirs.fileno())]
+            process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=env)
             theirs.close()
             with ours, ours.makefile("rw") as lines:
                 facts = json.loads((bundle / "bundle.json").read_text())
@@ -289,7 +290,7 @@ def opened(bundle: Path) -> None:
             process.wait()
             used = resource.getrusage(resource.RUSAGE_CHILDREN)
             cpu = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
-        print(f"{engine:12} {wall:5.1f} s, {cpu:5.1f} CPU-s")
+            print(f"{engine:12} {time_of:6} {wall:5.2f} s, {cpu:5.2f} CPU-s")
 
 
 if __name__ == "__main__":

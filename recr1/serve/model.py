@@ -10,18 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from recr1.errors import UserError
-from recr1.serve.bundle import Bundle
-from recr1.serve.rewriter import FAILED, Rewriter, raw
+from recr1.serve.rewriter import FAILED, raw
 from recr1.serve.table import Entry, normal
 from retrievers.service.paths import Limits
 
@@ -35,8 +31,6 @@ LINE = 64 * 2**20
 """Bytes of the longest line."""
 NOT_READY, FULL = "model not ready", "queue full"
 """Reasons for the raw need, beside those of `recr1.serve.rewriter`."""
-WARM_UP = "warm up"
-"""A need that a new process answers before it counts as ready: the first answer takes longer than others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +113,7 @@ class Model:
         reader, writer = await asyncio.open_connection(sock=ours, limit=LINE)
         try:
             with theirs:
-                command, fd = [sys.executable, "-m", "recr1.serve.model"], theirs.fileno()
+                command, fd = [sys.executable, "-m", "recr1.serve.process"], theirs.fileno()
                 # In a session of its own: Ctrl-C is for the server, which ends it.
                 process = await asyncio.create_subprocess_exec(
                     *command, str(fd), pass_fds=[fd], start_new_session=True, stdin=asyncio.subprocess.DEVNULL
@@ -191,36 +185,3 @@ async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
     if not line.endswith(b"\n"):
         raise EOFError("it ended")
     return json.loads(line)
-
-
-def work(connection: socket.socket) -> None:
-    """The process: loads what the first line says, then answers each line of needs with a line of entries."""
-    with connection.makefile("rw", encoding="ascii", newline="\n") as lines:
-
-        def send(answer: Any) -> None:
-            lines.write(json.dumps(answer) + "\n")
-            lines.flush()
-
-        asked = json.loads(lines.readline())
-        try:
-            bundle = Bundle(Path(asked.pop("bundle")), asked.pop("facts"))  # its checksums were compared by the server
-            _leave_out_torch(bundle, asked)
-            rewriter = Rewriter.load(bundle, **asked)
-        except UserError as error:
-            return send({"refused": str(error)})
-        rewriter.tried([WARM_UP])
-        send({"ready": True})
-        for line in lines:
-            send(rewriter.tried(json.loads(line)))
-
-
-def _leave_out_torch(bundle: Bundle, asked: Mapping[str, Any]) -> None:
-    """Spare the process a library that takes most of its start, where nothing computes with it."""
-    searches = asked.get("gate", True) and bundle.gate and bundle.gate.needs_search  # with any retriever
-    if (asked.get("engine") or bundle.engine) == "ctranslate2" and not searches:
-        sys.modules["torch"] = None  # type: ignore[assignment]
-        os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"  # that it is missing
-
-
-if __name__ == "__main__":
-    work(socket.socket(fileno=int(sys.argv[1])))
