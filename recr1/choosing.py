@@ -61,13 +61,13 @@ class PickOne(Templated):
         """`Recommend` with the one item, or `Invalid`."""
         if not isinstance(completion, str):
             return Invalid("completion is not text")
-        row_of = {_key(one.text): one.row for one in reversed(need.candidates)}
-        if (row := row_of.get(_key(completion))) is not None:
+        row_of = {title_key(one.text): one.row for one in reversed(need.candidates)}
+        if (row := row_of.get(title_key(completion))) is not None:
             return Recommend((row,))
         match = _NUMBERED.fullmatch(completion)
         if match and 1 <= int(match[1]) <= len(need.candidates):
             row, text = need.candidates[int(match[1]) - 1]
-            if _key(match[2] or "") in ("", _key(text)):
+            if title_key(match[2] or "") in ("", title_key(text)):
                 return Recommend((row,))
         return Invalid(NOT_SHOWN)
 
@@ -77,7 +77,8 @@ class PickOne(Templated):
         return str(place + 1) if self.answer == "number" else " ".join(need.candidates[place].text.split())
 
 
-def _key(text: str) -> str:
+def title_key(text: str) -> str:
+    """What two titles that are read as the same have in common: no case, no spacing."""
     return " ".join(folded(text).split())
 
 
@@ -105,7 +106,7 @@ class History(Templated):
 
     def render(self, need: Need) -> list[Message]:
         """The prompt with a line for each item of the history that the need's text shows, "1. red mug"."""
-        lines = [f"{number}. {line}" for number, line in enumerate(need.text.splitlines(), start=1)]
+        lines = [f"{number}. {line}" for number, line in enumerate(need.text.split("\n"), start=1)]
         return chat_of(self.system, self.prompt, {SLOT: "\n".join(lines) if self.rows(need) else need.text})
 
     def parse(self, completion: str) -> Action:
@@ -131,5 +132,5 @@ class History(Templated):
     @staticmethod
     def rows(need: Need) -> tuple[int, ...]:
         """The rows that can be named: the last ones of the history, as many as the need's text has lines."""
-        lines = len(need.text.splitlines())
-        return need.history[-lines:] if lines <= len(need.history) and lines else ()
+        lines = need.text.count("\n") + 1  # an item without a title has a line too, though it is empty
+        return need.history[-lines:] if lines <= len(need.history) else ()

@@ -15,7 +15,7 @@ import numpy as np
 
 from recr1.config.build import Part, build
 from recr1.env.checks import Canary, check_candidates, check_fit, checked_hits, checked_reward, has_candidates
-from recr1.env.search import DEPTH, Faults, among, ask, listed, without_taken
+from recr1.env.search import Faults, ask_for, listed
 from recr1.env.step import Step
 from recr1.errors import UserError
 from recr1.formats import FitsEngine, Format, WritesQueries, parsed
@@ -279,17 +279,8 @@ class Environment:
                 f"retriever: {type(self.retriever).__name__} reads histories, and was asked for words: leave out what "
                 "searches for words (a policy, pairs, a command), or choose a retriever of texts"
             )
-        if not any(need.candidates for need in needs):
-            if needs and isinstance(self.task, HidesHistory) and self.task.hides_history:
-                most = max(len(set(need.history)) for need in needs)
-                depth = max(self.k, min(self.k + most, items, max_k_of(retriever) or items))
-                hits, faults = ask(retriever, queries, k=depth, items=items, again=again)
-                return without_taken(hits, [need.history for need in needs], self.k), faults
-            return ask(retriever, queries, k=self.k, items=items, again=again)
-        depth = max(self.k, min(DEPTH, items, max_k_of(retriever) or DEPTH))
-        hits, faults = ask(retriever, queries, k=depth, items=items, again=again)
-        answered = [None if row in faults else query for row, query in enumerate(queries)]
-        return among(hits, answered, needs, self.k), faults
+        hides = isinstance(self.task, HidesHistory) and self.task.hides_history
+        return ask_for(retriever, queries, needs, k=self.k, items=items, again=again, hides_history=hides)
 
 
 def open_environment(task: Part, retriever: Part, rewards: Sequence[tuple[Part, float]], k: int) -> Environment:

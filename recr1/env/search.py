@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from recr1.env.checks import checked_hits
+from retrievers.abilities import max_k_of
 from retrievers.base import Hits, Query, Retriever
 from retrievers.errors import EngineError, MissingAnswers
 from rewards.base import Need
@@ -17,6 +18,35 @@ DEPTH = 1000
 
 Faults: TypeAlias = Mapping[int, EngineError]
 """Places of queries, or rows of rollouts, without an answer, and why."""
+
+
+def ask_for(
+    retriever: Retriever,
+    queries: Sequence[Query | None],
+    needs: Sequence[Need],
+    *,
+    k: int,
+    items: int,
+    again: int = 0,
+    hides_history: bool = False,
+) -> tuple[Hits, Faults]:
+    """As `ask`, for needs: one for each query, or none at all.
+
+    Of a need with candidates only these are ranked, from a deeper search. Of another one nothing that is in its history
+    is found, if histories are hidden. So what a need finds does not depend on the other needs of a batch.
+    """
+    most = max_k_of(retriever) or items
+    taken = [need.history if hides_history and not need.candidates else () for need in needs]
+    ranks = any(need.candidates for need in needs)
+    deeper = max(k + max((len(set(one)) for one in taken), default=0), DEPTH if ranks else 0)
+    depth = max(k, min(deeper, items, most))
+    hits, faults = ask(retriever, queries, k=depth, items=items, again=again)
+    if any(taken):
+        hits = without_taken(hits, taken, depth if ranks else k)
+    if not ranks:
+        return hits, faults
+    answered = [None if row in faults else query for row, query in enumerate(queries)]
+    return among(hits, answered, needs, k), faults
 
 
 def ask(

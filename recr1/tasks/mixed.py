@@ -11,7 +11,7 @@ from annotated_types import MinLen
 from recr1.config.build import build, check_part
 from recr1.errors import UserError, shown
 from recr1.formats import FitsEngine, Format, parsed
-from recr1.tasks.base import SPLITS, HasCanary, HasTextFields, Task, plain_answers, splits_of
+from recr1.tasks.base import SPLITS, HasCanary, HasGroups, HasTextFields, HidesHistory, Task, plain_answers, splits_of
 from retrievers.options import PositiveFloat, checked, did_you_mean
 from rewards.base import Action, Chat, Invalid, Need, Qrels
 from rewards.measures import measure_option
@@ -55,7 +55,7 @@ class MixedTask:
 
     The name is the need's family: the reward `of_family` pays one family, `Own@k` measures each by its own measure, and
     an evaluation says each family for itself. Needs are mixed evenly, so that the first needs of a split are of every
-    family.
+    family. Families of users either all hide what a user has from searches, or none does.
 
     Args:
         tasks: name -> task, as a recipe writes it.
@@ -90,19 +90,25 @@ class MixedTask:
         }
         if share:
             self._needs["train"] = tuple(mixed(_cut(self._needs["train"], share)))
-            missing = [name for name in opened if name not in share]
-            if missing:
-                raise UserError(f"share: has no '{missing[0]}'")
+        hiding = {name: one.hides_history for name, one in opened.items() if isinstance(one, HidesHistory)}
+        if len(set(hiding.values())) > 1:
+            shows = ", ".join(name for name, hides in hiding.items() if not hides)
+            what = f"{shows} may find what a user has, and the other tasks of users may not"
+            raise UserError(f"tasks: {what}: set repeats alike")
+        self.hides_history = any(hiding.values())
+        groups = {name: one.group_of for name, one in opened.items() if isinstance(one, HasGroups)}
+        self.group_of = {f"{name}/{need}": label for name, of in groups.items() for need, label in of.items()}
 
     @staticmethod
     def check_options(options: Mapping[str, Any]) -> list[str]:
         """Whether the tasks are sound, and whether shares and measures are about them."""
-        tasks = options["tasks"]
+        tasks, share = options["tasks"], options.get("share")
         found = [str(problem) for name, one in tasks.items() for problem in check_part("task", one, f"tasks.{name}")]
         found += [f"tasks: a name must be without /, got {shown(name)}" for name in tasks if "/" in name or not name]
         for option in ("share", "measures"):
             known = options.get(option) or {}
             found += [f"{option}: no task {shown(one)}{did_you_mean(one, tasks)}" for one in known if one not in tasks]
+        found += [f"share: has no '{name}': give every task a share" for name in tasks if name not in (share or tasks)]
         for name in (options.get("measures") or {}).values():
             try:
                 measure_option(name)
@@ -132,11 +138,11 @@ class MixedTask:
 
 def _cut(needs: Sequence[Need], share: Mapping[str, float]) -> dict[str, list[Need]]:
     """The needs by family, the first of each, in these proportions: as many as the scarcest family allows."""
-    by_family: dict[str, list[Need]] = {name: [] for name in share}
-    for need in needs:
-        by_family.setdefault(need.family, []).append(need)
+    by_family: dict[str, list[Need]] = {name: [need for need in needs if need.family == name] for name in share}
+    if empty := [name for name in share if not by_family[name]]:
+        raise UserError(f"share: '{empty[0]}' has no training needs, so that nothing can be in proportion to them")
     unit = min(len(by_family[name]) / part for name, part in share.items())
-    return {name: of[: round(unit * share.get(name, 0))] for name, of in by_family.items()}
+    return {name: of[: round(unit * share[name])] for name, of in by_family.items()}
 
 
 def mixed(families: Mapping[str, Sequence[Need]]) -> Iterator[Need]:

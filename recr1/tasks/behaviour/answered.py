@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from recr1.config.build import build
@@ -13,11 +13,11 @@ from recr1.errors import UserError
 from recr1.tasks.base import SPLITS
 from recr1.tasks.behaviour.source import Past, Review, Source
 from recr1.tasks.splits import unit_hash, without_leaks
-from retrievers.options import PositiveInt, checked
+from retrievers.options import PositiveInt
 from rewards.base import Need, Qrels
 
 
-@checked
+@dataclass(kw_only=True, eq=False)
 class AnsweredTask(ABC):
     """A need for each item that a person takes next. A subclass says what is asked, and what the right answer is.
 
@@ -27,31 +27,34 @@ class AnsweredTask(ABC):
 
     templates: ClassVar[tuple[str, str, str]]
     """With {past} for the last items and their ratings, {item} for the item, {review} and {stars}; the last is held."""
-    lacking: ClassVar[str] = "it has no reviews: choose a source with reviews"
+    lacking: ClassVar[str]
     """Why there may be no answer at all."""
 
-    def __init__(
-        self,
-        *,
-        source: dict[str, Any],
-        template: Literal["seen", "held_out"] = "seen",
-        last: PositiveInt = 4,
-        fields: list[str] | None = None,
-        words: PositiveInt = 12,
-        format: dict[str, Any] | None = None,
-    ) -> None:
-        self._source: Source = build("source", source, path="source")
+    source: dict[str, Any]
+    """Where behaviour comes from, a part: {type: people}."""
+    template: Literal["seen", "held_out"] = "seen"
+    """Two prompt templates by turns, or a third one."""
+    fields: list[str] | None = None
+    """Fields of the catalog that the policy reads of an item; null for its title. Without any text, it reads the id."""
+    words: PositiveInt = 12
+    """Words of an item, at most."""
+    format: dict[str, Any] | None = None
+    """Prompt and parser, `{type: answer}` by default."""
+
+    def __post_init__(self) -> None:
+        self._source: Source = build("source", self.source, path="source")
         self.catalog, self.text_fields = self._source.catalog, self._source.text_fields
-        self._template, self._last, self._words = template, last, words
-        for name in fields or ():
+        for name in self.fields or ():
             if name != "texts" and name not in self.catalog.fields:
                 raise UserError(f"fields: the catalog has no field '{name}' (fields: {', '.join(self.catalog.fields)})")
-        self._columns = [self.catalog.texts if name == "texts" else self.catalog.fields[name] for name in fields or ()]
-        self.format = build("format", format or self.usual_format(), path="task.format")
+        self._columns = [
+            self.catalog.texts if one == "texts" else self.catalog.fields[one] for one in self.fields or ()
+        ]
+        self.format = build("format", self.format or self.usual_format(), path="task.format")
         self.qrels: dict[str, Qrels] = {}
         self._pasts: dict[str, tuple[Past, int]] = {}
         left_out = Counter(self._source.counts)
-        made = {split: list(self._made(split, left_out)) for split in SPLITS if self._has(split)}
+        made = {split: list(self._made(split, left_out)) for split in SPLITS if self._source.all_pasts.get(split)}
         self._needs: Mapping[str, Sequence[Need]] = without_leaks(made)
         left_out["needs left out, the same text in a later split"] = sum(
             len(needs) - len(self._needs[split]) for split, needs in made.items()
@@ -64,12 +67,6 @@ class AnsweredTask(ABC):
         """The format by default."""
         return {"type": "answer"}
 
-    def _has(self, split: str) -> bool:
-        try:
-            return bool(self._source.pasts(split))
-        except UserError:
-            return False
-
     def needs(self, split: str) -> Sequence[Need]:
         """The needs of a split; raises `UserError` for a split that the source does not have."""
         if split not in self._needs:
@@ -78,8 +75,7 @@ class AnsweredTask(ABC):
 
     def plain_answers(self, need: Need) -> Mapping[str, str]:
         """What can be answered without a model, the floor first."""
-        past, row = self._pasts[need.id]
-        return self.plain(past, row)
+        return self.plain(*self._pasts[need.id])
 
     @abstractmethod
     def gold(self, past: Past, row: int, value: float, review: Review | None) -> str | None:
@@ -89,6 +85,10 @@ class AnsweredTask(ABC):
     def plain(self, past: Past, row: int) -> Mapping[str, str]:
         """What can be answered about an item without a model, the floor first."""
 
+    def shown_past(self, past: Past) -> str:
+        """What the policy reads of a person's past."""
+        return ""
+
     def _made(self, split: str, left_out: Counter[str]) -> Iterator[Need]:
         for past in self._source.pasts(split):
             for place, (row, value) in enumerate(zip(past.targets, past.target_values, strict=True)):
@@ -97,37 +97,35 @@ class AnsweredTask(ABC):
                 if gold is None:
                     left_out["needs left out, no answer in the data"] += 1
                     continue
-                need = Need(f"{past.id}.{place}", "", past.history)
-                text = self._text(need.id, past, row, value, review)
-                self.qrels[need.id] = Qrels({row: 1}, gold=gold)
-                self._pasts[need.id] = past, row
-                yield Need(need.id, text, past.history)
-
-    def _text(self, name: str, past: Past, row: int, value: float, review: Review | None) -> str:
-        template = self.templates[2 if self._template == "held_out" else int(unit_hash(0, name) < 0.5)]
-        pairs = list(zip(past.history, past.values, strict=True))[-self._last :]
-        before = "\n".join(f"{stars:g} {self.shown(one)}" for one, stars in pairs)
-        parts = {
-            "past": before,
-            "item": self.shown(row),
-            "review": review.text if review else "",
-            "stars": f"{value:g}",
-        }
-        return template.format_map(parts)  # what an item or a review says is not searched for slots
+                name = f"{past.id}.{place}"
+                template = self.templates[2 if self.template == "held_out" else int(unit_hash(0, name) < 0.5)]
+                said = {"review": review.text if review else "", "stars": f"{value:g}"}
+                # What an item or a review says is not searched for slots.
+                text = template.format_map({**said, "past": self.shown_past(past), "item": self.shown(row)})
+                self.qrels[name] = Qrels({row: 1}, gold=gold)
+                self._pasts[name] = past, row
+                yield Need(name, text, past.history)
 
     def shown(self, row: int) -> str:
-        """What the policy reads of an item: its fields, or its title."""
-        if not self._columns:
-            return " ".join(self.catalog.title(row).split()[: self._words])
-        cells = (column[row] for column in self._columns)
-        texts = (" ".join(map(str, cell)) if isinstance(cell, list | tuple) else str(cell) for cell in cells)
-        return " ".join(" ".join(texts).split()[: self._words])
+        """What the policy reads of an item: its fields, or its title, or its id where these are empty."""
+        text = " ".join(_text(column[row]) for column in self._columns) or self.catalog.title(row)
+        return " ".join(text.split()[: self.words]) or self.catalog.ids[row]
 
-    @cached_property
-    def train_reviews(self) -> list[Review]:
-        """The reviews of events to learn from, and of training needs."""
-        events = self.catalog.interactions
-        assert events is not None
-        pairs = zip(events["user"].tolist(), events["row"].tolist(), strict=True)
-        asked = ((past.user, row) for past in self._source.pasts("train") for row in past.targets)
-        return [self._source.reviews[pair] for pair in (*pairs, *asked) if pair in self._source.reviews]
+
+@dataclass(kw_only=True, eq=False)
+class PastTask(AnsweredTask):
+    """A task whose policy reads the last items of a person, with their ratings."""
+
+    last: PositiveInt = 4
+    """How many of the person's last items are shown, with their ratings."""
+
+    def shown_past(self, past: Past) -> str:
+        """A line for each item, its rating first."""
+        pairs = list(zip(past.history, past.values, strict=True))[-self.last :]
+        return "\n".join(f"{stars:g} {self.shown(one)}" for one, stars in pairs)
+
+
+def _text(cell: Any) -> str:
+    if isinstance(cell, list | tuple):
+        return " ".join(map(str, cell))
+    return "" if cell is None or cell != cell else str(cell)  # noqa: PLR0124 - NaN

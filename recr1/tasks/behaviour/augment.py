@@ -69,6 +69,7 @@ class AugmentTask:
         self._needs: dict[str, list[Need]] = {}
         counts = Counter(self._source.counts)
         items = [Need(item, text) for item, text in zip(self.catalog.ids, texts, strict=True) if words_of(text)]
+        counts[f"items left out, no word in their {field}"] = len(texts) - len(items)
         for split, of_split in hash_split(items, shares or _SHARES, seed).items():
             people = [tuple(own) for own in learned.tolil().rows] if split == "train" else self._held_out(split)
             takers: dict[int, list[int]] = defaultdict(list)

@@ -8,23 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from recr1.tasks.behaviour.answered import AnsweredTask
+from recr1.tasks.behaviour.answered import PastTask
 from recr1.tasks.behaviour.source import Past, Review
+from retrievers.options import checked
 
 
-class RatingTask(AnsweredTask):
+@checked
+class RatingTask(PastTask):
     """A person's last items with their ratings, and an item: the answer is its rating.
 
     Measured by `RatingCloseness`; an evaluation prints RMSE and MAE beside, of the policy and of the global mean, the
-    mean of the person's past ratings, the mean of the item's ratings in training, and the median of all.
-
-    Args:
-        source: behaviour with ratings, a part of kind "source": {type: people}.
-        template: "seen" takes two prompt templates by turns, "held_out" a third one.
-        last: how many of the person's last items are shown, with their ratings.
-        fields: fields of the catalog that the policy reads of an item; null for its title.
-        words: words of an item, at most.
-        format: prompt and parser; by default `answer` with the scale of the source.
+    mean of the person's past ratings, the mean of the item's ratings in training, and the median of all. Who has no
+    past, or an item without a rating, has the global mean. The format is by default `answer` with the source's scale.
     """
 
     templates = (

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
 
+from recr1.choosing import title_key
 from recr1.config.build import build
 from recr1.errors import UserError
 from recr1.tasks.base import SPLITS
@@ -18,7 +19,6 @@ from recr1.tasks.behaviour.source import Past, Source
 from recr1.tasks.judged import JudgedTask
 from recr1.tasks.tables import count_texts
 from retrievers.abilities import max_k_of, reads_histories
-from retrievers.analyzer import folded
 from retrievers.base import Retriever
 from retrievers.options import PositiveInt, checked
 from rewards.base import Candidate, Need
@@ -103,7 +103,8 @@ class SequentialTask(JudgedTask):
         wanted = [row for row in past.targets if row not in taken]
         counts["targets left out, the user has them"] += len(past.targets) - len(wanted)
         if not past.history or not wanted:
-            counts["needs left out, nothing new after the history"] += 1
+            why = "nothing new after the history" if past.history else "no history"
+            counts[f"needs left out, {why}"] += 1
             return None, {}
         text = "\n".join(map(self.catalog.title, past.history[-self.last :]))
         need = Need(past.id, text, past.history)
@@ -130,9 +131,9 @@ class SequentialTask(JudgedTask):
             rows: Sequence[int] = self._retriever.search([query], depth).rows_QK[0].tolist()
         else:
             rows = rng.sample(range(size), min(size, 2 * (self.candidates + len(taken)) + 20))
-        titles, found = {_folded(self.catalog.title(true))}, list[int]()
+        titles, found = {title_key(self.catalog.title(true))}, list[int]()
         for row in rows:
-            title = _folded(self.catalog.title(row)) if row >= 0 else ""
+            title = title_key(self.catalog.title(row)) if row >= 0 else ""
             if row >= 0 and row not in taken and title not in titles and len(found) < self.candidates - 1:
                 titles.add(title)
                 found.append(row)
@@ -158,7 +159,3 @@ class PickOneTask(SequentialTask):
     def check_options(cls, options: Mapping[str, Any]) -> list[str]:
         """What is wrong with options of the right types, found without opening a file."""
         return ["candidates: must be an integer >= 2, got null"] if options.get("candidates", 20) is None else []
-
-
-def _folded(title: str) -> str:
-    return " ".join(folded(title).split())

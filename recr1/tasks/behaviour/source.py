@@ -150,8 +150,14 @@ class SplitSource(Source):
         self.counts = {what: count for what, count in counts.items() if count}
 
     def _cut(self, events: NDArray[Any]) -> tuple[int, int]:
-        if self.split != "time" or self.cuts is not None:
-            return self.cuts or (0, 0)
+        if self.split != "time":
+            return 0, 0
+        if not events["time"].any():
+            raise UserError(
+                "split: time needs to know when events were, and no event has a time: use leave_last or users"
+            )
+        if self.cuts is not None:
+            return self.cuts
         shares = self.shares or {"validation": 0.1, "test": 0.1}
         at = [1 - shares.get("test", 0) - shares.get("validation", 0), 1 - shares.get("test", 0)]
         early, late = np.quantile(events["time"], at, method="higher").tolist()

@@ -167,7 +167,10 @@ BAD = {
         "rerank": {"depth": [0, -1]},
         "popularity": {},
         "item_knn": {"neighbours": [0, -1]},
-        "als": {"factors": [0], "l2": [0, -1, NAN], "alpha": [0, NAN], "iterations": [0, -1], "seed": [-1]},
+        "als": {
+            **{"factors": [0], "l2": [0, -1, NAN], "alpha": [0, NAN], "iterations": [0, -1], "seed": [-1]},
+            "patience": [0, -1],
+        },
         "content": {},
         "ease": {"l2": [0, -1, NAN, INFINITE], "memory_gb": [0, -1, NAN]},
         "multvae": {**FITTED, **{key: [0] for key in ("hidden", "latent")}, "beta": [-1], "positive_weight": [0]},

@@ -35,9 +35,8 @@ from recr1.policies.openai import OpenAI
 from recr1.policies.transformers import Transformers
 from recr1.ranking import Ranking
 from recr1.tasks.behaviour.augment import AugmentTask
-from recr1.tasks.behaviour.explain_text import ExplainTextTask
 from recr1.tasks.behaviour.rating import RatingTask
-from recr1.tasks.behaviour.review_title import ReviewTitleTask
+from recr1.tasks.behaviour.reviews import ExplainTextTask, ReviewTitleTask
 from recr1.tasks.behaviour.sequential import PickOneTask, SequentialTask
 from recr1.tasks.files import FilesTask
 from recr1.tasks.mixed import MixedTask

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -68,6 +70,48 @@ def test_a_rating_is_what_the_person_gave_and_the_text_shows_their_past(rating):
             assert rating.qrels[need.id].gold == f"{value:g}" and dict(rating.qrels[need.id]) == {row: 1}
             assert rating.catalog.title(row) in need.text and need.history == past.history
             assert f"{past.values[-1]:g} {rating.catalog.title(past.history[-1])}" in need.text
+
+
+def reviewed(folder, titles, **item):
+    """A source in files: one user, who took item i0 first and then reviewed one item after the other."""
+    folder.mkdir(exist_ok=True)
+    items = [{"id": f"i{place}", "title": f"mug {place}", **item} for place in range(len(titles) + 1)]
+    events = [{"user": "a", "item": "i0", "time": 1, "head": "", "body": ""}]
+    events += [
+        {"user": "a", "item": f"i{n}", "time": n + 1, "head": of, "body": "red"} for n, of in enumerate(titles, 1)
+    ]
+    for name, rows in (("items", items), ("interactions", events)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = {"review_title": "head", "review_text": "body"}
+    return {"type": "interactions", "path": str(folder), "columns": columns, "per_user": 9}
+
+
+def test_a_title_that_is_a_number_or_no_word_is_no_answer(tmp_path):
+    """A gold answer that is a number is a rating: no answer in words could earn anything there."""
+    titles = ["so good", "10", ":-)", "5 stars", "never again"]
+    task = build("task", {"type": "review_title", "source": reviewed(tmp_path, titles)})
+    golds = {key.gold for key in task.qrels.values()}
+    assert golds == {"so good", "5 stars", "never again"}
+    assert task.counts["needs left out, no answer in the data"] == 2
+    assert evaluated(task, lambda need: task.qrels[need.id].gold, ["RougeL"]).per_need("RougeL").tolist() == [1]
+    with pytest.raises(UserError, match="no need has an answer, as it has no reviews with a title"):
+        build("task", {"type": "review_title", "source": reviewed(tmp_path / "bad", ["1", "!", "2"])})
+
+
+def test_without_a_review_to_learn_from_the_usual_title_is_empty(tmp_path):
+    source = {**reviewed(tmp_path, ["", "", "fine"]), "per_user": 0}
+    task = build("task", {"type": "review_title", "source": source})
+    [need] = task.needs("test")
+    assert task.plain_answers(need) == {"most used title": "", "text of the review": "red"}
+
+
+def test_an_item_without_a_text_in_its_fields_is_shown_as_its_title(tmp_path):
+    source = reviewed(tmp_path, ["so good", "fine"], color=None, size=["big", "wide"])
+    shown = {
+        name: build("task", {"type": "review_title", "source": source, "fields": [name]}).shown(1)
+        for name in ("color", "size")
+    }
+    assert shown == {"color": "mug 1", "size": "big, wide"}
 
 
 def test_no_mean_knows_a_held_out_rating(rating):
@@ -213,12 +257,45 @@ def test_shares_are_kept_and_families_are_mixed_evenly():
     [
         ({"tasks": {"a": {"type": "toi"}}}, "no 'toi'"),
         ({"tasks": {"a": {"type": "toy"}}, "share": {"b": 1}}, "share: no task 'b'"),
+        ({"tasks": {"a": {"type": "toy"}, "c": {"type": "toy"}}, "share": {"a": 1}}, "share: has no 'c': give every"),
         ({"tasks": {"a": {"type": "toy"}}, "measures": {"a": "nDGC@3"}}, "did you mean 'nDCG@3'"),
         ({"tasks": {"a/b": {"type": "toy"}}}, "without /"),
     ],
 )
 def test_a_mixed_task_is_checked_before_it_is_opened(wrong, said):
     assert any(said in str(problem) for problem in check_part("task", {"type": "mixed", **wrong}, "task"))
+
+
+def test_a_share_of_a_family_without_training_needs_is_refused():
+    tasks = {"a": part("rating"), "b": part("rating", source={**SOURCE, "per_user": 0})}
+    with pytest.raises(UserError, match="another catalog"):  # other events to learn from
+        build("task", {"type": "mixed", "tasks": tasks})
+    alone = {"a": part("rating", source={**SOURCE, "per_user": 0})}
+    with pytest.raises(UserError, match="share: 'a' has no training needs"):
+        build("task", {"type": "mixed", "tasks": alone, "share": {"a": 1}})
+
+
+def test_a_family_of_searches_finds_what_its_task_finds_alone_in_any_batch():
+    """No search finds what the user has, also where another need of the batch has candidates."""
+    tasks = {"next": part("sequential", last=3), "one": part("sequential", candidates=5)}
+    task = build("task", {"type": "mixed", "tasks": tasks, "measures": {"next": "nDCG@10", "one": "Success@1"}})
+    env = Environment(task, BM25(task.catalog), [], k=10)
+    alone = Environment(build("task", tasks["next"]), BM25(task.catalog), [], k=10)
+    needs = [need for need in task.needs("test") if need.family == "next"]
+    own = alone.search([need.text for need in needs], needs=[alone.need(need.id.partition("/")[2]) for need in needs])
+    for batch in (needs, task.needs("test")):
+        hits = env.search([need.text for need in batch], needs=batch)
+        places = [place for place, need in enumerate(batch) if need.family == "next"]
+        assert np.array_equal(hits.rows_QK[places], own.rows_QK)
+    taken = alone.task.pasts[needs[0].id.partition("/")[2]].history
+    assert task.hides_history and not set(own.rows_QK[0].tolist()) & set(taken)
+    assert task.group_of[needs[0].id] in ("young", "old")
+
+
+def test_families_that_hide_what_a_user_has_and_families_that_do_not_are_not_mixed():
+    tasks = {"a": part("sequential"), "b": part("sequential", repeats=True)}
+    with pytest.raises(UserError, match="tasks: b may find what a user has, and the other tasks of users may not"):
+        build("task", {"type": "mixed", "tasks": tasks})
 
 
 def test_families_of_different_catalogs_are_refused():

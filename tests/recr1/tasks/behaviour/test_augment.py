@@ -1,5 +1,7 @@
 """Rewriting items: who judges a text, that true words are paid and wrong ones cost, and all texts measured together."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -133,3 +135,18 @@ def test_an_item_without_a_valid_answer_keeps_its_text(task, env):
     rewrites = rewrites_of(env, silent)
     assert not {task.catalog.row(need.id) for need in task.needs("test")} & rewrites.keys()
     assert set(rewrites.values()) == {"red lamp"}
+
+
+def test_items_without_a_word_are_counted(tmp_path):
+    items = [
+        {"id": f"i{place}", "title": title} for place, title in enumerate(["red mug", "!!", "blue cup", "pink jug"])
+    ]
+    events = [
+        {"user": f"u{user}", "item": f"i{(user + step) % 4}", "time": step} for user in range(40) for step in range(3)
+    ]
+    for name, rows in (("items", items), ("interactions", events)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = {"type": "interactions", "path": str(tmp_path), "split": "users"}
+    task = AugmentTask(source=source, shares={"train": 1.0})
+    assert [need.id for need in task.needs("train")] == ["i0", "i2", "i3"]
+    assert task.counts["items left out, no word in their title"] == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recr1.errors import DataError
+from recr1.errors import DataError, UserError
 from recr1.tasks.base import SPLITS
 from recr1.tasks.behaviour.reader import Interactions
 
@@ -117,6 +117,14 @@ def test_without_times_events_are_in_the_order_of_the_file(tmp_path):
     source = Interactions(path=str(write(tmp_path, events)))
     assert [past.targets for past in source.pasts("test")] == [(3,), (0,), (1,)]
     assert {past.time for past in source.pasts("test")} == {0}
+
+
+def test_a_split_by_time_needs_times(tmp_path):
+    events = [{name: event[name] for name in ("user", "item")} for event in EVENTS]
+    write(tmp_path, events)
+    for options in ({}, {"cuts": (1, 2)}):
+        with pytest.raises(UserError, match=r"split: time needs to know when events were, .* use leave_last or users"):
+            Interactions(path=str(tmp_path), split="time", **options)
 
 
 def at(place, **changes):

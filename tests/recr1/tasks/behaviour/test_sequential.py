@@ -14,6 +14,7 @@ from recr1.evaluate import Evaluator
 from recr1.evaluate.report import table
 from recr1.tasks.base import SPLITS
 from recr1.tasks.behaviour.sequential import PickOneTask, SequentialTask
+from recr1.tasks.behaviour.source import Past, Source
 from retrievers.base import Catalog
 from retrievers.behaviour.base import EVENT, matrix_of
 from retrievers.behaviour.base import Recommender as BehaviourRecommender
@@ -59,6 +60,27 @@ def test_a_need_shows_the_last_titles_oldest_first_and_has_the_whole_history(tas
         assert need.text.splitlines() == [task.catalog.title(row) for row in past.history[-4:]]
         assert set(task.qrels[need.id]) == set(past.targets) - set(past.history)
         assert set(task.qrels[need.id].values()) == {1}
+
+
+class Untitled(Source):
+    """One user with a history of three items, of which the last has no title, and one without a history."""
+
+    def __init__(self) -> None:
+        self.catalog = Catalog(list("abcd"), ["red", "blue", "", "pink"], None, np.array([(0, 0, 1, 1)], EVENT))
+        self.user_ids, self.groups, self.reviews, self.scale = ["u", "v"], ["", ""], {}, None
+        self.counts, self.text_fields = {}, ()
+        self.all_pasts = {
+            "test": [Past("u/3", 0, (0, 1, 2), (1, 1, 1), (3,), (1,), 9), Past("v/0", 1, (), (), (3,), (1,), 9)]
+        }
+
+
+def test_an_item_without_a_title_keeps_its_number_and_a_user_without_a_history_is_counted():
+    task = SequentialTask(source={"type": f"{__name__}:Untitled"}, format={"type": "history", "prompt": "{need}"})
+    [need] = task.needs("test")
+    assert task.counts["needs left out, no history"] == 1
+    assert task.format.render(need)[-1]["content"] == "1. red\n2. blue\n3. "
+    assert task.format.parse_for(need, "1 3") == Search((0, 2))
+    assert task.format.write_for(need, [1]) == "2"
 
 
 def test_with_repeats_items_that_the_user_has_are_asked_for_too(task):
