@@ -33,6 +33,7 @@ BUILTIN = {
     "sampled": "recr1.trainers.pairs.sampled:SampledPairs",
     "searched": "recr1.trainers.pairs.searched:SearchedPairs",
     "shopper": "recr1.trainers.pairs.pairs:ShopperPairs",
+    "written": "recr1.trainers.pairs.written:WrittenPairs",
 }
 """Sources of pairs by the name that a recipe uses; the classes are imported when they are asked for."""
 

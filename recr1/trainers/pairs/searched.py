@@ -7,21 +7,18 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any, Literal
 
-import numpy as np
-
 from recr1.baselines.best_edit import TRIED, Edited, EditSearch
-from recr1.baselines.edit_model import Attempt, EditModel, attempts, learn_without_each
+from recr1.baselines.edit_model import EditModel, learn_without_each
 from recr1.baselines.edits import ADDED, Edits
-from recr1.env import Environment, chat_with
+from recr1.env import Environment
 from recr1.errors import UserError
 from recr1.tasks.splits import unit_hash
 from recr1.terminal import say
-from recr1.trainers.launch import WINDOW, FailureBudget
+from recr1.trainers.launch import FailureBudget
 from recr1.trainers.pairs.made import MadePairs, OfNeed, Pass, mean
-from recr1.trainers.pairs.pairs import answer_ids, writer_of
-from retrievers.base import Floats
+from recr1.trainers.pairs.paid import Paid
 from retrievers.options import NonNegativeInt, PositiveFloat, PositiveInt, Share, checked
-from rewards.base import Need, Search
+from rewards.base import Need
 
 PARTS = 3
 """Parts of the training needs; the edits of each are chosen by what the others earn."""
@@ -82,17 +79,15 @@ class SearchedPairs(MadePairs):
         edits = Edits((need.text for need in env.task.needs("train")), self.added)
         search = EditSearch(edits, self.rounds, self.beam, self.tried)
         if self.choose == "earned":
-            return each(lambda needs: self._earned(search, _Paid(needs, env, policy, budget)), "searching edits of")
-        tried = each(lambda needs: _Paid(needs, env, policy, budget).attempts(search), "searching edits of")
+            return each(lambda needs: self._earned(search, Paid(needs, env, policy, budget)), "searching edits of")
+        tried = each(lambda needs: Paid(needs, env, policy, budget).attempts(search), "searching edits of")
         of_part = [(one, part_of(need)) for need, own in zip(each.needs, tried, strict=True) for one in own]
         if each.run.writer:
             say(f"learning what {len(of_part)} edits gain")
         models = learn_without_each([one for one, _ in of_part], [part for _, part in of_part], PARTS)
-        return each(
-            lambda needs: self._expected(models, search, _Paid(needs, env, policy, budget)), "choosing edits of"
-        )
+        return each(lambda needs: self._expected(models, search, Paid(needs, env, policy, budget)), "choosing edits of")
 
-    def _earned(self, search: EditSearch, paid: _Paid) -> list[OfNeed]:
+    def _earned(self, search: EditSearch, paid: Paid) -> list[OfNeed]:
         written = paid.written(self.samples) if self.samples else ()
         made = []
         best = search.best([need.text for need in paid.needs], paid, written=written, keep=self.keep)
@@ -101,7 +96,7 @@ class SearchedPairs(MadePairs):
             made.append(self._taught(need, found[0], better, paid) if found else {"kept": []})
         return made
 
-    def _expected(self, models: Sequence[EditModel], search: EditSearch, paid: _Paid) -> list[OfNeed]:
+    def _expected(self, models: Sequence[EditModel], search: EditSearch, paid: Paid) -> list[OfNeed]:
         chosen: dict[int, list[Edited]] = {}
         for part, model in enumerate(models):
             own = [place for place, need in enumerate(paid.needs) if part_of(need) == part]
@@ -120,7 +115,7 @@ class SearchedPairs(MadePairs):
         taught = zip(paid.needs, earned, strict=True)
         return [self._taught(need, found[0], found[1:], paid) if found else {"kept": []} for need, found in taught]
 
-    def _taught(self, need: Need, raw: Edited, chosen: Sequence[Edited], paid: _Paid) -> OfNeed:
+    def _taught(self, need: Need, raw: Edited, chosen: Sequence[Edited], paid: Paid) -> OfNeed:
         """The lines of a need: of the chosen edits those that can be taught, or of the need itself."""
         better = [one for one in chosen if paid.whole(one.query)]
         same = [raw] if unit_hash(0, need.id) < self.unchanged and paid.whole(raw.query) else []
@@ -159,53 +154,6 @@ class SearchedPairs(MadePairs):
             "reward_of_kept": mean(line["reward"] for line in taught),
             "edits": dict(kinds.most_common()),
         }
-
-
-class _Paid:
-    """What queries of some needs earn, as the completions that ask for them."""
-
-    def __init__(self, needs: Sequence[Need], env: Environment, policy: Any, budget: FailureBudget) -> None:
-        self.needs, self.env, self.policy, self.budget = needs, env, policy, budget
-        self.prompts, self.write = env.prompts(needs), writer_of(env.format)
-
-    def written(self, samples: int) -> list[list[str]]:
-        """Queries that the policy writes for each need, without repeats."""
-        found = []
-        for texts in self.policy.generate(self.prompts, samples):
-            actions = map(self.env.format.parse, texts)
-            queries = [a.query for a in actions if isinstance(a, Search) and isinstance(a.query, str)]
-            found.append(list(dict.fromkeys(queries)))
-        return found
-
-    def attempts(self, search: EditSearch) -> list[list[Attempt]]:
-        """What edits of each need gain."""
-        return attempts(search, [need.text for need in self.needs], self)
-
-    def __call__(self, places: Sequence[int], queries: Sequence[str]) -> Floats:
-        """(Q,) the rewards of queries for the needs in these places; NaN for one that has none."""
-        values_Q = np.full(len(queries), np.nan, np.float32)
-        for start in range(0, len(queries), WINDOW):  # as many as a failure budget counts
-            own, chats, rows = [], [], []
-            for row in range(start, min(start + WINDOW, len(queries))):
-                if (text := self._answer(queries[row])) is not None:
-                    rows.append(row)
-                    own.append(self.needs[places[row]])
-                    chats.append(chat_with(self.prompts[places[row]], text))
-            if rows:
-                step = self.env.step(own, chats)
-                self.budget.spend(step, alone=False)
-                values_Q[rows] = step.rewards
-        return values_Q
-
-    def whole(self, query: str) -> bool:
-        """Whether the policy may write the completion that asks for it, and its end."""
-        return bool(len(answer_ids(self.policy.tokenizer, self.write(query))) <= self.policy.max_new_tokens)
-
-    def _answer(self, query: str) -> str | None:
-        try:
-            return self.write(query)
-        except ValueError:  # no completion asks for it
-            return None
 
 
 def part_of(need: Need) -> int:

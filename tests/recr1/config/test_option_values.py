@@ -76,6 +76,7 @@ SEQUENTIAL = {
 SIZES = ("candidates", "nlist", "nprobe", "hnsw_m", "ef_construction", "ef_search", "pq_m")
 
 NEEDED = {
+    "written": {"policy": {"type": "field_clauses"}},
     "http": {"url": "http://host", "body": {"q": "{query}"}},
     "service": {"url": "http://host"},
     "dense": {"encoder": {"type": "hashing"}},
@@ -411,6 +412,7 @@ BAD = {
             "needs": [0, -1],
         },
         "shopper": {"count": [0, -1], "private": [-0.1, 1.1, NAN]},
+        "written": {"policy": [{"type": "no_such"}, {}], "at_least": [NAN, INFINITE], "needs": [0, -1]},
     },
 }
 """For each type, values of the right kind that it cannot use."""
