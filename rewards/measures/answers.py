@@ -17,11 +17,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from retrievers.analyzer import Analyzer, stopword_lists
+from retrievers.analyzer import stopword_lists
 from retrievers.base import Catalog, Floats, Rows
 from retrievers.errors import UserError
 from retrievers.options import PositiveInt, Share
 from rewards.base import Doubles, Graded, Qrels
+from rewards.guards.words import words_of
 from rewards.measures.base import Measure
 
 RUN = 3
@@ -35,11 +36,6 @@ def number_of(text: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a text in one case, without punctuation."""
-    return Analyzer().words(text)
 
 
 @dataclass(frozen=True)
@@ -233,49 +229,6 @@ class RougeL(TextMeasure):
     def _overlap(self, words: Sequence[str], gold: str) -> float:
         wanted = words_of(gold)
         return 2 * common_length(words, wanted) / (len(words) + len(wanted))
-
-
-@dataclass(frozen=True)
-class Own(Measure):
-    """The measure that the answer key names for each need: of a task `mixed`, that of the need's family.
-
-    One number for families that are measured differently, so that a checkpoint can be chosen by it. A need without a
-    measure of its own, or with one that is deeper than k, is refused.
-
-    Formula: -
-    Elsewhere: -
-    """
-
-    symbol: ClassVar[str] = "Own"
-
-    def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
-        """Raises `ValueError` where an answer key names no measure, or one that does not fit."""
-        by_measure: dict[str, dict[str, Qrels]] = {}
-        for need, key in qrels.items():
-            if key.measure is None:
-                raise ValueError(f"{self.name}: need '{need}' has no own measure: set `measures` of the task `mixed`")
-            by_measure.setdefault(key.measure, {})[need] = key
-        for name, keys in by_measure.items():
-            measure = _parsed(name)
-            measure.check_depth(self.cutoff)
-            measure.check_data(catalog, keys)
-
-    def _score(self, graded: Graded) -> Doubles:
-        values_B = np.zeros(len(graded.qrels_B))
-        names = [key.measure for key in graded.qrels_B]
-        for name in dict.fromkeys(names):
-            if name is None:
-                raise ValueError(f"{self.name}: a need has no measure of its own")
-            places = np.array([place for place, own in enumerate(names) if own == name], np.intp)
-            values_B[places] = _parsed(name).of(graded.of(places))
-        return values_B
-
-
-@cache
-def _parsed(name: str) -> Measure:
-    from rewards.measures.names import parse_measure
-
-    return parse_measure(name)
 
 
 @cache

@@ -1,21 +1,23 @@
-"""From names to measures."""
+"""From names to measures, and the measure that each need names itself."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from typing import ClassVar
+
+import numpy as np
 
 from retrievers.base import Catalog, Floats, Rows
 from retrievers.errors import shown
-from rewards.base import Graded, Qrels
+from rewards.base import Doubles, Graded, Qrels
 from rewards.measures.answers import (
     AnswerMeasure,
     FeatureF1,
     FeaturePrecision,
     FeatureRecall,
-    Own,
     RatingCloseness,
     RougeL,
 )
@@ -25,6 +27,43 @@ from rewards.measures.exposure import CORPUS_MEASURES, Popularity, Tail
 from rewards.measures.ranking import NDCG, AveragePrecision, Precision, Recall, ReciprocalRank, Success
 from rewards.measures.standing import Standing
 from rewards.measures.unjudged import RBP, Bpref, Judged, RBPResidual
+
+
+@dataclass(frozen=True)
+class Own(Measure):
+    """The measure that the answer key names for each need: of a task `mixed`, that of the need's family.
+
+    One number for families that are measured differently, so that a checkpoint can be chosen by it. A need without a
+    measure of its own, or with one that is deeper than k, is refused.
+
+    Formula: -
+    Elsewhere: -
+    """
+
+    symbol: ClassVar[str] = "Own"
+
+    def check_data(self, catalog: Catalog, qrels: Mapping[str, Qrels]) -> None:
+        """Raises `ValueError` where an answer key names no measure, or one that does not fit."""
+        by_measure: dict[str, dict[str, Qrels]] = {}
+        for need, key in qrels.items():
+            if key.measure is None:
+                raise ValueError(f"{self.name}: need '{need}' has no own measure: set `measures` of the task `mixed`")
+            by_measure.setdefault(key.measure, {})[need] = key
+        for name, keys in by_measure.items():
+            measure = parse_measure(name)
+            measure.check_depth(self.cutoff)
+            measure.check_data(catalog, keys)
+
+    def _score(self, graded: Graded) -> Doubles:
+        values_B = np.zeros(len(graded.qrels_B))
+        names = [key.measure for key in graded.qrels_B]
+        for name in dict.fromkeys(names):
+            if name is None:
+                raise ValueError(f"{self.name}: a need has no measure of its own")
+            places = np.array([place for place, own in enumerate(names) if own == name], np.intp)
+            values_B[places] = parse_measure(name).of(graded.of(places))
+        return values_B
+
 
 MEASURES: Mapping[str, type[Measure]] = {
     m.symbol: m
