@@ -24,7 +24,8 @@ import numpy as np
 from recr1.tasks.behaviour.reader import Interactions
 from recr1.tasks.behaviour.source import Past
 from retrievers import PARTS, Catalog
-from retrievers.behaviour.base import EVENT
+from retrievers.behaviour.base import EVENT, matrix_of
+from retrievers.behaviour.ease import weights_of
 
 LEAST = 5
 """Different items of a user that is trained on or asked."""
@@ -160,6 +161,22 @@ def cost(options: Mapping[str, Any], items: int) -> str:
     )
 
 
+def inverse(items: int, precision: str) -> str:
+    """A line: CPU seconds of EASE's weights, beside numpy's inverse and one product of two matrices of that size."""
+    matrix = matrix_of(shop(items))
+    began = time.process_time()
+    weights_of(matrix, 500.0, precision=precision)
+    took, gram = [time.process_time() - began], (matrix.T @ matrix).toarray()
+    gram = gram.astype(np.float64 if precision == "double" else np.float32)
+    np.einsum("ii->i", gram)[:] += 500
+    for other in (np.linalg.inv, lambda one: one @ one):
+        began = time.process_time()
+        other(gram)
+        took.append(time.process_time() - began)
+    own, plain, once = took
+    return f"{own:.1f} s, numpy's inverse {plain:.1f} s ({plain / own:.2f}), a product {once:.1f} s ({once / own:.2f})"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", help="a folder of interactions")
@@ -169,7 +186,12 @@ def main() -> None:
     parser.add_argument(
         "--items", type=int, nargs="*", default=[3_659], help="sizes of the generated shop; none: no cost"
     )
+    parser.add_argument(
+        "--weights", type=int, nargs="*", default=[], help="sizes at which EASE's weights are timed alone"
+    )
     options = parser.parse_args()
+    for items, precision in product(options.weights, ("double", "single")):
+        print(f"weights of {items:,} items, {precision}: {inverse(items, precision)}", flush=True)
     for items in options.items:
         print(f"\n{items:,} items, {2 * items:,} users: time to fit (of CPU), peak memory; {STEP} histories, k = 100")
         for part in [
