@@ -14,7 +14,7 @@ import re
 from typing import Any
 
 from recr1.config.build import builtin, find_class, options_of_part
-from recr1.recipe import shipped_recipes
+from recr1.config.shipped import shipped_recipes
 
 PARTS = re.compile(r"<!-- parts: (\w+) -->")
 RECIPES = "<!-- recipes -->"

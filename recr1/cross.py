@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from recr1.evaluate.evaluation import Evaluation, Evaluator
+from recr1.evaluate.evaluation import Evaluation
+from recr1.evaluate.evaluator import Evaluator
 from recr1.formats import Format
 from recr1.judge.difference import ALPHA, Difference, mean_cell, paired_test, statement
 from recr1.judge.stats import LEVEL, Doubles, holm

@@ -11,7 +11,8 @@ from annotated_types import Ge, Le
 
 from recr1.config import yaml12
 from recr1.config.build import AuditSpec, EvaluationSpec, Part, build, check_part, find_class
-from recr1.errors import MissingLibrary, RecipeError, UserError, shown
+from recr1.config.shipped import find_recipe, recipe_text
+from recr1.errors import MissingLibrary, RecipeError, shown
 from recr1.tasks.base import SPLITS
 from retrievers.options import Problem, convert, did_you_mean, in_words, options_of, placed, value_problems
 from retrievers.parts import left_out
@@ -19,8 +20,6 @@ from rewards.abilities import cutoff_of, cutoff_problem
 
 SECTIONS = ("seed", "task", "retriever", "k", "rewards", "policy", "trainer", "evaluate", "audit", "log")
 """The keys of a recipe, in the order in which they are written."""
-LONGEST = 1_000_000
-"""Bytes of the longest file that is read: a file of data in the place of a recipe would be read for minutes."""
 
 _Section = TypeVar("_Section", EvaluationSpec, AuditSpec)
 
@@ -96,7 +95,7 @@ def load_recipe(
     Raises `RecipeError` with every mistake at once, each with file and line, path, value and what to do.
     """
     path = find_recipe(source)
-    document = yaml12.read(_text(path))
+    document = yaml12.read(recipe_text(path))
     places = yaml12.Places(path, document.lines)
     lines = [f"{path}:{line}: {what}" for line, what in document.problems]
     if not isinstance(document.value, dict):
@@ -111,52 +110,6 @@ def load_recipe(
     if lines or recipe is None:
         raise RecipeError(lines, path)
     return recipe
-
-
-def shipped_recipes() -> dict[str, Path]:
-    """The recipes that come with the package: name ("toy/echo") -> file, in the order of their names."""
-    return {name: path for name, path in _shipped().items() if not name.startswith("launch/")}
-
-
-def shipped_launch_configs() -> dict[str, Path]:
-    """The configurations for `accelerate launch` that come with the package: name ("launch/ddp") -> file."""
-    return {name: path for name, path in _shipped().items() if name.startswith("launch/")}
-
-
-def _shipped() -> dict[str, Path]:
-    home = Path(__file__).resolve().parent
-    folder = next((f for f in (home / "recipes", home.parent / "recipes") if f.is_dir()), home)
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
-
-
-def find_recipe(name: str | Path) -> Path:
-    """The file of a path or of a shipped recipe's name; raises `UserError` if it is neither."""
-    path = Path(name)
-    if path.is_file():
-        return path
-    if path.is_dir():
-        example = path / "recipe.yaml"
-        file = f", such as {example}" if example.is_file() else ""
-        raise UserError(f"{path} is a folder: name a recipe file{file}")
-    shipped = shipped_recipes()
-    if str(name) in shipped:
-        return shipped[str(name)]
-    bare = path.with_suffix("").as_posix().removeprefix("recipes/")
-    raise UserError(f"there is no recipe '{name}'{did_you_mean(bare, shipped)} ('recr1 ls' lists those that ship)")
-
-
-def _text(path: Path) -> str:
-    if path.stat().st_size > LONGEST:
-        raise UserError(
-            f"{path} has {path.stat().st_size / 1e6:,.0f} MB: is it a recipe? (a YAML file of some 40 lines)"
-        )
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        what = f"byte 0x{content[error.start]:02x} is not UTF-8: save the file in that encoding"
-        raise RecipeError([f"{path}:{line}: {what}"], path) from error
 
 
 class _Check:

@@ -15,7 +15,8 @@ from typing import Any
 
 from recr1.config.build import Part, build
 from recr1.env import Environment
-from recr1.evaluate.evaluation import Evaluation, Evaluator
+from recr1.evaluate.evaluation import Evaluation
+from recr1.evaluate.evaluator import Evaluator
 from recr1.evaluate.report import check_same_needs
 from recr1.judge.difference import RAW_NEED, Difference, difference_cell, mean_cell, paired_test, statement
 from recr1.judge.stats import LEVEL, Doubles

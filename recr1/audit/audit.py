@@ -17,7 +17,7 @@ from recr1.baselines.access import prepare
 from recr1.config.build import AuditSpec
 from recr1.env import Environment
 from recr1.errors import UserError
-from recr1.evaluate.evaluation import complete_step
+from recr1.evaluate.evaluator import complete_step
 from recr1.evaluate.references import CHUNK
 from recr1.formats import ReadsNeed
 from recr1.policies.base import Policy, format_of

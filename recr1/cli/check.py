@@ -42,8 +42,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace, foreign: Mapping[str, str]) -> int:
+    from recr1.config.shipped import find_recipe
     from recr1.errors import UserError
-    from recr1.recipe import find_recipe, load_recipe
+    from recr1.recipe import load_recipe
 
     path = find_recipe(args.recipe)
     remarks: list[str] = []

@@ -15,8 +15,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Copy to a new file, or into a folder under the same name; raises `UserError` for a file that exists."""
+    from recr1.config.shipped import find_recipe, shipped_launch_configs
     from recr1.errors import UserError
-    from recr1.recipe import find_recipe, shipped_launch_configs
 
     source = shipped_launch_configs().get(args.name) or find_recipe(args.name)
     target = Path(args.destination)

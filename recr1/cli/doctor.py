@@ -32,8 +32,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Examine what a recipe would train on, and print every finding; returns the exit status, 3 if one is an error."""
+    from recr1.config.shipped import find_recipe
     from recr1.doctor import Finding, PartFailed, open_setup, run_checks, worst
-    from recr1.recipe import find_recipe, load_recipe
+    from recr1.recipe import load_recipe
 
     start = perf_counter()
     path = find_recipe(args.recipe)

@@ -110,7 +110,8 @@ def _write(
     remarks: Sequence[str],
 ) -> None:
     """The files of an evaluation; of several, each in its own folder, and one common table."""
-    from recr1.evaluate.report import examples, tables, verdict, write
+    from recr1.evaluate.files import write
+    from recr1.evaluate.report import examples, tables, verdict
     from recr1.judge.table import page
     from recr1.runs import write_text, writing
     from recr1.swap import write_swap

@@ -15,7 +15,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print each recipe and launch configuration with the first line of its header, or each type with its options."""
     from recr1.config.build import KINDS, builtin, find_class, options_of_part
-    from recr1.recipe import shipped_launch_configs, shipped_recipes
+    from recr1.config.shipped import shipped_launch_configs, shipped_recipes
 
     if args.parts:
         for kind in KINDS:

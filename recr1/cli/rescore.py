@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     """Score the completions of a run again, and print and write the results."""
     from recr1.env import open_environment
     from recr1.errors import UserError
-    from recr1.evaluate.evaluation import read_measures
+    from recr1.evaluate.evaluator import read_measures
     from recr1.judge.table import print_tables
     from recr1.recipe import load_recipe
     from recr1.rescore import Rescorer, read_written, sentences, tables, write

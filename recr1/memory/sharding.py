@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from recr1.config import yaml12
+from recr1.config.shipped import shipped_launch_configs
 from recr1.errors import UserError, shown
-from recr1.recipe import shipped_launch_configs
 
 Shard: TypeAlias = Literal["none", "zero2", "zero3", "fsdp2"]
 

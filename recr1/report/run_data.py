@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recr1.errors import RunError
-from recr1.evaluate.report import escaped
+from recr1.evaluate.files import escaped
 from recr1.judge.stats import Doubles
 from recr1.runs import Run
 from recr1.runs.files import read_lines, read_text

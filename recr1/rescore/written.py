@@ -13,7 +13,7 @@ import numpy as np
 
 from recr1.env import Environment
 from recr1.errors import RunError
-from recr1.evaluate.evaluation import complete_step
+from recr1.evaluate.evaluator import complete_step
 from recr1.evaluate.references import Progress, References
 from recr1.judge.stats import Doubles
 from recr1.runs import Run

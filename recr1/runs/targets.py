@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recr1.config.build import Part
+from recr1.config.shipped import find_recipe, shipped_recipes
 from recr1.errors import RunError, UserError
 from recr1.policies.adapters import with_weights
-from recr1.recipe import Recipe, find_recipe, load_recipe, shipped_recipes
+from recr1.recipe import Recipe, load_recipe
 from recr1.runs.files import listed, runs_here
 from recr1.runs.provenance import changes_since, fingerprints
 from recr1.runs.run import Run

@@ -14,18 +14,10 @@ from recr1.errors import DataError, UserError, shown
 from recr1.tasks.base import SPLITS
 from recr1.tasks.cells import MISSING
 from recr1.tasks.disk import ENDINGS, encoding_problem, ending_of, find, is_file, kind_of, split_files
+from recr1.tasks.grades import QrelsReader, gains_problem, grade_scale
 from recr1.tasks.judged import ALL, JudgedTask, Judgements
 from recr1.tasks.splits import share_problem
-from recr1.tasks.tables import (
-    COLUMNS,
-    TEXT_FIELDS,
-    QrelsReader,
-    Reading,
-    gains_problem,
-    grade_scale,
-    read_catalog,
-    read_needs,
-)
+from recr1.tasks.tables import COLUMNS, TEXT_FIELDS, Reading, read_catalog, read_needs
 from retrievers.options import NonNegativeFloat, PositiveInt, checked, did_you_mean
 from retrievers.store import expanded
 

@@ -17,9 +17,10 @@ from recr1.cli import COMMANDS
 from recr1.cli import main as cli
 from recr1.config import yaml12
 from recr1.config.build import KINDS, EvaluationSpec, build, builtin, check_part, options_of_part
+from recr1.config.shipped import find_recipe, shipped_launch_configs
 from recr1.errors import UserError
 from recr1.judge.difference import Difference, statement
-from recr1.recipe import find_recipe, load_recipe, shipped_launch_configs
+from recr1.recipe import load_recipe
 from recr1.tasks.files import FilesTask
 from recr1.tasks.toy import TOY_DATA
 from recr1.trainers.trl.options import trl_options

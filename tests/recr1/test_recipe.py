@@ -7,8 +7,9 @@ import re
 import pytest
 
 from recr1.config.build import EvaluationSpec, Part
+from recr1.config.shipped import find_recipe, shipped_recipes
 from recr1.errors import RecipeError, UserError
-from recr1.recipe import find_recipe, load_recipe, shipped_recipes
+from recr1.recipe import load_recipe
 
 GOOD = """\
 seed: 3

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from recr1.cli.main import run
-from recr1.recipe import load_recipe, shipped_recipes
+from recr1.config.shipped import shipped_recipes
+from recr1.recipe import load_recipe
 from tests.recr1.mutations import mutation
 from tests.recr1.tasks.folders import write_start
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from recr1.recipe import load_recipe, shipped_recipes
+from recr1.config.shipped import shipped_recipes
+from recr1.recipe import load_recipe
 from tests.processes import ROOT
 from tests.recr1.tasks.folders import write_start
 

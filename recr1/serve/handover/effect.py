@@ -11,7 +11,7 @@ import numpy as np
 
 from recr1.env import Environment, open_environment
 from recr1.errors import UserError
-from recr1.evaluate.evaluation import read_measures
+from recr1.evaluate.evaluator import read_measures
 from recr1.evaluate.references import AGAIN, CHUNK
 from recr1.judge.difference import RAW_NEED, difference_cell, mean_cell, paired_test, statement
 from recr1.judge.stats import Doubles, mean_interval

@@ -16,11 +16,12 @@ from recr1.config.build import build
 from recr1.errors import DataError, shown
 from recr1.tasks.cells import id_of, text_of
 from recr1.tasks.disk import kind_of
+from recr1.tasks.grades import QrelsReader, grade_scale
 from recr1.tasks.judged import JudgedTask
 from recr1.tasks.kept import ReadData, kept
 from recr1.tasks.published.source import Source, describe, one_of, option_problems, require
 from recr1.tasks.readers import Record, records
-from recr1.tasks.tables import QrelsReader, Reading, count_texts, grade_scale, read_catalog
+from recr1.tasks.tables import Reading, count_texts, read_catalog
 from retrievers.base import Catalog
 from retrievers.options import NonNegativeFloat, PositiveInt, ShareBelowOne, checked
 from retrievers.store import expanded

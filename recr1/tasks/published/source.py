@@ -17,19 +17,11 @@ from recr1.config.build import build
 from recr1.errors import DataError, shown
 from recr1.tasks.cells import listed
 from recr1.tasks.disk import ends_with_a_line, is_file, kind_of, lines
+from recr1.tasks.grades import QrelsReader, gains_problem, grade_scale
 from recr1.tasks.judged import JudgedTask
 from recr1.tasks.readers import Record
 from recr1.tasks.splits import share_problem
-from recr1.tasks.tables import (
-    Names,
-    QrelsReader,
-    Reading,
-    count_texts,
-    gains_problem,
-    grade_scale,
-    read_catalog,
-    read_needs,
-)
+from recr1.tasks.tables import Names, Reading, count_texts, read_catalog, read_needs
 from retrievers.base import Catalog
 from retrievers.options import PositiveInt
 from retrievers.store import expanded

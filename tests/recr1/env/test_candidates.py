@@ -14,7 +14,8 @@ from recr1.baselines.without_model import AsShown, Echo
 from recr1.env import ContractError, Environment, chat_with, metrics
 from recr1.errors import UserError
 from recr1.evaluate import Evaluator
-from recr1.evaluate.report import examples, table, write
+from recr1.evaluate.files import write
+from recr1.evaluate.report import examples, table
 from recr1.headroom import HeadroomOptions, find_headroom
 from recr1.ranking import Ranking
 from retrievers.errors import MissingAnswers

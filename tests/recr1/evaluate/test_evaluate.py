@@ -12,8 +12,9 @@ from recr1.baselines.without_model import Echo, Scripted
 from recr1.env import ContractError, Environment
 from recr1.errors import RunError, UserError
 from recr1.evaluate import Evaluator
+from recr1.evaluate.files import escaped, strictly_falling, write
 from recr1.evaluate.references import answer_queries, find_references
-from recr1.evaluate.report import escaped, examples, strictly_falling, table, write
+from recr1.evaluate.report import examples, table
 from retrievers.base import Catalog
 from retrievers.errors import MissingAnswers
 from rewards.base import Need, Qrels

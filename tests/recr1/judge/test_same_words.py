@@ -12,7 +12,8 @@ from recr1.compare import tables as compare_tables
 from recr1.cross import cross, cross_tables
 from recr1.env import open_environment
 from recr1.evaluate import Evaluator
-from recr1.evaluate.report import table, write
+from recr1.evaluate.files import write
+from recr1.evaluate.report import table
 from recr1.evaluate.report import verdict as eval_verdict
 from recr1.recipe import load_recipe
 from recr1.report import read_run

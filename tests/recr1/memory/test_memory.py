@@ -9,12 +9,13 @@ import pytest
 
 from recr1.cli import main as cli
 from recr1.config.build import EvaluationSpec, Part
+from recr1.config.shipped import shipped_recipes
 from recr1.errors import UserError
 from recr1.memory.estimate import GB, estimate, saved
 from recr1.memory.load import Load, Shape, load_of, shape_of
 from recr1.memory.sharding import Sharding, sharding_of
 from recr1.policies.sources import Source
-from recr1.recipe import load_recipe, shipped_recipes
+from recr1.recipe import load_recipe
 
 # 1,000 weights: 400 of an embedding that is the output layer too, and two layers of 8 wide.
 SHAPE = Shape(

@@ -9,7 +9,7 @@ import numpy as np
 from recr1.baselines.without_model import Echo
 from recr1.env import Environment, chat_with, metrics, open_environment
 from recr1.evaluate import Evaluator
-from recr1.evaluate.report import write
+from recr1.evaluate.files import write
 from recr1.recipe import load_recipe
 from recr1.runs import Run
 from retrievers.abilities import retriever_fingerprint

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from recr1.cli.main import run
-from recr1.recipe import find_recipe
+from recr1.config.shipped import find_recipe
 from tests.recr1.tasks.folders import CORPUS, QRELS, QUERIES, jsonl, tsv, write_folder
 
 

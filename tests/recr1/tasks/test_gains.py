@@ -7,12 +7,13 @@ import pytest
 
 from recr1.config import yaml12
 from recr1.config.build import check_part
+from recr1.config.shipped import find_recipe
 from recr1.env import Environment
 from recr1.errors import DataError, UserError
 from recr1.evaluate import Evaluator
-from recr1.recipe import find_recipe, load_recipe
+from recr1.recipe import load_recipe
 from recr1.tasks.files import FilesTask
-from recr1.tasks.tables import grade_scale
+from recr1.tasks.grades import grade_scale
 from rewards.measures import parse_measure
 from rewards.measures.reward import MeasureReward
 from tests.recr1.baselines.world import Overlap, World

@@ -8,7 +8,7 @@ import pytest
 
 from recr1.cli.main import run as recr1
 from recr1.env import open_environment
-from recr1.evaluate.evaluation import read_measures
+from recr1.evaluate.evaluator import read_measures
 from recr1.evaluate.references import find_references
 from recr1.serve.table import Entry, Table, normal
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from recr1.recipe import shipped_launch_configs
+from recr1.config.shipped import shipped_launch_configs
 from recr1.trainers.launch import asked_processes
 from tests.recr1.test_recipes import LAUNCH, header
 

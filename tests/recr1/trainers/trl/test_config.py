@@ -8,7 +8,8 @@ import pytest
 
 from recr1.cli.main import run
 from recr1.config.build import Part
-from recr1.recipe import load_recipe, shipped_recipes
+from recr1.config.shipped import shipped_recipes
+from recr1.recipe import load_recipe
 from recr1.trainers.trl import config
 from recr1.trainers.trl.config import config_problems
 from tests.recr1.tasks.folders import write_start
