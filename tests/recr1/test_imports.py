@@ -47,7 +47,8 @@ def test_help_loads_neither_numpy_nor_anything_heavy():
 def test_checking_every_shipped_recipe_loads_nothing_heavy(tmp_path):
     code = (
         f"import os\nos.chdir({str(write_start(tmp_path))!r})\n"
-        "from recr1.config.shipped import shipped_recipes\nfrom recr1.recipe import load_recipe\nfor name in shipped_recipes(): load_recipe(name)"
+        "from recr1.config.shipped import shipped_recipes\nfrom recr1.recipe import load_recipe\n"
+        "for name in shipped_recipes(): load_recipe(name)"
     )
     assert loaded_of(HEAVY, code) == ["Stemmer"]  # is asked for the names of its languages, in a millisecond
 
