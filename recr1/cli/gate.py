@@ -63,6 +63,9 @@ def run(args: argparse.Namespace) -> int:
     with ProgressBar(quiet=args.json) as bar:
         limit, measures = recipe.evaluate.needs, recipe.evaluate.measures
         evaluator = Evaluator(env, args.split, measures, limit=limit, seed=recipe.seed, progress=bar.advance)
+        if fits and (used := len(evaluator.needs)) < (every := len(env.task.needs(args.split))):
+            what = f"the gate is fitted on {used:,} of {every:,} needs, as evaluate.needs says"
+            note(f"{what}: with more of them it keeps more gain: evaluate.needs=null takes all")
         bar.begin("rewriting", len(evaluator.needs))
         policy = build("policy", trained_part(trained, recipe.policy))
         knows = fits and isinstance(policy, KnowsLikelihood) and not args.no_likelihood

@@ -11,7 +11,7 @@ ends it, so that many tests cost nothing (fixed-sequence testing: Angelopoulos e
 shares that only grow, Bates et al. 2021, arXiv 2101.02703). The loosest that passes is taken, but none below a
 predicted gain of 0. For one predictor, the share on other needs is then above the bound in at most 1 - confidence of
 all fits. That the threshold comes from the predictors of ten folds and is used with that of all needs is the usual
-approximation of cross-fitting; a test measures that the statement holds with it.
+approximation of cross-fitting; a test measures that the statement holds with it, and docs/log.md on the quickstart.
 """
 
 from __future__ import annotations

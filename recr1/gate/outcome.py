@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import NormalDist
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -54,7 +56,8 @@ def systems(
 ) -> dict[str, Any]:
     """Of each system the mean with its interval, and shares of all needs: rewritten, harmed by more than the margin.
 
-    `kept` is the share of the gain of "always"; None where there is none.
+    `harmed_interval` is of all needs such as these. `kept` is the share of the gain of "always", None where that is no
+    gain.
     """
     policy = np.atleast_2d(np.asarray(policy_SN, np.float64))
     own, opened = (np.atleast_2d(np.asarray(places, bool)) for places in (own_SN, open_SN))
@@ -66,10 +69,18 @@ def systems(
         found[name] = {
             **mean_interval(served if name != "raw" else raw[:1], seed=seed)._asdict(),
             "rewritten": float(rewrites.mean()),
-            "harmed": float((served < raw - margin - ROUNDING).mean()),
+            "harmed": (harmed := float((served < raw - margin - ROUNDING).mean())),
+            "harmed_interval": share_interval(harmed, raw.shape[1]),
             "kept": float((served - raw).mean()) / gained if gained > 0 else None,
         }
     return found
+
+
+def share_interval(share: float, needs: int) -> list[float]:
+    """The share of all needs such as these, given that of some, by the score interval of Wilson 1927."""
+    z2 = NormalDist().inv_cdf((1 + LEVEL) / 2) ** 2 / needs
+    middle, half = share + z2 / 2, math.sqrt(z2 * (share * (1 - share) + z2 / 4))
+    return [(middle - half) / (1 + z2), (middle + half) / (1 + z2)]
 
 
 def gate_table(split: str, policies: Mapping[str, Mapping[str, Any]], needs: int) -> Table:
@@ -109,5 +120,7 @@ def sentence(held: Mapping[str, Any]) -> str:
     kept = "" if gated["kept"] is None else f" and keeps {gated['kept']:.1%} of the gain"
     interval = f"{LEVEL:.0%} interval {bounds_text(gated['low'], gated['high'], '.3f')}"
     mean = f"{held['measure']} {gated['mean']:.3f} ({interval})"
-    harm = f"it harms {gated['harmed']:.1%} of needs, {always['harmed']:.1%} without it (bound {held['bound']:.1%})"
+    low, high = gated["harmed_interval"]
+    harm = f"it harms {gated['harmed']:.1%} of these needs ({low:.1%} to {high:.1%} of all such needs, whose bound is "
+    harm += f"{held['bound']:.1%}), {always['harmed']:.1%} without it"
     return f"The gate rewrites {gated['rewritten']:.1%} of needs{kept}: {mean}; {harm}."

@@ -233,6 +233,14 @@ def test_a_gate_of_another_policy_is_said_to_be_old(copied, capsys):
         assert f"make it again with recr1 gate {copied}" in said
 
 
+def test_a_gate_of_fewer_needs_than_there_are_says_how_to_use_all(copied, capsys):
+    assert run(["gate", copied, f"evaluate.needs={NEEDS - 20}"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"the gate is fitted on {NEEDS - 20} of {NEEDS} needs, as evaluate.needs says" in said
+    assert run(["gate", copied, "evaluate.needs=null"]) == 0
+    assert "as evaluate.needs says" not in " ".join(capsys.readouterr().err.split())
+
+
 def test_samples_have_no_gate_and_eval_says_so(copied, capsys):
     assert run(["eval", copied, "--split", "test", "--samples", "2"]) == 0
     said = capsys.readouterr()
