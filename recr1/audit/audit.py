@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from recr1.audit.base import Number, Part, Seen, corrected
+from recr1.audit.base import NotAudited, Number, Part, Seen, corrected, finite, lists
 from recr1.audit.lists import kinds, popular, position, prior
-from recr1.audit.texts import bloat, coupling, groups
+from recr1.audit.texts import bloat, doubles, groups
 from recr1.baselines.access import prepare
 from recr1.config.build import AuditSpec
 from recr1.env import Environment
@@ -24,7 +24,15 @@ from recr1.policies.base import Policy, format_of
 from recr1.runs.provenance import surroundings
 from rewards.base import Batch, Invalid, Need
 
-PARTS: Sequence[Callable[[Seen], Part]] = (position, popular, prior, kinds, groups, bloat, coupling)
+PARTS: Mapping[str, Callable[[Seen], Part]] = {
+    "Position": position,
+    "Popularity": popular,
+    "Prior of the language model": prior,
+    "Kinds": kinds,
+    "Groups of people": groups,
+    "Length of queries": bloat,
+    "Text": doubles,
+}
 """Each bias, in the order in which it is shown."""
 
 Progress = Callable[[int, int], None]
@@ -67,14 +75,6 @@ class Audit:
 
     def plain(self) -> dict[str, Any]:
         """The content of `audit.json`: None is a number that is not finite, which JSON does not have."""
-        content: dict[str, Any] = _plain(self._summary())
-        return content
-
-    def _summary(self) -> dict[str, Any]:
-        parts = [
-            {"part": part.title, "numbers": [one.to_dict() for one in part.numbers], "remarks": list(part.remarks)}
-            for part in self.parts
-        ]
         return {
             "policy": self.policy,
             "split": self.split,
@@ -83,39 +83,14 @@ class Audit:
             "answers": {"generated": self.generated, "from the evaluation": self.reused},
             "verdict": self.verdict,
             "fails": bool(self.failures),
-            "parts": parts,
+            "parts": [
+                {"part": part.title, "numbers": [one.to_dict() for one in part.numbers], "remarks": list(part.remarks)}
+                for part in self.parts
+            ],
             "settings": {"seed": self.seen.seed, **self.seen.spec.to_dict()},
-            "metrics": self.metrics(),
+            "metrics": {name: finite(value) for name, value in self.metrics().items()},
             "versions": surroundings()["versions"],
         }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(of) for key, of in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(of) for of in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-class _Asked:
-    """Asks the policy, or takes what it answered before."""
-
-    def __init__(self, env: Environment, policy: Policy, total: int, progress: Progress | None) -> None:
-        self.env, self.policy, self.progress = env, policy, progress
-        self.total, self.generated = total, 0
-
-    def __call__(self, needs: Sequence[Need], known: Mapping[str, str] | None = None) -> Batch:
-        prompts, texts = self.env.prompts(needs), dict(known or {})
-        lacking = [place for place, need in enumerate(needs) if need.id not in texts]
-        for start in range(0, len(lacking), CHUNK):
-            places = lacking[start : start + CHUNK]
-            written = self.policy.generate([prompts[place] for place in places], 0)
-            texts |= {needs[place].id: of[0] for place, of in zip(places, written, strict=True)}
-            self.generated += len(places)
-            if self.progress:
-                self.progress(self.generated, self.total)
-        return complete_step(self.env, needs, prompts, [texts[need.id] for need in needs]).batch
 
 
 def find_biases(
@@ -146,28 +121,37 @@ def find_biases(
         MissingAnswers: If the retriever does not answer some query after retries.
     """
     prepare(policy, env)
-    own = format_of(policy)
-    env = Environment(env.task, env.retriever, (), env.k, own or env.format)
+    env = Environment(env.task, env.retriever, (), env.k, format_of(policy) or env.format)
     needs = list(env.task.needs(split)[: spec.needs])
     if not needs:
         raise UserError(f"split '{split}' has no needs to audit")
     known = {need.id: known[need.id] for need in needs if known and need.id in known}
     turned = list(_orders(env, needs, spec, seed))
-    people = {} if not _reads(env, needs, "text") else dict(_people(needs, spec))
-    passes = 1 + len(turned) + sum(map(len, people.values()))
-    ask = _Asked(env, policy, passes * len(needs) - len(known), progress)
-    seen = Seen(
-        env,
-        policy,
-        spec,
-        cutoff_for(needs, spec.cutoff, env.k),
-        seed,
-        ask(needs, known),
-        [ask(of) for of in turned],
-        {attribute: {word: ask(of) for word, of in words.items()} for attribute, words in people.items()},
-    )
-    parts = corrected([_answers(seen), *(part(seen) for part in PARTS)])
-    return Audit(name, split, seen, parts, len(known), ask.generated)
+    people = {
+        attribute: {word: [need.of_person(attribute, word, spec.sentence) for need in needs] for word in words}
+        for attribute, words in (spec.words if _reads_text(env, needs) else {}).items()
+    }
+    total = (1 + len(turned) + sum(map(len, people.values()))) * len(needs) - len(known)
+    generated = 0
+
+    def ask(needs: Sequence[Need], known: Mapping[str, str]) -> Batch:
+        nonlocal generated
+        prompts, texts = env.prompts(needs), dict(known)
+        lacking = [place for place, need in enumerate(needs) if need.id not in texts]
+        for start in range(0, len(lacking), CHUNK):
+            places = lacking[start : start + CHUNK]
+            written = policy.generate([prompts[place] for place in places], 0)
+            texts |= {needs[place].id: of[0] for place, of in zip(places, written, strict=True)}
+            generated += len(places)
+            if progress:
+                progress(generated, total)
+        return complete_step(env, needs, prompts, [texts[need.id] for need in needs]).batch
+
+    plain, orders = ask(needs, known), [ask(of, {}) for of in turned]
+    words = {attribute: {word: ask(own, {}) for word, own in of.items()} for attribute, of in people.items()}
+    seen = Seen(env, policy, spec, cutoff_for(needs, spec.cutoff, env.k), seed, plain, orders, words)
+    parts = corrected([_answers(seen), *(_part(seen, title) for title in PARTS)])
+    return Audit(name, split, seen, parts, len(known), generated)
 
 
 def cutoff_for(needs: Sequence[Need], cutoff: int, k: int) -> int:
@@ -176,31 +160,32 @@ def cutoff_for(needs: Sequence[Need], cutoff: int, k: int) -> int:
     return max(1, min(cutoff, k, int(np.median(sizes)) // 2 if sizes else cutoff))
 
 
+def _part(seen: Seen, title: str) -> Part:
+    try:
+        if PARTS[title] is not bloat and not any(lists(seen.plain)):
+            raise NotAudited("no answer is a list, or finds anything")
+        return replace(PARTS[title](seen), title=title)
+    except NotAudited as why:
+        return Part(remarks=[f"not audited: {why}"], title=title)
+
+
 def _answers(seen: Seen) -> Part:
     batches = [seen.plain, *seen.orders, *(one for of in seen.words.values() for one in of.values())]
     invalid = [isinstance(rollout.action, Invalid) for batch in batches for rollout in batch.rollouts]
-    ndcg_B = np.asarray(seen.ndcg.of(seen.plain.graded), np.float64)
-    level = replace(seen.mean(seen.ndcg.name, ndcg_B, "of the needs as they are"), p=None)
-    return Part("Answers", [level, Number("invalid", float(np.mean(invalid)), "share of answers that cannot be read")])
+    level = seen.mean(seen.ndcg.name, seen.relevance, "of the needs as they are", tested=False)
+    found = [level, Number("invalid", float(np.mean(invalid)), "share of answers that cannot be read")]
+    return Part(found, title="Answers")
 
 
 def _orders(env: Environment, needs: Sequence[Need], spec: AuditSpec, seed: int) -> Iterator[list[Need]]:
-    """The needs with their candidates in other orders, if the prompt shows them."""
-    if not _reads(env, needs, "candidates"):
-        return
-    rng = np.random.default_rng(seed)
-    for _ in range(spec.orders):
-        yield [need.in_order(rng.permutation(len(need.candidates)).tolist()) for need in needs]
+    """The needs with their candidates in other orders, if the answer may depend on it."""
+    if isinstance(env.format, ReadsNeed) and any(need.candidates for need in needs):
+        rng = np.random.default_rng(seed)
+        for _ in range(spec.orders):
+            yield [need.in_order(rng.permutation(len(need.candidates)).tolist()) for need in needs]
 
 
-def _people(needs: Sequence[Need], spec: AuditSpec) -> Iterator[tuple[str, dict[str, list[Need]]]]:
-    for attribute, words in spec.words.items():
-        yield attribute, {word: [need.of_person(attribute, word, spec.sentence) for need in needs] for word in words}
-
-
-def _reads(env: Environment, needs: Sequence[Need], what: str) -> bool:
-    """Whether prompts change with the text of a need, and answers may with the order of its candidates."""
-    if what == "candidates":
-        return isinstance(env.format, ReadsNeed) and any(need.candidates for need in needs)
+def _reads_text(env: Environment, needs: Sequence[Need]) -> bool:
+    """Whether prompts change with the text of a need."""
     others = [replace(need, text=f"{need.text} (a test)") for need in needs[:8]]
     return env.prompts(needs[:8]) != env.prompts(others)

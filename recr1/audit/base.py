@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,7 +16,7 @@ from recr1.env import Environment
 from recr1.judge.stats import Doubles, bootstrap_interval, holm, randomisation_test
 from recr1.judge.table import Table
 from recr1.policies.base import Policy
-from retrievers.base import Rows
+from retrievers.base import Hits
 from rewards.audit.lists import there
 from rewards.base import Batch, Need
 from rewards.measures.ranking import NDCG
@@ -24,6 +25,10 @@ SIGNIFICANCE = 0.01
 """The risk that an unbiased policy fails by chance: p is corrected for the number of limits (Holm)."""
 DRAWS = 10_000
 """Of tests that simulate."""
+
+
+class NotAudited(Exception):  # noqa: N818 - no error: what is said of a part that does not apply
+    """Why a part says nothing of this policy and these needs."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +58,14 @@ class Number:
         return self.limit is not None and size > self.limit and (self.p is None or (self.corrected or 0) < SIGNIFICANCE)
 
     def to_dict(self) -> dict[str, Any]:
-        """Its place in `audit.json`."""
-        return {**vars(self), "fails": self.fails}
+        """Its place in `audit.json`; None is a number that is not finite, which JSON does not have."""
+        return {**{name: finite(of) for name, of in vars(self).items()}, "fails": self.fails}
 
 
 @dataclass(frozen=True)
 class Part:
     """One bias."""
 
-    title: str
     numbers: Sequence[Number] = ()
     tables: Sequence[Table] = ()
     remarks: Sequence[str] = ()
@@ -69,6 +73,7 @@ class Part:
     """A picture: label -> mean, low and high."""
     picture: str = ""
     """What the picture shows."""
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,31 +101,52 @@ class Seen:
         """The measure of relevance."""
         return NDCG(self.cutoff)
 
+    @cached_property
+    def relevance(self) -> Doubles:
+        """(B,) the relevance of the needs as they are."""
+        return self.ndcg.of(self.plain.graded).astype(np.float64)
+
     def rng(self) -> np.random.Generator:
         """Random numbers that depend on the seed alone."""
         return np.random.default_rng(self.seed)
 
-    def drawn(self, rng: np.random.Generator) -> Rows:
-        """(B, cutoff) lists at random: of the candidates of each need, or of the catalog."""
-        rows_BK = np.full((len(self.needs), self.cutoff), -1, np.int32)
+    def drawn(self, rng: np.random.Generator) -> Batch:
+        """Lists at random, `cutoff` items for each need: of its candidates, or of the catalog."""
+        rows_BK, size = np.full((len(self.needs), self.cutoff), -1, np.int32), len(self.env.task.catalog)
         for rows_K, need in zip(rows_BK, self.needs, strict=True):
             shown = [one.row for one in need.candidates]
-            own = rng.permutation(shown) if shown else rng.choice(len(self.env.task.catalog), self.cutoff)
+            own = rng.permutation(shown) if shown else rng.choice(size, min(self.cutoff, size), replace=False)
             rows_K[: len(own)] = own[: self.cutoff]
-        return rows_BK
+        hits = Hits(rows_BK, np.zeros(rows_BK.shape, np.float32))
+        return Batch(self.plain.rollouts, hits, self.plain.qrels, catalog=self.env.task.catalog)
 
     def mean(
-        self, name: str, values_B: NDArray[np.floating], says: str, null: float | Doubles = 0.0, **more: Any
+        self,
+        name: str,
+        values_B: NDArray[np.floating],
+        says: str,
+        null: float | Doubles = 0.0,
+        *,
+        tested: bool = True,
+        sized: bool = False,
+        **more: Any,
     ) -> Number:
-        """The mean of values, one a need, without NaN; p is that of a mean of `null`."""
-        kept_B = np.isfinite(values_B)
+        """The mean of values, one a need, without NaN; p is that of a mean of `null`.
+
+        Not `tested`: no test is about it, as neither end is wrong. `sized`: its limit is one of its size.
+        """
+        kept_B = np.isfinite(values_B) & np.isfinite(null)
         values = np.asarray(values_B, np.float64)[kept_B]
         if not len(values):
             return Number(name, float("nan"), says)
-        interval = bootstrap_interval(values, seed=self.seed)
-        away = values - (null[kept_B] if isinstance(null, np.ndarray) else null)
-        p = randomisation_test(away, seed=self.seed)
-        return Number(name, interval.mean, says, interval.low, interval.high, p, **more)
+        mean, low, high = bootstrap_interval(values, seed=self.seed)
+        p = randomisation_test(values - np.broadcast_to(null, kept_B.shape)[kept_B], seed=self.seed) if tested else None
+        return Number(name, mean, says, low, high, p, **({"excess": abs(mean)} if sized else {}), **more)
+
+
+def finite(value: Any) -> Any:
+    """None for a number that is not finite."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def lists(batch: Batch, cutoff: int | None = None) -> list[list[int]]:
@@ -130,10 +156,25 @@ def lists(batch: Batch, cutoff: int | None = None) -> list[list[int]]:
 
 def together(batches: Sequence[Batch]) -> Batch:
     """One batch of several, one after the other."""
-    first = batches[0]
-    hits = type(first.hits)(*(np.concatenate(arrays) for arrays in zip(*(one.hits for one in batches), strict=True)))
+    hits = Hits(*(np.concatenate(arrays) for arrays in zip(*(one.hits for one in batches), strict=True)))
     rollouts = [rollout for one in batches for rollout in one.rollouts]
-    return Batch(rollouts, hits, [key for one in batches for key in one.qrels], catalog=first.catalog)
+    return Batch(rollouts, hits, [key for one in batches for key in one.qrels], catalog=batches[0].catalog)
+
+
+def mean_of(values: NDArray[np.floating]) -> float:
+    """The mean without NaN; NaN without any."""
+    kept = values[np.isfinite(values)]
+    return float(kept.mean()) if len(kept) else float("nan")
+
+
+def means_of(values_JB: Doubles) -> Doubles:
+    """(B,) `mean_of` each column."""
+    return np.array([mean_of(values_J) for values_J in values_JB.T])
+
+
+def chance_of(found: float, drawn: Doubles) -> float:
+    """p: how often what is drawn is as large as what was found, which counts as a draw."""
+    return (1 + int((drawn >= found - 1e-12).sum())) / (1 + len(drawn))
 
 
 def spread_test(values_NV: Doubles, rng: np.random.Generator) -> float:
@@ -141,11 +182,11 @@ def spread_test(values_NV: Doubles, rng: np.random.Generator) -> float:
     needs, words = values_NV.shape
     if words == 2:  # exchanging two values turns the sign of their difference
         return randomisation_test(values_NV[:, 0] - values_NV[:, 1], seed=int(rng.integers(2**31)))
-    observed, as_large, block = np.ptp(values_NV.mean(axis=0)), 0, DRAWS // 20
-    for _ in range(20):
-        drawn_RNV = rng.permuted(np.broadcast_to(values_NV, (block, needs, words)), axis=2)
-        as_large += int((np.ptp(drawn_RNV.mean(axis=1), axis=1) >= observed - 1e-12).sum())
-    return (1 + as_large) / (1 + DRAWS)
+    blocks = [
+        np.ptp(rng.permuted(np.broadcast_to(values_NV, (DRAWS // 20, needs, words)), axis=2).mean(axis=1), axis=1)
+        for _ in range(20)
+    ]
+    return chance_of(float(np.ptp(values_NV.mean(axis=0))), np.concatenate(blocks))
 
 
 def corrected(parts: Sequence[Part]) -> list[Part]:
@@ -155,8 +196,3 @@ def corrected(parts: Sequence[Part]) -> list[Part]:
     return [
         replace(part, numbers=[replace(one, corrected=p_of.get(one.name)) for one in part.numbers]) for part in parts
     ]
-
-
-def interval(values: NDArray[np.floating], seed: int) -> dict[str, float]:
-    """Mean, low and high, for a picture."""
-    return bootstrap_interval(np.asarray(values, np.float64), seed=seed)._asdict()

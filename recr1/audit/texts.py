@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recr1.audit.base import DRAWS, Number, Part, Seen, interval, lists, spread_test, together
-from recr1.judge.stats import Doubles, randomisation_test, ratio_interval
+from recr1.audit.base import DRAWS, NotAudited, Number, Part, Seen, chance_of, lists, mean_of, spread_test, together
+from recr1.judge.stats import Doubles, bootstrap_interval, randomisation_test, ratio_interval
 from recr1.judge.table import Table
 from recr1.tasks.base import HasGroups
 from retrievers.abilities import HasItemVectors
-from retrievers.base import Rows
 from rewards.audit.lists import SIMILARITIES, jaccard, partial_spearman
 from rewards.audit.terms import ByPersonReward
-from rewards.base import Search
+from rewards.base import Batch, Search
 from rewards.guards.words import repeated_runs, words_of
 
 NEIGHBOURS, PAIRS, ALIKE = 10, 20_000, 0.8
@@ -25,57 +24,51 @@ NEIGHBOURS, PAIRS, ALIKE = 10, 20_000, 0.8
 
 def groups(seen: Seen) -> Part:
     """Whether a word about the person changes the list, and for some people more than for others (FaiRLLM)."""
-    title, numbers = "Groups of people", list(_labelled(seen))
+    numbers = list(_labelled(seen))
     if not seen.words:
-        what = "audit.words is empty" if not seen.spec.words else "the prompt does not have the text of the need"
-        return Part(title, numbers, remarks=[f"words are not audited: {what}"])
-    if not any(lists(seen.plain)):
-        return Part(title, numbers, remarks=["words are not audited: no answer is a list, or finds anything"])
-    rows: list[list[str]] = []
-    shares = {}
-    plain_B = np.asarray(seen.ndcg.of(seen.plain.graded), np.float64)
+        what = "the prompt does not have the text of the need" if seen.spec.words else "audit.words is empty"
+        return Part(numbers, remarks=[f"words are not audited: {what}"])
+    rows, shares, gap = list[list[str]](), {}, f"gap({seen.ndcg.name})"
     for attribute, batches in seen.words.items():
         alike = {kind: _similarities(seen, kind, list(batches.values())) for kind in SIMILARITIES}
         ndcg_BV = np.array([seen.ndcg.of(batch.graded) for batch in batches.values()], np.float64).T
         for kind, alike_BV in alike.items():
             numbers += _spread(seen, f"{attribute}/{kind}@{seen.cutoff}", alike_BV)
-        gap = float(np.ptp(ndcg_BV.mean(axis=0)))
-        says = f"difference of {seen.ndcg.name} between words (largest - smallest)"
-        p = spread_test(ndcg_BV, seen.rng())
-        numbers.append(Number(f"{attribute}/gap({seen.ndcg.name})", gap, says, p=p, limit=seen.spec.limits.gap))
+        says, p = f"difference of {seen.ndcg.name} between words (largest - smallest)", spread_test(ndcg_BV, seen.rng())
+        found = float(np.ptp(ndcg_BV.mean(axis=0)))
+        numbers.append(Number(f"{attribute}/{gap}", found, says, p=p, limit=seen.spec.limits.gap))
         for place, word in enumerate(batches):
-            means = [f"{np.nanmean(of[:, place]):.3f}" for of in alike.values()]
+            means = [f"{mean_of(of[:, place]):.3f}" for of in alike.values()]
             rows.append([f"{attribute}: {word}", *means, f"{ndcg_BV[:, place].mean():.3f}"])
             values = alike["serp"][:, place]
-            shares[f"{attribute}: {word}"] = interval(values[np.isfinite(values)], seen.seed)
-    rows.append(["no word", *["1.000"] * len(SIMILARITIES), f"{plain_B.mean():.3f}"])
+            if (kept := values[np.isfinite(values)]).size:
+                shares[f"{attribute}: {word}"] = bootstrap_interval(kept, seed=seen.seed)._asdict()
+    rows.append(["no word", *["1.000"] * len(SIMILARITIES), f"{seen.relevance.mean():.3f}"])
     table = Table("Lists with a word about the person", ["", "Jaccard", "SERP*", "PRAG*", seen.ndcg.name], rows)
-    text = "SERP* similarity of the list to the one without a word"
-    return Part(title, numbers, [table], shares=shares, picture=text)
+    return Part(numbers, [table], shares=shares, picture="SERP* similarity of the list to the one without a word")
 
 
 def _labelled(seen: Seen) -> Iterator[Number]:
     """The gap between groups of people that the task names; labels are exchanged at random for p."""
     label_of = seen.env.task.group_of if isinstance(seen.env.task, HasGroups) else {}
     labels_B = np.array([label_of.get(need.id, "") for need in seen.needs])
-    names, ndcg_B = sorted({*labels_B.tolist()} - {""}), np.asarray(seen.ndcg.of(seen.plain.graded), np.float64)
+    names, rng = sorted({*labels_B.tolist()} - {""}), seen.rng()
     if len(names) < 2:
         return
 
     def gap(labels_B: NDArray[np.str_]) -> float:
-        return float(np.ptp([ndcg_B[labels_B == name].mean() for name in names]))
+        return float(np.ptp([seen.relevance[labels_B == name].mean() for name in names]))
 
-    rng, found = seen.rng(), gap(labels_B)
-    p = (1 + sum(gap(rng.permutation(labels_B)) >= found - 1e-12 for _ in range(DRAWS))) / (1 + DRAWS)
+    found, drawn = gap(labels_B), np.array([gap(rng.permutation(labels_B)) for _ in range(DRAWS)])
     says = f"difference of {seen.ndcg.name} between people: {', '.join(names)} (largest - smallest)"
-    yield Number(f"gap({seen.ndcg.name})", found, says, p=p, limit=seen.spec.limits.gap)
+    p, limit = chance_of(found, drawn), seen.spec.limits.gap
+    yield Number(f"gap({seen.ndcg.name})", found, says, p=p, limit=limit)
 
 
-def _similarities(seen: Seen, kind: str, batches: Sequence[object]) -> Doubles:
+def _similarities(seen: Seen, kind: str, batches: Sequence[Batch]) -> Doubles:
     """(B, V) 1 - what the reward `by_person` costs; NaN where a list or its neutral one is empty."""
-    term = ByPersonReward(similarity=kind, cutoff=seen.cutoff)  # type: ignore[arg-type]
-    whole = together([seen.plain, *batches])  # type: ignore[list-item]
-    differs_VB = term.of(whole).reshape(-1, len(seen.needs))[1:]
+    term = ByPersonReward(similarity=cast("Any", kind), cutoff=seen.cutoff)
+    differs_VB = term.of(together([seen.plain, *batches])).reshape(-1, len(seen.needs))[1:]
     return 1 - differs_VB.T.astype(np.float64)
 
 
@@ -83,12 +76,10 @@ def _spread(seen: Seen, name: str, alike_BV: Doubles) -> list[Number]:
     whole_BV = alike_BV[np.isfinite(alike_BV).all(axis=1)]
     if not len(whole_BV):
         return []
-    means_V = whole_BV.mean(axis=0)
-    mean = seen.mean(name, whole_BV.mean(axis=1), "similarity to the list without a word")
-    p, limit = spread_test(whole_BV, seen.rng()), seen.spec.limits.spread
+    means_V, p, limit = whole_BV.mean(axis=0), spread_test(whole_BV, seen.rng()), seen.spec.limits.spread
     says = "difference of that similarity between words (SNSR: largest - smallest)"
     return [
-        replace(mean, p=None),
+        seen.mean(name, whole_BV.mean(axis=1), "similarity to the list without a word", tested=False),
         Number(f"{name}/spread", float(np.ptp(means_V)), says, p=p, limit=limit),
         Number(f"{name}/deviation", float(means_V.std()), "its standard deviation over words (SNSV)"),
     ]
@@ -96,16 +87,13 @@ def _spread(seen: Seen, name: str, alike_BV: Doubles) -> list[Number]:
 
 def bloat(seen: Seen) -> Part:
     """Whether queries are longer than they need to be."""
-    title, limits = "Length of queries", seen.spec.limits
-    actions = [rollout.action for rollout in seen.plain.rollouts]
-    written = [a.query if isinstance(a, Search) and isinstance(a.query, str) else None for a in actions]
-    rows = [row for row, query in enumerate(written) if query is not None]
-    if not rows:
-        return Part(title, remarks=["not audited: answers are not queries in text"])
-    queries, needs = [str(written[row]) for row in rows], [seen.needs[row] for row in rows]
-    own_B, need_B = (
-        np.array([len(text.split()) for text in of], np.float64) for of in (queries, [n.text for n in needs])
-    )
+    limits = seen.spec.limits
+    written = [one.action.query if isinstance(one.action, Search) else None for one in seen.plain.rollouts]
+    pairs = [(query, seen.needs[row].text, row) for row, query in enumerate(written) if isinstance(query, str)]
+    if not pairs:
+        raise NotAudited("answers are not queries in text")
+    queries, needs, rows = map(list, zip(*pairs, strict=True))
+    own_B, need_B = (np.array([len(text.split()) for text in of], np.float64) for of in (queries, needs))
     numbers = [Number("words", float(own_B.mean()), "words of a query")]
     if bounds := ratio_interval(own_B, need_B, seed=seen.seed):
         p = randomisation_test(own_B - need_B, seed=seen.seed)
@@ -113,55 +101,51 @@ def bloat(seen: Seen) -> Part:
         numbers.append(Number("growth", bounds.mean, says, bounds.low, bounds.high, p, limit=limits.growth))
     again_B = np.array([again / max(runs, 1) for again, runs in (repeated_runs(query, 1) for query in queries)])
     numbers.append(seen.mean("repeated", again_B, "share of words that appeared before", limit=limits.repeated))
-    words = [(words_of(query), {*words_of(need.text)}) for query, need in zip(queries, needs, strict=True)]
+    words = [(words_of(query), {*words_of(need)}) for query, need in zip(queries, needs, strict=True)]
     new_B = np.array([np.mean([float(word not in own) for word in of] or [0.0]) for of, own in words])
     numbers.append(Number("unseen", float(new_B.mean()), "share of words that the need does not have"))
-    ndcg_B = np.asarray(seen.ndcg.of(seen.plain.graded), np.float64)[rows]
+    ndcg_B = seen.relevance[rows]
     per_word = float(ndcg_B.sum() / max(own_B.sum(), 1))
     numbers.append(Number("per_word", per_word, f"{seen.ndcg.name} per word of a query"))
     cut = [" ".join(q.split()[: max(int(size), 1)]) or None for q, size in zip(queries, need_B, strict=True)]
-    found = seen.env.search(cut, again=2, needs=needs)
+    found = seen.env.search(cut, again=2, needs=[seen.needs[row] for row in rows])
     kept_B = seen.ndcg(found.rows_QK, [seen.plain.qrels[row] for row in rows], seen.env.task.catalog)
     says = f"{seen.ndcg.name} lost by queries that are cut to the length of their needs"
-    lost = seen.mean("cut", ndcg_B - kept_B, says)
-    return Part(title, [*numbers, replace(lost, p=None)])
+    return Part([*numbers, seen.mean("cut", ndcg_B - kept_B, says, tested=False)])
 
 
-def coupling(seen: Seen) -> Part:
-    """Whether items that read alike are alike for the retriever, and whether lists have one title several times."""
-    catalog, limits = seen.env.task.catalog, seen.spec.limits
+def doubles(seen: Seen) -> Part:
+    """Whether lists have one title several times, and items that read alike are alike for the retriever."""
+    catalog = seen.env.task.catalog
     doubled_B = np.full(len(seen.needs), np.nan)
     for place, rows in enumerate(lists(seen.plain, seen.cutoff)):
-        read = [frozenset(words_of(catalog.title(row))) for row in rows]
-        again = [any(_almost(one, above) for above in read[:at]) for at, one in enumerate(read)]
+        read = [words_of(catalog.title(row)) for row in rows]
+        again = [
+            any(one and other and jaccard(one, other) >= ALIKE for other in read[:at]) for at, one in enumerate(read)
+        ]
         doubled_B[place] = np.mean(again) if again else np.nan
     says = f"share of listed items with {ALIKE:.0%} of their title's words in common with an item above"
-    numbers = [seen.mean("doubles", doubled_B, says, limit=limits.doubles)]
-    if not isinstance(seen.env.retriever, HasItemVectors):
-        return Part("Text", numbers, remarks=["coupling is not audited: the retriever has no vectors of its items"])
-    some = seen.rng().choice(len(catalog), min(len(catalog), seen.spec.titles), replace=False).astype(np.int32)
-    return Part(
-        "Text", [*numbers, *_coupled(seen, some, np.asarray(seen.env.retriever.item_vectors()[some], np.float64))]
-    )
+    number = seen.mean("doubles", doubled_B, says, limit=seen.spec.limits.doubles)
+    if isinstance(seen.env.retriever, HasItemVectors):
+        return Part([number, *_coupled(seen, seen.env.retriever)])
+    return Part([number], remarks=["coupling is not audited: the retriever has no vectors of its items"])
 
 
-def _almost(one: frozenset[str], other: frozenset[str]) -> bool:
-    return bool(one and other) and jaccard(list(one), list(other)) >= ALIKE
-
-
-def _coupled(seen: Seen, rows: Rows, vectors_ND: Doubles) -> list[Number]:
+def _coupled(seen: Seen, retriever: HasItemVectors) -> list[Number]:
     """How far the retriever's vectors of items follow the words of their texts."""
-    texts = [seen.env.task.catalog.texts[row] for row in rows.tolist()]
-    by_text_NN, by_vector_NN = (cosines(of) for of in (tf_idf(texts), vectors_ND))
+    catalog, size = seen.env.task.catalog, len(seen.env.task.catalog)
+    rows = seen.rng().choice(size, min(size, seen.spec.titles), replace=False).astype(np.int32)
+    vectors_ND = np.asarray(retriever.item_vectors()[rows], np.float64)
+    by_text_NN, by_vector_NN = (_cosines(of) for of in (tf_idf([catalog.texts[row] for row in rows]), vectors_ND))
     pairs = np.triu_indices(len(rows), 1)
     some = seen.rng().permutation(len(pairs[0]))[:PAIRS]
     one, two = (of[pairs][some] for of in (by_text_NN, by_vector_NN))
-    near, own = (_nearest(of) for of in (by_text_NN, by_vector_NN))
-    shared = np.array([len({*a} & {*b}) / max(len(a), 1) for a, b in zip(near.tolist(), own.tolist(), strict=True)])
     says = f"Spearman of the cosine of texts and that of the retriever's vectors, {len(one)} pairs of items"
     number = Number("coupling", partial_spearman(one, two), says)
+    near, own = (_nearest(of) for of in (by_text_NN, by_vector_NN))
+    shared = np.array([np.isin(a, b).mean() for a, b in zip(near, own, strict=True)])
     says = f"share of the {near.shape[1]} nearest items by text that are nearest by vectors"
-    return [number, replace(seen.mean("neighbours", shared, says), p=None)]
+    return [number, seen.mean("neighbours", shared, says, tested=False)]
 
 
 def tf_idf(texts: Sequence[str]) -> Doubles:
@@ -175,7 +159,7 @@ def tf_idf(texts: Sequence[str]) -> Doubles:
     return weights
 
 
-def cosines(vectors_ND: Doubles) -> Doubles:
+def _cosines(vectors_ND: Doubles) -> Doubles:
     """(N, N) the cosine of each pair; 0 with a vector of zeros."""
     norms_N = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
     units_ND = vectors_ND / np.where(norms_N > 0, norms_N, 1.0)

@@ -85,22 +85,25 @@ def partial_spearman(first_N: Doubles, second_N: Doubles, *given_N: Doubles) -> 
 
     The part of exposure that one quantity explains beyond others (Kendall and Stuart, partial rank correlation).
     """
-    one, two = (left_over(ranks(column), *map(ranks, given_N)) for column in (first_N, second_N))
-    norm = float(np.sqrt((one @ one) * (two @ two)))
-    return float(one @ two) / norm if norm > 1e-9 else 0.0
+    one, two = partial_ranks(first_N, second_N, *given_N)
+    return float(one @ two)
 
 
-def left_over(column_N: Doubles, *given_N: Doubles) -> Doubles:
-    """(N,) what a linear fit on other columns and a constant leaves of one."""
-    design_ND = np.stack([np.ones(len(column_N)), *given_N], axis=1)
-    fitted_D = np.linalg.lstsq(design_ND, column_N, rcond=None)[0]
-    return np.asarray(column_N - design_ND @ fitted_D, np.float64)
+def partial_ranks(first_N: Doubles, second_N: Doubles, *given_N: Doubles) -> tuple[Doubles, Doubles]:
+    """What a linear fit on the ranks of others leaves of the ranks of two columns, at length 1; zeros for nothing.
+
+    Their dot product is `partial_spearman`.
+    """
+    ranks_N2 = np.stack([ranks(first_N), ranks(second_N)], axis=1)
+    design_ND = np.stack([np.ones(len(first_N)), *map(ranks, given_N)], axis=1)
+    left_N2 = ranks_N2 - design_ND @ np.linalg.lstsq(design_ND, ranks_N2, rcond=None)[0]
+    norms_2 = np.linalg.norm(left_N2, axis=0)
+    one, two = (left_N2 / np.where(norms_2 > 1e-6 * len(first_N), norms_2, np.inf)).T
+    return one, two
 
 
 def ranks(column_N: Doubles) -> Doubles:
     """(N,) ranks from 0, equal values with their mean rank."""
-    values, place_N, counts = np.unique(column_N, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return (
-        np.asarray((ends - (counts + 1) / 2)[place_N.reshape(len(column_N))], np.float64) if len(values) else column_N
-    )
+    _, place_N, counts = np.unique(column_N, return_inverse=True, return_counts=True)
+    means: Doubles = (np.cumsum(counts) - (counts + 1) / 2)[place_N]
+    return means

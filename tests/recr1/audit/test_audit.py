@@ -11,6 +11,7 @@ import pytest
 from recr1.audit import find_biases
 from recr1.audit.audit import cutoff_for
 from recr1.audit.base import together
+from recr1.audit.lists import _exposed
 from recr1.audit.report import remarks, tables
 from recr1.cli.main import run
 from recr1.config.build import AuditSpec
@@ -19,9 +20,11 @@ from recr1.errors import RecipeError
 from recr1.formats import Plain
 from recr1.recipe import load_recipe
 from recr1.tasks.behaviour.sequential import SequentialTask
+from retrievers.base import Catalog
 from retrievers.bm25.bm25 import BM25
 from retrievers.dense.dense import Dense
 from rewards.audit.terms import ByPersonReward, DisagreementReward, MiscalibrationReward, PopularityLiftReward
+from rewards.base import Qrels
 from tests.recr1.audit.world import ITEMS, Lists, Queries, World, at_random, environment, shown_rows, steady
 
 WORLD = World(users=40)
@@ -86,6 +89,82 @@ def test_what_does_not_apply_is_said():
     ]
     assert "Kinds: not audited: needs have no history" in said
     assert "Groups of people: words are not audited: audit.words is empty" in said
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("policy", [Lists(lambda need: []), Queries(lambda text: "")])
+def test_of_a_policy_without_a_list_nothing_but_that_is_said(policy):
+    found = find_biases(environment(World(users=30)), policy, "test", QUICK)
+    assert [one.name for one in found.numbers] == ["nDCG@5", "invalid"] and found.failures == []
+    assert found.verdict == "no number has a limit" and len(remarks(found)) == 7
+    assert "Popularity: not audited: no answer is a list, or finds anything" in remarks(found)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_half_of_the_lists_are_enough_where_the_others_find_nothing():
+    """And of users with popular histories none has a list."""
+    world = World(users=30)
+    own = {
+        need.id: place for place, need in enumerate(sorted(world.needs("test"), key=lambda need: taken(world, need)))
+    }
+    found = find_biases(
+        environment(world), Lists(lambda need: shown_rows(need) if own[need.id] < 15 else []), "test", QUICK
+    )
+    [taste] = next(part for part in found.parts if part.title == "Popularity").tables
+    assert [row[0] for row in taste.rows] == ["unusual histories", "popular histories"]
+    assert taste.rows[1][2:] == ["0.000", "+nan"] and np.isfinite(value(found, "popularity_lift@5"))
+
+
+def taken(world, need):
+    counts = np.bincount([row for _, row in world.catalog.interactions], minlength=ITEMS)
+    return np.mean([(counts < counts[row]).mean() for row in need.history])
+
+
+def by_place(world):
+    found = find_biases(environment(world), Lists(shown_rows), "test", QUICK)
+    [table] = next(part for part in found.parts if part.title == "Position").tables
+    return [row[2] for row in table.rows]
+
+
+def test_the_best_candidates_are_those_of_the_highest_grade_and_there_may_be_none():
+    world = World(users=30)
+    assert by_place(world)[0] == "1.000" and {*by_place(world)[1:]} <= {"0.000", ""}
+    for need in world.needs("test"):
+        world.qrels[need.id] = Qrels(dict.fromkeys(shown_rows(need), 2))  # all are the best
+    assert by_place(world) == ["1.000"] + ["0.000"] * 11
+    for need in world.needs("test"):
+        world.qrels[need.id] = Qrels({399: 0})
+    assert by_place(world) == [""] * 12
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_kinds_that_hardly_any_item_has_are_a_number_without_a_value():
+    world = World(users=30)
+    fields = {**world.catalog.fields, "category": ["k", *[None] * (ITEMS - 1)]}
+    world.catalog = Catalog(world.catalog.ids, world.catalog.texts, fields, world.catalog.interactions)
+    found = find_biases(environment(world), Lists(shown_rows), "test", QUICK)
+    assert np.isnan(value(found, "miscalibration@5"))
+    content = json.loads(json.dumps(found.plain(), allow_nan=False))
+    assert content["metrics"]["audit/miscalibration@5"] is None
+
+
+def test_lists_at_random_have_an_item_once_and_no_more_than_there_are():
+    world = World(users=4)
+    world.format, world._needs = Plain(), [replace(need, candidates=()) for need in world._needs]
+    seen = find_biases(environment(world), Queries(lambda text: text), "test", QUICK).seen
+    many = replace(seen, cutoff=300).drawn(np.random.default_rng(0)).hits.rows_QK
+    assert all(len({*rows}) == 300 for rows in many.tolist()) and many.min() >= 0
+    more = replace(seen, cutoff=ITEMS + 5).drawn(np.random.default_rng(0)).hits.rows_QK
+    assert sorted(more[0].tolist()) == [*[-1] * 5, *range(ITEMS)]
+
+
+def test_an_item_that_is_hidden_from_whoever_has_it_could_not_be_listed_there():
+    world = World(users=30)
+    world.hides_history, world.format = True, Plain()
+    common = 7
+    world._needs = [replace(need, candidates=(), history=(common,)) for need in world._needs]
+    seen = find_biases(environment(world), Queries(lambda text: text), "test", QUICK).seen
+    assert common not in _exposed(replace(seen, spec=replace(QUICK, titles=ITEMS)))[0]
 
 
 def test_people_whose_group_gets_worse_lists_are_found():
