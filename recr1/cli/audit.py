@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from recr1.cli.arguments import add_json, add_out, add_split, add_target, at_least
 from recr1.terminal import note, say
@@ -36,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from recr1.config.build import AuditSpec, Part, build
     from recr1.env import open_environment
     from recr1.judge.table import print_tables
+    from recr1.rescore.written import answers_of
     from recr1.runs import origin_of
     from recr1.runs.targets import open_target, remarks_on_run, trained_part
     from retrievers.progress import ProgressBar
@@ -52,11 +52,9 @@ def run(args: argparse.Namespace) -> int:
     if run:
         for remark in remarks_on_run(run, recipe, env, split, edited=not args.overrides):
             note(remark)
-        origin, home = (
-            origin_of(run, recipe.to_dict(), env.task.catalog.fingerprint),
-            home or run.path / "audit" / split,
-        )
-        known = _known(run, split, origin)
+        origin = origin_of(run, recipe.to_dict(), env.task.catalog.fingerprint)
+        home = home or run.path / "audit" / split
+        known = answers_of(run, split, origin)
     with ProgressBar(quiet=args.json) as bar:
         bar.begin(name, None)
         policy = build("policy", part)
@@ -71,19 +69,6 @@ def run(args: argparse.Namespace) -> int:
         print_tables(tables(found), remarks(found), end=found.verdict)
         say(f"written to {home}" if home else "")
     return 3 if found.failures else 0
-
-
-def _known(run: Run, split: str, origin: Mapping[str, Any]) -> dict[str, str]:
-    """The greedy completions of an evaluation of the run's policy as it is now; none where it is of another one."""
-    from recr1.rescore.written import read_evaluation
-    from recr1.runs.files import read_text
-
-    for file in sorted((run.path / "eval" / split).rglob("eval.json")):
-        summary: dict[str, Any] = json.loads(read_text(file))
-        if summary.get("policy") == "trained" and not summary.get("samples") and summary.get("origin") == origin:
-            written = read_evaluation(file)
-            return dict(zip(written.needs, written.completions, strict=True))
-    return {}
 
 
 def _log(found: Audit, run: Run, recipe: Recipe) -> None:

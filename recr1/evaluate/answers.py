@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 
 
 def rating_errors(evaluation: Evaluation) -> dict[str, dict[str, float]]:
-    """Who rates ("policy", "global mean") -> RMSE, MAE and entropy of the answers; empty without needs with ratings.
+    """Who rates ("policy", "global mean") -> RMSE, MAE and entropy of the answers; empty where no rating is measured.
 
-    A completion that is not a number has the largest error that the scale allows, as in `RatingCloseness`.
+    A completion that is not a number has the largest error that the scale allows, as in `RatingCloseness`. In a mixed
+    task a gold answer that is a number is only a rating where `RatingCloseness` is the measure of its family.
     """
     keys, task = evaluation.qrels, evaluation.env.task
-    rated = [row for row, key in enumerate(keys) if key.gold is not None and number_of(key.gold) is not None]
-    if not rated:
+    measures = {name: parse_measure(name) for name in (*evaluation.values, *(key.measure for key in keys)) if name}
+    scales = {name: one.high - one.low for name, one in measures.items() if isinstance(one, RatingCloseness)}
+    closeness, ratings = RatingCloseness(), {*scales, None}
+    rated = [row for row, key in enumerate(keys) if closeness.applies(key) and key.measure in ratings]
+    if not rated or not scales:
         return {}
     given: dict[str, list[tuple[str | None, float]]] = {}
     for row in rated:
@@ -34,7 +38,7 @@ def rating_errors(evaluation: Evaluation) -> dict[str, dict[str, float]]:
             given.setdefault(name, []).append((text, gold))
         for action in evaluation.actions[row]:
             given.setdefault("policy", []).append((action.text if isinstance(action, Answer) else None, gold))
-    widest = _width(evaluation)
+    widest = next(iter(scales.values()))
     return {name: _errors(answers, widest) for name, answers in given.items()}
 
 
@@ -46,15 +50,6 @@ def _errors(answers: Sequence[tuple[str | None, float]], widest: float) -> dict[
         "MAE": float(errors.mean()),
         "entropy": answer_metrics([text for text, _ in answers if text is not None]).get("answer/entropy", 0.0),
     }
-
-
-def _width(evaluation: Evaluation) -> float:
-    """How long the scale of ratings is, as the measure says."""
-    named = [*evaluation.values, *(key.measure for key in evaluation.qrels if key.measure)]
-    for measure in map(parse_measure, dict.fromkeys(named)):
-        if isinstance(measure, RatingCloseness):
-            return measure.high - measure.low
-    return RatingCloseness().high - RatingCloseness().low
 
 
 def ratings_table(split: str, ratings: Mapping[str, Mapping[str, float]]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,8 +83,13 @@ def tables(evaluations: Sequence[Evaluation]) -> list[Table]:
         *_beside(evaluations),
         *([second_table(first.split, opinions)] if opinions else []),
         *([gate_table(first.split, gates, len(first.needs))] if gates else []),
-        *([reindex_table(first.split, reindexed(evaluations))] if first.rewrites else []),
+        *([reindex_table(first.split, _reindexed(evaluations))] if first.rewrites else []),
     ]
+
+
+def _reindexed(evaluations: Sequence[Evaluation]) -> Mapping[str, Any]:
+    """All together; of one, what its summary has, as every system costs an index of the catalog."""
+    return reindexed(evaluations) if len(evaluations) > 1 else evaluations[0].summary["reindexed"]
 
 
 def _beside(evaluations: Sequence[Evaluation]) -> Iterator[Table]:

@@ -82,6 +82,21 @@ def read_evaluation(file: Path) -> Written:
         return _written(f"{summary['split']}/{summary['policy']}", places, saved)
 
 
+def answers_of(run: Run, split: str, origin: Mapping[str, Any]) -> dict[str, str]:
+    """Need id -> greedy completion of an evaluation of the run's policy as it is now; none where it is of another one.
+
+    Raises `RunError` if a file is broken.
+    """
+    for file in sorted((run.path / "eval" / split).rglob("eval.json")):
+        with _whole(file):
+            summary = json.loads(read_text(file))
+            greedy = summary["policy"] == "trained" and not summary["samples"]
+        if greedy and summary.get("origin") == origin:
+            written = read_evaluation(file)
+            return dict(zip(written.needs, written.completions, strict=True))
+    return {}
+
+
 def _written(name: str, places: Sequence[tuple[int, str, str]], saved: Sequence[Mapping[str, Any]]) -> Written:
     steps, needs, texts = zip(*places, strict=True) if places else ((), (), ())
     names = dict.fromkeys(name for values in saved for name in values)

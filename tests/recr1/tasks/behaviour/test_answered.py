@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -164,6 +165,13 @@ def test_errors_of_ratings_are_those_of_numpy_and_invalid_is_the_largest(rating)
     invalid = evaluated(rating, lambda need: "many", ["RatingCloseness"])
     assert rating_errors(invalid)["policy"]["MAE"] == 4 and invalid.behaviour()["no_hits"] == 0
     assert found.metrics()["eval/test/RMSE"] == errors["policy"]["RMSE"]
+
+
+def test_a_gold_answer_that_is_a_number_is_no_rating_where_no_rating_is_measured(rating):
+    gold = {need.id: rating.qrels[need.id].gold for need in rating.needs("test")}
+    found = evaluated(rating, lambda need: gold[need.id], ["RatingCloseness"])
+    assert rating_errors(found)["policy"]["MAE"] == 0
+    assert rating_errors(replace(found, values={"Success@1": found.values["RatingCloseness"]})) == {}
 
 
 @pytest.mark.parametrize("of", ["global", "user", "item", "median"])
