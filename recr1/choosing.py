@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Literal
 
-from recr1.errors import UserError, shown
-from recr1.formats import SLOT, Templated
-from recr1.ranking import ITEMS, NO_LIST, chat_of, numbers_in
+from recr1.formats import SLOT
+from recr1.ranking import ITEMS, NO_LIST, OfNeed, chat_of, check_items, numbers_in
 from retrievers.analyzer import folded
 from retrievers.options import checked
 from rewards.base import Action, Invalid, Message, Need, Recommend, Search
@@ -18,7 +17,7 @@ _NUMBERED = re.compile(r"\s*([0-9]{1,9})[.)]?(?:\s+(.*))?", re.DOTALL)
 
 
 @checked
-class PickOne(Templated):
+class PickOne(OfNeed):
     """The policy reads candidates, and answers with one of them: its title, its number, or both ("3. red mug").
 
     Titles are compared without case and spacing. A title that two candidates have is that of the first one shown; the
@@ -33,18 +32,13 @@ class PickOne(Templated):
     def __init__(
         self, *, prompt: str | None = None, system: str | None = None, answer: Literal["title", "number"] = "title"
     ) -> None:
-        if prompt is not None and ITEMS not in prompt:
-            raise UserError(f"prompt: must contain {ITEMS}, where the items go, got {shown(prompt)}")
+        check_items(prompt)
         self.answer = answer
         super().__init__(prompt=prompt, system=system)
 
     def _default_prompt(self, syntax: Mapping[str, str]) -> str:
         history = f"A user took these items, the oldest first:\n\n{SLOT}\n\nOne of these is what they take next:"
         return f"{history}\n\n{ITEMS}\n\nAnswer with the {self.answer} of that item alone."
-
-    def with_syntax(self, syntax: Mapping[str, str]) -> Self:
-        """Itself: nothing is searched."""
-        return self
 
     def render(self, need: Need) -> list[Message]:
         """The prompt with the need's text and a line for each candidate."""
@@ -53,14 +47,8 @@ class PickOne(Templated):
             lines = [f"{number}. {line}" for number, line in enumerate(lines, start=1)]
         return chat_of(self.system, self.prompt, {SLOT: need.text, ITEMS: "\n".join(lines)})
 
-    def parse(self, completion: str) -> Action:
-        """`Invalid`: without a need there are no candidates; see `parse_for`."""
-        return self.parse_for(Need("", ""), completion)
-
-    def parse_for(self, need: Need, completion: Any) -> Action:
+    def _read(self, need: Need, completion: str) -> Action:
         """`Recommend` with the one item, or `Invalid`."""
-        if not isinstance(completion, str):
-            return Invalid("completion is not text")
         row_of = {title_key(one.text): one.row for one in reversed(need.candidates)}
         if (row := row_of.get(title_key(completion))) is not None:
             return Recommend((row,))
@@ -83,7 +71,7 @@ def title_key(text: str) -> str:
 
 
 @checked
-class History(Templated):
+class History(OfNeed):
     """The policy reads the numbered items that a user took, and answers with the numbers that a recommender reads.
 
     The answer is a search for these items, in the order in which they were taken: "2 5 6". Numbers are as in the format
@@ -100,23 +88,13 @@ class History(Templated):
         what = "A recommender reads what a user took, and finds what they take next. They took, the oldest first:"
         return f"{what}\n\n{SLOT}\n\n{self.instruction}"
 
-    def with_syntax(self, syntax: Mapping[str, str]) -> Self:
-        """Itself: no words are searched."""
-        return self
-
     def render(self, need: Need) -> list[Message]:
         """The prompt with a line for each item of the history that the need's text shows, "1. red mug"."""
         lines = [f"{number}. {line}" for number, line in enumerate(need.text.split("\n"), start=1)]
         return chat_of(self.system, self.prompt, {SLOT: "\n".join(lines) if self.rows(need) else need.text})
 
-    def parse(self, completion: str) -> Action:
-        """`Invalid`: without a need there is no history; see `parse_for`."""
-        return self.parse_for(Need("", ""), completion)
-
-    def parse_for(self, need: Need, completion: Any) -> Action:
+    def _read(self, need: Need, completion: str) -> Action:
         """A `Search` for the items that the completion names, or `Invalid`."""
-        if not isinstance(completion, str):
-            return Invalid("completion is not text")
         numbers = numbers_in(completion)
         if numbers is None:
             return Invalid(NO_LIST)

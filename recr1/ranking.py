@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -63,6 +64,32 @@ def numbers_in(text: str) -> list[int] | None:
     return [int(word) for word in words]
 
 
+def check_items(prompt: str | None) -> None:
+    """Raises `UserError` for a prompt of your own in which candidates have no place."""
+    if prompt is not None and ITEMS not in prompt:
+        raise UserError(f"prompt: must contain {ITEMS}, where the items go, got {shown(prompt)}")
+
+
+@checked
+class OfNeed(Templated, ABC):
+    """A format whose completions mean something for one need alone, such as the numbers of its candidates."""
+
+    def with_syntax(self, syntax: Mapping[str, str]) -> Self:
+        """Itself: no words are searched."""
+        return self
+
+    def parse(self, completion: str) -> Action:
+        """`Invalid`: what a completion means depends on the need; see `parse_for`."""
+        return self.parse_for(Need("", ""), completion)
+
+    def parse_for(self, need: Need, completion: Any) -> Action:
+        """What a completion means for a need, or `Invalid`."""
+        return self._read(need, completion) if isinstance(completion, str) else Invalid("completion is not text")
+
+    @abstractmethod
+    def _read(self, need: Need, completion: str) -> Action: ...
+
+
 class _Listed(NamedTuple):
     """The numbers of candidates that an answer has, each with the place where it ends in the completion."""
 
@@ -71,7 +98,7 @@ class _Listed(NamedTuple):
 
 
 @checked
-class Ranking(Templated):
+class Ranking(OfNeed):
     """The policy reads numbered candidates, and answers with their numbers from best to worst: "3 > 1 > 2".
 
     Between numbers may be white space and any of `> , ; [ ] ( )`; an answer with anything else is invalid. So is one
@@ -92,8 +119,7 @@ class Ranking(Templated):
     def __init__(
         self, *, prompt: str | None = None, system: str | None = None, mend: bool = False, tagged: bool = False
     ) -> None:
-        if prompt is not None and ITEMS not in prompt:
-            raise UserError(f"prompt: must contain {ITEMS}, where the numbered items go, got {shown(prompt)}")
+        check_items(prompt)
         self.mend, self.tagged = mend, tagged
         super().__init__(prompt=prompt, system=system)
 
@@ -102,21 +128,12 @@ class Ranking(Templated):
         where = " Write this between <answer> and </answer>." if self.tagged else ""
         return f"{situation}\n\nShopper: {SLOT}\n\n{ITEMS}\n\n{self.instruction}{where}"
 
-    def with_syntax(self, syntax: Mapping[str, str]) -> Self:
-        """Itself: nothing is searched."""
-        return self
-
     def render(self, need: Need) -> list[Message]:
         """The prompt with the need's text and one line for each candidate, "1. red mug"."""
         lines = [f"{number}. {' '.join(one.text.split())}" for number, one in enumerate(need.candidates, start=1)]
         return chat_of(self.system, self.prompt, {SLOT: need.text, ITEMS: "\n".join(lines)})
 
-    def parse(self, completion: str) -> Action:
-        """`Invalid`: without a need there are no candidates; see `parse_for`."""
-        return self.parse_for(Need("", ""), completion)
-
-    def parse_for(self, need: Need, completion: str) -> Action:
-        """The candidates of the need in the order of the completion, or `Invalid`."""
+    def _read(self, need: Need, completion: str) -> Action:
         found = self._listed(need, completion)
         if isinstance(found, Invalid):
             return found
@@ -134,9 +151,7 @@ class Ranking(Templated):
         text = " > ".join(number_of[row] for row in rows)
         return text.join(ANSWER) if self.tagged else text
 
-    def _listed(self, need: Need, completion: Any) -> _Listed | Invalid:
-        if not isinstance(completion, str):
-            return Invalid("completion is not text")
+    def _listed(self, need: Need, completion: str) -> _Listed | Invalid:
         inside = between(completion, ANSWER) if self.tagged else completion
         if isinstance(inside, Invalid):
             return inside
