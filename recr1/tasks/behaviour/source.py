@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from retrievers.options import NonNegativeInt, PositiveShare, did_you_mean
 
 FOLD_IN = 0.8
 """The share of the items of a held-out user that are their history; the others are asked for (arXiv 1802.05814)."""
+
+Asked: TypeAlias = tuple[str, slice | NDArray[np.bool_], slice | NDArray[np.bool_]]
+"""The split of a need, and which events of a user are its history and its targets."""
 
 
 @dataclass(frozen=True)
@@ -125,16 +128,17 @@ class SplitSource(Source):
     ) -> None:
         """Sets all that a source has from (E,) events of dtype `EVENT`, in any order; equal times keep their order."""
         events = events[np.lexsort((events["time"], events["user"]))]
-        learned_E = np.ones(len(events), np.bool_)
         found: dict[str, list[Past]] = {split: [] for split in SPLITS}
-        cut = self._cut(events)
-        ends = np.flatnonzero(np.diff(events["user"], append=-1)) + 1
-        first = 0
-        for end in ends.tolist():
-            own = events[first:end]
-            self._ask(own, users[int(own["user"][0])], cut, found, learned_E[first:end], counts)
-            first = end
-        learned = events[learned_E]
+        kept, cut = [events[:0]], self._cut(events)
+        for own in np.split(events, np.flatnonzero(np.diff(events["user"])) + 1):
+            user = users[int(own["user"][0])]
+            asked, learned_E = (
+                self._held_out(own, user, counts) if self.split == "users" else self._next(own, cut, counts)
+            )
+            for split, before, taken in asked:
+                found[split].append(_past(user, own[before], own[taken]))
+            kept.append(own[learned_E])
+        learned = np.concatenate(kept)
         order = [*np.unique(learned["user"]).tolist()]
         order += np.setdiff1d(np.arange(len(users)), order).tolist()
         number_of = np.empty(len(users), np.int32)
@@ -163,35 +167,24 @@ class SplitSource(Source):
         early, late = np.quantile(events["time"], at, method="higher").tolist()
         return int(early), int(late)
 
-    def _ask(
-        self,
-        own: NDArray[Any],
-        user: str,
-        cut: tuple[int, int],
-        found: Mapping[str, list[Past]],
-        learned_E: NDArray[np.bool_],
-        counts: Counter[str],
-    ) -> None:
-        """Adds the pasts of one user, and marks in `learned_E` which of their events remain to be learned from."""
-        if self.split == "users":
-            self._hold_out(own, user, found, learned_E, counts)
-            return
+    def _next(self, own: NDArray[Any], cut: tuple[int, int], counts: Counter[str]) -> tuple[list[Asked], slice]:
+        """What is asked of one user, and which of their events remain to be learned from."""
         times = own["time"]
         starts = np.flatnonzero((np.diff(times, prepend=times[0] - 1) != 0) | (times == 0)).tolist()
         bounds = [*starts, len(own)]
-        asked = list(self._baskets([int(times[start]) for start in starts], cut))
-        if not any(split == "test" for split, _ in asked):
+        baskets = list(self._baskets([int(times[start]) for start in starts], cut))
+        if not any(split == "test" for split, _ in baskets):
             counts["users without a test need, too few baskets"] += 1
-        for split, basket in asked:
-            first, end = bounds[basket], bounds[basket + 1]
-            found[split].append(_past(user, own[:first], own[first:end]))
-        if asked:
-            learned_E[bounds[min(basket for _, basket in asked)] :] = False
+        learned = bounds[min((basket for _, basket in baskets), default=len(starts))]
+        asked: list[Asked] = [
+            (split, slice(bounds[one]), slice(bounds[one], bounds[one + 1])) for split, one in baskets
+        ]
         if self.split == "time":
-            after = int((times >= cut[0]).sum())
-            used = sum(bounds[basket + 1] - bounds[basket] for split, basket in asked if split != "train")
-            learned_E[len(own) - after :] = False
-            counts["events after the cuts that are no target"] += after - used
+            before = int((times < cut[0]).sum())
+            used = sum(len(own[taken]) for split, _, taken in asked if split != "train")
+            counts["events after the cuts that are no target"] += len(own) - before - used
+            learned = min(learned, before)
+        return asked, slice(learned)
 
     def _baskets(self, times: Sequence[int], cut: tuple[int, int]) -> Iterator[tuple[str, int]]:
         """(split, basket) of what is asked of a user with baskets of these times; the first basket never is."""
@@ -209,14 +202,8 @@ class SplitSource(Source):
             last = after[0]
         yield from (("train", basket) for basket in range(last - 1, max(last - 1 - self.per_user, 0), -1))
 
-    def _hold_out(
-        self,
-        own: NDArray[Any],
-        user: str,
-        found: Mapping[str, list[Past]],
-        learned_E: NDArray[np.bool_],
-        counts: Counter[str],
-    ) -> None:
+    def _held_out(self, own: NDArray[Any], user: str, counts: Counter[str]) -> tuple[list[Asked], NDArray[np.bool_]]:
+        """As `_next`: a part of the items of some users."""
         shares = self.shares or {"train": 0.2, "validation": 0.1, "test": 0.1}
         at, split = unit_hash(self.split_seed, user), ""
         for name in reversed([name for name in SPLITS if name in shares]):
@@ -225,12 +212,10 @@ class SplitSource(Source):
         rows = list(dict.fromkeys(own["row"].tolist()))
         if not split or len(rows) < 2:
             counts["users held out with one item, no need"] += bool(split)
-            learned_E[:] = split in ("", "train")
-            return
+            return [], np.full(len(own), split in ("", "train"))
         drawn = sorted(rows, key=lambda row: unit_hash(self.split_seed, f"{user}\0{row}"))
         asked_E = np.isin(own["row"], drawn[: max(1, round((1 - FOLD_IN) * len(rows)))])
-        found[split].append(_past(user, own[~asked_E], own[asked_E]))
-        learned_E[:] = ~asked_E if split == "train" else False
+        return [(split, ~asked_E, asked_E)], ~asked_E & (split == "train")
 
 
 def _past(user: str, before: NDArray[Any], taken: NDArray[Any]) -> Past:
