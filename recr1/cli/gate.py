@@ -110,9 +110,6 @@ def _check(env: Environment, split: str) -> None:
     from recr1.errors import UserError
     from recr1.tasks.base import splits_of
 
-    if env.answers:
-        raise UserError("a gate decides whether to search for a query, and this task is answered in text")
-    if env.reranks:
-        raise UserError("a gate decides whether to search for a query, and this task orders candidates")
+    env.refuse_candidates("recr1 gate", "a gate decides whether to search for a query")
     if split == "validation" and not splits_of(env.task).get(split):
         raise UserError("a gate is fitted on validation needs, and this task has none: name a split of that name")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import NormalDist
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 from recr1.gate.fit import ROUNDING
 from recr1.gate.gate import FILE, Gate
 from recr1.judge.difference import bounds_text, mean_cell
-from recr1.judge.stats import LEVEL, mean_interval
+from recr1.judge.stats import LEVEL, mean_interval, wilson
 from recr1.judge.table import Table
 from recr1.runs import Run, policy_mismatch
 
@@ -70,17 +68,10 @@ def systems(
             **mean_interval(served if name != "raw" else raw[:1], seed=seed)._asdict(),
             "rewritten": float(rewrites.mean()),
             "harmed": (harmed := float((served < raw - margin - ROUNDING).mean())),
-            "harmed_interval": share_interval(harmed, raw.shape[1]),
+            "harmed_interval": np.concatenate(wilson(np.array([harmed]), np.array([float(raw.shape[1])]))).tolist(),
             "kept": float((served - raw).mean()) / gained if gained > 0 else None,
         }
     return found
-
-
-def share_interval(share: float, needs: int) -> list[float]:
-    """The share of all needs such as these, given that of some, by the score interval of Wilson 1927."""
-    z2 = NormalDist().inv_cdf((1 + LEVEL) / 2) ** 2 / needs
-    middle, half = share + z2 / 2, math.sqrt(z2 * (share * (1 - share) + z2 / 4))
-    return [(middle - half) / (1 + z2), (middle + half) / (1 + z2)]
 
 
 def gate_table(split: str, policies: Mapping[str, Mapping[str, Any]], needs: int) -> Table:

@@ -8,6 +8,7 @@ recommend it for retrieval measures). With several seeds of training both needs 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,6 +19,8 @@ from recr1.errors import MissingLibrary
 Doubles = NDArray[np.float64]
 
 LEVEL, RESAMPLES, PERMUTATIONS = 0.95, 2_000, 10_000
+Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+"""The bounds of an interval of that level, in standard errors; a two-sided test has the level 1 - LEVEL."""
 _BLOCK = 4_000_000
 """Random numbers drawn at a time: 32 MB."""
 _HALVINGS = 60
@@ -72,6 +75,13 @@ def ratio_interval(
     ratios_R = np.where(means_R2[:, 1] > 0, means_R2[:, 0] / np.maximum(means_R2[:, 1], 1e-300), np.inf)
     low, high = np.quantile(ratios_R, [tail, 1 - tail], method="nearest").tolist()
     return Interval(first / second, low, high) if np.isfinite(high) else None
+
+
+def wilson(rate_P: Doubles, trials_P: Doubles) -> tuple[Doubles, Doubles]:
+    """The bounds of Wilson's interval (1927) for rates of that many trials."""
+    centre_P = (rate_P + Z**2 / (2 * trials_P)) / (1 + Z**2 / trials_P)
+    half_P = Z * np.sqrt(rate_P * (1 - rate_P) / trials_P + (Z / (2 * trials_P)) ** 2) / (1 + Z**2 / trials_P)
+    return np.clip(centre_P - half_P, 0.0, rate_P), np.clip(centre_P + half_P, rate_P, 1.0)
 
 
 def standard_error(values_N: NDArray[np.floating]) -> float:

@@ -8,13 +8,11 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from recr1.errors import UserError
-from recr1.judge.stats import Doubles
+from recr1.judge.stats import Doubles, wilson
 from recr1.judgements.clicks import Impressions, Ints
 
 STEPS, CLOSE = 500, 1e-5
 """Steps of EM at most; it ends when no probability of examination moves by more than CLOSE."""
-Z = 1.959963984540054
-"""The interval has a level of 0.95."""
 
 
 class Values(NamedTuple):
@@ -93,13 +91,6 @@ def values_of(log: Impressions, model: str, smoothing: float, minimum: int = 1) 
         cells.by_position(clicks_C).astype(np.int64),
         examined_R,
     )
-
-
-def wilson(rate_P: Doubles, trials_P: Doubles) -> tuple[Doubles, Doubles]:
-    """The bounds of Wilson's interval for rates of that many trials."""
-    centre_P = (rate_P + Z**2 / (2 * trials_P)) / (1 + Z**2 / trials_P)
-    half_P = Z * np.sqrt(rate_P * (1 - rate_P) / trials_P + (Z / (2 * trials_P)) ** 2) / (1 + Z**2 / trials_P)
-    return np.clip(centre_P - half_P, 0.0, rate_P), np.clip(centre_P + half_P, rate_P, 1.0)
 
 
 def _coec(log: Impressions, cells: _Cells) -> _Estimate:

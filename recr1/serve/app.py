@@ -127,7 +127,7 @@ class RewriteService(HTTPService):
         asyncio.get_running_loop().run_in_executor(None, self._known.save, self._known.remember(entries))
 
     async def _rewrite(self, request: Request) -> Response:
-        asked = _object(await self.body(request))
+        asked = await self.asked(request)
         needs = asked.get("needs", [asked.get("need")])
         if not isinstance(needs, list) or not all(isinstance(need, str) for need in needs):
             wanted = 'the body must be {"need": "red shoe"} or {"needs": ["red shoe", "tent"]}'
@@ -136,7 +136,7 @@ class RewriteService(HTTPService):
         return _json({"rewrites": made} if "needs" in asked else made[0])
 
     async def _chat(self, request: Request) -> Response:
-        asked = _object(await self.body(request))
+        asked = await self.asked(request)
         if asked.get("stream") or asked.get("n", 1) != 1:
             raise HTTPException(400, "a rewrite is one whole answer: leave out stream and n")
         [one] = await self.rewrites([_last_user_message(asked.get("messages"))])
@@ -163,20 +163,9 @@ def _written(one: Rewrite) -> dict[str, Any]:
     return {"query": one.query, "source": one.source, "reason": one.reason, "ms": round(one.ms, 3)}
 
 
-def _json(answer: Any) -> Response:
+def _json(answer: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     # Only ASCII is sent as it is: half of a surrogate pair in a need must not end in an error.
-    return Response(json.dumps(answer), media_type="application/json")
-
-
-def _object(body: bytes) -> Mapping[str, Any]:
-    """The JSON object of a request; raises `HTTPException` 400."""
-    try:
-        asked = json.loads(body)
-        if not isinstance(asked, dict):
-            raise ValueError(f"it must be an object, got {shown(asked)}")
-        return asked
-    except (ValueError, RecursionError) as error:
-        raise HTTPException(400, f"the request cannot be read: {error}") from error
+    return Response(json.dumps(answer), status, headers, media_type="application/json")
 
 
 def _last_user_message(messages: object) -> str:
@@ -199,6 +188,4 @@ async def _refusal(request: Request, error: Exception) -> Response:
         return await http_exception_handler(request, error)
     kind = "server_error" if error.status_code >= 500 else "invalid_request_error"
     told = {"message": error.detail, "type": kind, "param": None, "code": None}
-    return Response(
-        json.dumps({"error": told}), error.status_code, dict(error.headers or {}), media_type="application/json"
-    )
+    return _json({"error": told}, error.status_code, error.headers)

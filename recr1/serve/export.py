@@ -63,10 +63,9 @@ def export(
     if part.type != "transformers":
         raise UserError(f"the policy of {run.path} is of type {part.type!r}; only transformers has weights to export")
     env = open_environment(recipe.task, recipe.retriever, [], recipe.k)
-    if env.answers:
-        raise UserError(f"{run.path} answers in text and writes no queries: a bundle is for policies that do")
+    env.refuse_candidates("recr1 export", "a bundle is for policies that write queries")
     if isinstance(env.format, ReadsNeed):
-        raise UserError(f"{run.path} puts candidates in order and writes no queries: a bundle is for policies that do")
+        raise UserError(f"the format of {run.path} reads the need with the answer, which no bundle can give it")
     facts: dict[str, Any] = {
         "version": VERSION,
         "recr1": __version__,

@@ -14,13 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recr1.judge.difference import Difference, paired_test
-from recr1.judge.stats import Doubles, bootstrap_interval
+from recr1.judge.stats import Doubles, Z, bootstrap_interval
 from recr1.judge.table import Table
 from retrievers.base import Rows
 from rewards.base import Qrels
 
-Z = NormalDist().inv_cdf(0.975)
-"""The two-sided sign test has a level of 0.05."""
 POWERS, SHARES = (0.8, 0.9, 0.95), {"as simulated": 1.0, "half of it": 0.5, "a tenth of it": 0.1}
 """Of the plan: how often a difference is to be found, and how large it may be."""
 MOST = 10_000_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 import resource
 import time
 from abc import ABC, abstractmethod
@@ -15,6 +16,8 @@ from typing import Any, TypeAlias
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.requests import ClientDisconnect
+
+from retrievers.errors import shown
 
 RETRY_AFTER = {"Retry-After": "1"}
 LEFT = 499
@@ -156,6 +159,17 @@ class HTTPService(ABC):
             if len(body) > self.limits.bytes:
                 raise too_large
         return bytes(body)
+
+    async def asked(self, request: Request) -> dict[str, Any]:
+        """The JSON object of a request; raises `HTTPException` 400 for anything else, and as `body`."""
+        body = await self.body(request)
+        try:
+            asked = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise HTTPException(400, f"the request cannot be read: {error}") from error
+        if not isinstance(asked, dict):
+            raise HTTPException(400, f"the request must be a JSON object, got {shown(asked)}")
+        return asked
 
     @property
     def limit(self) -> str:

@@ -20,7 +20,7 @@ from recr1.serve.bundle import Bundle
 from recr1.serve.table import Table
 from recr1.tasks.base import needs_of
 from retrievers.progress import ProgressBar
-from rewards.base import Graded, Need
+from rewards.base import Need
 from rewards.measures import Measure
 
 EXPORTED, REWRITES = "what is exported", "the rewrite itself"
@@ -57,7 +57,7 @@ class Judged:
             for start in range(0, len(queries), CHUNK):
                 rows_QK = self.env.search(queries[start : start + CHUNK], again=AGAIN).rows_QK
                 keys = [self.env.task.qrels[need.id] for need in needs[start : start + CHUNK]]
-                found.append(self.measure.of(Graded.join(rows_QK, keys, self.env.task.catalog)))
+                found.append(self.measure(rows_QK, keys, self.env.task.catalog))
                 bar.advance(start + len(keys), len(queries))
         return np.concatenate(found).astype(np.float64) if found else np.empty(0)
 

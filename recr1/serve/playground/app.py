@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 import secrets
 import threading
@@ -86,7 +85,7 @@ class Playground(HTTPService):
         return HTMLResponse(self._page)
 
     async def _try(self, request: Request) -> Response:
-        asked = await self._asked(request)
+        asked = await self.asked(request)
         need, name = asked.get("need"), asked.get("retriever")
         # JSON can have half of a surrogate pair, which no file, tokenizer or engine can take.
         if not isinstance(need, str) or len(need) > LONGEST or not normal(need) or re.search(r"[\ud800-\udfff]", need):
@@ -114,7 +113,7 @@ class Playground(HTTPService):
         return {**written._asdict(), "searched_ms": ms, "lists": lists, "trial": trial if differ else None}
 
     async def _mark(self, request: Request) -> Response:
-        asked = await self._asked(request)
+        asked = await self.asked(request)
         better, trial = asked.get("better"), self._trials.get(str(asked.get("trial")))
         if better not in BETTER:
             raise HTTPException(400, f"better must be one of: {', '.join(BETTER)}")
@@ -126,13 +125,6 @@ class Playground(HTTPService):
             return JSONResponse(self._marks.add(Mark(need, need, query, name, better, now, blind, by)))
         except UserError as error:
             raise HTTPException(507, str(error)) from error
-
-    async def _asked(self, request: Request) -> dict[str, Any]:
-        """The JSON object of a request; raises `HTTPException` 400 for anything else."""
-        try:
-            return dict(json.loads(await self.body(request)))
-        except (ValueError, TypeError, RecursionError) as error:
-            raise HTTPException(400, f"the request must be a JSON object ({error})") from error
 
 
 def _list(env: Environment, rows: Sequence[int], others: Sequence[int]) -> list[dict[str, Any]]:

@@ -10,11 +10,12 @@ import pytest
 
 from recr1.cli.main import run
 from recr1.errors import UserError
+from recr1.judge.stats import wilson
 from recr1.judgements import read_judgements
 from recr1.judgements.base import values_of as row_values
 from recr1.judgements.clicks import Impressions, read_log, read_rows
 from recr1.judgements.grades import NEVER_MOVED, graded
-from recr1.judgements.models import MODELS, values_of, wilson
+from recr1.judgements.models import MODELS, values_of
 from recr1.judgements.ubi import read_ubi
 
 HEADER = "query,item,position,clicked,session\n"

@@ -278,7 +278,7 @@ def test_a_token_is_asked_for(bundle):
     [
         (b"{", 400, "the request cannot be read"),
         (b"[" * 9999, 400, "the request cannot be read"),
-        ([1], 400, "it must be an object, got [1]"),
+        ([1], 400, "the request must be a JSON object, got [1]"),
         ({}, 400, 'the body must be {"need": "red shoe"}'),
         ({"need": 3}, 400, "with texts, got {'need': 3}"),
         ({"needs": "red"}, 400, "with texts"),
