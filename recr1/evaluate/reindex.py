@@ -58,7 +58,8 @@ def reindexed(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
 
     The systems are raw texts, those of each policy, the last ones shuffled over their items (a control), and the gold
     texts. "all" counts everything that people are asked for, "held_out" the items of the split alone, which no policy
-    was trained on. Each has its interval and its paired test against the raw texts.
+    was trained on; it is missing where nobody is asked for one. Each has its interval and its paired test against the
+    raw texts.
     """
     env, split, seed = evaluations[0].env, evaluations[0].split, evaluations[0].seed
     task, measure = env.task, parse_measure(f"nDCG@{env.k}")
@@ -87,6 +88,7 @@ def reindexed(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
             which: mean_interval(np.atleast_2d(own), seed=seed)._asdict()
             | {"versus_raw": paired_test(own, its_raw, seed=seed)._asdict()}
             for which, own, its_raw in zip(("all", "held_out"), both, raw, strict=True)
+            if len(own)
         }
     people = {"all": len(keys), "held_out": int(asked_N.sum())}
     return {"measure": measure.name, "people": people, "items": len(golds), "systems": found}
@@ -95,7 +97,7 @@ def reindexed(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
 def reindex_table(split: str, held: Mapping[str, Any]) -> Table:
     """The table of what `reindexed` gives."""
     rows = [
-        [name, *(mean_cell(one[which], None if name == RAW else one[which]["versus_raw"]["p"]) for which in one)]
+        [name, *(mean_cell(of, None if name == RAW else of["versus_raw"]["p"]) for of in one.values())]
         for name, one in held["systems"].items()
     ]
     measure, people = held["measure"], held["people"]
@@ -105,7 +107,7 @@ def reindex_table(split: str, held: Mapping[str, Any]) -> Table:
         f"{split}, with {LEVEL:.0%} bootstrap intervals. p: paired randomisation test against the raw texts. "
         f"{SHUFFLED}: those of the last policy, each on another item."
     )
-    header = ["", f"{measure}, all items", f"{measure}, items of {split}"]
+    header = ["", f"{measure}, all items", *([f"{measure}, items of {split}"] if people["held_out"] else [])]
     return Table(f"{split}: the whole catalog with new texts", header, rows, [note])
 
 

@@ -48,9 +48,9 @@ class HeldOut:
 
 
 def best_epoch(log: Sequence[float], noted: Sequence[str] = ()) -> Mapping[str, float]:
-    """The statistics of a fit from what is kept of its best epoch: its number, nDCG@100, and what was noted."""
+    """The statistics of a fit from what is kept of its best epoch: its number, nDCG@100 if measured, what was noted."""
     names = ("fit/epoch", f"fit/nDCG@{CUTOFF}", *(f"fit/{name}" for name in noted))
-    return dict(zip(names, log, strict=True))
+    return {name: value for name, value in zip(names, log, strict=True) if not np.isnan(value)}
 
 
 def histories_in(catalog: Catalog, known_N: NDArray[np.bool_]) -> list[History]:

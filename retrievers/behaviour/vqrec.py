@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from retrievers import PARTS
 from retrievers.base import Catalog, Floats
-from retrievers.behaviour.base import Fitted, History
+from retrievers.behaviour.base import Fitted, History, events_in
 from retrievers.behaviour.learned import Learned, Weights
 from retrievers.dense.approximate import PQ_CENTROIDS, library
 from retrievers.dense.encoders import Encoder
@@ -99,6 +99,11 @@ class VQRec(Learned):
         self._inputs = vectors_ND = embedded(catalog, self.field, encoder, self.store)
         self._made_of = {"field": self.field, "encoder": dict(encoder.identity)}
         self._readable_N = readable_N = np.asarray(vectors_ND.any(axis=1))
+        if not readable_N[events_in(catalog)["row"]].any():
+            raise ValueError(
+                f"field: no item with a training event has a text in {self.field!r}, so that nothing can be learned; "
+                "name another field"
+            )
         if self.features == "text":
             return
         self._made_of |= {"parts": self.parts, "faiss": library().__version__}

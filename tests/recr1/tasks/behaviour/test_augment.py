@@ -12,6 +12,7 @@ from recr1.evaluate.reindex import reindexed, rewrites_of
 from recr1.evaluate.report import tables
 from recr1.tasks.behaviour.augment import AugmentTask, with_words
 from retrievers.behaviour.content import Content
+from rewards.base import Qrels
 from rewards.rewriting import LiftReward
 
 SOURCE = {
@@ -128,6 +129,18 @@ def test_all_rewrites_together_are_measured_on_held_out_people(task, env):
     ]
     assert np.mean(gains) == pytest.approx(means["policy"], abs=1e-6)
     assert "test: the whole catalog with new texts" in [table.title for table in tables([evaluation])]
+
+
+def test_where_no_person_is_asked_for_an_item_of_the_split_all_items_are_measured(task, env, monkeypatch):
+    of_test = {task.catalog.row(need.id) for need in task.needs("test")}
+    histories, keys = task.people("test")
+    other = [Qrels({row: 1 for row in key if row not in of_test}) for key in keys]
+    monkeypatch.setattr(AugmentTask, "people", lambda self, split: (histories, other))
+    evaluation = Evaluator(env, "test", ["Standing"])(Texts(env, lambda need: "red lamp"), whole=True)
+    held = reindexed([evaluation])
+    assert held["people"] == {"all": len(keys), "held_out": 0}
+    assert {tuple(one) for one in held["systems"].values()} == {("all",)}
+    assert tables([evaluation])[-1].header == ["", "nDCG@10, all items"]
 
 
 def test_an_item_without_a_valid_answer_keeps_its_text(task, env):
