@@ -91,6 +91,8 @@ class Interactions(SplitSource):
         items = self._file("items", self.items, ("items", "movies"), ".item")
         assert path is not None
         rows = list(self._rows(path, how))
+        if not rows:
+            raise _nothing_left(path)
         if items is None:
             ids = list(dict.fromkeys(item for row in rows for item in row.items))
             catalog = Catalog(ids, ids)
@@ -107,14 +109,12 @@ class Interactions(SplitSource):
             if item in catalog
         ]
         once = {
-            (user, row, time or place): (user, row, value, time)
+            (user, row, time, 0 if time else place): (user, row, value, time)
             for place, (user, row, value, time) in enumerate(events)
         }
         counts["events merged, the same user, item and time"] = len(events) - len(once)
         if not once:
-            raise DataError(
-                path, None, "no event is left: see what was left out with a lower at_least or another scale"
-            )
+            raise _nothing_left(path)
         said = {
             (number_of[user], catalog.row(item)): what for (user, item), what in self._said.items() if item in catalog
         }
@@ -207,7 +207,8 @@ class Interactions(SplitSource):
             what = f"{shown(listed)} in {of['items']!r} is not a list of items"
             raise DataError(path, line, f"{what}: write ids with blanks between them, or a list in JSON")
         one = (id_of(path, line, record, of["item"], how.missing),) if "item" in of else ()
-        return (*(str(item) for item in listed if not is_missing(item, how.missing)), *one)
+        there = (item for item in listed if not is_missing(item, how.missing))
+        return (*(id_of(path, line, {of["items"]: item}, of["items"], how.missing) for item in there), *one)
 
     def _value(self, path: Path, line: int, record: Record, column: str | None, how: Reading) -> float | None:
         """The value of an event; None where it is left out."""
@@ -218,7 +219,7 @@ class Interactions(SplitSource):
             how.counts["events left out, no rating"] += 1
             return None
         try:
-            value = float(str(cell))
+            value = _number(cell)
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
@@ -243,6 +244,15 @@ class Interactions(SplitSource):
         counts["events left out, unknown item"] = len(unknown)
 
 
+def _nothing_left(path: Path) -> DataError:
+    return DataError(path, None, "no event is left: see what was left out with a lower at_least or another scale")
+
+
+def _number(cell: object) -> float:
+    """The number that a cell says; raises `ValueError` for another text, and for "1_0", which Python reads as 10."""
+    return float(str(cell).replace("_", "?"))
+
+
 def _seconds(path: Path, line: int, record: Record, column: str, how: Reading) -> int:
     """A time in seconds: of a number (of milliseconds and so on), or of a date, which is in UTC without a zone."""
     cell = record.get(column)
@@ -250,7 +260,7 @@ def _seconds(path: Path, line: int, record: Record, column: str, how: Reading) -
         cell = cell.isoformat()
     text = text_of(path, line, {column: cell if isinstance(cell, str) else str(cell)}, column, how.missing).strip()
     try:
-        number = float(text)
+        number = _number(text)
     except ValueError:
         try:
             moment = datetime.fromisoformat(text)

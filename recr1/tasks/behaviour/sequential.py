@@ -86,7 +86,8 @@ class SequentialTask(JudgedTask):
         count_texts(needs, counts)
         judged = {split: keys for split, keys in judged.items() if keys}
         if not judged:
-            raise UserError("source: no user has a history and something new after it, so there is no need")
+            why = "; ".join(f"{what}: {count:,}" for what, count in counts.items() if count)
+            raise UserError(f"source: no user has a history and something new after it, so there is no need ({why})")
         paths = {split: Path(str(self.source.get("path", self.source["type"]))) for split in judged}
         self.settle(judged, needs, paths, counts, seed=self.seed, max_needs=self.max_needs)
         kept = set(self.qrels)

@@ -11,6 +11,7 @@ import pytest
 from recr1.errors import DataError, UserError
 from recr1.tasks.base import SPLITS
 from recr1.tasks.behaviour.reader import Interactions
+from recr1.tasks.behaviour.sequential import SequentialTask
 
 ROOT = Path(__file__).parents[4]
 ITEMS = [{"id": f"i{number}", "title": f"{color} mug"} for number, color in enumerate(["red", "blue", "green", "pink"])]
@@ -119,6 +120,25 @@ def test_without_times_events_are_in_the_order_of_the_file(tmp_path):
     assert {past.time for past in source.pasts("test")} == {0}
 
 
+def test_an_event_without_a_time_is_no_event_at_the_second_of_its_place(tmp_path):
+    events = [{"user": "a", "item": item, "time": time} for item, time in (("i0", 5), ("i1", 0), ("i1", 1))]
+    source = Interactions(path=str(write(tmp_path, events)))
+    assert total(source) == 3 and source.counts == {}
+
+
+def test_a_file_of_which_nothing_is_left_is_refused_also_without_a_file_of_items(tmp_path):
+    write(tmp_path)
+    (tmp_path / "items.jsonl").unlink()
+    with pytest.raises(DataError, match=r"jsonl: no event is left: see what was left out"):
+        Interactions(path=str(tmp_path), scale=(6, 9))
+
+
+def test_a_task_without_a_need_says_what_was_left_out(tmp_path):
+    write(tmp_path, [{"user": "a", "item": "i0", "time": 1}, {"user": "b", "item": "i1", "time": 1}])
+    with pytest.raises(UserError, match=r"there is no need \(users without a test need, too few baskets: 2\)"):
+        SequentialTask(source={"type": "interactions", "path": str(tmp_path)})
+
+
 def test_a_split_by_time_needs_times(tmp_path):
     events = [{name: event[name] for name in ("user", "item")} for event in EVENTS]
     write(tmp_path, events)
@@ -164,6 +184,10 @@ def test_what_is_left_out_is_counted_and_nothing_else_is_lost(tmp_path, events, 
         ([{**e, "user_id": "x"} for e in EVENTS], {}, r":1: 'user_id' and 'user' could both be the user: .*columns"),
         ([{"who": "a", "item": "i1"}], {}, r":1: no field 'user_id' or .*name it with columns: \{user: \.\.\.\}"),
         (at(0, items={"a": 1}), {}, r":1: .* in 'items' is not a list of items"),
+        ([{"user": "a", "items": ["i0", ["i1"]]}], {}, r":1: field 'items' is \['i1'\]: it must be text or an integer"),
+        ([{"user": "a", "items": ["i0", "i1 "]}], {}, r":1: id 'i1 ' begins or ends with a blank"),
+        (at(3, rating="4_0"), {"scale": (1, 99)}, r":4: rating '4_0' is not a number"),
+        (at(3, timestamp="1_0"), {}, r":4: time '1_0' is neither a number of seconds nor a date"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_its_line_and_a_remedy(tmp_path, events, options, error):
