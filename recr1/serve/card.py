@@ -34,7 +34,7 @@ def card(run: Run, recipe: Recipe, facts: Mapping[str, Any] | None = None) -> st
         "task": recipe.task.type,
         "retriever": recipe.retriever.type,
         "k": recipe.k,
-        "rewards": ", ".join(f"{weight:g} x {_reward(part.to_dict())}" for part, weight in recipe.rewards),
+        "rewards": ", ".join(f"{weight:g} x {of.options.get('measure', of.type)}" for of, weight in recipe.rewards),
         "stages": ", ".join(f"{part.type} ({part.options.get('steps', '?')} steps)" for part in recipe.stages),
         "seed": run.facts().get("seed", 0),
         "data": run.facts().get("data", {}),
@@ -55,10 +55,6 @@ def templates(folder: Path) -> Any:
     made = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), undefined=jinja2.StrictUndefined, **how)
     made.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
     return made
-
-
-def _reward(spec: Mapping[str, Any]) -> str:
-    return str(spec.get("measure", spec["type"]))
 
 
 def _prompt(facts: Mapping[str, Any]) -> str | None:

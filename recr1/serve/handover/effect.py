@@ -83,18 +83,18 @@ def open_judged(bundle: Bundle, table: Table, split: str = "validation") -> tupl
 def effect(judged: Judged, exported: Sequence[str] | None) -> tuple[Shown, list[str], dict[str, Any]]:
     """A table, sentences and numbers of raw needs, what is exported of the rewrites, and these on the same needs."""
     seed, name, raw = judged.seed, judged.measure.name, judged.raw_values
-    systems = {EXPORTED: exported, REWRITES: judged.rewrites}
     texts = judged.rewrites if exported is None else exported
     touched = sum(text != need for text, need in zip(texts, judged.raw, strict=True))
+    queries = {**({} if exported is None else {EXPORTED: exported}), REWRITES: judged.rewrites}
+    values = {RAW_NEED: raw} | {system: judged.values(of) for system, of in queries.items()}
+    levels = {system: mean_interval(of[np.newaxis], seed=seed)._asdict() for system, of in values.items()}
+    tests = {system: paired_test(values[system], raw, seed=seed) for system in queries}
+    against = {system: {"versus_raw": test._asdict()} for system, test in tests.items()}
     facts: dict[str, Any] = {"split": judged.split, "measure": name, "needs": len(raw), "touched": touched}
-    rows, lines = [], [f"it changes {touched:,} of {len(raw):,} judged needs of the split {judged.split}"]
-    for system, queries in {RAW_NEED: judged.raw, **{one: of for one, of in systems.items() if of is not None}}.items():
-        values = raw if system == RAW_NEED else judged.values(queries)
-        level, test = mean_interval(values[np.newaxis], seed=seed)._asdict(), paired_test(values, raw, seed=seed)
-        facts[system] = level | ({} if system == RAW_NEED else {"versus_raw": test._asdict()})
-        rows.append([system, mean_cell(level), "", ""])
-        if system != RAW_NEED:
-            rows[-1][2:] = [difference_cell(test._asdict()), test.tally]
-            lines.append(statement(system, RAW_NEED, name, test))
+    facts |= {system: level | against.get(system, {}) for system, level in levels.items()}
+    rows = [[RAW_NEED, mean_cell(levels[RAW_NEED]), "", ""]]
+    rows += [[at, mean_cell(levels[at]), difference_cell(one._asdict()), one.tally] for at, one in tests.items()]
+    lines = [f"it changes {touched:,} of {len(raw):,} judged needs of the split {judged.split}"]
+    lines += [statement(system, RAW_NEED, name, test) for system, test in tests.items()]
     header = ["search", name, "against the raw need", "won/tied/lost"]
     return Shown(f"Effect on {len(raw):,} needs", header, rows), lines, facts
