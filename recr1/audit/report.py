@@ -35,28 +35,20 @@ class Page:
     parts: list[tuple[Part, Table | None, Figure | None]]
 
 
-def number_table(part: Part) -> Table | None:
-    """The numbers of a part; None without any."""
-    rows = [_row(number) for number in part.numbers]
-    return Table(part.title, HEADER, rows) if rows else None
-
-
 def _row(one: Number) -> list[str]:
+    known = not math.isnan(one.value)
+    value = f"{one.value:.3f}" if known else "-"
     interval = "" if one.low is None or one.high is None else f"{one.low:.3f} to {one.high:.3f}"
-    verdict = "fails" if one.fails else "" if one.limit is None else "passes"
-    if math.isnan(one.value):
-        verdict = ""
+    verdict = "fails" if one.fails else "passes" if known and one.limit is not None else ""
     own = one.p if one.corrected is None else one.corrected
     p = "" if own is None else "< 0.001" if own < 0.001 else f"{own:.3f}"
     chance, limit = ("" if of is None else f"{of:.3f}" for of in (one.chance, one.limit))
-    value = "-" if math.isnan(one.value) else f"{one.value:.3f}"
     return [one.name, value, interval, p, chance, limit, verdict, one.says]
 
 
 def tables(audit: Audit) -> list[Table]:
-    """For a terminal: the numbers with a limit, then everything that is in the way of the others."""
-    limited = [number for number in audit.numbers if number.limit is not None]
-    rows = [_row(number)[:7] for number in limited]
+    """For a terminal: the numbers with a limit, in a table."""
+    rows = [_row(number)[:7] for number in audit.numbers if number.limit is not None]
     return [Table(_title(audit), HEADER[:7], rows, [NOTE])]
 
 
@@ -71,13 +63,11 @@ def _title(audit: Audit) -> str:
 
 def _parts(audit: Audit) -> Iterator[tuple[Part, Table | None, Figure | None]]:
     for place, part in enumerate(audit.parts):
-        rows = [(label, values, _colour(part)) for label, values in part.shares.items()]
+        colour = BAD if any(number.fails for number in part.numbers) else SERIES[0]
+        rows = [(label, values, colour) for label, values in part.shares.items()]
         shown = figures.intervals(f"audit-{place}", part.title, rows, part.picture) if rows else None
-        yield part, number_table(part), shown
-
-
-def _colour(part: Part) -> str:
-    return BAD if any(number.fails for number in part.numbers) else SERIES[0]
+        numbers = Table(part.title, HEADER, [_row(number) for number in part.numbers]) if part.numbers else None
+        yield part, numbers, shown
 
 
 def write(audit: Audit, folder: str | Path, *, origin: dict[str, Any] | None = None) -> Path:
@@ -91,7 +81,7 @@ def write(audit: Audit, folder: str | Path, *, origin: dict[str, Any] | None = N
         shown = Page(_title(audit), audit, made, NOTE, list(_parts(audit)))
     text = html(shown, "audit.html.jinja")
     content = audit.plain() | ({"origin": origin} if origin else {})
-    whole = [table for part in audit.parts for table in (number_table(part), *part.tables) if table]
+    whole = [table for part, numbers, _ in shown.parts for table in (numbers, *part.tables) if table]
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "audit.html", text)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retrievers.base import Catalog, Floats
 from retrievers.options import PositiveInt, checked
@@ -73,7 +72,7 @@ class PopularityLiftReward(_Paid):
         compared = [compared_with(rollout.need, self.over) for rollout in batch.rollouts]
         own = {rows: float((value_N[list(rows)] if rows else value_N).mean()) for rows in set(compared)}
         own_B = np.array([own[rows] for rows in compared])
-        return np.where(_found(batch), listed_B - own_B, np.nan).astype(np.float32)
+        return np.where(batch.hits.rows_QK[:, 0] >= 0, listed_B - own_B, np.nan).astype(np.float32)
 
 
 @checked
@@ -202,10 +201,6 @@ def _shares(items: Sequence[tuple[int, ...]]) -> dict[int, float]:
         for kind in of_item:
             shares[kind] = shares.get(kind, 0.0) + 1 / len(of_item) / len(with_kind)
     return shares
-
-
-def _found(batch: Batch) -> NDArray[np.bool_]:
-    return np.asarray(batch.hits.rows_QK[:, 0] >= 0)
 
 
 def _settings(**options: tuple[str, str]) -> str:
