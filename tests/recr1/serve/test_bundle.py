@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 
@@ -102,6 +103,20 @@ def test_a_folder_that_is_no_bundle_is_refused(run, tmp_path):
     (tmp_path / "bundle.json").write_text("{")
     with pytest.raises(UserError, match=r"its bundle\.json is missing or cannot be read"):
         Bundle.open(tmp_path)
+
+
+def test_garbage_is_collected_again_once_a_policy_is_open_or_refused(bundle, copied):
+    with pytest.raises(UserError):
+        Bundle(copied, bundle.facts).policy("openai", url="no address", model="m")
+    assert gc.isenabled()
+    bundle.policy()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        bundle.policy()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_another_version_is_refused(copied):
