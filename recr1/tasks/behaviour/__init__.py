@@ -4,6 +4,10 @@ source.py      what a source of behaviour has: a catalog, pasts by split, rating
 people.py      a source: a generated set of people with planted tastes
 reader.py      a source: files of interactions
 sequential.py  the tasks sequential and pick_one: what a user takes next
+answered.py    what tasks share whose needs are answered in text
+rating.py      the task rating: how many stars
+reviews.py     the tasks explain_text and review_title
+augment.py     the task augment: a better text of an item
 """
 
 BUILTIN = {
