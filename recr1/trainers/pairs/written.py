@@ -46,7 +46,10 @@ class WrittenPairs(MadePairs):
         writer = build("policy", self.policy, path="trainer.pairs.policy")
         seen = [what for what in writer.sees if what != "training rewards"] if isinstance(writer, NeedsAccess) else []
         if seen:
-            raise UserError(f"trainer.pairs.policy: it reads {' and '.join(seen)}, and what it read would be taught")
+            raise UserError(
+                f"trainer.pairs.policy: it reads {' and '.join(seen)}, and what it read would be taught: choose one "
+                "that reads needs and rewards alone, such as field_clauses or keywords"
+            )
         if (own := format_of(writer)) is None:
             raise UserError("trainer.pairs.policy: a language model has no rule to teach: choose a policy without one")
         prepare(writer, env)
