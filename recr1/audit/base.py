@@ -173,7 +173,7 @@ def means_of(values_JB: Doubles) -> Doubles:
 
 
 def chance_of(found: float, drawn: Doubles) -> float:
-    """p: how often what is drawn is as large as what was found, which counts as a draw."""
+    """The p of a test that draws: the share of draws that are as large as what was found, which counts as one draw."""
     return (1 + int((drawn >= found - 1e-12).sum())) / (1 + len(drawn))
 
 
