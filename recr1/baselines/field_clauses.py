@@ -14,6 +14,7 @@ from recr1.baselines.feedback import words_of
 from recr1.env import Environment
 from recr1.errors import UserError, shown
 from recr1.tasks.base import HasTextFields
+from recr1.terminal import note
 from retrievers.abilities import capabilities_of
 from retrievers.options import NonNegativeFloat, PositiveInt, checked, did_you_mean
 from rewards.base import Qrels
@@ -77,6 +78,7 @@ class FieldClauses(RaisesMeasure):
                 hint = did_you_mean(name, env.task.catalog.fields)
                 raise UserError(f"policy '{self.name}': fields: the catalog has no field {shown(name)}{hint}")
         needs = env.task.needs("train")
+        note(f"{self.name} learns from searches of {len(needs)} training needs; many take minutes")
         texts, qrels = [need.text for need in needs], [env.task.qrels[need.id] for need in needs]
         tried = [Clause(*one) for one in product(self.fields or own, FORMS, WEIGHTS)]
         self.chosen: list[Clause] = []

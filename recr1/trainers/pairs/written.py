@@ -11,7 +11,6 @@ from recr1.config.build import build, check_part
 from recr1.env import Environment
 from recr1.errors import OptionError, UserError
 from recr1.policies.base import format_of
-from recr1.terminal import say
 from recr1.trainers.launch import FailureBudget
 from recr1.trainers.pairs.made import MadePairs, OfNeed, Pass, mean
 from recr1.trainers.pairs.paid import Paid
@@ -53,8 +52,6 @@ class WrittenPairs(MadePairs):
             )
         if (own := format_of(writer)) is None:
             raise UserError("trainer.pairs.policy: a language model has no rule to teach: choose a policy without one")
-        if each.run.writer and isinstance(writer, NeedsAccess):
-            say(f"preparing the policy '{self.policy['type']}'")  # it may search for minutes
         with each.ranks.together():
             prepare(writer, env)
         of_writer = env.with_format(own)
