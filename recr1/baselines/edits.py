@@ -24,6 +24,8 @@ ADDED = 8
 """Words of other needs that are tried for a need, unless said otherwise."""
 DOUBT = 5
 """Added to the needs with a word, of which a share has another: what few needs show is believed less."""
+DROPS = frozenset({"dropped repeated words", "dropped stop words", "dropped a word", "dropped two words"})
+"""The kinds of edits that only leave words out."""
 
 Replaced: TypeAlias = tuple[int, Sequence[str]]
 """How many words, from a place on, and what stands there then."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from random import Random
+from typing import Literal
 
-from recr1.baselines.edits import Edits
+from recr1.baselines.edits import DROPS, Edits
 from recr1.env import Environment
 from recr1.trainers.pairs.made import taught_needs
 from recr1.trainers.pairs.pairs import Pair, writer_of
@@ -39,6 +40,7 @@ class EditPairs:
     Args:
         edits: edits of a changed query, one after the other.
         changed: the share of the queries that are changed.
+        kinds: all, or only those that drop words: with several edits, a query is a random part of its need.
         per_need: queries for each need, drawn one by one: some may be equal.
         needs: how many training needs, from the first on; null for all.
         seed: draws which are changed, and how.
@@ -49,11 +51,13 @@ class EditPairs:
         *,
         edits: PositiveInt = 1,
         changed: Share = 0.5,
+        kinds: Literal["all", "drop"] = "all",
         per_need: PositiveInt = 1,
         needs: PositiveInt | None = None,
         seed: int = 0,
     ) -> None:
-        self.edits, self.changed, self.per_need, self.needs, self.seed = edits, changed, per_need, needs, seed
+        self.edits, self.changed, self.kinds = edits, changed, kinds
+        self.per_need, self.needs, self.seed = per_need, needs, seed
 
     def pairs(self, env: Environment, *_: object) -> list[Pair]:
         """The pairs, in the order of the needs; raises `UserError` where the task's format cannot be taught."""
@@ -70,6 +74,7 @@ class EditPairs:
         for _ in range(self.per_need):
             query = text
             for _ in range(self.edits if rng.random() < self.changed else 0):
-                if choices := edits.of(query):
+                found = edits.of(query)
+                if choices := found if self.kinds == "all" else [one for one in found if one[0].kind in DROPS]:
                     _, query = rng.choice(choices)
             yield query

@@ -82,6 +82,17 @@ def test_edits_follow_their_seed_and_not_the_other_needs():
     assert queries(edits=2) != queries()
 
 
+def test_edits_that_only_drop_leave_parts_of_the_need():
+    env = paid()
+    pairs = EditPairs(changed=1.0, edits=3, kinds="drop", per_need=5).pairs(env)
+    for pair in pairs:
+        words, kept = pair.need.text.split(), iter(pair.need.text.split())
+        query = pair.completion[7:-8].split()
+        assert 0 < len(query) < len(words) or len(words) == 1
+        assert all(word in kept for word in query)  # in their order, none twice
+    assert len({pair.completion for pair in pairs}) > len(pairs) / 2
+
+
 @pytest.mark.parametrize("source", [CopyPairs(), EditPairs(), SearchedPairs()], ids=["copy", "edits", "searched"])
 def test_no_need_of_another_split_is_taught(tmp_path, writer, source):
     env = paid()
