@@ -91,13 +91,15 @@ class SplitSource(Source):
 
     split: Literal["leave_last", "time", "users"] = "leave_last"
     """leave_last: the last basket of a user is the test, the one before it validation, and the ones before that are
-    training. time: the first basket of each user after each of two times. users: some users are held out, a fifth of
-    whose items are asked for, and the others are their history."""
+    training; with `shares` that many users have a need of this split alone, their last basket, and the others those of
+    training alone. time: the first basket of each user after each of two times. users: some users are held out, a fifth
+    of whose items are asked for, and the others are their history."""
     per_user: NonNegativeInt = 1
     """Training needs of a user, from the last basket of training backwards; none of these is learned from otherwise."""
     shares: dict[str, PositiveShare] | None = None
     """users: the shares of users whose items are asked for, by split; null for 0.2, 0.1 and 0.1. time: the shares of
-    events after the cuts, {validation: 0.1, test: 0.1} for null."""
+    events after the cuts, {validation: 0.1, test: 0.1} for null. leave_last: the shares of users who are held out,
+    whose events nothing learns from; null for none."""
     cuts: tuple[int, int] | None = None
     """time: the seconds with which validation and test begin, instead of shares."""
     split_seed: int = 0
@@ -108,9 +110,9 @@ class SplitSource(Source):
         """What is wrong with options of the right types, found without opening a file."""
         split, shares, cuts = (options.get(name, getattr(cls, name)) for name in ("split", "shares", "cuts"))
         problems = []
-        allowed = {"users": SPLITS, "time": SPLITS[1:], "leave_last": ()}[split]
+        allowed = {"users": SPLITS, "time": SPLITS[1:], "leave_last": SPLITS[1:]}[split]
         if shares is not None and (set(shares) - set(allowed) or sum(shares.values()) >= 1):
-            what = f"must be of {', '.join(allowed)} and sum to less than 1" if allowed else "are not used"
+            what = f"must be of {', '.join(allowed)} and sum to less than 1"
             problems.append(f"shares: {what} with split: {split}, got {dict(shares)}")
         if cuts is not None and (split != "time" or cuts[0] >= cuts[1]):
             problems.append(f"cuts: must be two times, the earlier first, and with split: time, got {list(cuts)}")
@@ -133,7 +135,7 @@ class SplitSource(Source):
         for own in np.split(events, np.flatnonzero(np.diff(events["user"])) + 1):
             user = users[int(own["user"][0])]
             asked, learned_E = (
-                self._held_out(own, user, counts) if self.split == "users" else self._next(own, cut, counts)
+                self._held_out(own, user, counts) if self.split == "users" else self._next(own, user, cut, counts)
             )
             for split, before, taken in asked:
                 found[split].append(_past(user, own[before], own[taken]))
@@ -167,18 +169,32 @@ class SplitSource(Source):
         early, late = np.quantile(events["time"], at, method="higher").tolist()
         return int(early), int(late)
 
-    def _next(self, own: NDArray[Any], cut: tuple[int, int], counts: Counter[str]) -> tuple[list[Asked], slice]:
+    def _split_of(self, user: str, shares: Mapping[str, float]) -> str:
+        """The split that a user is held out for, drawn by name; "" for none."""
+        at = unit_hash(self.split_seed, user)
+        for name in reversed([name for name in SPLITS if name in shares]):
+            if at < shares[name]:
+                return name
+            at -= shares[name]
+        return ""
+
+    def _next(
+        self, own: NDArray[Any], user: str, cut: tuple[int, int], counts: Counter[str]
+    ) -> tuple[list[Asked], slice]:
         """What is asked of one user, and which of their events remain to be learned from."""
         times = own["time"]
         starts = np.flatnonzero((np.diff(times, prepend=times[0] - 1) != 0) | (times == 0)).tolist()
         bounds = [*starts, len(own)]
-        baskets = list(self._baskets([int(times[start]) for start in starts], cut))
-        if not any(split == "test" for split, _ in baskets):
+        held_out = self._split_of(user, self.shares) if self.split == "leave_last" and self.shares else None
+        baskets = list(self._baskets([int(times[start]) for start in starts], cut, held_out))
+        if held_out in (None, "test") and not any(split == "test" for split, _ in baskets):
             counts["users without a test need, too few baskets"] += 1
         learned = bounds[min((basket for _, basket in baskets), default=len(starts))]
         asked: list[Asked] = [
             (split, slice(bounds[one]), slice(bounds[one], bounds[one + 1])) for split, one in baskets
         ]
+        if held_out:
+            return asked, slice(0)
         if self.split == "time":
             before = int((times < cut[0]).sum())
             used = sum(len(own[taken]) for split, _, taken in asked if split != "train")
@@ -186,11 +202,18 @@ class SplitSource(Source):
             learned = min(learned, before)
         return asked, slice(learned)
 
-    def _baskets(self, times: Sequence[int], cut: tuple[int, int]) -> Iterator[tuple[str, int]]:
-        """(split, basket) of what is asked of a user with baskets of these times; the first basket never is."""
+    def _baskets(self, times: Sequence[int], cut: tuple[int, int], held_out: str | None) -> Iterator[tuple[str, int]]:
+        """(split, basket) of what is asked of a user with baskets of these times; the first basket never is.
+
+        `held_out` is the only split of the user, "" for training, None where users have needs of every split.
+        """
         last = len(times)
+        if held_out:
+            if last > 1:
+                yield held_out, last - 1
+            return
         if self.split == "leave_last":
-            for split in ("test", "validation"):
+            for split in ("test", "validation") if held_out is None else ():
                 last -= 1
                 if last >= 1:
                     yield split, last
@@ -204,11 +227,7 @@ class SplitSource(Source):
 
     def _held_out(self, own: NDArray[Any], user: str, counts: Counter[str]) -> tuple[list[Asked], NDArray[np.bool_]]:
         """As `_next`: a part of the items of some users."""
-        shares = self.shares or {"train": 0.2, "validation": 0.1, "test": 0.1}
-        at, split = unit_hash(self.split_seed, user), ""
-        for name in reversed([name for name in SPLITS if name in shares]):
-            split = split or (name if at < shares[name] else "")
-            at -= shares[name]
+        split = self._split_of(user, self.shares or {"train": 0.2, "validation": 0.1, "test": 0.1})
         rows = list(dict.fromkeys(own["row"].tolist()))
         if not split or len(rows) < 2:
             counts["users held out with one item, no need"] += bool(split)

@@ -72,6 +72,22 @@ def test_held_out_users_have_no_events_and_their_items_are_asked_for_once():
     assert 0.1 < len(people.pasts("train")) / 300 < 0.3
 
 
+def test_with_shares_a_user_has_needs_of_one_split_and_held_out_ones_are_not_learned_from():
+    shares = {"validation": 0.1, "test": 0.2}
+    people, plain = (People(users=300, items=600, per_user=2, shares=one) for one in (shares, None))
+    users = {split: [past.user for past in people.pasts(split)] for split in ("train", "validation", "test")}
+    assert not set(users["train"]) & {*users["validation"], *users["test"]}
+    assert not set(users["validation"]) & set(users["test"])
+    assert set(people.catalog.interactions["user"].tolist()) == set(users["train"])
+    assert 30 < len(users["test"]) < 90 and 15 < len(users["validation"]) < 45
+    # The same last baskets as without shares; those of the other people are training needs.
+    last = {past.id: past.targets for past in plain.pasts("test")}
+    for split in ("validation", "test"):
+        assert {past.id: past.targets for past in people.pasts(split)}.items() <= last.items()
+    named = [past.id.split("/")[0] for past in people.pasts("train")]
+    assert {past.id for past in people.pasts("train")} & set(last) and max(Counter(named).values()) == 2
+
+
 def test_by_time_no_need_has_a_history_from_after_its_targets():
     people = People(users=150, items=600, split="time")
     first = min(past.time for past in people.pasts("validation"))
@@ -117,7 +133,7 @@ def test_groups_are_those_of_the_people(people):
 
 
 def test_options_that_do_not_fit_are_told_together():
-    with pytest.raises(ValueError, match="shares: are not used with split: leave_last") as refused:
+    with pytest.raises(ValueError, match="shares: must be of validation, test and sum") as refused:
         People(shares={"train": 0.5}, cuts=(3, 2))
     assert "cuts: must be two times" in str(refused.value)
     with pytest.raises(ValueError, match="shares: must be of validation, test"):
