@@ -5,7 +5,7 @@
 
 The values are paths into the JSON that the command prints, or patterns with a group where it prints a table. With
 `--result FILE` the command is not run again: the file is what it printed or wrote, such as a run's eval.json. A check
-compares a value with a number or another value, which a factor may precede: `mixed >= 0.9*single`. `--after RUN` adds
+compares a value with a number or another value: `trained > floor`, `mixed >= 0.9*single`, `ease >= dae + 0.03`. `--after RUN` adds
 the command that trained this run, whose folder is called runs/NAME. The page has the latest record of each system.
 """
 
@@ -67,9 +67,10 @@ def looked_up(result: Any, path: str) -> float:
 
 def holds(check: str, values: Mapping[str, float]) -> bool:
     """Whether a comparison of values is true."""
-    left, sign, factor, right = re.fullmatch(r"(.+) ([<>]=?) (?:([\d.]+)\*)?(.+)", check).groups()  # type: ignore[union-attr]
+    form = r"(.+) ([<>]=?) (?:([\d.]+)\*)?(.+?)(?: \+ ([\d.]+))?"
+    left, sign, factor, right, more = re.fullmatch(form, check).groups()  # type: ignore[union-attr]
     bound = values[right] if right in values else float(right)
-    return bool(SIGNS[sign](values[left], bound * float(factor or 1)))
+    return bool(SIGNS[sign](values[left], bound * float(factor or 1) + float(more or 0)))
 
 
 def record(args: argparse.Namespace) -> None:

@@ -43,7 +43,15 @@ def test_a_value_is_looked_up_in_a_table():
 
 
 @pytest.mark.parametrize(
-    ("check", "true"), [("a > 0.4", True), ("b >= 0.9*a", False), ("b >= 0.8*a", True), ("a <= -0.1", False)]
+    ("check", "true"),
+    [
+        ("a > 0.4", True),
+        ("a >= b + 0.2", False),
+        ("a > b + 0.05", True),
+        ("b >= 0.9*a", False),
+        ("b >= 0.8*a", True),
+        ("a <= -0.1", False),
+    ],
 )
 def test_a_check_compares_values(check, true):
     assert gen_systems.holds(check, {"a": 0.5, "b": 0.4}) == true
