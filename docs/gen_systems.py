@@ -5,8 +5,9 @@
 
 The values are paths into the JSON that the command prints, or patterns with a group where it prints a table. With
 `--result FILE` the command is not run again: the file is what it printed or wrote, such as a run's eval.json. A check
-compares a value with a number or another value: `trained > floor`, `mixed >= 0.9*single`, `ease >= dae + 0.03`. `--after RUN` adds
-the command that trained this run, whose folder is called runs/NAME. The page has the latest record of each system.
+compares a value with a number or another value: `trained > floor`, `mixed >= 0.9*single`, `ease >= dae + 0.03`.
+`--after RUN` adds the command that trained this run, whose folder is called runs/NAME. The page has the latest record
+of each system.
 """
 
 from __future__ import annotations
