@@ -110,7 +110,7 @@ class SplitSource(Source):
         """What is wrong with options of the right types, found without opening a file."""
         split, shares, cuts = (options.get(name, getattr(cls, name)) for name in ("split", "shares", "cuts"))
         problems = []
-        allowed = {"users": SPLITS, "time": SPLITS[1:], "leave_last": SPLITS[1:]}[split]
+        allowed = SPLITS if split == "users" else SPLITS[1:]
         if shares is not None and (set(shares) - set(allowed) or sum(shares.values()) >= 1):
             what = f"must be of {', '.join(allowed)} and sum to less than 1"
             problems.append(f"shares: {what} with split: {split}, got {dict(shares)}")
@@ -187,7 +187,9 @@ class SplitSource(Source):
         bounds = [*starts, len(own)]
         held_out = self._split_of(user, self.shares) if self.split == "leave_last" and self.shares else None
         baskets = list(self._baskets([int(times[start]) for start in starts], cut, held_out))
-        if held_out in (None, "test") and not any(split == "test" for split, _ in baskets):
+        if held_out and not baskets:
+            counts["users held out with one basket, no need"] += 1
+        if held_out is None and not any(split == "test" for split, _ in baskets):
             counts["users without a test need, too few baskets"] += 1
         learned = bounds[min((basket for _, basket in baskets), default=len(starts))]
         asked: list[Asked] = [

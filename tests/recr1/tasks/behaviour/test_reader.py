@@ -169,6 +169,13 @@ def test_what_is_left_out_is_counted_and_nothing_else_is_lost(tmp_path, events, 
     assert total(source) + dropped == len(events)
 
 
+def test_users_held_out_with_one_basket_are_counted(tmp_path):
+    path = str(write(tmp_path, [*EVENTS, {**EVENTS[0], "user": "dora"}]))
+    source = Interactions(path=path, shares={"validation": 0.99})
+    assert source.counts["users held out with one basket, no need"] == 1
+    assert not len(source.catalog.interactions) and len(source.all_pasts["validation"]) == 3
+
+
 @pytest.mark.parametrize(
     ("events", "options", "error"),
     [
