@@ -63,7 +63,7 @@ FITTED = {
 SPLIT_SOURCE = {
     "split": ["random"],
     "per_user": [-1],
-    "shares": [{"test": 0.1}, {"test": 0}, {"test": 1.5}],
+    "shares": [{"train": 0.1}, {"test": 0}, {"test": 1.5}],
     "cuts": [[1, 2]],
 }
 SEQUENTIAL = {
